@@ -1,0 +1,20 @@
+"""mixedparts: builds, checks and serves the MixedParts dataset for part-focused co-segmentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixedparts.loading import load_dataset as load_dataset
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load_dataset"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load_dataset` on first use: it brings heavy libraries with it."""
+    if name == "load_dataset":
+        from mixedparts.loading import load_dataset
+
+        return load_dataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,51 @@
+"""The error tree of the toolkit: what a person did not expect, and what to type next.
+
+Every error carries the exit code of the command that it ends: 1 problems found, 2 usage,
+3 missing or unreadable input or environment.
+"""
+
+from __future__ import annotations
+
+
+class MixedPartsError(Exception):
+    """Base of all expected failures; its text is a message for people.
+
+    Args:
+        message: what happened, where, and why.
+        hint: the next command or edit that helps, shown on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
+        return type(self), (self.message, self.hint)
+
+
+class ProblemsFound(MixedPartsError):
+    """A check ran to its end and found problems."""
+
+
+class UsageError(MixedPartsError):
+    """The command or configuration asks for something that does not exist or contradicts itself."""
+
+    exit_code = 2
+
+
+class InputError(MixedPartsError):
+    """An input is missing or cannot be read as what it should be."""
+
+    exit_code = 3
+
+
+class EnvironmentFault(MixedPartsError):
+    """The machine cannot do it: no space, no permission, a missing extra."""
+
+    exit_code = 3
