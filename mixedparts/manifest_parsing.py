@@ -1,0 +1,217 @@
+"""From the text of the manifest files to their typed values, every fault with file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mixedparts.manifest_types import (
+    Group,
+    Manifest,
+    ObjectClass,
+    PartClass,
+    Rename,
+    SourceFile,
+)
+from mixedparts.yaml_entries import Entry, load_yaml
+
+_IDENTITY = ("source", "title", "version", "homepage", "download")
+_TERMS = ("licence", "image_licence", "citation")
+_SPLITS = ("train", "validation", "test")
+_EVIDENCE = ("documented", "third party", "unverified")
+_HOUSEHOLD = "the everyday name"
+
+
+def plain_name(native: str) -> str:
+    """Normalise an upstream name: lower case, spaces, without LVIS's explanation `_(…)`."""
+    return " ".join(native.split("_(")[0].replace("_", " ").lower().split())
+
+
+def parse_manifest(text: str, file: str) -> Manifest:
+    """Read one source's YAML; comparable groups are not part of it.
+
+    Raises:
+        InputError: the text is broken, with file and line.
+    """
+    top = load_yaml(text, file)
+    tables = ("files", "counts", "renames", "reasons", "objects", "superclasses")
+    top.only(*_IDENTITY, *_TERMS, *tables)
+    source = top.string("source")
+    part_renames = _renames(top, source)
+    classes = _grouped_classes if top.has("superclasses") else _listed_classes
+    objects = classes(top, part_renames)
+    by_name: dict[str, list[ObjectClass]] = {}
+    for item in objects:
+        by_name.setdefault(item.name, []).append(item)
+    return Manifest(
+        source=source,
+        title=top.string("title"),
+        version=top.string("version"),
+        homepage=top.string("homepage"),
+        download=top.string("download"),
+        licence=top.string("licence"),
+        image_licence=top.string("image_licence"),
+        citation=top.string("citation"),
+        files=tuple(_source_file(entry) for entry in top.at("files").elements()),
+        counts=_counts(top.at("counts")),
+        objects={item.key: item for item in objects},
+        renames=(*part_renames, *_object_renames(top, source, objects)),
+        by_name={name: tuple(items) for name, items in by_name.items()},
+    )
+
+
+def _counts(entry: Entry) -> dict[str, dict[str, int | str]]:
+    entry.only(*_SPLITS)
+    counts: dict[str, dict[str, int | str]] = {}
+    for split, numbers in entry.items():
+        numbers.only("images", "objects", "parts", "evidence")
+        counts[split] = {"evidence": _evidence(numbers)}
+        for key, _ in numbers.items():
+            if key != "evidence":
+                counts[split][key] = numbers.integer(key)
+    return counts
+
+
+def _source_file(entry: Entry) -> SourceFile:
+    entry.only("name", "url", "revision", "sha256", "bytes", "evidence")
+    return SourceFile(
+        name=entry.string("name"),
+        url=entry.string("url", ""),
+        revision=entry.string("revision", ""),
+        sha256=entry.string("sha256", ""),
+        bytes=entry.integer("bytes", 0),
+        evidence=_evidence(entry),
+    )
+
+
+def _evidence(entry: Entry) -> str:
+    evidence = entry.string("evidence")
+    if evidence not in _EVIDENCE:
+        entry.at("evidence").fault(f"evidence is one of {', '.join(_EVIDENCE)}")
+    return evidence
+
+
+def _renames(top: Entry, source: str) -> tuple[Rename, ...]:
+    renames = []
+    for entry in top.at("renames").elements():
+        entry.only("class", "part", "name", "reason")
+        owner, native, name = entry.string("class", ""), entry.string("part"), entry.string("name")
+        renames.append(Rename(source, "part", owner, native, name, entry.string("reason")))
+    return tuple(renames)
+
+
+def _listed_classes(top: Entry, renames: Sequence[Rename]) -> list[ObjectClass]:
+    """Read `objects`: one class an entry, each with its own parts."""
+    objects: dict[str, ObjectClass] = {}
+    for entry in top.at("objects").elements():
+        entry.only("key", "name", "id", "synset", "instances", "parts")
+        key = entry.string("key")
+        if key in objects:
+            entry.fault(f"class '{key}' is listed twice")
+        objects[key] = ObjectClass(
+            key=key,
+            id=entry.integer("id"),
+            native=key,
+            name=entry.string("name"),
+            superclass="",
+            parts=_parts(entry.at("parts"), key, renames),
+            synset=entry.string("synset", ""),
+            instances=entry.integer("instances", 0),
+        )
+    _refuse_idle(top, renames, objects)
+    return list(objects.values())
+
+
+def _grouped_classes(top: Entry, renames: Sequence[Rename]) -> list[ObjectClass]:
+    """Read `superclasses`: shared parts, and everyday names with the synsets that bear them.
+
+    Classes come back in the order of their synsets; the position is the id.
+    """
+    found: dict[str, tuple[str, str, str, tuple[PartClass, ...]]] = {}
+    for superclass, entry in top.at("superclasses").items():
+        entry.only("parts", "classes")
+        parts = _parts(entry.at("parts"), "", renames)
+        for name, members in entry.at("classes").items():
+            for text in members.strings():
+                key, _, native = text.partition(" ")
+                if key in found or not native:
+                    members.fault(f"'{text}' is listed twice or lacks its name")
+                found[key] = (native, name, superclass, parts)
+    objects = {
+        key: ObjectClass(key, position, *found[key]) for position, key in enumerate(sorted(found))
+    }
+    _refuse_idle(top, renames, objects)
+    return list(objects.values())
+
+
+def _parts(entry: Entry, owner: str, renames: Sequence[Rename]) -> tuple[PartClass, ...]:
+    names = {r.native: r.name for r in renames if r.owner in ("", owner)}
+    return tuple(
+        PartClass(entry.integer(native), native, names.get(native, plain_name(native)))
+        for native, _ in entry.items()
+    )
+
+
+def _refuse_idle(top: Entry, renames: Sequence[Rename], objects: dict[str, ObjectClass]) -> None:
+    """Refuse a rename that meets no part: its class or part is misspelt."""
+    for entry, rename in zip(top.at("renames").elements(), renames, strict=True):
+        owners = [o for o in objects.values() if rename.owner in ("", o.key)]
+        if not any(part.native == rename.native for o in owners for part in o.parts):
+            entry.fault(f"no class '{rename.owner or 'at all'}' has a part '{rename.native}'")
+
+
+def _object_renames(top: Entry, source: str, objects: Sequence[ObjectClass]) -> list[Rename]:
+    """Return the classes whose display name is more than the plain form of the upstream name."""
+    reasons: dict[str, str] = {}
+    names = {item.name for item in objects}
+    if top.has("reasons"):
+        given = top.at("reasons")
+        for name, entry in given.items():
+            if name not in names:
+                entry.fault(f"no class is called '{name}'")
+            reasons[name] = given.string(name)
+    return [
+        Rename(source, "object", o.key, o.native, o.name, reasons.get(o.name, _HOUSEHOLD))
+        for o in objects
+        if o.name != plain_name(o.native)
+    ]
+
+
+def parse_groups(text: str, file: str) -> tuple[Group, ...]:
+    """Read the groups file: by source, `groups` with their classes and `alone` with reasons.
+
+    Raises:
+        InputError: the text is broken, with file and line.
+    """
+    found: list[Group] = []
+    for source, section in load_yaml(text, file).items():
+        section.only("groups", "alone")
+        for name, entry in section.at("groups").items():
+            entry.only("why", "classes")
+            classes = entry.at("classes").strings()
+            if len(set(classes)) < max(2, len(classes)):
+                entry.fault(f"group '{name}' needs two or more classes, each once")
+            found.append(Group(source, name, entry.string("why"), classes))
+        alone = section.at("alone")
+        found += [Group(source, name, alone.string(name), (name,)) for name, _ in alone.items()]
+    return tuple(found)
+
+
+def with_groups(manifest: Manifest, groups: Sequence[Group]) -> Manifest:
+    """Return the manifest with its groups and the neighbours that follow from them.
+
+    Two display names are neighbours where some group holds both and they share a part name.
+    """
+    parts = {name: frozenset(manifest.part_names(name)) for name in manifest.by_name}
+    neighbours: dict[str, set[str]] = {name: set() for name in parts}
+    for group in groups:
+        known = [name for name in group.classes if name in parts]
+        for first in known:
+            neighbours[first].update(
+                second for second in known if second != first and parts[first] & parts[second]
+            )
+    return replace(
+        manifest,
+        groups=tuple(groups),
+        neighbours={name: frozenset(others) for name, others in neighbours.items()},
+    )

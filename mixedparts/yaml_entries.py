@@ -1,0 +1,149 @@
+"""Typed reading of a YAML file that people edit: every fault names the file and the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import yaml
+
+from mixedparts.errors import InputError
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is several times faster
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """A safe loader that refuses a key written twice, where YAML would let the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(mapping) != len(node.value):
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"'{key.value}' is written twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value of a YAML file, with the path that leads to it.
+
+    Attributes:
+        path: keys and positions from the top of the file.
+    """
+
+    file: str
+    text: str
+    path: tuple[str | int, ...]
+    value: Any
+
+    def fault(self, message: str) -> NoReturn:
+        """Raise an InputError that points at this entry's line."""
+        raise InputError(
+            f"{self.file}:{_line(self.text, self.path)}: {message}",
+            "Correct that line of the manifest.",
+        )
+
+    def has(self, key: str) -> bool:
+        """Say whether the mapping holds `key`."""
+        return key in self._mapping()
+
+    def at(self, key: str | int) -> Entry:
+        """Return the entry under a key that must be there."""
+        mapping = self._mapping()
+        if key not in mapping:
+            self.fault(f"'{key}' is missing")
+        return Entry(self.file, self.text, (*self.path, key), mapping[key])
+
+    def only(self, *keys: str) -> None:
+        """Refuse keys that nothing reads, which are misspelt more often than not."""
+        for key in self._mapping():
+            if key not in keys:
+                self.at(key).fault(f"unknown key '{key}'; known here: {', '.join(keys)}")
+
+    def string(self, key: str, default: str | None = None) -> str:
+        """Return the non-empty text under `key`."""
+        if default is not None and not self.has(key):
+            return default
+        entry = self.at(key)
+        if not isinstance(entry.value, str) or not entry.value.strip():
+            entry.fault(f"'{key}' must be text, not {entry.value!r}")
+        return str(entry.value)
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """Return the number, 0 or more, under `key`."""
+        if default is not None and not self.has(key):
+            return default
+        entry = self.at(key)
+        if type(entry.value) is not int or entry.value < 0:
+            entry.fault(f"'{key}' must be a whole number, not {entry.value!r}")
+        return int(entry.value)
+
+    def items(self) -> Iterator[tuple[str, Entry]]:
+        """Yield the mapping's keys, which must be text, and entries."""
+        for key, value in self._mapping().items():
+            entry = Entry(self.file, self.text, (*self.path, key), value)
+            if not isinstance(key, str):
+                entry.fault(f"{key!r} is read as {type(key).__name__}; put it in quotes")
+            yield key, entry
+
+    def elements(self) -> Iterator[Entry]:
+        """Yield the entries of a list."""
+        if not isinstance(self.value, list):
+            self.fault(f"a list belongs here, not {_kind(self.value)}")
+        for index, value in enumerate(self.value):
+            yield Entry(self.file, self.text, (*self.path, index), value)
+
+    def strings(self) -> tuple[str, ...]:
+        """Return a list of texts."""
+        for entry in self.elements():
+            if not isinstance(entry.value, str):
+                entry.fault(f"{entry.value!r} must be text; put it in quotes")
+        return tuple(self.value)
+
+    def _mapping(self) -> dict[Any, Any]:
+        if not isinstance(self.value, dict):
+            self.fault(f"keys and values belong here, not {_kind(self.value)}")
+        return self.value
+
+
+def load_yaml(text: str, file: str) -> Entry:
+    """Parse a YAML file.
+
+    Raises:
+        InputError: it is not YAML or a key is written twice, with file and line.
+    """
+    try:
+        return Entry(file, text, (), yaml.load(text, _Loader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        message = f"{file}:{line}: {error.problem or 'not readable as YAML'}"
+    except yaml.YAMLError as error:
+        message = f"{file}: not readable as YAML: {error}"
+    raise InputError(message, "Correct that line of the manifest.")
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {value!r:.40}"
+
+
+def _line(text: str, path: tuple[str | int, ...]) -> int:
+    """Return the line, from 1, of the entry at `path`, or of the last ancestor that is there."""
+    node = yaml.compose(text, _Loader)
+    line = 1
+    for step in path:
+        if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        elif isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(step)]
+            if not found:
+                break
+            line = found[0][0].start_mark.line + 1
+            node = found[0][1]
+    return line
