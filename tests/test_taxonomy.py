@@ -1,0 +1,192 @@
+"""The reading of manifests: typed values, comparability, and faults that name file and line."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixedparts.errors import InputError, UsageError
+from mixedparts.manifest_parsing import parse_groups, parse_manifest, plain_name, with_groups
+from mixedparts.taxonomy import Group, PartClass, load_manifest, manifests_digest
+from mixedparts.yaml_entries import load_yaml
+
+HEAD = """\
+source: zoo
+title: Zoo
+version: v1
+homepage: https://example.org
+download: https://example.org/files
+licence: none
+image_licence: none
+citation: nobody
+files:
+  - {name: zoo.zip, sha256: abc, evidence: documented}
+counts:
+  train: {images: 3, evidence: unverified}
+renames:
+  - {class: owl, part: Beek, name: beak, reason: misspelt}
+"""
+LISTED = (
+    HEAD
+    + """\
+objects:
+  - {key: owl, name: owl, id: 7, parts: {Beek: 1, left_wing: 2}}
+  - {key: barn_owl, name: owl, id: 8, parts: {tail: 3}}
+  - {key: bat, name: bat, id: 9, parts: {left_wing: 4}}
+  - {key: stone, name: stone, id: 4, parts: {}}
+"""
+)
+GROUPED = HEAD.replace("class: owl, ", "") + (
+    """\
+reasons: {owl: kinds of one bird}
+superclasses:
+  Bird:
+    parts: {Beek: 0, Side Wing: 1}
+    classes:
+      owl: [n2 barn owl, n1 eagle owl]
+      hen: [n3 hen]
+"""
+)
+
+
+def test_listed_classes_keep_upstream_ids_and_native_names() -> None:
+    manifest = parse_manifest(LISTED, "zoo.yaml")
+    assert list(manifest.objects) == ["owl", "barn_owl", "bat", "stone"]
+    owl = manifest.objects["owl"]
+    assert (owl.id, owl.superclass) == (7, "")
+    assert owl.parts == (PartClass(1, "Beek", "beak"), PartClass(2, "left_wing", "left wing"))
+    assert manifest.objects["stone"].parts == ()
+
+
+def test_part_names_unite_the_classes_of_one_display_name() -> None:
+    manifest = parse_manifest(LISTED, "zoo.yaml")
+    assert manifest.part_names("owl") == ("beak", "left wing", "tail")
+    assert manifest.part_names() == ("beak", "left wing", "tail")
+    assert manifest.part_names("no such class") == ()
+
+
+def test_grouped_classes_are_numbered_by_sorted_key() -> None:
+    manifest = parse_manifest(GROUPED, "zoo.yaml")
+    found = [(o.key, o.id, o.native, o.name, o.superclass) for o in manifest.objects.values()]
+    assert found == [
+        ("n1", 0, "eagle owl", "owl", "Bird"),
+        ("n2", 1, "barn owl", "owl", "Bird"),
+        ("n3", 2, "hen", "hen", "Bird"),
+    ]
+    assert manifest.objects["n3"].parts[1] == PartClass(1, "Side Wing", "side wing")
+
+
+def test_every_changed_name_is_a_rename_with_a_reason() -> None:
+    manifest = parse_manifest(GROUPED, "zoo.yaml")
+    found = {(r.level, r.owner, r.native, r.name, r.reason) for r in manifest.renames}
+    assert found == {
+        ("part", "", "Beek", "beak", "misspelt"),
+        ("object", "n1", "eagle owl", "owl", "kinds of one bird"),
+        ("object", "n2", "barn owl", "owl", "kinds of one bird"),
+    }
+
+
+def test_comparable_needs_a_shared_group_and_a_shared_part() -> None:
+    birds = Group("zoo", "flyers", "they fly", ("owl", "bat", "stone"))
+    manifest = with_groups(parse_manifest(LISTED, "zoo.yaml"), (birds,))
+    assert manifest.comparable("owl", "bat")
+    assert manifest.comparable("bat", "owl")
+    assert manifest.comparable("stone", "stone")
+    assert not manifest.comparable("owl", "stone")  # one group, no part in common
+    apart = with_groups(parse_manifest(LISTED, "zoo.yaml"), ())
+    assert not apart.comparable("owl", "bat")  # a part in common, no group
+
+
+def test_plain_names() -> None:
+    assert plain_name("tape_(sticky_cloth_or_paper)") == "tape"
+    assert plain_name("inner_body") == "inner body"
+    assert plain_name("Side Mirror") == "side mirror"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("title: Zoo", "titel: Zoo", 2, "unknown key 'titel'"),
+        ("title: Zoo", "title: 3", 2, "'title' must be text"),
+        ("version: v1\n", "", 1, "'version' is missing"),
+        ("part: Beek,", "part: Beak,", 14, "no class 'owl' has a part 'Beak'"),
+        ("evidence: documented", "evidence: hearsay", 10, "evidence is one of"),
+        ("images: 3", "images: many", 12, "'images' must be a whole number"),
+        ("  train:", "  trian:", 12, "unknown key 'trian'"),
+        ("id: 8", "id: -8", 17, "'id' must be a whole number"),
+        ("key: barn_owl", "key: owl", 17, "class 'owl' is listed twice"),
+        ("{tail: 3}", "[tail]", 17, "keys and values belong here"),
+        ("{tail: 3}", "{tail: 3, no: 4}", 17, "put it in quotes"),
+        ("{tail: 3}", "{tail: 3, tail: 4}", 17, "'tail' is written twice"),
+        ("{tail: 3}}", "{tail: 3}", 18, ""),
+    ],
+)
+def test_a_fault_names_file_and_line(old: str, new: str, line: int, words: str) -> None:
+    assert LISTED.count(old) == 1
+    with pytest.raises(InputError) as caught:
+        parse_manifest(LISTED.replace(old, new), "zoo.yaml")
+    assert caught.value.message.startswith(f"zoo.yaml:{line}: ")
+    assert words in caught.value.message
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("n3 hen", "n2 hen", "listed twice"),
+        ("n3 hen", "n3", "lacks its name"),
+        ("[n3 hen]", "n3 hen", "a list belongs here"),
+        ("reasons: {owl:", "reasons: {howl:", "no class is called 'howl'"),
+    ],
+)
+def test_faults_of_grouped_classes(old: str, new: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_manifest(GROUPED.replace(old, new), "zoo.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("zoo: {groups: {a: {why: x, classes: [owl]}}, alone: {}}", "two or more classes"),
+        ("zoo: {groups: {a: {why: x, classes: [owl, owl]}}, alone: {}}", "each once"),
+        ("zoo: {groups: {a: {classes: [owl, bat]}}, alone: {}}", "'why' is missing"),
+        ("zoo: {groups: {}, alone: {owl: }}", "'owl' must be text"),
+        ("zoo: {groups: {}}", "'alone' is missing"),
+    ],
+)
+def test_faults_of_groups(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_groups(text, "groups.yaml")
+
+
+def test_text_that_is_no_yaml_is_an_input_error() -> None:
+    with pytest.raises(InputError, match=r"x\.yaml:2: "):
+        load_yaml("a: 1\nb: ]\n", "x.yaml")
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        load_yaml("a: \x00", "x.yaml")
+
+
+def test_unknown_source_is_a_usage_error_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'paco'") as caught:
+        load_manifest("pacoo")
+    assert caught.value.exit_code == 2
+    assert "ade20k, paco, partimagenet" in str(caught.value)
+
+
+def test_manifests_are_read_once() -> None:
+    assert load_manifest("paco") is load_manifest("paco")
+
+
+def test_digest_follows_every_byte_of_every_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mixedparts import taxonomy
+
+    files = {"a.yaml": b"one", "b.yaml": b"two"}
+    monkeypatch.setattr(taxonomy, "_files", lambda: tuple(sorted(files)))
+    monkeypatch.setattr(taxonomy, "_read", lambda name: files[name])
+    before = manifests_digest()
+    files["b.yaml"] = b"twO"
+    after = manifests_digest()
+    files["b.yaml"], files["a.yaml"] = b"", b"onetwO"
+    assert len({before, after, manifests_digest()}) == 3
+    assert len(before) == 64
