@@ -1,0 +1,1 @@
+"""Timed comparisons against a named peer, run by hand; results stand in docs/."""

@@ -1,0 +1,145 @@
+"""Compare `mixedparts build` with the naive builder on one PACO-shaped file.
+
+Both builders run as child processes, taking turns, on the same file with the same number of rows;
+then each runs once more with ten times the rows. After the timed runs the entities of both outputs
+are compared: same masks, boxes and areas. Linux only (reads /proc).
+
+Examples:
+    python -m benchmarks.build_speed                              3,000 images, 3 runs each
+    python -m benchmarks.build_speed --images 300 --repeats 1     a quick look
+    python -m benchmarks.build_speed --write docs/benchmarks.md   put the table into the docs
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.process_tree import CommandFailed, Measurement, measure
+
+_MORE_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is built, the same for both builders.
+
+    Attributes:
+        work: folder of the shaped sources, the outputs and the logs.
+        pictures: `embed` or `reference`, as `mixedparts build --images`.
+    """
+
+    work: Path
+    images: int
+    samples: int
+    workers: int
+    pictures: str
+
+    @property
+    def root(self) -> Path:
+        """The sources of this number of images."""
+        return self.work / f"sources-{self.images}"
+
+    def out(self, builder: str) -> Path:
+        """The folder that a builder writes."""
+        return self.work / builder
+
+    def command(self, builder: str, rows: int) -> list[str]:
+        """Return the command of `naive` or `ours` for that many rows."""
+        same = ["--root", str(self.root), "--out", str(self.out(builder)), "--samples", str(rows)]
+        same += ["--images", self.pictures]
+        if builder == "naive":
+            return [sys.executable, "-m", "benchmarks.naive_builder", *same]
+        script = str(Path(sys.executable).with_name("mixedparts"))
+        return [script, "build", "--sources", "paco", "--workers", str(self.workers), *same]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All measurements: per builder the repeated runs, and one run with more rows."""
+
+    setting: Setting
+    runs: dict[str, list[Measurement]]
+    more: dict[str, Measurement]
+
+
+def run(setting: Setting, builder: str, rows: int) -> Measurement:
+    """Build once into an empty folder."""
+    shutil.rmtree(setting.out(builder), ignore_errors=True)
+    result = measure(setting.command(builder, rows), setting.work / f"{builder}.log")
+    tell(f"{builder:6} {rows:7} rows: {result.wall:6.1f} s, {result.tree:6.0f} MB")
+    return result
+
+
+def prepare(setting: Setting) -> None:
+    """Write the shaped sources in a process of their own, unless they are there."""
+    mark = setting.root / "complete"
+    if not mark.exists():
+        tell(f"writing a PACO-shaped file of {setting.images} images")
+        command = [sys.executable, "-m", "benchmarks.paco_shaped", "--out", str(setting.root)]
+        subprocess.run([*command, "--images", str(setting.images)], check=True, stdout=sys.stderr)
+        mark.touch()
+
+
+def compare(setting: Setting, repeats: int) -> Result:
+    """Run both builders in turn, then once more each with more rows; check what they wrote."""
+    from benchmarks.same_rows import check_same_rows
+
+    runs: dict[str, list[Measurement]] = {"naive": [], "ours": []}
+    for _ in range(repeats):
+        for builder, done in runs.items():
+            done.append(run(setting, builder, setting.samples))
+    tell(check_same_rows(setting.out("naive"), setting.out("ours"), setting.samples))
+    rows = _MORE_ROWS * setting.samples
+    more = {builder: run(setting, builder, rows) for builder in runs}
+    tell(check_same_rows(setting.out("naive"), setting.out("ours"), rows))
+    return Result(setting, runs, more)
+
+
+def tell(message: str) -> None:
+    """Say what goes on, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    from benchmarks.report import table, write_section
+
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.build_speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--images", type=int, default=3000, help="images of the file")
+    parser.add_argument("--samples", type=int, default=20000, help="rows to build")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each builder")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--pictures", choices=("embed", "reference"), default="embed")
+    parser.add_argument("--work", type=Path, help="keep sources and outputs here")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="Markdown file to put it into")
+    given = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="build_speed") as folder:
+        work = (given.work or Path(folder)).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        setting = Setting(work, given.images, given.samples, given.workers, given.pictures)
+        try:
+            prepare(setting)
+            text = table(compare(setting, given.repeats))
+        except (CommandFailed, subprocess.CalledProcessError) as error:
+            tell(str(error))
+            return 1
+    print(text)
+    if given.write:
+        write_section(given.write, "benchmarks.build_speed", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,96 @@
+"""Turn measurements into a Markdown table with date and machine, and put it into a document."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.process_tree import Measurement
+
+if TYPE_CHECKING:
+    from benchmarks.build_speed import Result
+
+_ROWS: tuple[tuple[str, str, Callable[[Measurement], float]], ...] = (
+    ("wall time", "s", lambda m: m.wall),
+    ("CPU time, all processes", "s", lambda m: m.cpu),
+    ("peak memory, all processes (PSS)", "MB", lambda m: m.tree),
+    ("peak memory, largest process (RSS)", "MB", lambda m: m.largest),
+)
+
+
+def table(result: Result) -> str:
+    """Return the comparison as Markdown."""
+    setting = result.setting
+    naive, ours = result.runs["naive"], result.runs["ours"]
+    rows = f"{setting.samples:,}"
+    more = f"{round(setting.samples * 10):,}"
+    lines = [
+        "## Building a dataset",
+        "",
+        f"`python -m benchmarks.build_speed`: a PACO-shaped file of {setting.images:,} images "
+        f"(640 x 480, synthetic), {rows} rows, `--images {setting.pictures}`. The naive builder is "
+        "`benchmarks/naive_builder.py`: COCO(), annToMask, dense unions, Python loops, one process.",
+        f"`mixedparts build` uses {setting.workers} workers. Medians of {len(naive)} runs each in "
+        "turn, ranges in brackets.",
+        "",
+        f"{datetime.date.today().isoformat()}, {_machine()}.",
+        "",
+        "| | naive builder | mixedparts build | ratio |",
+        "|---|---|---|---|",
+    ]
+    for label, unit, value in _ROWS:
+        left, right = [value(m) for m in naive], [value(m) for m in ours]
+        ratio = statistics.median(left) / statistics.median(right)
+        lines.append(f"| {label} | {_cell(left, unit)} | {_cell(right, unit)} | {ratio:.1f} x |")
+    lines += [
+        "",
+        "Ten times the rows (one run each):",
+        "",
+        f"| | {rows} rows | {more} rows | ratio |",
+        "|---|---|---|---|",
+    ]
+    for builder, name in (("naive", "naive builder"), ("ours", "mixedparts build")):
+        for label, unit, value in (_ROWS[0], _ROWS[2]):
+            one = statistics.median(value(m) for m in result.runs[builder])
+            ten = value(result.more[builder])
+            cells = f"{_number(one)} {unit} | {_number(ten)} {unit} | {ten / one:.2f} x"
+            lines.append(f"| {name}, {label} | {cells} |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float], unit: str) -> str:
+    middle = _number(statistics.median(values))
+    return f"{middle} {unit} ({_number(min(values))} to {_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _machine() -> str:
+    """Describe processor, memory and the versions that matter."""
+    facts = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.split(":", 1)[1].strip() for line in facts if line.startswith("model name")]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    packages = ", ".join(f"{name} {version(name)}" for name in ("pycocotools", "pyarrow", "pillow"))
+    return (
+        f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}, "
+        f"{memory:.0f} GB, Python {platform.python_version()}, {packages}"
+    )
+
+
+def write_section(path: Path, name: str, text: str) -> None:
+    """Put the text between the section's marks in a document, or at its end."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before = path.read_text() if path.exists() else "# Benchmarks\n"
+    head, found, rest = before.partition(begin)
+    tail = rest.partition(end)[2] if found else ""
+    body = f"{head.rstrip()}\n\n{begin}\n{text}\n{end}\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{body}\n{tail.strip()}\n" if tail.strip() else body)
