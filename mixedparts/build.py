@@ -1,0 +1,222 @@
+"""The pipeline: plan, read, pair, write, publish; each step starts from what is on disk.
+
+Nothing that loads exists before the end: finished shards wait in `_build/ready`, and the folder's
+README names a data file that is not there until the last one has been moved into place.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mixedparts import publish
+from mixedparts.config import BuildConfig
+from mixedparts.engines import get_engine
+from mixedparts.errors import InputError, UsageError
+from mixedparts.normalise import Filters
+from mixedparts.plan import (
+    PLAN,
+    Plan,
+    absent_splits,
+    differences,
+    make_plan,
+    read_shards,
+    store_plan,
+    stored_plan,
+)
+from mixedparts.progress import Progress
+from mixedparts.shards import Commit
+from mixedparts.stages import ReadTask, WriteTask, run_pair, run_read, run_write, write_tasks
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T", ReadTask, WriteTask)
+
+
+def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> dict[str, Any]:
+    """Build the dataset, or go on where an earlier run of the same build stopped.
+
+    Args:
+        overwrite: first remove what an earlier build, of whatever plan, left in the folder.
+
+    Returns:
+        The manifest; with a shard range that leaves work to others, only what is still open.
+
+    Raises:
+        UsageError: the folder holds another build, or something that is no build.
+        InputError: a source is missing, unreadable as a whole, or gives no sample at all.
+    """
+    plan = make_plan(config)
+    prepare(config, plan, overwrite)
+    finished = publish.finished(config.out)
+    if finished is not None:
+        progress.say(f"{config.out} is complete; nothing to do.")
+        return finished
+    for source, split in absent_splits(plan):
+        progress.say(f"{source}: no {split} split here, skipped")
+    with _log(config.out) as log:
+        return _run(config, plan, progress, log)
+
+
+def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
+    """Make the folder ready for the plan, or say why it is not.
+
+    Raises:
+        UsageError: the folder holds another build or something that is no build.
+    """
+    out = config.out
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file", "Choose another folder with --out.")
+    stored = stored_plan(out)
+    if stored is None and out.is_dir() and any(out.iterdir()):
+        if not publish.is_begun(out):
+            raise UsageError(
+                f"{out} is not empty and holds no build", "Choose another folder with --out."
+            )
+        remove_build(out)
+    elif stored is not None and overwrite:
+        remove_build(out)
+    elif stored is not None and stored["build_id"] != plan.build_id:
+        lines = differences(stored["identity"], plan.identity)
+        raise UsageError(
+            f"{out} holds another build. What differs (there -> asked for):\n"
+            + "\n".join(f"  {line}" for line in lines),
+            "Build into another folder with --out, or replace that one with --overwrite.",
+        )
+    publish.begin(out)
+
+
+def remove_build(out: Path) -> None:
+    """Remove a build's files; first of all what makes it load."""
+    for name in ("README.md", "manifest.json", "rejects.parquet"):
+        (out / name).unlink(missing_ok=True)
+    for name in ("pairs", "images", "preview", "_build"):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _run(
+    config: BuildConfig, plan: Plan, progress: Progress, log: Callable[..., None]
+) -> dict[str, Any]:
+    log("begin", build_id=plan.build_id)
+    reads = _read(config, plan, progress, log)
+    if reads is None:
+        return _waiting(config, "reading", progress)
+    paired = _pair(config, reads)
+    log("paired", rows={split: counts["pairs"] for split, counts in paired.counts.items()})
+    write = write_tasks(config, paired)
+    rows = {task.name: task.stop - task.start for task in write}
+    written = _stage(config, "writing", write, run_write, rows, "rows", progress, log)
+    if written is None:
+        return _waiting(config, "writing", progress)
+    progress.say("publishing: preview, rejects, manifest, card")
+    ordered = [written[task.name] for task in write]
+    manifest = publish.publish(config, plan, reads, paired, ordered)
+    log("end", build_id=plan.build_id)
+    return manifest
+
+
+def read_and_pair(
+    config: BuildConfig, plan: Plan, progress: Progress
+) -> tuple[list[Commit], Commit]:
+    """Run the stages before writing, without log; `config` has no shard range."""
+    reads = _read(config, plan, progress, lambda event, **facts: None)
+    assert reads is not None
+    return reads, _pair(config, reads)
+
+
+def _read(
+    config: BuildConfig, plan: Plan, progress: Progress, log: Callable[..., None]
+) -> list[Commit] | None:
+    shards = read_shards(config, plan)
+    store_plan(config.out, plan, shards)
+    filters = Filters(config.min_object_area, config.min_part_area)
+    tasks = [ReadTask(config.out, shard, filters) for shard in shards]
+    images = {task.name: task.shard.stop - task.shard.start for task in tasks}
+    reads = _stage(config, "reading", tasks, run_read, images, "images", progress, log)
+    return list(reads.values()) if reads is not None else None
+
+
+def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
+    """Draw the samples.
+
+    Raises:
+        InputError: there is none to draw.
+    """
+    paired = run_pair(config, reads)
+    if not any(counts["pairs"] for counts in paired.counts.values()):
+        raise InputError(
+            "no pair of comparable objects is left after reading. Rejected records:\n"
+            + _reject_lines(reads),
+            "Check the source folders, or lower --min-object-area.",
+        )
+    return paired
+
+
+def _stage(
+    config: BuildConfig,
+    what: str,
+    tasks: Sequence[T],
+    work: Callable[[T], Commit],
+    sizes: dict[str, int],
+    unit: str,
+    progress: Progress,
+    log: Callable[..., None],
+) -> dict[str, Commit] | None:
+    """Run a stage's tasks; None where a shard range leaves some of them to other runs."""
+    mine = list(tasks)
+    if config.shard_range:
+        at, of = config.shard_range
+        mine = mine[at::of]
+    records: dict[str, Commit] = {}
+    progress.start(what, sum(sizes[task.name] for task in mine), unit)
+    for record in get_engine(config.engine, config.workers).run(work, mine):
+        records[record.task] = record
+        progress.advance(sizes[record.task])
+        log(what, task=record.task, files=len(record.files))
+    progress.finish()
+    for task in tasks:
+        if task.name not in records:
+            others = publish.done_elsewhere(config.out, task.name)
+            if others is None:
+                return None
+            records[task.name] = others
+    return {task.name: records[task.name] for task in tasks}
+
+
+def _waiting(config: BuildConfig, what: str, progress: Progress) -> dict[str, Any]:
+    assert config.shard_range is not None
+    at, of = config.shard_range
+    progress.say(
+        f"{what}: share {at}/{of} is done, other shares are not. Run this command again when they"
+        " are; the command without --shard-range does all that is left."
+    )
+    return {"waiting": what, "shard_range": [at, of]}
+
+
+def _reject_lines(reads: Sequence[Commit]) -> str:
+    reasons: dict[str, int] = {}
+    for record in reads:
+        for reason, number in record.counts["rejects"].items():
+            reasons[reason] = reasons.get(reason, 0) + number
+    return "\n".join(f"  rejected, {r}: {n}" for r, n in sorted(reasons.items())) or "  none"
+
+
+@contextmanager
+def _log(out: Path) -> Iterator[Callable[..., None]]:
+    """Yield a function that adds an event to the build's log, the only place for times."""
+    path = out / PLAN.parent / "log.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as handle:
+
+        def log(event: str, **facts: Any) -> None:
+            LOG.debug("%s %s", event, facts)
+            line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **facts}
+            handle.write(json.dumps(line) + "\n")
+            handle.flush()
+
+        yield log

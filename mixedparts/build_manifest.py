@@ -1,0 +1,114 @@
+"""The manifest: everything a reader may want to know of a build, and the mark that it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mixedparts import __version__
+from mixedparts.plan import Plan, manifest_of
+from mixedparts.schema import SCHEMA_VERSION
+from mixedparts.shards import Commit, WrittenFile
+from mixedparts.taxonomy import Rename
+
+MANIFEST = "manifest.json"
+CARD = "README.md"
+BENCHMARK = "benchmark"
+
+
+def read_manifest(build: Path) -> dict[str, Any] | None:
+    """Return the manifest of a whole build, None where there is none."""
+    try:
+        value = json.loads((build / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and "shards" in value else None
+
+
+def make_manifest(
+    plan: Plan,
+    reads: Sequence[Commit],
+    paired: Commit,
+    files: Sequence[WrittenFile],
+) -> dict[str, Any]:
+    """Return everything that a reader may want to know of a build, as JSON values."""
+    rejects: Counter[str] = Counter()
+    for record in reads:
+        rejects.update(record.counts["rejects"])
+    benchmark = paired.counts.get(BENCHMARK, {})
+    return {
+        "build_id": plan.build_id,
+        "schema_version": SCHEMA_VERSION,
+        "code_version": __version__,
+        "synthetic": plan.synthetic,
+        "configuration": plan.identity["configuration"],
+        "sources": {
+            source.name: {
+                "version": source.version,
+                "splits": list(source.splits),
+                "synthetic": source.synthetic,
+                "inputs": source.inputs,
+                **_upstream(source.name),
+            }
+            for source in plan.sources
+        },
+        "renames": [
+            asdict(rename) for source in plan.sources for rename in renames_of(source.name)
+        ],
+        "counts": _counts(plan, paired),
+        "benchmark": {
+            "counts": benchmark.get("cells", {}),
+            "empty_cells": benchmark.get("empty_cells", []),
+        },
+        "filtered": _filtered(plan, reads),
+        "rejects": dict(sorted(rejects.items())),
+        "shards": [asdict(item) for item in files],
+    }
+
+
+def renames_of(name: str) -> tuple[Rename, ...]:
+    """Return the names that a source's manifest changes."""
+    known = manifest_of(name)
+    return known.renames if known else ()
+
+
+def _upstream(name: str) -> dict[str, str]:
+    known = manifest_of(name)
+    if known is None:
+        return {}
+    return {
+        "title": known.title,
+        "homepage": known.homepage,
+        "licence": known.licence,
+        "image_licence": known.image_licence,
+        "citation": known.citation,
+    }
+
+
+def _counts(plan: Plan, paired: Commit) -> dict[str, dict[str, dict[str, int]]]:
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for source in plan.sources:
+        counts[source.name] = {}
+        for split in source.splits:
+            found = paired.counts.get(split, {})
+            counts[source.name][split] = {
+                "images": found.get("source_images", {}).get(source.name, 0),
+                "entities": found.get("entities", {}).get(source.name, 0),
+                **found.get("cells", {}).get(source.name, {}),
+            }
+    return counts
+
+
+def _filtered(plan: Plan, reads: Sequence[Commit]) -> dict[str, dict[str, dict[str, int]]]:
+    dropped = {
+        source.name: {split: {"objects": 0, "parts": 0} for split in source.splits}
+        for source in plan.sources
+    }
+    for record in reads:
+        for kind, number in record.counts["filtered"].items():
+            dropped[record.counts["source"]][record.counts["split"]][kind] += number
+    return dropped

@@ -1,0 +1,149 @@
+"""The dataset card: YAML from the schema, then what a person should know before using the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from mixedparts.schema import CONFIGS, card_features
+
+_UNFINISHED = """\
+---
+configs:
+- config_name: unfinished
+  data_files: THIS-BUILD-IS-NOT-FINISHED-run-mixedparts-build-again
+---
+# A build that is not finished
+
+Nothing here can be loaded yet. Run the same `mixedparts build` command again: it goes on where it
+stopped.
+"""
+
+_SPLITS = ("train", "validation", "test", "benchmark")
+_TASKS = ("common_object", "common_parts", "unique_parts")
+
+
+def unfinished_card() -> str:
+    """Return the card of a build under way; its configuration names a file that never exists."""
+    return _UNFINISHED
+
+
+def card(manifest: dict[str, Any]) -> str:
+    """Return the card of a whole build, all its numbers out of the manifest."""
+    head = yaml.safe_dump(_front(manifest), sort_keys=False, allow_unicode=True, width=100)
+    sections = [
+        "# MixedParts" + (" (synthetic)" if manifest["synthetic"] else ""),
+        _about(manifest),
+        _use(),
+        "## Counts\n\n" + _count_table(manifest),
+        "## Sources and licences\n\n" + _licence_table(manifest),
+        _limits(manifest),
+        "## Citation\n\n" + _citations(manifest),
+    ]
+    return f"---\n{head}---\n" + "\n\n".join(sections) + "\n"
+
+
+def split_rows(manifest: dict[str, Any], table: str) -> dict[str, int]:
+    """Return {split: rows} of a table, splits in their usual order."""
+    rows: dict[str, int] = {}
+    for split in (*_SPLITS, "preview"):
+        mine = [s["rows"] for s in manifest["shards"] if s["path"].startswith(f"{table}/{split}-")]
+        if mine:
+            rows[split] = sum(mine)
+    return rows
+
+
+def _front(manifest: dict[str, Any]) -> dict[str, Any]:
+    configs, infos = [], []
+    for table, schema in CONFIGS.items():
+        rows = split_rows(manifest, table)
+        files = [{"split": split, "path": f"{table}/{split}-*.parquet"} for split in rows]
+        entry: dict[str, Any] = {"config_name": table, "data_files": files}
+        if table == "pairs":
+            entry["default"] = True
+        configs.append(entry)
+        splits = [{"name": split, "num_examples": number} for split, number in rows.items()]
+        infos.append({"config_name": table, "features": card_features(schema), "splits": splits})
+    tags = ["part-segmentation", "co-segmentation", "multi-image"]
+    return {
+        "pretty_name": "MixedParts" + (" (synthetic)" if manifest["synthetic"] else ""),
+        "license": "other",
+        "language": ["en"],
+        "task_categories": ["image-segmentation", "image-text-to-text"],
+        "tags": tags + (["synthetic"] if manifest["synthetic"] else []),
+        "configs": configs,
+        "dataset_info": infos,
+    }
+
+
+def _about(manifest: dict[str, Any]) -> str:
+    made = [name for name, source in manifest["sources"].items() if source["synthetic"]]
+    text = (
+        "Pairs of images for part-focused semantic co-segmentation: find the common object, the"
+        " common parts and the unique parts (CALICO, CVPR 2025, arXiv 2412.19331). Built from"
+        f" {', '.join(manifest['sources'])} by mixedparts {manifest['code_version']}, build"
+        f" `{manifest['build_id']}`."
+    )
+    if made:
+        text += (
+            f"\n\n**Synthetic data.** The images and masks of {', '.join(made)} were drawn by a"
+            " program in the upstream file formats. They are for trying out and testing; results on"
+            " them say nothing about real images."
+        )
+    return text
+
+
+def _use() -> str:
+    return (
+        "## Use\n\n```python\nimport mixedparts\n\n"
+        'pairs = mixedparts.load_dataset("PATH", split="train")  # pixels joined lazily\n'
+        "```\n\nPlain `datasets.load_dataset(PATH)` gives the same rows without pixels; the"
+        " configurations `images` and `preview` hold the pictures. Masks are COCO RLE on the stored"
+        " pixel grid. The n-th `[SEG]` of `answer` means the region that `seg[n]` points to."
+    )
+
+
+def _count_table(manifest: dict[str, Any]) -> str:
+    lines = [
+        "| source | split | images | entities | " + " | ".join(_TASKS) + " |",
+        "|---|---|---|---|" + "---|" * len(_TASKS),
+    ]
+    for source, splits in manifest["counts"].items():
+        for split, counts in splits.items():
+            numbers = [counts.get(key, 0) for key in ("images", "entities", *_TASKS)]
+            lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
+    subset = sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values())
+    lines.append(f"\n`benchmark` holds {subset} of the test rows, the same number a filled cell.")
+    rejected = sum(manifest["rejects"].values())
+    lines.append(f"Rejected records: {rejected}, with reasons in `rejects.parquet`.")
+    return "\n".join(lines)
+
+
+def _licence_table(manifest: dict[str, Any]) -> str:
+    lines = ["| source | annotations | images | synthetic here |", "|---|---|---|---|"]
+    for name, source in manifest["sources"].items():
+        marks = source.get("licence", "unknown"), source.get("image_licence", "unknown")
+        made = "yes" if source["synthetic"] else "no"
+        lines.append(f"| {source.get('title', name)} | {marks[0]} | {marks[1]} | {made} |")
+    return "\n".join(lines)
+
+
+def _limits(manifest: dict[str, Any]) -> str:
+    filters = manifest["configuration"]
+    return (
+        "## Limits\n\n"
+        "- Absence of a label is not a statement about the world: the sources do not annotate every"
+        " object or part.\n"
+        f"- Entities under {filters['min_object_area']:.1%} and parts under"
+        f" {filters['min_part_area']:.1%} of the image are left out and counted in"
+        " `manifest.json` under `filtered`.\n"
+        "- Which classes may form a pair is a curated choice; the groups and their reasons are in"
+        " the project's `manifests/groups.yaml`."
+    )
+
+
+def _citations(manifest: dict[str, Any]) -> str:
+    lines = ["- CALICO: Nguyen et al., CVPR 2025, arXiv 2412.19331"]
+    lines += [f"- {s['citation']}" for s in manifest["sources"].values() if s.get("citation")]
+    return "\n".join(lines)

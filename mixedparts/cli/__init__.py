@@ -1,0 +1,58 @@
+"""The `mixedparts` command; a module a verb, or a few that belong together.
+
+Heavy imports stand inside the verbs: `--help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from mixedparts import __version__
+from mixedparts.cli.build import add_build
+from mixedparts.cli.inspect import add_sources, add_stats, add_verify, add_view
+from mixedparts.cli.running import run_command
+from mixedparts.cli.sample import add_sample
+
+_EXAMPLES = """\
+examples:
+  mixedparts sample --out sources --images 200
+  mixedparts build --sources paco partimagenet ade20k --root sources
+  mixedparts verify data/mixedparts --level full
+  mixedparts stats data/mixedparts
+  mixedparts view data/mixedparts --out view.html
+  mixedparts sources show paco
+
+exit codes: 0 ok, 1 problems found, 2 usage, 3 missing or unreadable input or environment,
+130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run_command(lambda: _dispatch(argv)))
+
+
+def _dispatch(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    verb: Callable[[argparse.Namespace], int] = arguments.verb
+    return verb(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mixedparts",
+        description="Build, check and look at the MixedParts dataset.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mixedparts {__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_sample(verbs)
+    add_build(verbs)
+    add_verify(verbs)
+    add_stats(verbs)
+    add_view(verbs)
+    add_sources(verbs)
+    return parser

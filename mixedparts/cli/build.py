@@ -1,0 +1,111 @@
+"""`mixedparts build`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixedparts.cli.verbs import add_verb
+
+if TYPE_CHECKING:
+    from mixedparts.config import BuildConfig
+
+_ROOT_VARIABLE = "MIXEDPARTS_ROOT"
+
+
+def add_build(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "build",
+        _build,
+        "build the dataset from source folders, or go on with a build that was interrupted",
+        "  mixedparts build --sources paco partimagenet ade20k\n"
+        "  mixedparts build --sources paco --source-root paco=/data/paco --out data/paco_only\n"
+        "  mixedparts build --sources ade20k --samples 10000 --seed 3 --workers 8\n"
+        "  mixedparts build --sources paco partimagenet --dry-run\n"
+        "  mixedparts build --config build.yaml",
+    )
+    add = parser.add_argument
+    add("--sources", nargs="+", metavar="NAME", help="paco, partimagenet, ade20k, or one of yours")
+    add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
+    add(
+        "--source-root",
+        action="append",
+        metavar="NAME=DIR",
+        default=[],
+        help="folder of one source",
+    )
+    add("--out", type=Path, metavar="DIR", help="build folder (data/mixedparts)")
+    add("--samples", type=int, metavar="N", help="rows over all splits (27 an image)")
+    add("--seed", type=int, metavar="S", help="of every draw (0)")
+    add("--tasks", nargs="+", metavar="TASK", help="common_object, common_parts, unique_parts")
+    add("--min-object-area", type=float, metavar="F", help="least share of the image (0.02)")
+    add("--min-part-area", type=float, metavar="F", help="least share of the image (0.001)")
+    add("--ade20k-test", choices=("hash", "official"), help="how ADE's validation is divided")
+    add("--images", choices=("embed", "reference"), help="store pictures, or only their paths")
+    add("--workers", type=int, metavar="N", help="processes (all cores)")
+    add("--engine", choices=("local", "ray"), help="where tasks run (local)")
+    add("--shard-range", metavar="i/N", help="do the i-th of N shares of the shards, from 0")
+    add("--config", type=Path, metavar="FILE", help="YAML with these choices; flags go first")
+    add("--dry-run", action="store_true", help="say what would be built, write nothing")
+    add("--overwrite", action="store_true", help="replace what an earlier build left there")
+    add("--json", action="store_true", help="print the manifest's summary as JSON")
+    add("--quiet", action="store_true", help="no progress")
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from mixedparts.build import build
+    from mixedparts.locate import remember_build
+    from mixedparts.progress import for_people
+    from mixedparts.reports import build_report, dry_run_report
+
+    config = _build_config(arguments)
+    progress = for_people(arguments.quiet)
+    if arguments.dry_run:
+        report = dry_run_report(config, progress)
+        print(json.dumps(report.values, indent=1) if arguments.json else report.text)
+        return 0
+    manifest = build(config, progress, arguments.overwrite)
+    if "waiting" in manifest:
+        print(json.dumps(manifest) if arguments.json else f"waiting: {manifest['waiting']}")
+        return 0
+    remember_build(config.out)
+    report = build_report(config.out, manifest)
+    print(json.dumps(report.values, indent=1) if arguments.json else report.text)
+    return 0
+
+
+def _build_config(arguments: argparse.Namespace) -> BuildConfig:
+    from mixedparts.config import BuildConfig, parse_shard_range, read_config
+    from mixedparts.errors import UsageError
+
+    values: dict[str, Any] = {"workers": os.cpu_count() or 1}
+    if os.environ.get(_ROOT_VARIABLE):
+        values["root"] = Path(os.environ[_ROOT_VARIABLE])
+    if arguments.config:
+        values |= read_config(arguments.config)
+    for name in (
+        "root", "out", "samples", "seed", "min_object_area", "min_part_area", "ade20k_test",
+        "images", "workers", "engine",
+    ):  # fmt: skip
+        if getattr(arguments, name) is not None:
+            values[name] = getattr(arguments, name)
+    for name in ("sources", "tasks"):
+        if getattr(arguments, name):
+            values[name] = tuple(getattr(arguments, name))
+    roots = dict(values.get("source_roots", {}))
+    for item in arguments.source_root:
+        name, equals, folder = item.partition("=")
+        if not (name and equals and folder):
+            raise UsageError(f"--source-root wants NAME=DIR, not '{item}'")
+        roots[name] = Path(folder)
+    values["source_roots"] = roots
+    if arguments.shard_range:
+        try:
+            values["shard_range"] = parse_shard_range(arguments.shard_range)
+        except ValueError:
+            raise UsageError(f"--shard-range wants i/N, not '{arguments.shard_range}'") from None
+    return BuildConfig(**{"sources": (), **values})

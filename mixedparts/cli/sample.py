@@ -1,0 +1,52 @@
+"""`mixedparts sample`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from mixedparts.cli.verbs import add_verb
+
+
+def add_sample(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "sample",
+        _sample,
+        "draw synthetic sources in the native layouts of all three",
+        "  mixedparts sample --out sources\n"
+        "  mixedparts sample --out sources --images 2000 --seed 7",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--images", type=int, default=300, metavar="N", help="images a source (default 300)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from mixedparts.errors import UsageError
+    from mixedparts.progress import for_people
+    from mixedparts.sample import make_sources
+
+    for name, least in (("images", 1), ("seed", 0), ("workers", 1)):
+        if getattr(arguments, name) < least:
+            raise UsageError(f"--{name} must be at least {least}, not {getattr(arguments, name)}")
+    progress = for_people(arguments.quiet)
+    done = 0
+
+    def advance(now: int, total: int) -> None:
+        nonlocal done
+        progress.advance(now - done)
+        done = now
+
+    progress.start("drawing synthetic images", 3 * arguments.images, "images")
+    make_sources(arguments.out, arguments.images, arguments.seed, arguments.workers, advance)
+    progress.finish()
+    print(f"synthetic sources in {arguments.out}")
+    print(f"next: mixedparts build --sources paco partimagenet ade20k --root {arguments.out}")
+    return 0

@@ -1,0 +1,175 @@
+"""Every choice of a build in one validated value; from flags, from YAML, and back to YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixedparts.engines import ENGINES
+from mixedparts.errors import InputError, UsageError
+from mixedparts.records import Task
+from mixedparts.sources import available, get_source
+
+SAMPLES_AN_IMAGE = 27  # 2.4M samples of the paper over the ~89K annotated images of its sources
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """What a build is asked for.
+
+    Attributes:
+        sources: names of registered readers.
+        root: folder that holds the upstream archives as they unpack.
+        source_roots: other folders for single sources.
+        out: the build folder.
+        samples: rows over all splits and tasks; None: 27 for every image with a kept entity,
+            the paper's 2.4M samples on the full sources.
+        seed: of every draw.
+        images: `embed` stores the pictures' bytes, `reference` only where they are.
+        tasks: the tasks to make rows for.
+        min_object_area, min_part_area: least share of the image, in [0, 1].
+        ade20k_test: `hash` divides ADE's validation images between validation and test;
+            `official` puts all of them in both, as the published bundle does.
+        read_shard_images, pair_shard_rows, image_shard_rows: sizes of the shards.
+        workers, engine, shard_range: where and how much runs; they never change the result.
+    """
+
+    sources: tuple[str, ...]
+    root: Path = Path("sources")
+    source_roots: Mapping[str, Path] = field(default_factory=dict)
+    out: Path = Path("data/mixedparts")
+    samples: int | None = None
+    seed: int = 0
+    images: str = "embed"
+    tasks: tuple[str, ...] = tuple(Task)
+    min_object_area: float = 0.02
+    min_part_area: float = 0.001
+    ade20k_test: str = "hash"
+    read_shard_images: int = 256
+    pair_shard_rows: int = 10_000
+    image_shard_rows: int = 1_000
+    workers: int = 1
+    engine: str = "local"
+    shard_range: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise UsageError("\n".join(faults))
+        for name in self.sources:
+            get_source(name)
+
+    def _faults(self) -> list[str]:
+        """Return a sentence for each choice that cannot be, all of them together."""
+        faults = []
+        if not self.sources:
+            faults.append(f"name at least one source: {', '.join(available())}")
+        if len(set(self.sources)) != len(self.sources):
+            faults.append(f"a source is named twice: {' '.join(self.sources)}")
+        faults += [
+            f"a folder is given for '{name}', which is not among the sources"
+            for name in self.source_roots
+            if name not in self.sources
+        ]
+        if self.samples is not None and self.samples < 1:
+            faults.append(f"samples must be at least 1, not {self.samples}")
+        if self.workers < 1:
+            faults.append(f"workers must be at least 1, not {self.workers}")
+        if not 0 <= self.seed < 1 << 63:
+            faults.append(f"seed must be a whole number from 0 to 2^63 - 1, not {self.seed}")
+        for name, allowed in (
+            ("images", ("embed", "reference")),
+            ("ade20k_test", ("hash", "official")),
+            ("engine", ENGINES),
+        ):
+            if getattr(self, name) not in allowed:
+                faults.append(f"{name} must be one of {', '.join(allowed)}")
+        for name in ("min_object_area", "min_part_area"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.append(f"{name} must lie in [0, 1], not {getattr(self, name)}")
+        unknown = sorted(set(self.tasks) - set(Task))
+        if unknown or not self.tasks:
+            faults.append(f"tasks must be some of {', '.join(Task)}")
+        for name in ("read_shard_images", "pair_shard_rows", "image_shard_rows"):
+            if getattr(self, name) < 1:
+                faults.append(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.shard_range and not 0 <= self.shard_range[0] < self.shard_range[1]:
+            faults.append("shard range must be i/N with 0 <= i < N")
+        return faults
+
+    def source_root(self, name: str) -> Path:
+        """Return the folder that a source's layout starts from."""
+        return self.source_roots.get(name, self.root)
+
+    def variant(self, name: str) -> str:
+        """Return the source's own choice, as `ReadShard.variant` carries it."""
+        return "official" if name == "ade20k" and self.ade20k_test == "official" else ""
+
+    def identity(self) -> dict[str, Any]:
+        """Return the choices that decide the result, as JSON values; folders are not among them."""
+        known = asdict(self)
+        for name in ("root", "source_roots", "out", "workers", "engine", "shard_range"):
+            del known[name]
+        known["sources"] = sorted(self.sources)
+        known["tasks"] = [task for task in Task if task in self.tasks]
+        if self.images == "reference":
+            known["source_roots"] = {n: str(self.source_root(n).resolve()) for n in self.sources}
+        return known
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read choices from a YAML file; keys are the fields of `BuildConfig`.
+
+    Raises:
+        InputError: the file is not there or is not YAML.
+        UsageError: it holds an unknown key or a value of another type.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"configuration {path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"configuration {path} must be a list of 'name: value' lines")
+    known = {item.name for item in fields(BuildConfig)}
+    unknown = sorted(str(key) for key in set(value) - known)
+    if unknown:
+        raise UsageError(f"{path}: unknown keys {', '.join(unknown)}", f"Known: {sorted(known)}")
+    return {key: _typed(path, key, item) for key, item in value.items()}
+
+
+def _typed(path: Path, key: str, value: Any) -> Any:
+    """Return a YAML value in the type of its field."""
+    try:
+        if key in ("root", "out"):
+            return Path(value)
+        if key == "source_roots":
+            return {str(name): Path(folder) for name, folder in value.items()}
+        if key in ("sources", "tasks"):
+            if not isinstance(value, list):
+                raise TypeError("a list is wanted")
+            return tuple(str(item) for item in value)
+        if key in ("images", "ade20k_test", "engine"):
+            return str(value)
+        if key == "shard_range":
+            return parse_shard_range(value)
+        if key in ("min_object_area", "min_part_area"):
+            return float(value)
+        if isinstance(value, bool) or not (value is None or isinstance(value, int)):
+            raise TypeError("a whole number is wanted")
+        return value
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path}: {key}: {error}") from error
+
+
+def parse_shard_range(text: str) -> tuple[int, int]:
+    """Return (i, N) of `i/N`.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    part, _, whole = str(text).partition("/")
+    return int(part), int(whole)

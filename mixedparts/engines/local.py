@@ -1,0 +1,70 @@
+"""Tasks on this machine: in this process for one worker, else in a pool of processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from mixedparts.errors import EnvironmentFault
+from mixedparts.shards import Commit
+
+T = TypeVar("T")
+
+
+class LocalEngine:
+    """Runs tasks with `workers` processes."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterator[Commit]:
+        """Yield commit records as tasks end, never with more than two tasks a worker queued."""
+        queue = list(tasks)
+        if self._workers == 1 or len(queue) < 2:
+            yield from map(work, queue)
+            return
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["mixedparts.stages"])
+        workers = min(self._workers, len(queue))
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+        try:
+            yield from _in_flight(pool, work, iter(queue), 2 * workers)
+        except BrokenProcessPool as error:
+            raise EnvironmentFault(
+                "a worker process died, most likely for want of memory",
+                "Run the same command again with fewer --workers; finished shards are kept.",
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_flight(
+    pool: ProcessPoolExecutor, work: Callable[[T], Commit], tasks: Iterator[T], most: int
+) -> Iterator[Commit]:
+    running: set[Future[Commit]] = {pool.submit(work, task) for task in islice(tasks, most)}
+    while running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        running |= {pool.submit(work, task) for task in islice(tasks, len(done))}
+        for future in done:
+            yield future.result()
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

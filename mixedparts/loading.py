@@ -1,0 +1,106 @@
+"""A built dataset in Python: found by name, loaded with `datasets`, pixels joined lazily."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import datasets
+from PIL import Image
+
+from mixedparts.errors import InputError, UsageError
+from mixedparts.locate import BUILD_HINT, resolve_build
+from mixedparts.schema import CONFIGS
+
+__all__ = ["PixelJoin", "load_dataset", "open_picture", "resolve_build"]
+
+
+def load_dataset(
+    name_or_path: str | os.PathLike[str] | None = None,
+    config: str = "pairs",
+    split: str | None = None,
+    pixels: bool = True,
+) -> datasets.Dataset | datasets.DatasetDict:
+    """Load a built dataset.
+
+    Args:
+        name_or_path: a build folder, a Hub id, or `mixedparts` (also None): then the build is
+            looked for in `$MIXEDPARTS_HOME`, `./data/mixedparts`, and where the last build went.
+        config: `pairs`, `images` or `preview`.
+        split: one split; None for all of them.
+        pixels: in `pairs`, add to every entry of `images` the key `pixels`: a PIL picture, RGB, on
+            the stored grid that the masks lie on. Pictures are read when a row is, not before.
+
+    Returns:
+        A `Dataset` for one split, else a `DatasetDict`.
+
+    Raises:
+        InputError: there is no whole build there.
+        UsageError: no such config or split.
+    """
+    if config not in CONFIGS:
+        raise UsageError(f"there is no config '{config}'", f"Known: {', '.join(CONFIGS)}")
+    place = resolve_build(name_or_path)
+    loaded = _load(place, config, split)
+    if config != "pairs" or not pixels:
+        return loaded
+    if isinstance(loaded, datasets.DatasetDict):
+        joined = {name: _join(place, name, rows) for name, rows in loaded.items()}
+        return datasets.DatasetDict(joined)
+    return _join(place, split or "train", loaded)
+
+
+def _load(
+    place: Path | str, config: str, split: str | None
+) -> datasets.Dataset | datasets.DatasetDict:
+    try:
+        return datasets.load_dataset(str(place), config, split=split)
+    except ValueError as error:
+        if split is not None and "split" in str(error).lower():
+            raise UsageError(f"{place} has no split '{split}' in '{config}': {error}") from error
+        raise InputError(f"{place} cannot be loaded: {error}") from error
+    except (OSError, datasets.exceptions.DatasetNotFoundError) as error:
+        raise InputError(f"{place} cannot be loaded: {error}", BUILD_HINT) from error
+
+
+def _join(place: Path | str, split: str, pairs: datasets.Dataset) -> datasets.Dataset:
+    """Return the rows with a transform that adds pictures to `images`."""
+    table = "test" if split == "benchmark" else split
+    stored = _load(place, "images", table)
+    assert isinstance(stored, datasets.Dataset)
+    return pairs.with_transform(
+        PixelJoin(stored.cast_column("image", datasets.Image(decode=False)))
+    )
+
+
+class PixelJoin:
+    """Adds `pixels` to each entry of a batch's `images` column.
+
+    Args:
+        stored: the split's `images` table with undecoded pictures.
+    """
+
+    def __init__(self, stored: datasets.Dataset) -> None:
+        self._stored = stored
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the batch with pictures; other columns are untouched."""
+        if "images" not in batch:
+            return batch
+        joined = [
+            [{**ref, "pixels": self._picture(ref["row"])} for ref in refs]
+            for refs in batch["images"]
+        ]
+        return {**batch, "images": joined}
+
+    def _picture(self, row: int) -> Image.Image:
+        return open_picture(self._stored[row]["image"])
+
+
+def open_picture(stored: dict[str, Any]) -> Image.Image:
+    """Return a stored picture as RGB on the stored grid, EXIF orientation not applied."""
+    data = stored["bytes"]
+    with Image.open(io.BytesIO(data) if data is not None else stored["path"]) as picture:
+        return picture.convert("RGB")

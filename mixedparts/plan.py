@@ -1,0 +1,185 @@
+"""What a build will do, written before it does anything: inputs, choices, read shards, build id.
+
+Same plan, same bytes: the build id is a hash of the configuration, the schema and code versions,
+the inputs' digests and the manifests' digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mixedparts import __version__
+from mixedparts.config import BuildConfig
+from mixedparts.errors import InputError, UsageError
+from mixedparts.schema import SCHEMA_VERSION
+from mixedparts.shards import sha256_of, write_json
+from mixedparts.sources import SPLITS, ReadShard, Source, get_source
+from mixedparts.taxonomy import Manifest, load_manifest, manifests_digest
+
+PLAN = Path("_build/plan.json")
+SYNTHETIC_MARK = "SYNTHETIC.md"
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """One source of a build.
+
+    Attributes:
+        splits: those that are there, in the order train, validation, test.
+        synthetic: made by `mixedparts sample`, said wherever the data shows.
+        inputs: digest of every annotation file and folder, by path relative to the root.
+    """
+
+    name: str
+    version: str
+    splits: tuple[str, ...]
+    synthetic: bool
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Identity of a build and its read shards; what follows from reading is planned later."""
+
+    build_id: str
+    identity: dict[str, Any]
+    sources: tuple[SourcePlan, ...]
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any source is synthetic."""
+        return any(source.synthetic for source in self.sources)
+
+
+def manifest_of(name: str) -> Manifest | None:
+    """Return a source's manifest; None for a source of someone else's without one."""
+    try:
+        return load_manifest(name)
+    except UsageError:
+        return None
+
+
+def make_plan(config: BuildConfig) -> Plan:
+    """Look at the inputs and fix what the build is.
+
+    Raises:
+        InputError: a source has no split at all, or a folder of a split is missing.
+    """
+    sources = tuple(_plan_source(config, name) for name in sorted(config.sources))
+    identity = {
+        "configuration": config.identity(),
+        "schema_version": SCHEMA_VERSION,
+        "code_version": __version__,
+        "manifests": manifests_digest(),
+        "sources": {source.name: asdict(source) for source in sources},
+    }
+    text = json.dumps(identity, sort_keys=True)
+    build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return Plan(build_id, json.loads(text), sources)
+
+
+def _plan_source(config: BuildConfig, name: str) -> SourcePlan:
+    source, root = get_source(name), config.source_root(name)
+    splits = source.splits(root)
+    if not splits:
+        raise missing_source(source, root)
+    required = {path: None for split in splits for path in source.required_files(root, split)}
+    inputs = _digests(root, required)
+    return SourcePlan(name, source.version, splits, _is_synthetic(root, required), inputs)
+
+
+def missing_source(source: Source, root: Path) -> InputError:
+    """Return the error for a source of which nothing is there."""
+    manifest = manifest_of(source.name)
+    lines = [f"source '{source.name}': no annotation file under {root}. Looked for:"]
+    lines += [f"  {line}" for line in source.layout(root).splitlines()]
+    if manifest:
+        lines += [f"Download: {manifest.download}", f"Licence: {manifest.licence}"]
+    hint = (
+        f"Unpack it there, or point elsewhere with --source-root {source.name}=DIR;"
+        " `mixedparts sample --out sources` makes synthetic sources to try."
+    )
+    return InputError("\n".join(lines), hint)
+
+
+def _is_synthetic(root: Path, paths: Iterable[str]) -> bool:
+    tops = {Path(path).parts[0] for path in paths}
+    return any((root / top / SYNTHETIC_MARK).is_file() for top in tops)
+
+
+def _digests(root: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Return the digest of each file's bytes, or of each folder's list of names and sizes."""
+    names = sorted(paths)
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(names, pool.map(lambda name: _digest(root / name), names), strict=True))
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return sha256_of(path)
+    digest = hashlib.sha256()
+    for folder, inner, files in os.walk(path, followlinks=True):
+        inner.sort()
+        inside = os.path.relpath(folder, path)
+        for name in sorted(files):
+            if not name.startswith("."):
+                size = os.stat(os.path.join(folder, name)).st_size
+                digest.update(f"{inside}/{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return "listing:" + digest.hexdigest()
+
+
+def read_shards(config: BuildConfig, plan: Plan) -> list[ReadShard]:
+    """Divide every split of every source into read shards."""
+    shards = []
+    for item in plan.sources:
+        source, root = get_source(item.name), config.source_root(item.name)
+        for split in item.splits:
+            shards += source.plan(root, split, config.read_shard_images, config.variant(item.name))
+    return shards
+
+
+def absent_splits(plan: Plan) -> list[tuple[str, str]]:
+    """Return (source, split) of every split that a source does not have here."""
+    return [(s.name, split) for s in plan.sources for split in SPLITS if split not in s.splits]
+
+
+def store_plan(build: Path, plan: Plan, shards: list[ReadShard]) -> None:
+    """Write the plan; roots stay out of it, so that two machines write the same bytes."""
+    reads = [
+        {"task": read_task(shard), "file": shard.file, "images": [shard.start, shard.stop]}
+        for shard in shards
+    ]
+    value = {"build_id": plan.build_id, "identity": plan.identity, "read": reads}
+    if stored_plan(build) != value:
+        write_json(build / PLAN, value)
+
+
+def stored_plan(build: Path) -> dict[str, Any] | None:
+    """Return the plan that a folder was begun with, or None."""
+    try:
+        value = json.loads((build / PLAN).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and "build_id" in value else None
+
+
+def read_task(shard: ReadShard) -> str:
+    """Return the name of a read shard's task."""
+    return f"read-{shard.source}-{shard.split}-{shard.start:08d}"
+
+
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Return a line for every leaf in which two JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(set(old) | set(new)):
+            lines += differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+        return lines
+    return [] if old == new else [f"{where}: {json.dumps(old)} -> {json.dumps(new)}"]

@@ -1,0 +1,131 @@
+"""The last step of a build, and the marks of a folder that is begun, whole, or neither."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mixedparts.build_manifest import BENCHMARK, CARD, MANIFEST, make_manifest, read_manifest
+from mixedparts.card import card, unfinished_card
+from mixedparts.config import BuildConfig
+from mixedparts.entity_table import map_table
+from mixedparts.parquet import parquet_rows, write_parquet
+from mixedparts.plan import Plan, stored_plan
+from mixedparts.schema import PREVIEW, REJECTS
+from mixedparts.shards import (
+    Commit,
+    WrittenFile,
+    committed,
+    intact,
+    write_json,
+    write_shard,
+    write_text,
+)
+from mixedparts.stages import READY, WORK
+from mixedparts.view.preview import preview_batches
+
+TABLES = ("images", "preview", "pairs")  # in the order in which they move into place
+
+
+def begin(build: Path) -> None:
+    """Mark a folder as a build that is not whole: it has a card that makes nothing load."""
+    (build / MANIFEST).unlink(missing_ok=True)
+    if not is_begun(build):
+        write_text(build / CARD, unfinished_card())
+
+
+def is_begun(build: Path) -> bool:
+    """Say whether a folder carries the mark of `begin`."""
+    try:
+        return (build / CARD).read_text(encoding="utf-8") == unfinished_card()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def finished(build: Path) -> dict[str, Any] | None:
+    """Return the manifest if it fits the stored plan and every shard still matches its hash."""
+    manifest, plan = read_manifest(build), stored_plan(build)
+    if manifest is None or plan is None or manifest.get("build_id") != plan["build_id"]:
+        return None
+    whole = all(intact(build, WrittenFile(**shard)) for shard in manifest["shards"])
+    return manifest if whole and not is_begun(build) and (build / CARD).is_file() else None
+
+
+def done_elsewhere(build: Path, task: str) -> Commit | None:
+    """Return the record of a task that some run of this build has finished."""
+    return committed(build, task, build / WORK, build / READY, build)
+
+
+def publish(
+    config: BuildConfig, plan: Plan, reads: Sequence[Commit], paired: Commit, written: list[Commit]
+) -> dict[str, Any]:
+    """Add preview, rejects, manifest and card, and move everything into place.
+
+    Returns:
+        The manifest.
+    """
+    build = config.out
+    _gather(build, written)
+    files = [record.files[0] for record in written]
+    files.append(_write_preview(build, paired))
+    files.append(_write_rejects(build, reads))
+    manifest = make_manifest(plan, reads, paired, files)
+    for table in TABLES:
+        _move(build / READY / table, build / table)
+    os.replace(build / READY / "rejects.parquet", build / "rejects.parquet")
+    write_json(build / MANIFEST, manifest)
+    write_text(build / CARD, card(manifest))
+    for folder in (WORK, READY):
+        shutil.rmtree(build / folder, ignore_errors=True)
+    for stray in build.rglob(".*.tmp"):
+        stray.unlink(missing_ok=True)
+    return manifest
+
+
+def _gather(build: Path, written: list[Commit]) -> None:
+    """Bring shards that an interrupted publication had moved already back beside the others."""
+    for record in written:
+        for item in record.files:
+            ready, final = build / READY / item.path, build / item.path
+            if not ready.exists():
+                ready.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(final, ready)
+
+
+def _move(ready: Path, final: Path) -> None:
+    """Put a table's folder into place with one rename."""
+    shutil.rmtree(final, ignore_errors=True)
+    if ready.is_dir():
+        ready.rename(final)
+
+
+def _write_preview(build: Path, paired: Commit) -> WrittenFile:
+    counts = {split: value["pairs"] for split, value in paired.counts.items()}
+    order = (BENCHMARK, "test", "validation", "train")
+    split = next(split for split in order if counts.get(split))
+    ready = build / READY
+    return write_shard(
+        ready,
+        "preview/preview-00000-of-00001.parquet",
+        lambda path: write_parquet(path, PREVIEW, preview_batches(ready, split)),
+        parquet_rows,
+    )
+
+
+def _write_rejects(build: Path, reads: Sequence[Commit]) -> WrittenFile:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for record in reads:
+            for item in record.files[1:]:
+                yield from map_table(build / WORK / item.path).to_batches()
+
+    return write_shard(
+        build / READY,
+        "rejects.parquet",
+        lambda path: write_parquet(path, REJECTS, batches()),
+        parquet_rows,
+    )

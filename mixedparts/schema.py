@@ -1,0 +1,121 @@
+"""Column types of the tables, and what `datasets` needs to know about them.
+
+The tables are plain Parquet; the only hint beside the types is which column holds a picture. The
+same schemas give the YAML of the dataset card, so that both can never disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+_SIZE = pa.field("size", pa.list_(pa.int32()))
+_MASK = pa.field("mask", pa.struct([_SIZE, pa.field("counts", pa.string())]))
+_BBOX = pa.field("bbox", pa.list_(pa.float32()))
+_AREA = pa.field("area", pa.int64())
+
+IMAGE_REF = pa.struct(
+    [
+        ("image_id", pa.string()),
+        ("row", pa.int32()),
+        ("file_name", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+OBJECT = pa.struct([("image", pa.int8()), ("category", pa.string()), _MASK, _BBOX, _AREA])
+PART = pa.struct(
+    [("image", pa.int8()), ("name", pa.string()), ("kind", pa.string()), _MASK, _BBOX, _AREA]
+)
+SEG = pa.struct([("kind", pa.string()), ("index", pa.int32())])
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+PAIRS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("task", pa.string()),
+        ("images", pa.list_(IMAGE_REF)),
+        ("objects", pa.list_(OBJECT)),
+        ("parts", pa.list_(PART)),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("seg", pa.list_(SEG)),
+    ]
+)
+IMAGES = pa.schema(
+    [
+        ("row", pa.int32()),
+        ("image_id", pa.string()),
+        ("image", PICTURE),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("licence", pa.string()),
+    ]
+)
+PREVIEW = pa.schema(
+    [("id", pa.string()), ("task", pa.string()), ("picture", PICTURE), ("text", pa.string())]
+)
+REJECTS = pa.schema(
+    [(name, pa.string()) for name in ("source", "split", "file", "record_id", "level")]
+    + [("reason", pa.string()), ("detail", pa.string())]
+)
+CONFIGS = {"pairs": PAIRS, "images": IMAGES, "preview": PREVIEW}
+
+# One row an entity: one object class in one image. The working format between reading and pairing.
+ENTITY_PART = pa.struct(
+    [("name", pa.string()), ("counts", pa.large_string()), ("bbox", _BBOX.type), _AREA]
+)
+ENTITIES = pa.schema(
+    [
+        ("source", pa.string()),
+        ("image_id", pa.string()),
+        ("file_name", pa.string()),
+        ("path", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("category", pa.string()),
+        ("counts", pa.large_string()),
+        ("bbox", _BBOX.type),
+        ("area", pa.int64()),
+        ("parts_known", pa.bool_()),
+        ("parts", pa.large_list(ENTITY_PART)),
+    ]
+)
+
+
+def with_picture_hint(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with the metadata that makes `datasets` decode its picture column."""
+    pictures = {field.name: {"_type": "Image"} for field in schema if field.type == PICTURE}
+    info = {"info": {"features": pictures}}
+    return schema.with_metadata({"huggingface": json.dumps(info)}) if pictures else schema
+
+
+def card_features(schema: pa.Schema) -> list[dict[str, Any]]:
+    """Return the `features` list of a dataset card for a schema."""
+    return [_card_feature(field.name, field.type) for field in schema]
+
+
+def _card_feature(name: str, kind: pa.DataType) -> dict[str, Any]:
+    if kind == PICTURE:
+        return {"name": name, "dtype": "image"}
+    if pa.types.is_list(kind):
+        inner = kind.value_type
+        if pa.types.is_struct(inner):
+            return {"name": name, "list": [_card_feature(f.name, f.type) for f in inner]}
+        return {"name": name, "list": _card_dtype(inner)}
+    if pa.types.is_struct(kind):
+        return {"name": name, "struct": [_card_feature(f.name, f.type) for f in kind]}
+    return {"name": name, "dtype": _card_dtype(kind)}
+
+
+def _card_dtype(kind: pa.DataType) -> str:
+    return {"float": "float32"}.get(str(kind), str(kind))
