@@ -1,0 +1,169 @@
+"""ADE20K-Part-234 (OV-PARTS): object masks in JSON, part ids in a 16-bit PNG an image.
+
+Source of the format: the loaders of the OV_PARTS repository. Its val file serves two splits here:
+each of its images is in `validation` or in `test`, by a hash of the image id, unless the variant
+is `official`, which puts all of them in both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from builders.coco_index import CocoIndex
+from builders.coco_source import Annotation, CocoSource, Picture, Refuser, SplitFiles
+from builders.maps import SIXTEEN_BIT, UnusableMap, read_label_map
+from builders.paths import first_present
+from builders.segmentation import Refusal, read_segmentations
+from mixedparts import masks
+from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
+from mixedparts.sources import ReadShard
+from mixedparts.taxonomy import load_manifest
+
+_BASE = "ADE20KPart234"
+_SHORT = {"train": "train", "validation": "val", "test": "val"}
+_FOLDERS = {"train": "training", "validation": "validation", "test": "validation"}
+_UNLABELLED = 65535
+OFFICIAL = "official"
+
+
+class Ade20kPartSource(CocoSource):
+    """Reader of `ade20k_instance_{train,val}.json` and the part PNGs."""
+
+    name = "ade20k"
+    version = "1"
+    level = Level.OBJECT
+    variants = ("", "hash", OFFICIAL)
+
+    def layout(self, root: Path) -> str:
+        """Return the tree of files that the source is looked for in."""
+        return (
+            f"{root}/\n"
+            "  ADE20KPart234/ade20k_instance_{train,val}.json\n"
+            "  ADE20KPart234/annotations_detectron2_part/{training,validation}/*.png\n"
+            "  ADE20KPart234/images/{training,validation}/*.jpg"
+        )
+
+    def files(self, root: Path, split: str) -> SplitFiles:
+        """Say where a split lies; validation and test share everything."""
+        folder = _FOLDERS[split]
+        return SplitFiles(
+            f"{_BASE}/ade20k_instance_{_SHORT[split]}.json",
+            (f"{_BASE}/annotations_detectron2_part/{folder}", f"{_BASE}/images/{folder}"),
+        )
+
+    @staticmethod
+    def image_key(record_id: str, file_name: str) -> str:
+        """Return `image_id`: the file stem."""
+        return PurePosixPath(file_name).stem
+
+    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
+        """Yield the flat place, then the file name's own folders."""
+        base = f"{_BASE}/images/{_FOLDERS[split]}"
+        yield f"{base}/{name.name}"
+        if len(name.parts) > 1:
+            yield f"{base}/{name}"
+
+    def selects(self, shard: ReadShard, image_id: str | None) -> bool:
+        """Divide the images of the val file; what belongs to no image goes to `validation`."""
+        if shard.split == "train" or shard.variant == OFFICIAL:
+            return True
+        return shard.split == ("validation" if image_id is None else division(image_id))
+
+    def read_image(
+        self,
+        root: Path,
+        index: CocoIndex,
+        picture: Picture,
+        annotations: Sequence[Annotation],
+        refuse: Refuser,
+    ) -> Iterator[ImageRecord | Reject]:
+        """Yield the record of a usable picture; its parts are the map's pixels in each object."""
+        objects: list[ObjectInstance] = []
+        for outcome in _objects(index, picture, annotations, refuse):
+            if isinstance(outcome, ObjectInstance):
+                objects.append(outcome)
+            else:
+                yield outcome
+        parts: list[PartInstance] = []
+        parts_known = True
+        path = root / _map_path(root, refuse.split, picture)
+        try:
+            labels = read_label_map(path, picture.width, picture.height, SIXTEEN_BIT)
+        except UnusableMap as error:
+            parts_known = False
+            yield refuse(Level.IMAGE, picture.record_id, Reason.MISSING_PART_MAP, str(error))
+        else:
+            own = {key for item in objects for key in _part_names(item.category)}
+            present = masks.from_labels(labels, own)
+            parts = [part for item in objects for part in _parts(item, present)]
+            for value in np.flatnonzero(np.bincount(labels.ravel())).tolist():
+                if value != _UNLABELLED and value not in _part_ids():
+                    detail = f"value in {path.name}"
+                    yield refuse(Level.PART, str(value), Reason.UNKNOWN_CATEGORY, detail)
+        yield picture.record(refuse, objects, parts, parts_known)
+
+
+def division(image_id: str) -> str:
+    """Return the split of an image of the val file, half of them `test`."""
+    digest = hashlib.blake2b(image_id.encode(), digest_size=8).digest()
+    return "test" if digest[0] & 1 else "validation"
+
+
+def _objects(
+    index: CocoIndex, picture: Picture, annotations: Sequence[Annotation], refuse: Refuser
+) -> Iterator[ObjectInstance | Reject]:
+    classes = _classes(index)
+    raws = [item.segmentation for item in annotations]
+    read = read_segmentations(raws, picture.width, picture.height)
+    for item, segmentation in zip(annotations, read, strict=True):
+        for dropped in segmentation.dropped:
+            yield refuse(Level.POLYGON, item.id, *dropped)
+        if item.category_id not in classes:
+            detail = f"category {item.category_id}"
+            yield refuse(Level.OBJECT, item.id, Reason.UNKNOWN_CATEGORY, detail)
+        elif isinstance(segmentation.mask, Refusal):
+            yield refuse(Level.OBJECT, item.id, *segmentation.mask)
+        else:
+            yield ObjectInstance(item.id, classes[item.category_id], segmentation.mask)
+
+
+def _parts(item: ObjectInstance, present: dict[int, masks.Rle]) -> Iterator[PartInstance]:
+    """Yield the parts of one object: pixels of its class's part ids that lie in its mask."""
+    for part_id, native in _part_names(item.category).items():
+        if part_id in present:
+            mask = masks.intersection([present[part_id], item.mask])
+            if masks.area(mask):
+                yield PartInstance(f"{item.id}:{part_id}", item.id, native, mask)
+
+
+def _map_path(root: Path, split: str, picture: Picture) -> str:
+    """Return where the part PNG lies: named after the picture's file name."""
+    folder = f"{_BASE}/annotations_detectron2_part/{_FOLDERS[split]}"
+    own = picture.name.with_suffix(".png")
+    return first_present(root, (f"{folder}/{own.name}", f"{folder}/{own}"))
+
+
+@cache
+def _part_names(category: str) -> dict[int, str]:
+    """Return part id -> native name for one object class."""
+    return {part.id: part.native for part in load_manifest("ade20k").objects[category].parts}
+
+
+@cache
+def _part_ids() -> frozenset[int]:
+    objects = load_manifest("ade20k").objects.values()
+    return frozenset(part.id for item in objects for part in item.parts)
+
+
+@lru_cache(maxsize=2)
+def _classes(index: CocoIndex) -> dict[str, str]:
+    """Return category id as text -> class name, for names that the manifest knows."""
+    objects = load_manifest("ade20k").objects
+    return {
+        key: category.name for key, category in index.categories.items() if category.name in objects
+    }
