@@ -237,7 +237,8 @@ def build(root: Path, out: Path, samples: int, seed: int, embed: bool) -> int:
         order = [(i, a), (j, b)] if rng.random() < 0.5 else [(j, b), (i, a)]
         images = [per_image[image][0] for image, _ in order]
         rows.append(make_row(task, images, [per_image[k][1][e] for k, e in order], place))
-    pq.write_table(pa.Table.from_pylist(rows), out / "pairs.parquet")
+    (out / "pairs").mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), out / "pairs" / "train-00000-of-00001.parquet")
     write_images(out / "images.parquet", root / "coco", pictures, embed)
     return len(rows)
 

@@ -81,7 +81,7 @@ def _members(session: int) -> list[str]:
     members = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            # The command's name, in parentheses, may hold spaces; session is the 4th field after it.
+            # The name in parentheses may hold spaces; the session is the 4th field after it.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue

@@ -28,16 +28,14 @@ def table(result: Result) -> str:
     """Return the comparison as Markdown."""
     setting = result.setting
     naive, ours = result.runs["naive"], result.runs["ours"]
-    rows = f"{setting.samples:,}"
-    more = f"{round(setting.samples * 10):,}"
     lines = [
         "## Building a dataset",
         "",
-        f"`python -m benchmarks.build_speed`: a PACO-shaped file of {setting.images:,} images "
-        f"(640 x 480, synthetic), {rows} rows, `--images {setting.pictures}`. The naive builder is "
-        "`benchmarks/naive_builder.py`: COCO(), annToMask, dense unions, Python loops, one process.",
-        f"`mixedparts build` uses {setting.workers} workers. Medians of {len(naive)} runs each in "
-        "turn, ranges in brackets.",
+        f"`python -m benchmarks.build_speed`: a synthetic PACO-shaped file of {setting.images:,} "
+        f"images of 640 x 480, {setting.samples:,} rows, `--images {setting.pictures}`. The naive "
+        "builder is `benchmarks/naive_builder.py`: COCO(), annToMask, dense unions, Python loops, "
+        f"one process. `mixedparts build` uses {setting.workers} workers. Medians of {len(naive)} "
+        "runs each, taking turns; ranges in brackets.",
         "",
         f"{datetime.date.today().isoformat()}, {_machine()}.",
         "",
@@ -50,16 +48,16 @@ def table(result: Result) -> str:
         lines.append(f"| {label} | {_cell(left, unit)} | {_cell(right, unit)} | {ratio:.1f} x |")
     lines += [
         "",
-        "Ten times the rows (one run each):",
+        "What ten times the rows cost (few rows: one run each):",
         "",
-        f"| | {rows} rows | {more} rows | ratio |",
+        f"| | {result.fewer_rows:,} rows | {setting.samples:,} rows | ratio |",
         "|---|---|---|---|",
     ]
     for builder, name in (("naive", "naive builder"), ("ours", "mixedparts build")):
         for label, unit, value in (_ROWS[0], _ROWS[2]):
-            one = statistics.median(value(m) for m in result.runs[builder])
-            ten = value(result.more[builder])
-            cells = f"{_number(one)} {unit} | {_number(ten)} {unit} | {ten / one:.2f} x"
+            few = value(result.fewer[builder])
+            many = statistics.median(value(m) for m in result.runs[builder])
+            cells = f"{_number(few)} {unit} | {_number(many)} {unit} | {many / few:.2f} x"
             lines.append(f"| {name}, {label} | {cells} |")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Check that two builders wrote the same entities: equal masks, boxes and areas."""
+"""Check that two builders wrote as many rows and the same entities."""
 
 from __future__ import annotations
 
@@ -10,44 +10,50 @@ import pyarrow.parquet as pq
 
 from benchmarks.process_tree import CommandFailed
 
-_COLUMNS = ["task", "images", "objects", "parts"]
 
-
-def check_same_rows(naive: Path, ours: Path, rows: int) -> str:
-    """Compare the rows of `naive/pairs.parquet` with those of `ours/pairs/`.
-
-    The two draw different pairs, so entities are compared where both outputs show them.
-
-    Returns:
-        A sentence that says what was compared.
+def check_rows(naive: list[Path], ours: list[Path], rows: int) -> str:
+    """Count the rows of both outputs by task; return a sentence.
 
     Raises:
-        CommandFailed: a number of rows or an entity differs.
+        CommandFailed: one of them has another number of rows.
     """
-    left, left_tasks = _entities([naive / "pairs.parquet"])
-    right, right_tasks = _entities(sorted((ours / "pairs").glob("train-*.parquet")))
-    for name, tasks in (("naive", left_tasks), ("ours", right_tasks)):
-        if sum(tasks.values()) != rows:
-            raise CommandFailed(f"{name} wrote {sum(tasks.values())} rows, not {rows}: {tasks}")
+    told = []
+    for name, files in (("naive", naive), ("ours", ours)):
+        tasks: Counter[str] = Counter()
+        for file in files:
+            tasks.update(pq.read_table(file, columns=["task"])["task"].to_pylist())
+        if tasks.total() != rows:
+            raise CommandFailed(f"{name} wrote {tasks.total()} rows, not {rows}: {dict(tasks)}")
+        told.append(f"{name} {dict(sorted(tasks.items()))}")
+    return f"rows by task: {', '.join(told)}"
+
+
+def check_entities(naive: list[Path], ours: list[Path]) -> str:
+    """Compare masks, boxes and areas of every object and part that both outputs show.
+
+    The two draw different pairs, so each holds some that the other does not.
+
+    Raises:
+        CommandFailed: a value differs, or nothing could be compared.
+    """
+    left, right = _entities(naive), _entities(ours)
     both = left.keys() & right.keys()
     wrong = [key for key in sorted(both) if left[key] != right[key]]
     if wrong or not both:
         raise CommandFailed(f"{len(wrong)} of {len(both)} masks differ, first {wrong[:3]}")
     return (
-        f"{len(both)} object and part masks are in both outputs, all equal; "
-        f"only in one: {len(left) - len(both)} naive, {len(right) - len(both)} ours; "
-        f"rows by task: naive {dict(left_tasks)}, ours {dict(right_tasks)}"
+        f"{len(both)} object and part masks are in both outputs and equal; "
+        f"{len(left) - len(both)} only in naive's, {len(right) - len(both)} only in ours"
     )
 
 
-def _entities(files: list[Path]) -> tuple[dict[tuple[str, ...], Any], Counter[str]]:
-    """Return {(image, class[, part]): (counts, area, box)} and the number of rows by task."""
+def _entities(files: list[Path]) -> dict[tuple[str, ...], Any]:
+    """Return {(image, class[, part]): (counts, size, area, box)}."""
     found: dict[tuple[str, ...], Any] = {}
-    tasks: Counter[str] = Counter()
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(2000, columns=_COLUMNS):
+        columns = ["images", "objects", "parts"]
+        for batch in pq.ParquetFile(file).iter_batches(2000, columns=columns):
             for row in batch.to_pylist():
-                tasks[row["task"]] += 1
                 ids = [image["image_id"] for image in row["images"]]
                 classes = {item["image"]: item["category"] for item in row["objects"]}
                 for item in row["objects"]:
@@ -55,7 +61,7 @@ def _entities(files: list[Path]) -> tuple[dict[tuple[str, ...], Any], Counter[st
                 for item in row["parts"]:
                     image = item["image"]
                     found[ids[image], classes[image], item["name"]] = _value(item)
-    return found, tasks
+    return found
 
 
 def _value(item: dict[str, Any]) -> tuple[Any, ...]:
