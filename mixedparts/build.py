@@ -57,6 +57,7 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     if finished is not None:
         progress.say(f"{config.out} is complete; nothing to do.")
         return finished
+    publish.begin(config.out)
     for source, split in absent_splits(plan):
         progress.say(f"{source}: no {split} split here, skipped")
     with _log(config.out) as log:
@@ -64,7 +65,7 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
 
 
 def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
-    """Make the folder ready for the plan, or say why it is not.
+    """Clear the folder for the plan where that is asked for, or say why it cannot be used.
 
     Raises:
         UsageError: the folder holds another build or something that is no build.
@@ -88,7 +89,6 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
             + "\n".join(f"  {line}" for line in lines),
             "Build into another folder with --out, or replace that one with --overwrite.",
         )
-    publish.begin(out)
 
 
 def remove_build(out: Path) -> None:

@@ -54,17 +54,30 @@ def split_rows(manifest: dict[str, Any], table: str) -> dict[str, int]:
     return rows
 
 
-def _front(manifest: dict[str, Any]) -> dict[str, Any]:
-    configs, infos = [], []
-    for table, schema in CONFIGS.items():
-        rows = split_rows(manifest, table)
-        files = [{"split": split, "path": f"{table}/{split}-*.parquet"} for split in rows]
+def loading_configs(manifest: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
+    """Return the `configs` that tell `datasets` which files make which split.
+
+    Args:
+        prefix: put before every path, where the YAML does not lie in the build folder.
+    """
+    configs = []
+    for table in CONFIGS:
+        files = [
+            {"split": split, "path": f"{prefix}{table}/{split}-*.parquet"}
+            for split in split_rows(manifest, table)
+        ]
         entry: dict[str, Any] = {"config_name": table, "data_files": files}
         if table == "pairs":
             entry["default"] = True
         configs.append(entry)
-        splits = [{"name": split, "num_examples": number} for split, number in rows.items()]
-        infos.append({"config_name": table, "features": card_features(schema), "splits": splits})
+    return configs
+
+
+def _front(manifest: dict[str, Any]) -> dict[str, Any]:
+    infos = [
+        {"config_name": table, "features": card_features(schema)}
+        for table, schema in CONFIGS.items()
+    ]
     tags = ["part-segmentation", "co-segmentation", "multi-image"]
     return {
         "pretty_name": "MixedParts" + (" (synthetic)" if manifest["synthetic"] else ""),
@@ -72,7 +85,7 @@ def _front(manifest: dict[str, Any]) -> dict[str, Any]:
         "language": ["en"],
         "task_categories": ["image-segmentation", "image-text-to-text"],
         "tags": tags + (["synthetic"] if manifest["synthetic"] else []),
-        "configs": configs,
+        "configs": loading_configs(manifest),
         "dataset_info": infos,
     }
 

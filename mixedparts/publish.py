@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from mixedparts.build_manifest import BENCHMARK, CARD, MANIFEST, make_manifest, read_manifest
 from mixedparts.card import card, unfinished_card
+from mixedparts.checkout import point_checkout_at
 from mixedparts.config import BuildConfig
 from mixedparts.entity_table import map_table
 from mixedparts.parquet import parquet_rows, write_parquet
@@ -80,6 +81,7 @@ def publish(
     os.replace(build / READY / "rejects.parquet", build / "rejects.parquet")
     write_json(build / MANIFEST, manifest)
     write_text(build / CARD, card(manifest))
+    point_checkout_at(build, manifest)
     for folder in (WORK, READY):
         shutil.rmtree(build / folder, ignore_errors=True)
     for stray in build.rglob(".*.tmp"):
