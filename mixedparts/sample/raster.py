@@ -1,0 +1,137 @@
+"""From overlapping shapes to masks that no two owners share, and to polygons that give them back.
+
+Masks are (H, W) bool on the image grid. Polygons are lists x0, y0, x1, y1, … in pixels, the
+upper left corner of the upper left pixel being (0, 0). The law of this module: what a polygon
+list stands for is what pycocotools rasterises from it, and that is also what gets painted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from mixedparts import masks
+
+Mask = NDArray[np.bool_]
+Polygons = list[list[float]]
+
+_EMPTY: BaseGeometry = shapely.Polygon()
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The visible area of one owner: its mask and polygons that rasterise to exactly that mask."""
+
+    mask: Mask
+    polygons: Polygons
+
+
+def rasterise(polygons: Polygons, height: int, width: int) -> Mask:
+    """Return the pixels that pycocotools gives to these polygons together."""
+    if not polygons:
+        return np.zeros((height, width), dtype=bool)
+    return masks.decode(masks.from_polygons(polygons, height, width)).astype(bool)
+
+
+def rings(area: BaseGeometry, tolerance: float = 0.0) -> Polygons:
+    """Return an area as polygons without holes, to a hundredth of a pixel.
+
+    COCO polygons know no holes. A polygon with holes is cut in two along a column border through
+    one of them, until none is left; pixels are sampled at column centres, so the cut is not seen.
+    """
+    if tolerance:
+        area = area.simplify(tolerance)
+    done: Polygons = []
+    todo = list(shapely.get_parts(area))
+    while todo:
+        piece = todo.pop()
+        if piece.geom_type != "Polygon" or piece.area < 0.25:
+            continue
+        if not piece.interiors:
+            points = np.round(np.asarray(piece.exterior.coords)[:-1], 2)
+            if len(points) >= 3:
+                done.append(points.reshape(-1).tolist())
+            continue
+        left, top, right, bottom = piece.bounds
+        hole_left, _, hole_right, _ = piece.interiors[0].bounds
+        middle = (hole_left + hole_right) / 2
+        cut = round(middle) if hole_left < round(middle) < hole_right else middle
+        for half in ((left - 1, cut), (cut, right + 1)):
+            box = shapely.box(half[0], top - 1, half[1], bottom + 1)
+            todo.extend(shapely.get_parts(piece.intersection(box)))
+    return done
+
+
+def trace(mask: Mask) -> Polygons:
+    """Return polygons along pixel borders that rasterise to exactly this mask."""
+    height, width = mask.shape
+    padded = np.zeros((height, width + 2), dtype=np.int8)
+    padded[:, 1:-1] = mask
+    steps = np.diff(padded, axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    stops = np.nonzero(steps == -1)[1]
+    return rings(shapely.union_all(shapely.box(starts, rows, stops, rows + 1)))
+
+
+def cut_visible(layers: list[tuple[int, BaseGeometry]], height: int, width: int) -> dict[int, Cut]:
+    """Give every pixel to at most one owner.
+
+    Args:
+        layers: (owner, area in pixels) from back to front; an owner may have several layers,
+            negative owners hide what is behind them and get no polygons.
+
+    Returns:
+        for each owner what is visible of it, the masks disjoint. Where two owners' polygons claim
+        one pixel along a shared border, the one nearer to the viewer keeps it and the other's
+        polygons are traced anew.
+    """
+    frame = shapely.box(0, 0, width, height)
+    visible: dict[int, list[BaseGeometry]] = {}
+    covered = _EMPTY
+    for owner, area in reversed(layers):
+        visible.setdefault(owner, []).append(area.intersection(frame).difference(covered))
+        covered = covered.union(area)
+    taken = np.zeros((height, width), dtype=bool)
+    cuts = {}
+    for owner, pieces in visible.items():
+        area = shapely.union_all(pieces) if len(pieces) > 1 else pieces[0]
+        polygons = rings(area, 0.2)
+        mask = rasterise(polygons, height, width)
+        if (mask & taken).any():
+            mask &= ~taken
+            polygons = trace(mask) if owner >= 0 else []
+        taken |= mask
+        cuts[owner] = Cut(mask, polygons)
+    return cuts
+
+
+def label_shapes(
+    shapes: list[tuple[int, BaseGeometry]], inside: dict[int, Mask], height: int, width: int
+) -> NDArray[np.int16]:
+    """Return the map of shapes: 0 for none, else 1 + the index of the shape that is on top.
+
+    Args:
+        shapes: (owner, area in pixels) from back to front.
+        inside: the owners' masks; a shape is painted inside its owner's mask only.
+
+    Returns:
+        (H, W) int16 that is not 0 exactly where some mask is set: pixels of a mask that no shape's
+        own raster reaches, along rounded borders, go to a neighbouring shape of that mask.
+    """
+    labels = np.zeros((height, width), dtype=np.int16)
+    first: dict[int, int] = {}
+    for index, (owner, area) in enumerate(shapes, start=1):
+        first.setdefault(owner, index)
+        labels[rasterise(rings(area), height, width) & inside[owner]] = index
+    for owner, mask in inside.items():
+        hole = mask & (labels == 0)
+        if hole.any():
+            own = np.where(mask, labels, 0).astype(np.int16)
+            labels[hole] = cv2.dilate(own, np.ones((3, 3), np.uint8), iterations=2)[hole]
+            labels[mask & (labels == 0)] = first[owner]
+    return labels

@@ -1,0 +1,133 @@
+"""Plane shapes that the drawers are built of.
+
+Frame of coordinates: the drawing's own plane, x to the right, y down, about one unit across.
+Where a drawing becomes an image, an affine map takes these shapes to pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import LineString, Polygon
+from shapely.geometry.base import BaseGeometry
+
+Point = tuple[float, float]
+
+
+class Shape(NamedTuple):
+    """One painted area of a drawing; later shapes of a drawing cover earlier ones.
+
+    Attributes:
+        key: the part it belongs to, in the drawers' own words (`leg`, `wheel`).
+        geometry: a polygonal area in the drawing's plane.
+        role: which of the object's colours it has (`main`, `second`, `dark`, `glass`, …).
+        shade: factor on that colour's brightness.
+    """
+
+    key: str
+    geometry: BaseGeometry
+    role: str = "main"
+    shade: float = 1.0
+
+
+def polygon(points: Sequence[Point] | NDArray[np.float64]) -> BaseGeometry:
+    """Return the area inside a closed line of points, repaired where the line crosses itself."""
+    area: BaseGeometry = Polygon(points)
+    return area if area.is_valid else area.buffer(0)
+
+
+def smooth(points: Sequence[Point], rounds: int = 2) -> BaseGeometry:
+    """Return the area inside a closed line after cutting its corners (Chaikin) a few times."""
+    line = np.asarray(points, dtype=np.float64)
+    for _ in range(rounds):
+        following = np.roll(line, -1, axis=0)
+        cut = np.stack([0.75 * line + 0.25 * following, 0.25 * line + 0.75 * following], axis=1)
+        line = cut.reshape(-1, 2)
+    return polygon(line)
+
+
+def curve(points: Sequence[Point], rounds: int = 2) -> NDArray[np.float64]:
+    """Return an open line of points with its corners cut; the ends stay. (N, 2) float64."""
+    line = np.asarray(points, dtype=np.float64)
+    for _ in range(rounds):
+        cut = np.stack([0.75 * line[:-1] + 0.25 * line[1:], 0.25 * line[:-1] + 0.75 * line[1:]], 1)
+        line = np.concatenate([line[:1], cut.reshape(-1, 2), line[-1:]])
+    return line
+
+
+def limb(points: Sequence[Point], width: float) -> BaseGeometry:
+    """Return a round-ended stroke along a bent line."""
+    return LineString(curve(points)).buffer(width / 2, quad_segs=3)
+
+
+def bar(start: Point, end: Point, width: float) -> BaseGeometry:
+    """Return a flat-ended straight stroke."""
+    (x0, y0), (x1, y1) = start, end
+    length = max(float(np.hypot(x1 - x0, y1 - y0)), 1e-6)
+    nx, ny = -(y1 - y0) / length * width / 2, (x1 - x0) / length * width / 2
+    return Polygon([(x0 + nx, y0 + ny), (x1 + nx, y1 + ny), (x1 - nx, y1 - ny), (x0 - nx, y0 - ny)])
+
+
+def ribbon(line: NDArray[np.float64], widths: NDArray[np.float64]) -> BaseGeometry:
+    """Return a stroke whose width changes along the line: (N, 2) points, (N,) full widths."""
+    direction = np.gradient(line, axis=0)
+    direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-9)
+    normal = np.stack([-direction[:, 1], direction[:, 0]], axis=1) * (widths[:, None] / 2)
+    return polygon(np.concatenate([line + normal, (line - normal)[::-1]]))
+
+
+def ellipse(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> BaseGeometry:
+    """Return an ellipse about (x, y), turned by `turn` radians."""
+    angle = np.linspace(0.0, 2 * np.pi, 28, endpoint=False)
+    px, py = rx * np.cos(angle), ry * np.sin(angle)
+    cos, sin = np.cos(turn), np.sin(turn)
+    return Polygon(np.stack([x + px * cos - py * sin, y + px * sin + py * cos], axis=1))
+
+
+def rectangle(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -> BaseGeometry:
+    """Return an upright rectangle, with rounded corners where `radius` is positive."""
+    if radius <= 0:
+        return shapely.box(x0, y0, x1, y1)
+    inner: BaseGeometry = shapely.box(x0 + radius, y0 + radius, x1 - radius, y1 - radius)
+    return inner.buffer(radius, quad_segs=3)
+
+
+class Oblique(NamedTuple):
+    """A parallel view of a small space: x right, y down, z away from the viewer.
+
+    Attributes:
+        dx, dy: where one unit of depth goes in the plane (dy upwards).
+    """
+
+    dx: float
+    dy: float
+
+    def at(self, x: float, y: float, z: float) -> Point:
+        """Return the place of a point of space in the plane."""
+        return x + z * self.dx, y - z * self.dy
+
+    def block(
+        self,
+        key: str,
+        xs: tuple[float, float],
+        ys: tuple[float, float],
+        zs: tuple[float, float],
+        role: str = "main",
+        shade: float = 1.0,
+    ) -> list[Shape]:
+        """Return the three visible faces of an upright block: side, top and front."""
+        (x0, x1), (y0, y1), (z0, z1) = xs, ys, zs
+        side_x = x1 if self.dx > 0 else x0
+        at = self.at
+        side = [at(side_x, y0, z0), at(side_x, y0, z1), at(side_x, y1, z1), at(side_x, y1, z0)]
+        top = [at(x0, y0, z0), at(x1, y0, z0), at(x1, y0, z1), at(x0, y0, z1)]
+        front = [at(x0, y0, z0), at(x1, y0, z0), at(x1, y1, z0), at(x0, y1, z0)]
+        return [
+            Shape(key, polygon(side), role, shade * 0.72),
+            Shape(key, polygon(top), role, shade * 1.12),
+            Shape(key, polygon(front), role, shade * 0.92),
+        ]
