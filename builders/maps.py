@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mixedparts.pixels import decoding_fault
+
 EIGHT_BIT = ("L", "P")  # grey values, or indices into a palette that only viewers need
 SIXTEEN_BIT = ("I;16",)
 
@@ -37,4 +39,4 @@ def read_label_map(path: Path, width: int, height: int, modes: Collection[str]) 
     except FileNotFoundError:
         raise UnusableMap(f"no file {path.name}") from None
     except Exception as error:  # a decoder given broken bytes may raise anything
-        raise UnusableMap(f"{path.name}: {error}") from error
+        raise UnusableMap(decoding_fault(path, error)) from error

@@ -1,0 +1,143 @@
+"""Turns off the orientation that metadata ask for, in a picture's bytes, pixels untouched.
+
+Masks live on the stored grid; readers that honour the tag would turn the picture and not the
+masks. The tag can stand in EXIF, and, where EXIF has none, in XMP; JPEG, PNG and WebP wrap both.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Literal
+
+_ORIENTATION, _SHORT = 0x0112, 3
+_UPRIGHT = 1
+_EXIF = b"Exif\x00\x00"
+_XMP = b"http://ns.adobe.com/xap/1.0/\x00"
+_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation\s*(?:=\s*["\']|>)\s*)[0-9]')
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_XMP = b"XML:com.adobe.xmp\x00"
+_PNG_PROFILES = (b"Raw profile type exif\x00", b"exif\x00")  # EXIF as text, as some tools write it
+
+
+def neutral_bytes(data: bytes) -> bytes:
+    """Return the picture's bytes with every orientation tag saying upright.
+
+    Bytes that ask for no turning come back as they are, and so do those of other formats.
+    """
+    if data[:2] == b"\xff\xd8":
+        return _neutral_jpeg(data)
+    if data[:8] == _PNG_SIGNATURE:
+        return b"".join([_PNG_SIGNATURE, *_neutral_png_chunks(data)])
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _neutral_webp(data)
+    return data
+
+
+def _neutral_jpeg(data: bytes) -> bytes:
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker == 0xDA:  # pixels begin
+            break
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a payload
+            position += 2
+            continue
+        stop = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xE1:
+            payload = data[position + 4 : stop]
+            data = data[: position + 4] + _neutral_payload(payload) + data[stop:]
+        position = max(stop, position + 2)
+    return data
+
+
+def _neutral_payload(payload: bytes) -> bytes:
+    """Neutralise what an APP1 segment holds, length unchanged."""
+    if payload.startswith(_EXIF):
+        return _EXIF + _upright(payload[len(_EXIF) :])
+    return _upright_xmp(payload) if payload.startswith(_XMP) else payload
+
+
+def _neutral_png_chunks(data: bytes) -> Iterator[bytes]:
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        stop = position + 12 + length
+        kind, body = data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
+        position, chunk = stop, data[position:stop]
+        if kind in (b"tEXt", b"zTXt", b"iTXt") and body.startswith(_PNG_PROFILES):
+            continue
+        neutral = body
+        if kind == b"eXIf":
+            neutral = _upright(body)
+        elif kind == b"iTXt" and body.startswith(_PNG_XMP):
+            neutral = _upright_png_xmp(body)
+        if neutral is not body and neutral != body:
+            checksum = struct.pack(">I", zlib.crc32(kind + neutral))
+            chunk = struct.pack(">I", len(neutral)) + kind + neutral + checksum
+        yield chunk
+    yield data[position:]
+
+
+def _upright_png_xmp(body: bytes) -> bytes:
+    """Neutralise an iTXt body: keyword, compression flag and method, two texts, then the XMP."""
+    head = len(_PNG_XMP) + 2
+    start = head
+    for _ in range(2):  # language tag and translated keyword, each ended by a zero
+        start = body.find(b"\x00", start) + 1
+        if start == 0:
+            return body
+    if body[head - 2 : head - 1] != b"\x01":
+        return body[:start] + _upright_xmp(body[start:])
+    try:
+        text = zlib.decompress(body[start:])
+    except zlib.error:
+        return body
+    neutral = _upright_xmp(text)
+    return body if neutral == text else body[:start] + zlib.compress(neutral)
+
+
+def _neutral_webp(data: bytes) -> bytes:
+    position = 12
+    while position + 8 <= len(data):
+        kind = data[position : position + 4]
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        start, stop = position + 8, position + 8 + length
+        body = data[start:stop]
+        if kind == b"EXIF":
+            skip = len(_EXIF) if body.startswith(_EXIF) else 0
+            data = data[: start + skip] + _upright(body[skip:]) + data[stop:]
+        elif kind == b"XMP ":
+            data = data[:start] + _upright_xmp(body) + data[stop:]
+        position = stop + length % 2
+    return data
+
+
+def _upright_xmp(text: bytes) -> bytes:
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", text)
+
+
+def _upright(tiff: bytes) -> bytes:
+    """Set the orientation entry of the first image directory to 1, byte count unchanged.
+
+    An entry is tag, type, number of values (2, 2, 4 bytes) and 4 bytes of value.
+    """
+    orders: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
+    order = orders.get(tiff[:2])
+    if order is None or len(tiff) < 8:
+        return tiff
+    offset = int.from_bytes(tiff[4:8], order)
+    entries = int.from_bytes(tiff[offset : offset + 2], order)
+    patched = bytearray(tiff)
+    for at in range(offset + 2, min(offset + 2 + 12 * entries, len(tiff) - 11), 12):
+        if int.from_bytes(tiff[at : at + 2], order) == _ORIENTATION:
+            upright = [(_SHORT, 2), (1, 4), (_UPRIGHT, 2)]
+            entry = b"".join(value.to_bytes(size, order) for value, size in upright)
+            if tiff[at + 2 : at + 10] != entry:
+                patched[at + 2 : at + 12] = entry + b"\x00\x00"
+    return bytes(patched)
