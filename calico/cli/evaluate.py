@@ -1,0 +1,273 @@
+"""`calico-eval`: score a checkpoint or a predictions file on a split of a built dataset."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixedparts.cli.running import run_command
+from mixedparts.errors import EnvironmentFault, InputError, UsageError
+
+if TYPE_CHECKING:
+    from calico.evaluation.report import Scored
+    from calico.evaluation.text import TextModel
+    from calico.evaluation.truth import SampleTruth, SplitTruth
+    from calico.predictions import Prediction
+
+_BASELINES = ("oracle", "most-frequent")
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    try:
+        _run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; no result was written", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="calico-eval",
+        description="Score a CALICO checkpoint, or any model's predictions, with AP50, mIoU,"
+        " Recall, SS and S-IoU. The definitions stand in docs/evaluation.md.",
+    )
+    add = parser.add_argument
+    add(
+        "--dataset",
+        default=None,
+        help="build folder, 'mixedparts' (found like mixedparts.load_dataset) or a Hub id",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, metavar="DIR", help="what calico-train wrote")
+    what.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help=f"JSON lines of any model, or a baseline: {', '.join(_BASELINES)}",
+    )
+    add("--split", default="benchmark", help="default: benchmark")
+    add("--json", type=Path, metavar="FILE", help="write all metrics and variants here")
+    add("--full", action="store_true", help="print all variants of all groups with intervals")
+    add("--limit", type=_positive, metavar="N", help="score N samples, spread over the split")
+    add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
+    add("--save-predictions", type=Path, metavar="FILE", help="keep what was scored as JSON lines")
+    add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
+    add("--bootstrap", type=_count, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
+    add("--text-model", default="minilm", metavar="NAME", help="of SS: minilm, folder or Hub id")
+    add(
+        "--recall-text-model",
+        metavar="NAME",
+        help="of Recall; default: that of SS; bert-base-uncased for GLaMM's Recall",
+    )
+    add("--no-baseline", action="store_true", help="leave out the row of the trivial baseline")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    for path in (arguments.json, arguments.save_predictions):
+        if path is not None:
+            _check_output(path)
+    from calico.evaluation import report
+    from calico.evaluation.text import GLAMM_MODEL, load_text_model
+    from calico.evaluation.truth import build_id, read_truth
+
+    build = _resolve(arguments.dataset, arguments.split)
+    identity = build_id(build)
+    truth = read_truth(build, arguments.split, arguments.limit)
+    predictions, facts = _predictions(arguments, build, truth)
+    if arguments.save_predictions is not None:
+        from calico.predictions import write_predictions
+
+        write_predictions(arguments.save_predictions, predictions.values())
+    ss_model = load_text_model(arguments.text_model)
+    recall_name = arguments.recall_text_model or arguments.text_model
+    same = recall_name == arguments.text_model
+    models = (ss_model, ss_model if same else load_text_model(recall_name))
+    scored = [_score(arguments, truth, predictions, models, facts)]
+    scored += _baseline(arguments, build, truth, models)
+    _warn(scored[0], len(truth.samples))
+    print(report.table(scored))
+    if arguments.full:
+        print("\n" + report.full_table(scored[0]))
+    if arguments.json is not None:
+        run_facts = {
+            "dataset": {
+                "build_id": identity,
+                "split": truth.split,
+                "samples": len(truth.samples),
+                "left_out": len(truth.others),
+            },
+            "seed": arguments.seed,
+            "bootstrap": {"replicates": arguments.bootstrap, "unit": "sample", "level": 0.95},
+            "text_models": {"ss": models[0].name, "recall": models[1].name},
+            "recall_text_is_glamm": recall_name.endswith(GLAMM_MODEL),
+        }
+        report.write_json(arguments.json, report.document(scored, run_facts))
+
+
+def _resolve(name: str | None, split: str) -> Path:
+    """Return the folder of a build; of one on the Hub, fetch what scoring reads."""
+    from mixedparts.locate import resolve_build
+
+    place = resolve_build(name)
+    if isinstance(place, Path):
+        return place
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["manifest.json", f"pairs/{split}-*", "pairs/train-*"]
+    try:
+        return Path(snapshot_download(place, repo_type="dataset", allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"the dataset '{place}' cannot be fetched from the Hub: {reason}",
+            "Give a build folder with --dataset, or look at the id and the connection.",
+        ) from error
+
+
+def _predictions(
+    arguments: argparse.Namespace, build: Path, truth: SplitTruth
+) -> tuple[dict[str, Prediction], dict[str, Any]]:
+    """Return what is to be scored by sample id, and where it comes from."""
+    if arguments.checkpoint is not None:
+        return _from_checkpoint(arguments, build, truth)
+    if arguments.predictions in _BASELINES:
+        found = _from_baseline(arguments.predictions, build, truth.samples)
+        return found, {"name": arguments.predictions, "kind": "baseline"}
+    from calico.predictions import read_predictions
+
+    path = Path(arguments.predictions)
+    if not path.is_file():
+        raise InputError(
+            f"there is no predictions file {path}",
+            f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(_BASELINES)}.",
+        )
+    found = read_predictions(path, truth.sizes(), truth.others)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return found, {"name": path.name, "kind": "file", "digest": digest}
+
+
+def _from_baseline(name: str, build: Path, samples: Sequence[SampleTruth]) -> dict[str, Prediction]:
+    from calico.evaluation import baselines
+
+    if name == baselines.ORACLE:
+        return {sample.id: baselines.oracle(sample) for sample in samples}
+    constant = baselines.most_frequent(build)
+    return {sample.id: constant.predict(sample) for sample in samples}
+
+
+def _from_checkpoint(
+    arguments: argparse.Namespace, build: Path, truth: SplitTruth
+) -> tuple[dict[str, Prediction], dict[str, Any]]:
+    from calico.evaluation.report import folder_digest
+
+    folder: Path = arguments.checkpoint
+    if not folder.is_dir():
+        raise InputError(
+            f"there is no checkpoint folder {folder}",
+            "Type: calico-train --dataset mixedparts --output-dir DIR, then give that DIR.",
+        )
+    digest = folder_digest(folder)
+    from calico.predict import Predictor
+    from mixedparts.loading import load_dataset
+    from mixedparts.progress import for_people
+
+    predictor = Predictor.from_pretrained(folder)
+    table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
+
+    def rows() -> Iterator[Any]:
+        for position in truth.rows:
+            yield table[position]
+
+    progress = for_people()
+    progress.start("predicting", len(truth.rows), "samples")
+    found: dict[str, Prediction] = {}
+    for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
+        found[prediction.id] = prediction
+        progress.advance()
+    progress.finish()
+    return found, {"name": folder.name, "kind": "checkpoint", "digest": digest}
+
+
+def _score(
+    arguments: argparse.Namespace,
+    truth: SplitTruth,
+    predictions: dict[str, Prediction],
+    models: tuple[TextModel, TextModel],
+    facts: dict[str, Any],
+) -> Scored:
+    from calico.evaluation.report import Scored
+    from calico.evaluation.scoring import score
+    from calico.evaluation.summary import summarise
+
+    sums = score(truth.samples, predictions, *models)
+    counted = {"missing": sums.missing, "segments": sums.segments, "untagged": sums.untagged}
+    summary = summarise(sums, arguments.seed, arguments.bootstrap)
+    return Scored(facts["name"], summary, {**facts, **counted})
+
+
+def _baseline(
+    arguments: argparse.Namespace,
+    build: Path,
+    truth: SplitTruth,
+    models: tuple[TextModel, TextModel],
+) -> list[Scored]:
+    """Score the trivial baseline, where the build has a train split to count in."""
+    name = "most-frequent"
+    if arguments.no_baseline or arguments.predictions == name:
+        return []
+    try:
+        predictions = _from_baseline(name, build, truth.samples)
+    except UsageError as error:
+        print(f"calico-eval: no row of the trivial baseline: {error.message}", file=sys.stderr)
+        return []
+    return [_score(arguments, truth, predictions, models, {"name": name, "kind": "baseline"})]
+
+
+def _warn(scored: Scored, samples: int) -> None:
+    for key, meaning in (
+        ("missing", f"of {samples} samples have no prediction and count as empty"),
+        ("untagged", "[SEG] named no image and were read on the first"),
+    ):
+        if scored.facts[key]:
+            print(f"calico-eval: {scored.facts[key]} {meaning}", file=sys.stderr)
+
+
+def _check_output(path: Path) -> None:
+    """Refuse a place that cannot be written before any work is done."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a file to write")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise EnvironmentFault(f"{path} cannot be written: no permission in {above}")
+
+
+def _positive(text: str) -> int:
+    value = _count(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value

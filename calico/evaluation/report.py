@@ -1,0 +1,182 @@
+"""The result of an evaluation for people (a table) and for programs (one JSON document)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from calico.evaluation.summary import HEADLINE, METRICS, Group, Summary
+from mixedparts.errors import EnvironmentFault, InputError
+
+FORMAT = "calico-eval/1"
+_PACKAGES = ("mixedparts", "numpy", "scipy", "pycocotools", "torch", "transformers")
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One set of predictions with its metrics.
+
+    Attributes:
+        name: what the table calls it.
+        summary: its metrics.
+        facts: where it comes from and what was counted on the way (missing, untagged, …).
+    """
+
+    name: str
+    summary: Summary
+    facts: Mapping[str, Any]
+
+
+def folder_digest(folder: Path) -> str:
+    """Return a sha256 over names and contents of all files in a folder, as hex.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    digest = hashlib.sha256()
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise InputError(
+            f"there is no checkpoint in {folder}",
+            "Give the folder that calico-train wrote (it holds safetensors and config files).",
+        )
+    try:
+        for path in files:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    except OSError as error:
+        raise InputError(f"the checkpoint {folder} cannot be read: {error}") from error
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the numbers depend on."""
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in _PACKAGES
+    }
+
+
+def document(scored: Sequence[Scored], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the JSON document: facts of the run, then every metric of every group.
+
+    Args:
+        scored: the predictions that were asked for, then the baselines.
+        facts: dataset, seed, text models and the like.
+    """
+    return {
+        "format": FORMAT,
+        **facts,
+        "versions": versions(),
+        "headline": dict(HEADLINE),
+        "results": [
+            {"name": item.name, **item.facts, "metrics": _summary(item.summary)} for item in scored
+        ],
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a document beside its place, then put it there.
+
+    Raises:
+        EnvironmentFault: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise EnvironmentFault(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # its folder may be what could not be made
+            temporary.unlink(missing_ok=True)
+
+
+def table(scored: Sequence[Scored]) -> str:
+    """Return the five metrics in percent as Markdown: a row a task and set of predictions."""
+    head = ["task", "predictions", "n", *HEADLINE]
+    rows = [
+        [title, item.name, str(group.samples), *_percent(group, HEADLINE.values())]
+        for title, groups in _headline_rows(scored)
+        for item, group in zip(scored, groups, strict=True)
+    ]
+    return _markdown(head, rows, numbers_from=2)
+
+
+def full_table(item: Scored) -> str:
+    """Return every metric of every group in percent, with its 95 % interval, as Markdown."""
+    named = [("all tasks", item.summary.overall), *item.summary.tasks.items()]
+    named += [(f"source {name}", group) for name, group in item.summary.sources.items()]
+    named += [
+        (f"{task}, {source}", group)
+        for task, cells in item.summary.cells.items()
+        for source, group in cells.items()
+    ]
+    rows = []
+    for title, group in named:
+        for metric in METRICS:
+            value = group.metrics[metric]
+            drawn = value.low is not None and value.high is not None
+            interval = f"{100 * value.low:.1f} to {100 * value.high:.1f}" if drawn else ""  # type: ignore[operator]
+            rows.append([title, str(group.samples), metric, f"{100 * value.value:.1f}", interval])
+    return _markdown(["group", "n", "metric", "value", "95 %"], rows, numbers_from=3)
+
+
+def _headline_rows(scored: Sequence[Scored]) -> list[tuple[str, list[Group]]]:
+    tasks = list(scored[0].summary.tasks)
+    rows = [(task, [item.summary.tasks[task] for item in scored]) for task in tasks]
+    return [*rows, ("all tasks", [item.summary.overall for item in scored])]
+
+
+def _percent(group: Group, metrics: Any) -> list[str]:
+    return [f"{100 * group.metrics[metric].value:.1f}" for metric in metrics]
+
+
+def _markdown(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [
+        " | ".join(
+            cell.rjust(width) if column >= numbers_from else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [head, *rows]
+    ]
+    rule = "|".join(
+        "-" * (width + 1) + (":" if column >= numbers_from else "-")
+        for column, width in enumerate(widths)
+    )
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        "overall": _group(summary.overall),
+        "tasks": {name: _group(group) for name, group in summary.tasks.items()},
+        "sources": {name: _group(group) for name, group in summary.sources.items()},
+        "cells": {
+            task: {source: _group(group) for source, group in cells.items()}
+            for task, cells in summary.cells.items()
+        },
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    result: dict[str, Any] = {"samples": group.samples}
+    for metric, estimate in group.metrics.items():
+        entry = {"value": round(estimate.value, _DIGITS)}
+        if estimate.low is not None and estimate.high is not None:
+            entry["low"] = round(estimate.low, _DIGITS)
+            entry["high"] = round(estimate.high, _DIGITS)
+        result[metric] = entry
+    return result

@@ -1,0 +1,176 @@
+"""From sums a sample to metrics a group, with bootstrap intervals.
+
+A row over several tasks (everything, or one source) is the mean of its tasks' rows, as the paper
+reports it, so a task with more samples does not weigh more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calico.evaluation.average_precision import average_precision
+from calico.evaluation.scoring import ScoreTable, Sum
+from mixedparts.records import Task
+
+RATIOS: Mapping[str, tuple[Sum, Sum]] = {
+    "miou": (Sum.IOU_GREEDY, Sum.UNITS),
+    "miou_strict": (Sum.IOU_STRICT, Sum.UNITS),
+    "recall_glamm": (Sum.HITS_GLAMM, Sum.TARGETS),
+    "recall_fixed": (Sum.HITS_FIXED, Sum.TARGETS),
+    "ss_a": (Sum.SS_A, Sum.TARGETS),
+    "ss_b": (Sum.SS_B, Sum.COMPARED_B),
+    "ss_c": (Sum.SS_C, Sum.COMPARED_C),
+    "s_iou_a": (Sum.WORDS_A, Sum.TARGETS),
+    "s_iou_b": (Sum.WORDS_B, Sum.COMPARED_B),
+    "s_iou_c": (Sum.WORDS_C, Sum.COMPARED_C),
+    "label_precision": (Sum.LABELS_HIT, Sum.LABELS_SAID),
+    "label_recall": (Sum.LABELS_HIT, Sum.LABELS_TRUE),
+    "label_f1": (Sum.LABELS_HIT_TWICE, Sum.LABELS_EITHER),
+}
+METRICS = ("ap50", "ap50_scored", *RATIOS)
+HEADLINE = {
+    "AP50": "ap50",
+    "mIoU": "miou",
+    "Recall": "recall_glamm",
+    "SS": "ss_b",
+    "S-IoU": "s_iou_b",
+}
+_LEVELS = (2.5, 97.5)  # percentiles of the interval
+_BLOCK = 1 << 20
+
+_Draws = dict[str, NDArray[np.float64]]
+"""Metric to (1 + R,) values: the estimate first, then one a bootstrap draw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric in [0, 1] (SS: [-1, 1]) with its 95 % percentile interval, if one was drawn."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The metrics of one row of the report."""
+
+    samples: int
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All rows of the report; tasks in the paper's order, sources by name, empty cells absent."""
+
+    overall: Group
+    tasks: Mapping[str, Group]
+    sources: Mapping[str, Group]
+    cells: Mapping[str, Mapping[str, Group]]
+
+
+def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summary:
+    """Compute every metric for every group.
+
+    Args:
+        table: sums of at least one sample.
+        seed: of the bootstrap; every group draws from its own Philox stream, keyed by its name,
+            so a group's interval does not depend on which others there are.
+        replicates: bootstrap draws over the group's samples; 0 for none.
+    """
+    tasks = np.array(table.tasks)
+    sources = np.array(table.sources)
+    order = [str(task) for task in Task]
+    task_names = sorted(set(table.tasks), key=lambda name: _rank(order, name))
+    source_names = sorted(set(table.sources))
+
+    def draws(members: NDArray[np.bool_], name: str) -> _Draws:
+        return _draw(table, np.flatnonzero(members), f"{seed}/{name}", replicates)
+
+    by_task = {task: draws(tasks == task, task) for task in task_names}
+    by_cell = {
+        (task, source): draws((tasks == task) & (sources == source), f"{task}/{source}")
+        for task in task_names
+        for source in source_names
+        if ((tasks == task) & (sources == source)).any()
+    }
+
+    def group(parts: list[_Draws], samples: int) -> Group:
+        means = {m: np.mean([part[m] for part in parts], axis=0) for m in METRICS}
+        return Group(samples, {metric: _estimate(values) for metric, values in means.items()})
+
+    def count(task: str | None = None, source: str | None = None) -> int:
+        return sum(
+            (task is None or t == task) and (source is None or s == source)
+            for t, s in zip(table.tasks, table.sources, strict=True)
+        )
+
+    return Summary(
+        overall=group(list(by_task.values()), count()),
+        tasks={task: group([part], count(task)) for task, part in by_task.items()},
+        sources={
+            source: group([v for (_, s), v in by_cell.items() if s == source], count(None, source))
+            for source in source_names
+        },
+        cells={
+            task: {
+                source: group([by_cell[task, source]], count(task, source))
+                for source in source_names
+                if (task, source) in by_cell
+            }
+            for task in task_names
+        },
+    )
+
+
+def _rank(order: list[str], name: str) -> tuple[int, str]:
+    return (order.index(name) if name in order else len(order), name)
+
+
+def _estimate(values: NDArray[np.float64]) -> Estimate:
+    if len(values) == 1:
+        return Estimate(float(values[0]))
+    low, high = np.percentile(values[1:], _LEVELS)
+    return Estimate(float(values[0]), float(low), float(high))
+
+
+def _draw(table: ScoreTable, members: NDArray[np.int64], name: str, replicates: int) -> _Draws:
+    """Compute all metrics of some samples, as they are and for every bootstrap draw."""
+    sums = table.sums[members]
+    targets = sums[:, Sum.TARGETS].astype(np.int64)
+    samples = len(table.tasks)
+    orders = {
+        "ap50": table.detections.of(members, samples),
+        "ap50_scored": table.scored.of(members, samples),
+    }
+    blocks: list[_Draws] = []
+    for weights in _weights(len(members), name, replicates):
+        totals = weights @ sums
+        block = {
+            metric: average_precision(detections, targets, weights)
+            for metric, detections in orders.items()
+        }
+        for metric, (above, below) in RATIOS.items():
+            # 0 of 0, a precision without a single label said, counts as 0.
+            block[metric] = totals[:, above] / np.where(totals[:, below], totals[:, below], 1.0)
+        blocks.append(block)
+    return {metric: np.concatenate([block[metric] for block in blocks]) for metric in METRICS}
+
+
+def _weights(samples: int, name: str, replicates: int) -> Iterator[NDArray[np.int64]]:
+    """Yield blocks of (r, samples) weights: ones first, then how often each draw took each."""
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+    generator = np.random.Generator(np.random.Philox(key=key))
+    yield np.ones((1, samples), np.int64)
+    rows = max(1, _BLOCK // samples)
+    for start in range(0, replicates, rows):
+        taken = min(rows, replicates - start)
+        draws = generator.integers(samples, size=(taken, samples))
+        draws += np.arange(taken)[:, None] * samples
+        counts = np.bincount(draws.ravel(), minlength=taken * samples)
+        yield counts.reshape(taken, samples)
