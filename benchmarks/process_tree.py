@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,9 @@ class Measurement:
     """What one run cost.
 
     Attributes:
-        wall, cpu: seconds; cpu is user and system time of all processes.
+        wall, cpu: seconds; cpu is user and system time of all processes, as last seen of each.
         tree: peak MB of all processes together (PSS: shared pages count once), sampled.
-        largest: peak MB of the largest single process, as the kernel reports it.
+        largest: peak MB of the largest single process (the kernel's high-water mark of its RSS).
     """
 
     wall: float
@@ -39,60 +39,70 @@ def measure(command: Sequence[str], log: Path) -> Measurement:
     Raises:
         CommandFailed: it ended with another code than 0.
     """
-    peak = _Peak()
+    watch = _Watch()
     with log.open("wb") as output:
         began = time.perf_counter()
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
-        watcher = threading.Thread(target=peak.watch, args=(process.pid,), daemon=True)
+        watcher = threading.Thread(target=watch.run, args=(process.pid,), daemon=True)
         watcher.start()
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)  # Popen need not wait for it again
-    peak.stop.set()
+    watch.stop.set()
     watcher.join()
     if process.returncode:
         tail = log.read_text(errors="replace")[-2000:]
         raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
-    return Measurement(
-        wall=wall,
-        cpu=usage.ru_utime + usage.ru_stime,
-        tree=peak.bytes / 1e6,
-        largest=usage.ru_maxrss * 1024 / 1e6,
-    )
+    # The kernel's account is exact but leaves out descendants that nobody waited for.
+    cpu = max(usage.ru_utime + usage.ru_stime, sum(watch.cpu.values()))
+    return Measurement(wall, cpu, watch.tree / 1e6, watch.largest / 1e6)
 
 
-class _Peak:
-    """The largest sum of memory seen over the processes of a session."""
+class _Watch:
+    """Looks at the processes of a session until told to stop.
+
+    Attributes:
+        cpu: seconds of each process id, its children excluded.
+        tree, largest: bytes, see `Measurement`.
+    """
 
     def __init__(self) -> None:
-        self.bytes = 0
+        self.cpu: dict[str, float] = {}
+        self.tree = 0
+        self.largest = 0
         self.stop = threading.Event()
 
-    def watch(self, session: int) -> None:
+    def run(self, session: int) -> None:
         while not self.stop.wait(_INTERVAL):
-            total = sum(_proportional_bytes(pid) for pid in _members(session))
-            self.bytes = max(self.bytes, total)
+            total = 0
+            for pid, seconds in _members(session):
+                self.cpu[pid] = seconds
+                total += _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:") * 1024
+                high = _kilobytes(f"/proc/{pid}/status", "VmHWM:") * 1024
+                self.largest = max(self.largest, high)
+            self.tree = max(self.tree, total)
 
 
-def _members(session: int) -> list[str]:
-    """Return the process ids whose session is `session`."""
-    members = []
+def _members(session: int) -> Iterator[tuple[str, float]]:
+    """Yield id and CPU seconds of every process whose session is `session`."""
+    tick = os.sysconf("SC_CLK_TCK")
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            # The name in parentheses may hold spaces; the session is the 4th field after it.
+            # The name in parentheses may hold spaces. After it: state, ppid, pgrp, session, …,
+            # with user and system time as the 12th and 13th.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
         if int(fields[3]) == session:
-            members.append(pid)
-    return members
+            yield pid, (int(fields[11]) + int(fields[12])) / tick
 
 
-def _proportional_bytes(pid: str) -> int:
+def _kilobytes(file: str, key: str) -> int:
+    """Return the number after `key`, 0 where the process has ended."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(file).read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith(key))
