@@ -86,15 +86,17 @@ def _run(arguments: argparse.Namespace) -> None:
     build = _resolve(arguments.dataset, arguments.split)
     identity = build_id(build)
     truth = read_truth(build, arguments.split, arguments.limit)
+    _check_input(arguments)
+    # Before the predictions: a missing text model must not cost hours of generation.
+    recall_name = arguments.recall_text_model or arguments.text_model
+    ss_model = load_text_model(arguments.text_model)
+    same = recall_name == arguments.text_model
+    models = (ss_model, ss_model if same else load_text_model(recall_name))
     predictions, facts = _predictions(arguments, build, truth)
     if arguments.save_predictions is not None:
         from calico.predictions import write_predictions
 
         write_predictions(arguments.save_predictions, predictions.values())
-    ss_model = load_text_model(arguments.text_model)
-    recall_name = arguments.recall_text_model or arguments.text_model
-    same = recall_name == arguments.text_model
-    models = (ss_model, ss_model if same else load_text_model(recall_name))
     scored = [_score(arguments, truth, predictions, models, facts)]
     scored += _baseline(arguments, build, truth, models)
     _warn(scored[0], len(truth.samples))
@@ -138,6 +140,22 @@ def _resolve(name: str | None, split: str) -> Path:
         ) from error
 
 
+def _check_input(arguments: argparse.Namespace) -> None:
+    """Refuse a checkpoint or file that is not there before anything is loaded."""
+    folder: Path | None = arguments.checkpoint
+    if folder is not None:
+        if not folder.is_dir() or not any(folder.iterdir()):
+            raise InputError(
+                f"there is no checkpoint in {folder}",
+                "Type: calico-train --dataset mixedparts --output-dir DIR, then give that DIR.",
+            )
+    elif arguments.predictions not in _BASELINES and not Path(arguments.predictions).is_file():
+        raise InputError(
+            f"there is no predictions file {arguments.predictions}",
+            f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(_BASELINES)}.",
+        )
+
+
 def _predictions(
     arguments: argparse.Namespace, build: Path, truth: SplitTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
@@ -150,11 +168,6 @@ def _predictions(
     from calico.predictions import read_predictions
 
     path = Path(arguments.predictions)
-    if not path.is_file():
-        raise InputError(
-            f"there is no predictions file {path}",
-            f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(_BASELINES)}.",
-        )
     found = read_predictions(path, truth.sizes(), truth.others)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -174,18 +187,12 @@ def _from_checkpoint(
     arguments: argparse.Namespace, build: Path, truth: SplitTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
     from calico.evaluation.report import folder_digest
-
-    folder: Path = arguments.checkpoint
-    if not folder.is_dir():
-        raise InputError(
-            f"there is no checkpoint folder {folder}",
-            "Type: calico-train --dataset mixedparts --output-dir DIR, then give that DIR.",
-        )
-    digest = folder_digest(folder)
     from calico.predict import Predictor
     from mixedparts.loading import load_dataset
     from mixedparts.progress import for_people
 
+    folder: Path = arguments.checkpoint
+    digest = folder_digest(folder)
     predictor = Predictor.from_pretrained(folder)
     table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
 

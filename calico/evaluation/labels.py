@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,25 +12,22 @@ from scipy.optimize import linear_sum_assignment
 from calico.evaluation.matching import Pairs
 from mixedparts.wording import label_of
 
-
-class PairRule(StrEnum):
-    """Which labels SS and S-IoU compare; the paper does not say."""
-
-    MASKS = "a"  # labels of masks that were matched; an annotated mask without a match counts 0
-    ASSIGNMENT = "b"  # best assignment between a sample's labels; what is left over counts 0
-    STRING = "c"  # all labels of a sample as one string
+_REMEMBERED = 1 << 16  # labels repeat: most calls are answered from memory
 
 
+@lru_cache(_REMEMBERED)
 def plain(label: str) -> str:
     """Return a label as all metrics read it: lower case, spaces for `_`, no leading article."""
     return label_of(label.lower().replace("_", " "))
 
 
+@lru_cache(_REMEMBERED)
 def words(label: str) -> tuple[str, ...]:
     """Return the words of a plain label; what is neither letter, digit nor space is dropped."""
     return tuple("".join(c for c in label if c.isalnum() or c.isspace()).split())
 
 
+@lru_cache(_REMEMBERED)
 def word_iou(first: str, second: str) -> float:
     """Return the IoU of two plain labels' sets of words; 1 where both have none."""
     left, right = set(words(first)), set(words(second))

@@ -17,18 +17,25 @@ Pairs = list[tuple[int, int]]
 """Positions (row, column) of an IoU matrix, one to one."""
 
 
-def iou_matrix(first: Sequence[Rle], second: Sequence[Rle]) -> NDArray[np.float64]:
-    """Return the (len(first), len(second)) IoU; two empty masks agree (1), as a mask with itself.
+def with_empty_agreeing(
+    ious: NDArray[np.float64], first: Sequence[Rle], second: Sequence[Rle]
+) -> NDArray[np.float64]:
+    """Return the IoUs with 1 instead of COCO's 0 where both masks are empty.
 
-    COCO's own rule gives two empty masks 0; AP50 keeps that, everything else uses this.
+    AP50 keeps COCO's rule, everything else uses this.
+
+    Args:
+        ious: (len(first), len(second)), left as it is.
+        first, second: the masks.
     """
-    ious = masks.iou(first, second)
     rows = np.flatnonzero(~ious.any(axis=1)).tolist()
     columns = np.flatnonzero(~ious.any(axis=0)).tolist()
     if rows and columns:
-        empty_rows = [row for row in rows if masks.area(first[row]) == 0]
-        empty_columns = [column for column in columns if masks.area(second[column]) == 0]
-        ious[np.ix_(empty_rows, empty_columns)] = 1.0
+        rows = [row for row in rows if masks.area(first[row]) == 0]
+        columns = [column for column in columns if masks.area(second[column]) == 0]
+        if rows and columns:
+            ious = ious.copy()
+            ious[np.ix_(rows, columns)] = 1.0
     return ious
 
 

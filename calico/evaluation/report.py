@@ -40,17 +40,11 @@ def folder_digest(folder: Path) -> str:
     """Return a sha256 over names and contents of all files in a folder, as hex.
 
     Raises:
-        InputError: there is no such folder, or it cannot be read.
+        InputError: a file cannot be read.
     """
     digest = hashlib.sha256()
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    if not files:
-        raise InputError(
-            f"there is no checkpoint in {folder}",
-            "Give the folder that calico-train wrote (it holds safetensors and config files).",
-        )
     try:
-        for path in files:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())

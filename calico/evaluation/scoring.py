@@ -121,7 +121,7 @@ def score(
                 key = (sample.id, sample.image_ids[image], image)
                 ious = masks.iou([s.mask for s in said], [s.mask for s in true])
                 units.append(_detections(key, index, said, ious))
-                _score_unit(row, said, true, ss_model, recall_model)
+                _score_unit(row, said, true, ious, ss_model, recall_model)
             _score_texts(row, prediction.segments, sample.segments, ss_model)
     return ScoreTable(
         tasks=tuple(sample.task for sample in samples),
@@ -164,6 +164,7 @@ def _score_unit(
     row: NDArray[np.float64],
     said: Sequence[Segment],
     true: Sequence[Segment],
+    ious: NDArray[np.float64],
     ss_model: TextModel,
     recall_model: TextModel,
 ) -> None:
@@ -180,7 +181,7 @@ def _score_unit(
     row[Sum.LABELS_EITHER] += len(said_keys) + len(true_keys)
     if not said:
         return
-    ious = matching.iou_matrix([s.mask for s in said], [s.mask for s in true])
+    ious = matching.with_empty_agreeing(ious, [s.mask for s in said], [s.mask for s in true])
     pairs = matching.greedy_pairs(ious)
     total = float(sum(ious[pair] for pair in pairs))
     row[Sum.IOU_GREEDY] += total / len(pairs) if pairs else 0.0
@@ -222,13 +223,10 @@ def _detections(
     """Match a unit's detections by COCO's rules, in order of generation and by score."""
     scores = np.array([segment.score for segment in said], np.float64)
     by_score = np.argsort(-scores, kind="stable")[:MAX_DETECTIONS]
-    return _Unit(
-        key=key,
-        sample=sample,
-        hits=matching.coco_hits(ious[:MAX_DETECTIONS], IOU_THRESHOLD),
-        scores=scores[by_score],
-        scored_hits=matching.coco_hits(ious[by_score], IOU_THRESHOLD),
-    )
+    hits = scored_hits = matching.coco_hits(ious[:MAX_DETECTIONS], IOU_THRESHOLD)
+    if (by_score != np.arange(len(by_score))).any():
+        scored_hits = matching.coco_hits(ious[by_score], IOU_THRESHOLD)
+    return _Unit(key, sample, hits, scores[by_score], scored_hits)
 
 
 def _in_order(units: list[_Unit], scored: bool) -> Detections:

@@ -76,7 +76,8 @@ class SentenceEncoder:
 
         Equal texts have exactly 1, an empty text 0 with any other.
         """
-        self.prepare([*first, *second])
+        if not (self._index.keys() >= {*first, *second}):
+            self.prepare([*first, *second])
         rows = np.array([self._index[text] for text in first], np.int64)
         columns = np.array([self._index[text] for text in second], np.int64)
         cosines = np.clip(self._vectors[rows] @ self._vectors[columns].T, -1.0, 1.0)

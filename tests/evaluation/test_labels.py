@@ -64,12 +64,10 @@ def test_whole_string_names_each_label_once() -> None:
 def test_assignment_has_the_largest_total(cosines: NDArray[np.float64]) -> None:
     pairs = labels.assignment(cosines)
     rows, columns = cosines.shape
-    if rows > columns:
-        choices = [
-            list(zip(chosen, range(columns))) for chosen in permutations(range(rows), columns)
-        ]
-    else:
-        choices = [list(zip(range(rows), chosen)) for chosen in permutations(range(columns), rows)]
-    best = max(sum(cosines[pair] for pair in choice) for choice in choices)
+    wide = cosines if rows <= columns else cosines.T
+    best = max(
+        sum(wide[row, column] for row, column in enumerate(chosen))
+        for chosen in permutations(range(wide.shape[1]), wide.shape[0])
+    )
     assert len(pairs) == min(rows, columns)
     assert sum(cosines[pair] for pair in pairs) == pytest.approx(best, abs=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_spread_is_even(total: int, limit: int) -> None:
     assert len(positions) == len(set(positions)) == min(total, limit)
     assert positions == sorted(positions)
     assert 0 <= positions[0] <= positions[-1] < total
-    gaps = {second - first for first, second in zip(positions, positions[1:], strict=False)}
+    gaps = {second - first for first, second in pairwise(positions)}
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
