@@ -26,7 +26,7 @@ def dog(rng: Generator) -> list[Shape]:
     parts.append(Shape("body", body))
     if rng.random() < 0.5:  # a coat with a patch
         patch = ellipse(rng.uniform(0.45, 0.7), 0.4, 0.12, 0.07, 0.2).intersection(body)
-        parts.append(Shape("body", patch, "second"))
+        parts.append(Shape("body", patch, "second", 1.0, True))
     parts.extend(_legs(rng, (0.33, 0.80), leg, 1.0))
     skull = ellipse(hx + 0.02, hy, 0.115, 0.1)
     snout = ellipse(hx - 0.1, hy + 0.035, 0.1, 0.058, -0.1)
@@ -37,7 +37,7 @@ def dog(rng: Generator) -> list[Shape]:
         ear = polygon([(hx - 0.01, hy - 0.07), (hx + 0.05, hy - 0.2), (hx + 0.1, hy - 0.05)])
     parts.append(Shape("head", ear, "second", 0.8))
     parts.append(Shape("head", ellipse(hx - 0.185, hy + 0.02, 0.025, 0.022), "black"))
-    parts.append(Shape("head", ellipse(hx - 0.03, hy - 0.02, 0.02, 0.02), "black"))
+    parts.append(Shape("head", ellipse(hx - 0.03, hy - 0.02, 0.02, 0.02), "black", 1.0, True))
     return parts
 
 
@@ -88,7 +88,7 @@ def bird(rng: Generator) -> list[Shape]:
     parts.append(Shape("head", head, "third"))
     beak = polygon([(hx - 0.08, hy - 0.045), (hx - 0.27, hy + 0.02), (hx - 0.08, hy + 0.05)])
     parts.append(Shape("head", beak, "beak"))
-    parts.append(Shape("head", ellipse(hx - 0.03, hy - 0.02, 0.02, 0.02), "black"))
+    parts.append(Shape("head", ellipse(hx - 0.03, hy - 0.02, 0.02, 0.02), "black", 1.0, True))
     return parts
 
 
@@ -122,12 +122,12 @@ def fish(rng: Generator) -> list[Shape]:
     if rng.random() < 0.6:  # bands across the body
         for x in (0.42, 0.58):
             band = ellipse(x, 0.5, 0.035, 0.4).intersection(whole).difference(face)
-            parts.append(Shape("body", band, "third"))
+            parts.append(Shape("body", band, "third", 1.0, True))
     side_fin = smooth([(0.32, 0.53), (0.48, 0.52), (0.46, 0.64)])
     parts.append(Shape("fin", side_fin, "second", 0.8))
     parts.append(Shape("head", head, "third", 1.0))
-    parts.append(Shape("head", ellipse(0.12, 0.46, 0.033, 0.033), "light"))
-    parts.append(Shape("head", ellipse(0.115, 0.46, 0.018, 0.018), "black"))
+    parts.append(Shape("head", ellipse(0.12, 0.46, 0.033, 0.033), "light", 1.0, True))
+    parts.append(Shape("head", ellipse(0.115, 0.46, 0.018, 0.018), "black", 1.0, True))
     return parts
 
 
@@ -145,7 +145,7 @@ def snake(rng: Generator) -> list[Shape]:
     parts = [Shape("body", body)]
     for start in range(6, 52, 9):
         band = ribbon(line[start : start + 5], widths[start : start + 5])
-        parts.append(Shape("body", band.intersection(body), "second"))
+        parts.append(Shape("body", band.intersection(body), "second", 1.0, True))
     (hx, hy), (nx, ny) = line[0], line[3]
     turn = float(np.arctan2(ny - hy, nx - hx))
     tip = (hx - 0.2 * np.cos(turn), hy - 0.2 * np.sin(turn))
@@ -153,7 +153,7 @@ def snake(rng: Generator) -> list[Shape]:
     head = ellipse(hx - 0.03 * np.cos(turn), hy - 0.03 * np.sin(turn), 0.115, thick * 0.68, turn)
     parts.append(Shape("head", head, "third", 0.95))
     eye = ellipse(hx - 0.06 * np.cos(turn), hy - 0.06 * np.sin(turn) - 0.03, 0.02, 0.02)
-    parts.append(Shape("head", eye, "black"))
+    parts.append(Shape("head", eye, "black", 1.0, True))
     return parts
 
 
@@ -164,15 +164,18 @@ def turtle(rng: Generator) -> list[Shape]:
     parts = [Shape("tail", polygon([(0.82, base - 0.08), (1.02, base + 0.06), (0.8, base + 0.03)]))]
     for x, shade in ((0.38, 0.75), (0.66, 0.75), (0.28, 1.0), (0.72, 1.0)):
         tilt = rng.uniform(-0.05, 0.05)
-        foot = smooth([(x - 0.08, base - 0.08), (x + 0.08, base - 0.08), (x + 0.09 + tilt, base + 0.16),
-                       (x - 0.1 + tilt, base + 0.16)])  # fmt: skip
+        top, low = base - 0.08, base + 0.16
+        outline = [(x - 0.08, top), (x + 0.08, top), (x + 0.09 + tilt, low), (x - 0.1 + tilt, low)]
+        foot = smooth(outline)
         parts.append(Shape("foot", foot, "second", shade))
     lift = rng.uniform(-0.08, 0.06)
     neck = smooth([(0.3, base - 0.14), (0.3, base + 0.0), (0.08, base - 0.06 + lift),
                    (0.06, base - 0.16 + lift)])  # fmt: skip
     head = ellipse(0.04, base - 0.13 + lift, 0.12, 0.09).union(neck)
     parts.append(Shape("head", head, "second", 1.05))
-    parts.append(Shape("head", ellipse(-0.01, base - 0.16 + lift, 0.022, 0.022), "black"))
+    parts.append(
+        Shape("head", ellipse(-0.01, base - 0.16 + lift, 0.022, 0.022), "black", 1.0, True)
+    )
     shell = smooth(
         [(0.16, base), (0.18, base - dome * 0.55), (0.36, base - dome), (0.66, base - dome),
          (0.86, base - dome * 0.55), (0.9, base), (0.72, base + 0.04), (0.32, base + 0.04)]
@@ -180,9 +183,7 @@ def turtle(rng: Generator) -> list[Shape]:
     parts.append(Shape("body", shell))
     for x, y, size in ((0.36, 0.42, 0.085), (0.53, 0.58, 0.1), (0.7, 0.42, 0.085)):
         plate = ellipse(x, base - dome * y, size, dome * 0.26).intersection(shell)
-        parts.append(Shape("body", plate, "third"))
-    rim = shell.intersection(
-        shell.buffer(0).envelope.intersection(ellipse(0.53, base + 0.12, 0.6, 0.14))
-    )
-    parts.append(Shape("body", rim, "main", 0.75))
+        parts.append(Shape("body", plate, "third", 1.0, True))
+    rim = shell.intersection(ellipse(0.53, base + 0.12, 0.6, 0.14))
+    parts.append(Shape("body", rim, "main", 0.75, True))
     return parts

@@ -25,20 +25,19 @@ def chair(rng: Generator) -> list[Shape]:
             parts += view.block("leg", (x, x + post), (seat, floor), (z, z + post), "wood", shade)
     top = rng.uniform(-0.08, 0.02)
     solid = rng.random() < 0.5
-    z = (depth - 0.05, depth)
+    behind = (depth - 0.05, depth)
     if solid:
-        parts += view.block("back", (0.0, width), (top, seat), z, "main")
+        parts += view.block("back", (0.0, width), (top, seat), behind, "main")
     else:
-        for x in np.linspace(0.0, width - post, 3):
-            parts += view.block("back", (x, x + post), (top + 0.05, seat), z, "wood")
-        parts += view.block("back", (0.0, width), (top, top + 0.12), z, "main")
+        for x in (0.0, (width - post) / 2, width - post):
+            parts += view.block("back", (x, x + post), (top + 0.05, seat), behind, "wood")
+        parts += view.block("back", (0.0, width), (top, top + 0.12), behind, "main")
     parts += view.block("seat", (0.0, width), (seat, seat + thick), (0.0, depth), "second")
     rest = seat - rng.uniform(0.17, 0.2)
     for x in (0.0, width - post):
         parts += view.block("arm", (x, x + post), (rest, seat), (0.03, 0.03 + post), "wood")
-        parts += view.block(
-            "arm", (x, x + post), (rest, rest + 0.05), (0.0, depth - 0.05), "wood", 1.1
-        )
+        level = (rest, rest + 0.05)
+        parts += view.block("arm", (x, x + post), level, (0.0, depth - 0.05), "wood", 1.1)
     return parts
 
 
@@ -58,13 +57,13 @@ def bench(rng: Generator) -> list[Shape]:
     step = (seat - 0.05 - top) / planks
     for row in range(planks):
         y = top + row * step
-        z = (depth - 0.04, depth)
-        parts += view.block("back", (0.0, width), (y, y + step * 0.74), z, "main")
+        behind = (depth - 0.04, depth)
+        parts += view.block("back", (0.0, width), (y, y + step * 0.74), behind, "main")
     planks = 3
     step = depth / planks
     for row in reversed(range(planks)):
-        z = (row * step, row * step + step * 0.86)
-        parts += view.block("seat", (0.0, width), (seat, seat + 0.05), z, "second")
+        across = (row * step, row * step + step * 0.86)
+        parts += view.block("seat", (0.0, width), (seat, seat + 0.05), across, "second")
     rest = seat - 0.15
     for x in (0.0, width - post):
         parts += view.block("arm", (x, x + post), (rest, seat), (0.02, 0.02 + post), "dark")
@@ -86,11 +85,11 @@ def table(rng: Generator) -> list[Shape]:
             parts += view.block("leg", (x, x + post), (top, floor), (z, z + post), "main", shade)
     wide = rng.uniform(0.36, 0.5)
     middle = width / 2 + rng.uniform(-0.05, 0.05)
-    x = (middle - wide / 2, middle + wide / 2)
+    across = (middle - wide / 2, middle + wide / 2)
     front = (top + 0.04, top + 0.04 + rng.uniform(0.12, 0.16))
-    parts += view.block("drawer", x, front, (0.02, 0.2), "second")
+    parts += view.block("drawer", across, front, (0.02, 0.2), "second")
     kx, ky = view.at(middle, (front[0] + front[1]) / 2 + 0.02, 0.02)
-    parts.append(Shape("drawer", ellipse(kx, ky, 0.022, 0.022), "metal"))
+    parts.append(Shape("drawer", ellipse(kx, ky, 0.022, 0.022), "metal", 1.0, True))
     thick = rng.uniform(0.05, 0.07)
     parts += view.block("top", (0.0, width), (top, top + thick), (0.0, depth), "main", 1.05)
     return parts
@@ -118,7 +117,7 @@ def stool(rng: Generator) -> list[Shape]:
         ellipse(0, 0.1, rx, ry).union(rectangle(-rx, 0.03, rx, 0.1)).union(ellipse(0, 0.03, rx, ry))
     )
     parts.append(Shape("seat", drum, "main", 0.85))
-    parts.append(Shape("seat", ellipse(0, 0.03, rx, ry), "main", 1.15))
+    parts.append(Shape("seat", ellipse(0, 0.03, rx, ry), "main", 1.15, True))
     return parts
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import cv2
 import msgspec
@@ -39,7 +40,7 @@ class Fragment:
     categories: tuple[int, ...]
 
 
-class Layout(Protocol):
+class Layout(ABC):
     """One source's native files.
 
     Attributes:
@@ -49,19 +50,20 @@ class Layout(Protocol):
         pictures: glob patterns, relative to the output folder, of the files a run writes.
     """
 
-    source: str
-    roots: tuple[str, ...]
-    files: Mapping[str, str]
-    pictures: tuple[str, ...]
+    source: ClassVar[str]
+    roots: ClassVar[tuple[str, ...]]
+    files: ClassVar[Mapping[str, str]]
+    pictures: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def folders(self) -> Sequence[str]:
         """Return the folders to make, relative to the output folder."""
-        ...
 
+    @abstractmethod
     def write(self, out: Path, seed: int, index: int) -> Fragment:
         """Draw image `index`, write its files and return its annotations."""
-        ...
 
+    @abstractmethod
     def blocks(self, train: Counter[int], train_images: Counter[int]) -> dict[str, Any]:
         """Return the other top-level keys of an annotation file.
 
@@ -69,7 +71,6 @@ class Layout(Protocol):
             train: annotations of each category id in the train split.
             train_images: images with that category id in the train split.
         """
-        ...
 
 
 def split_of(index: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedparts.sample.native import Fragment, box_of, encode, png, rle_of, split_of
+from mixedparts.sample.native import Fragment, Layout, box_of, encode, png, rle_of, split_of
 from mixedparts.sample.painting import jpeg
 from mixedparts.sample.render import render
 from mixedparts.sample.vocabulary import object_class, part_id
@@ -18,14 +18,15 @@ from mixedparts.taxonomy import load_manifest
 UNLABELLED = 65535
 _ROOT = "ADE20KPart234"
 _FOLDERS = {"train": "training", "val": "validation"}
+_FILES = {split: f"{_ROOT}/ade20k_instance_{split}.json" for split in _FOLDERS}
 
 
-class Ade20kLayout:
-    """`ADE20KPart234/images`, `annotations_detectron2_part` and `ade20k_instance_{train,val}.json`."""
+class Ade20kLayout(Layout):
+    """`ADE20KPart234/` with pictures, 16-bit part maps and `ade20k_instance_{train,val}.json`."""
 
     source = "ade20k"
     roots = (_ROOT,)
-    files = {split: f"{_ROOT}/ade20k_instance_{split}.json" for split in _FOLDERS}  # noqa: RUF012
+    files = _FILES
     pictures = (
         f"{_ROOT}/images/*/ADE_*_09??????.jpg",
         f"{_ROOT}/annotations_detectron2_part/*/ADE_*_09??????.png",

@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mixedparts.sample.native import Fragment, box_of, encode, rle_of, split_of
+from mixedparts.sample.native import Fragment, Layout, box_of, encode, rle_of, split_of
 from mixedparts.sample.painting import jpeg
 from mixedparts.sample.raster import Cut
 from mixedparts.sample.render import render
 from mixedparts.sample.vocabulary import object_class, part_id
 from mixedparts.taxonomy import load_manifest
 
+_SPLITS = ("train", "val", "test")
+_FILES = {split: f"paco/annotations/paco_lvis_v1_{split}.json" for split in _SPLITS}
 _FIRST_IMAGE = 900_000_000  # beyond all COCO ids, so that no picture is taken for a real one
 
 
-class PacoLayout:
-    """`paco/annotations/paco_lvis_v1_{train,val,test}.json` and `coco/{train2017,val2017}/*.jpg`."""
+class PacoLayout(Layout):
+    """`paco/annotations/paco_lvis_v1_{split}.json` and `coco/{train2017,val2017}/*.jpg`."""
 
     source = "paco"
     roots = ("paco", "coco")
-    files = {
-        split: f"paco/annotations/paco_lvis_v1_{split}.json" for split in ("train", "val", "test")
-    }  # noqa: RUF012
+    files = _FILES
     pictures = ("coco/*2017/000900??????.jpg",)
 
     def folders(self) -> Sequence[str]:
@@ -36,7 +36,7 @@ class PacoLayout:
         rendered = render(seed, self.source, index)
         split = split_of(index)
         image_id = _FIRST_IMAGE + index
-        # PACO's test is LVIS's val, which has images of both COCO folders; train and val lie in one.
+        # PACO's test is LVIS's val, with images of both COCO folders; train and val lie in one.
         folder = "val2017" if split == "test" and index % 3 else "train2017"
         name = f"{folder}/{image_id:012d}.jpg"
         (out / "coco" / name).write_bytes(jpeg(rendered.pixels))

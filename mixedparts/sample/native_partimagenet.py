@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedparts.sample.native import Fragment, box_of, encode, png, split_of
+from mixedparts.sample.native import Fragment, Layout, box_of, encode, png, split_of
 from mixedparts.sample.painting import jpeg
 from mixedparts.sample.render import render
 from mixedparts.sample.vocabulary import object_class, part_id
@@ -18,14 +18,15 @@ from mixedparts.taxonomy import load_manifest
 PART_BACKGROUND = 40
 WHOLE_BACKGROUND = 158
 _SPLITS = ("train", "val", "test")
+_FILES = {split: f"PartImageNet/annotations/{split}/{split}.json" for split in _SPLITS}
 
 
-class PartImageNetLayout:
+class PartImageNetLayout(Layout):
     """`PartImageNet/images/{split}/*.JPEG` and `annotations/{split}`, `{split}_whole`."""
 
     source = "partimagenet"
     roots = ("PartImageNet",)
-    files = {split: f"PartImageNet/annotations/{split}/{split}.json" for split in _SPLITS}  # noqa: RUF012
+    files = _FILES
     pictures = (
         "PartImageNet/images/*/n????????_9??????.JPEG",
         "PartImageNet/annotations/*/n????????_9??????.png",

@@ -21,6 +21,7 @@ Mask = NDArray[np.bool_]
 Polygons = list[list[float]]
 
 _EMPTY: BaseGeometry = shapely.Polygon()
+_SLIVER = 0.1  # square pixels; smaller holes and pieces come from rounding and are closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +48,27 @@ def rings(area: BaseGeometry, tolerance: float = 0.0) -> Polygons:
     if tolerance:
         area = area.simplify(tolerance)
     done: Polygons = []
-    todo = list(shapely.get_parts(area))
+    todo = [area]
     while todo:
         piece = todo.pop()
-        if piece.geom_type != "Polygon" or piece.area < 0.25:
+        if piece.geom_type != "Polygon":
+            todo.extend(part for part in shapely.get_parts(piece) if part.area > _SLIVER)
             continue
-        if not piece.interiors:
-            points = np.round(np.asarray(piece.exterior.coords)[:-1], 2)
-            if len(points) >= 3:
-                done.append(points.reshape(-1).tolist())
+        holes = []
+        if shapely.get_num_interior_rings(piece):
+            holes = [hole for hole in piece.interiors if shapely.Polygon(hole).area > _SLIVER]
+        if not holes:
+            points = shapely.get_coordinates(shapely.get_exterior_ring(piece))
+            done.append(points[:-1].round(2).ravel().tolist())
             continue
+        piece = shapely.Polygon(piece.exterior, holes)
         left, top, right, bottom = piece.bounds
-        hole_left, _, hole_right, _ = piece.interiors[0].bounds
+        hole_left, _, hole_right, _ = holes[0].bounds
         middle = (hole_left + hole_right) / 2
         cut = round(middle) if hole_left < round(middle) < hole_right else middle
         for half in ((left - 1, cut), (cut, right + 1)):
-            box = shapely.box(half[0], top - 1, half[1], bottom + 1)
-            todo.extend(shapely.get_parts(piece.intersection(box)))
-    return done
+            todo.append(piece.intersection(shapely.box(half[0], top - 1, half[1], bottom + 1)))
+    return [ring for ring in done if len(ring) >= 6]
 
 
 def trace(mask: Mask) -> Polygons:
@@ -127,7 +131,16 @@ def label_shapes(
     first: dict[int, int] = {}
     for index, (owner, area) in enumerate(shapes, start=1):
         first.setdefault(owner, index)
-        labels[rasterise(rings(area), height, width) & inside[owner]] = index
+        left, top, right, bottom = area.bounds
+        x, y = max(int(left) - 1, 0), max(int(top) - 1, 0)
+        x1, y1 = min(int(right) + 2, width), min(int(bottom) + 2, height)
+        if x >= x1 or y >= y1:
+            continue
+        # The window is only for speed: a raster moved by whole pixels stays the same.
+        shift = np.array([x, y])
+        moved = shapely.transform(area, lambda points, shift=shift: points - shift)
+        drawn = rasterise(rings(moved), y1 - y, x1 - x)
+        labels[y:y1, x:x1][drawn & inside[owner][y:y1, x:x1]] = index
     for owner, mask in inside.items():
         hole = mask & (labels == 0)
         if hole.any():

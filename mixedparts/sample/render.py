@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import shapely
@@ -58,7 +59,7 @@ def render(seed: int, source: str, index: int) -> Rendered:
     owners = _part_owners if source == "partimagenet" else _object_owners
     layers = owners(scene.actors)
     shapes = [shape.geometry for actor in scene.actors for shape in actor.shapes]
-    cuts = cut_visible(_runs(layers, shapes), scene.height, scene.width)
+    cuts = cut_visible(_runs(layers, scene.actors), scene.height, scene.width)
     inside = {owner: cut.mask for owner, cut in cuts.items()}
     pairs = list(zip(layers, shapes, strict=True))
     labels = label_shapes(pairs, inside, scene.height, scene.width)
@@ -89,14 +90,23 @@ def _part_owners(actors: tuple[Actor, ...]) -> list[int]:
     return owners
 
 
-def _runs(owners: list[int], shapes: list[BaseGeometry]) -> list[tuple[int, BaseGeometry]]:
-    """Unite neighbouring shapes of one owner into one layer."""
+def _runs(owners: list[int], actors: tuple[Actor, ...]) -> list[tuple[int, BaseGeometry]]:
+    """Unite neighbouring shapes of one owner into one layer; details add no area."""
     layers: list[tuple[int, BaseGeometry]] = []
-    start = 0
-    for stop in range(1, len(owners) + 1):
-        if stop == len(owners) or owners[stop] != owners[start]:
-            layers.append((owners[start], shapely.union_all(shapes[start:stop])))
-            start = stop
+    first = 0
+    for actor in actors:
+        span = range(first, first + len(actor.shapes))
+        first = span.stop
+        solid = [
+            (owners[index], shape.geometry)
+            for index, shape in zip(span, actor.shapes, strict=True)
+            if not shape.detail
+        ]
+        if len({owner for owner, _ in solid}) == 1:
+            layers.append((solid[0][0], actor.outline))
+            continue
+        for owner, run in groupby(solid, key=lambda item: item[0]):
+            layers.append((owner, shapely.union_all([area for _, area in run])))
     return layers
 
 

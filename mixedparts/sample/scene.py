@@ -13,7 +13,7 @@ from numpy.random import Generator, Philox
 from shapely.geometry.base import BaseGeometry
 
 from mixedparts.sample.shapes import Shape, bar, ellipse, smooth
-from mixedparts.sample.vocabulary import SOURCES, Subject, subjects
+from mixedparts.sample.vocabulary import CARRIER, SOURCES, Subject, subjects
 
 SIDES = (128, 192)
 
@@ -61,7 +61,7 @@ def main_subject(seed: int, source: str, index: int) -> Subject:
     choice = subjects(source)
     block, place = divmod(index, len(choice))
     order = generator(seed, source, block, purpose=1).permutation(len(choice))
-    return choice[order[place]]
+    return choice[int(order[place])]
 
 
 def compose(seed: int, source: str, index: int) -> tuple[Scene, Generator]:
@@ -73,13 +73,7 @@ def compose(seed: int, source: str, index: int) -> tuple[Scene, Generator]:
     rng = generator(seed, source, index)
     width, height = (int(side) for side in rng.integers(SIDES[0], SIDES[1] + 1, size=2))
     subject = main_subject(seed, source, index)
-    key = subject.keys[int(rng.integers(len(subject.keys)))]
-    size = float(rng.uniform(0.55, 0.85))
-    main = _place(rng, subject, key, size, (width, height), central=True)
-    while main.outline.area < 0.05 * width * height and size < 0.95:
-        size += 0.1
-        main = _place(rng, subject, key, size, (width, height), central=True)
-    actors = [main]
+    actors = [_main(rng, subject, (width, height))]
     for _ in range(_extras(rng, source)):
         actors = _add(rng, source, actors, (width, height))
     actors = _occlude(rng, actors, (width, height))
@@ -92,58 +86,77 @@ def _extras(rng: Generator, source: str) -> int:
     return int(rng.choice(len(chances), p=chances))
 
 
-def _place(
-    rng: Generator,
-    subject: Subject,
-    key: str,
-    size: float,
-    frame: tuple[int, int],
-    central: bool,
-) -> Actor:
-    """Draw a subject, leave parts out, turn, mirror and scale it to `size` of the image side."""
+def _main(rng: Generator, subject: Subject, frame: tuple[int, int]) -> Actor:
+    """Draw the object that the picture is about, large and near the middle."""
+    width, height = frame
+    size = float(rng.uniform(0.62, 0.88))
+    actor = _draw(rng, subject, size, frame)
+    while actor.outline.area < 0.05 * width * height and size < 0.95:
+        size += 0.08
+        actor = _draw(rng, subject, size, frame)
+    _, _, wide, tall = actor.outline.bounds
+    across, down = rng.uniform(0.15, 0.85, size=2)
+    x, y = across * (width - wide), down * (height - tall)
+    if rng.random() < 0.12:  # cut off by the picture's border
+        out = rng.uniform(0.1, 0.25) * wide
+        x = width - wide + out if across > 0.5 else -out
+    return _move(actor, x, y)
+
+
+def _draw(rng: Generator, subject: Subject, size: float, frame: tuple[int, int]) -> Actor:
+    """Draw a subject, leave parts out, turn and mirror it, scale it to `size` of the image side.
+
+    Its box begins at (0, 0).
+    """
+    key = subject.keys[int(rng.integers(len(subject.keys)))]
     shapes = subject.draw(rng)
     gone = {part for part, chance in subject.absent.items() if rng.random() < chance}
-    kept = [shape for shape in shapes if shape.key not in gone] or shapes
-    if "head" in gone:
-        kept = [shape for shape in kept if shape.key != "neck"] or shapes
+    gone |= {part for part, carrier in CARRIER.items() if carrier in gone}
+    kept = [shape for shape in shapes if shape.key not in gone]
+    if not any(shape.key in subject.parts for shape in kept):
+        kept = shapes
     turn = np.deg2rad(rng.uniform(-subject.turn, subject.turn))
-    sx = rng.uniform(0.9, 1.12) * (-1 if rng.random() < 0.5 else 1)
-    linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    linear = linear * np.array([[sx, 1.0]])
+    stretch = rng.uniform(0.9, 1.12) * (-1 if rng.random() < 0.5 else 1)
+    linear = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    linear[0] *= stretch
     areas = np.array([shape.geometry for shape in kept], dtype=object)
-    areas = shapely.transform(areas, lambda points: points @ linear.T)
+    areas = shapely.transform(areas, lambda points: points @ linear)
     left, top, right, bottom = shapely.total_bounds(areas)
-    width, height = frame
-    scale = size * min(width / (right - left), height / (bottom - top))
-    slack_x, slack_y = width - scale * (right - left), height - scale * (bottom - top)
-    if central:
-        ux, uy = rng.uniform(0.15, 0.85, size=2)
-    else:
-        ux, uy = rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0)
-    offset = np.array([ux * slack_x - scale * left, uy * slack_y - scale * top])
-    if central and rng.random() < 0.12:  # cut off by the picture's border
-        share = rng.uniform(0.1, 0.25) * scale * (right - left)
-        offset[0] += slack_x * (1 - ux) + share if ux > 0.5 else -slack_x * ux - share
-    areas = shapely.transform(areas, lambda points: points * scale + offset)
+    scale = size * min(frame[0] / (right - left), frame[1] / (bottom - top))
+    corner = np.array([left, top])
+    areas = shapely.transform(areas, lambda points: (points - corner) * scale)
     placed = tuple(shape._replace(geometry=area) for shape, area in zip(kept, areas, strict=True))
-    return Actor(subject, key, placed, shapely.union_all(areas))
+    solid = [shape.geometry for shape in placed if not shape.detail]
+    return Actor(subject, key, placed, shapely.union_all(solid))
+
+
+def _move(actor: Actor, x: float, y: float) -> Actor:
+    """Return the actor moved by (x, y) pixels."""
+    step = np.array([x, y])
+    geometries = np.array([*(shape.geometry for shape in actor.shapes), actor.outline], object)
+    *areas, outline = shapely.transform(geometries, lambda points: points + step)
+    shapes = (
+        shape._replace(geometry=area) for shape, area in zip(actor.shapes, areas, strict=True)
+    )
+    return Actor(actor.subject, actor.key, tuple(shapes), outline)
 
 
 def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int]) -> list[Actor]:
     """Try to add one more object, so that all stay well visible; else return what was there."""
-    main = actors[-1]
-    for _ in range(6):
-        if source == "partimagenet" or rng.random() < 0.4:
-            subject, key = main.subject, main.key
-        else:
-            choice = subjects(source)
-            subject = choice[int(rng.integers(len(choice)))]
-            key = subject.keys[int(rng.integers(len(subject.keys)))]
-        assert subject is not None
-        new = _place(rng, subject, key, float(rng.uniform(0.3, 0.5)), frame, central=False)
+    choice = subjects(source)
+    subject = actors[-1].subject
+    if subject is None or (source != "partimagenet" and rng.random() < 0.6):
+        subject = choice[int(rng.integers(len(choice)))]
+    actor = _draw(rng, subject, float(rng.uniform(0.32, 0.5)), frame)
+    _, _, wide, tall = actor.outline.bounds
+    for _ in range(8):
+        spot = rng.uniform(0, 1, size=2) * (frame[0] - wide, frame[1] - tall)
         at = int(rng.integers(len(actors) + 1))
-        trial = [*actors[:at], new, *actors[at:]]
+        step = np.array(spot)
+        outline = shapely.transform(actor.outline, lambda points, step=step: points + step)
+        trial = [*actors[:at], Actor(subject, actor.key, (), outline), *actors[at:]]
         if _well_visible(trial, frame, 0.7, 0.04):
+            trial[at] = _move(actor, float(spot[0]), float(spot[1]))
             return trial
     return actors
 

@@ -26,12 +26,14 @@ class Shape(NamedTuple):
         geometry: a polygonal area in the drawing's plane.
         role: which of the object's colours it has (`main`, `second`, `dark`, `glass`, …).
         shade: factor on that colour's brightness.
+        detail: it lies inside earlier shapes of its part and only changes their colour.
     """
 
     key: str
     geometry: BaseGeometry
     role: str = "main"
     shade: float = 1.0
+    detail: bool = False
 
 
 def polygon(points: Sequence[Point] | NDArray[np.float64]) -> BaseGeometry:
@@ -100,7 +102,7 @@ class Oblique(NamedTuple):
     """A parallel view of a small space: x right, y down, z away from the viewer.
 
     Attributes:
-        dx, dy: where one unit of depth goes in the plane (dy upwards).
+        dx, dy: where one unit of depth goes in the plane, dx to either side, dy > 0 upwards.
     """
 
     dx: float
@@ -119,15 +121,15 @@ class Oblique(NamedTuple):
         role: str = "main",
         shade: float = 1.0,
     ) -> list[Shape]:
-        """Return the three visible faces of an upright block: side, top and front."""
+        """Return an upright block: its silhouette in the colour of the front, then top and side."""
         (x0, x1), (y0, y1), (z0, z1) = xs, ys, zs
-        side_x = x1 if self.dx > 0 else x0
+        near, far = (x0, x1) if self.dx > 0 else (x1, x0)
         at = self.at
-        side = [at(side_x, y0, z0), at(side_x, y0, z1), at(side_x, y1, z1), at(side_x, y1, z0)]
         top = [at(x0, y0, z0), at(x1, y0, z0), at(x1, y0, z1), at(x0, y0, z1)]
-        front = [at(x0, y0, z0), at(x1, y0, z0), at(x1, y1, z0), at(x0, y1, z0)]
+        side = [at(far, y0, z0), at(far, y0, z1), at(far, y1, z1), at(far, y1, z0)]
+        whole = [at(near, y1, z0), at(near, y0, z0), at(near, y0, z1), *side[1:]]
         return [
-            Shape(key, polygon(side), role, shade * 0.72),
-            Shape(key, polygon(top), role, shade * 1.12),
-            Shape(key, polygon(front), role, shade * 0.92),
+            Shape(key, polygon(whole), role, shade * 0.92),
+            Shape(key, polygon(top), role, shade * 1.12, True),
+            Shape(key, polygon(side), role, shade * 0.72, True),
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.random import Generator
 
@@ -11,8 +13,8 @@ from mixedparts.sample.shapes import Shape, bar, ellipse, limb, polygon, rectang
 def _wheel(x: float, y: float, radius: float, hub: float = 0.5) -> list[Shape]:
     return [
         Shape("wheel", ellipse(x, y, radius, radius), "tyre"),
-        Shape("wheel", ellipse(x, y, radius * hub, radius * hub), "metal"),
-        Shape("wheel", ellipse(x, y, radius * 0.14, radius * 0.14), "black"),
+        Shape("wheel", ellipse(x, y, radius * hub, radius * hub), "metal", 1.0, True),
+        Shape("wheel", ellipse(x, y, radius * 0.14, radius * 0.14), "black", 1.0, True),
     ]
 
 
@@ -31,17 +33,18 @@ def car(rng: Generator) -> list[Shape]:
     parts = [Shape("body", smooth(cabin, 1).union(lower))]
     middle = rng.uniform(0.54, 0.58)
     top, bottom = roof + 0.035, belt - 0.005
+    ahead, behind = middle - 0.015, middle + 0.015
     glass = [
-        [(front - 0.02, bottom), (front + 0.075, top), (middle - 0.015, top), (middle - 0.015, bottom)],
-        [(middle + 0.015, bottom), (middle + 0.015, top), (back - 0.16, top), (back - 0.05, bottom)],
-    ]  # fmt: skip
+        [(front - 0.02, bottom), (front + 0.075, top), (ahead, top), (ahead, bottom)],
+        [(behind, bottom), (behind, top), (back - 0.16, top), (back - 0.05, bottom)],
+    ]
     parts += [Shape("window", polygon(pane), "glass") for pane in glass]
     parts.append(
-        Shape("body", bar((middle, bottom + 0.02), (middle, sill - 0.01), 0.012), "main", 0.7)
+        Shape("body", bar((middle, bottom + 0.02), (middle, sill - 0.01), 0.012), "main", 0.7, True)
     )
-    parts.append(Shape("body", rectangle(0.1, sill - 0.035, 0.95, sill, 0.01), "main", 0.65))
+    parts.append(Shape("body", rectangle(0.1, sill - 0.035, 0.95, sill, 0.01), "main", 0.65, True))
     parts.append(Shape("headlight", ellipse(0.055, 0.345, 0.052, 0.036), "lamp"))
-    parts.append(Shape("body", ellipse(0.975, 0.345, 0.022, 0.03), "red"))
+    parts.append(Shape("body", ellipse(0.975, 0.345, 0.022, 0.03), "red", 1.0, True))
     radius = rng.uniform(0.09, 0.11)
     for x in (0.21, 0.79):
         parts += _wheel(x, sill, radius)
@@ -56,12 +59,14 @@ def bus(rng: Generator) -> list[Shape]:
     top = rng.uniform(-0.02, 0.05)
     floor = 0.47
     parts = [Shape("body", rectangle(0.0, top, 1.05, floor, 0.035))]
-    parts.append(Shape("body", rectangle(0.005, floor - 0.16, 1.045, floor - 0.11), "second"))
+    parts.append(
+        Shape("body", rectangle(0.005, floor - 0.16, 1.045, floor - 0.11), "second", 1.0, True)
+    )
     count = int(rng.integers(4, 6))
     low, high = top + 0.05, top + 0.05 + rng.uniform(0.13, 0.16)
     edges = np.linspace(0.15, 1.02, count + 1)
     parts.append(Shape("window", rectangle(0.02, low, 0.13, high + 0.04, 0.015), "glass"))
-    for x0, x1 in zip(edges[:-1], edges[1:], strict=True):
+    for x0, x1 in pairwise(edges.tolist()):
         parts.append(Shape("window", rectangle(x0, low, x1 - 0.025, high, 0.012), "glass"))
     parts.append(Shape("headlight", ellipse(0.035, floor - 0.075, 0.032, 0.036), "lamp"))
     for x in (0.22, 0.8):
@@ -83,7 +88,7 @@ def truck(rng: Generator) -> list[Shape]:
         Shape("body", rectangle(0.32, load, 1.02, floor - 0.06), "second"),
     ]
     for x in (0.5, 0.68, 0.86):  # ribs of the box
-        parts.append(Shape("body", bar((x, load), (x, floor - 0.06), 0.014), "second", 0.8))
+        parts.append(Shape("body", bar((x, load), (x, floor - 0.06), 0.014), "second", 0.8, True))
     pane = [(0.05, 0.28), (0.1, cab_top + 0.03), (0.23, cab_top + 0.03), (0.23, 0.28)]
     parts.append(Shape("window", polygon(pane), "glass"))
     parts.append(Shape("headlight", ellipse(0.035, 0.375, 0.036, 0.036), "lamp"))
@@ -110,11 +115,11 @@ def bicycle(rng: Generator) -> list[Shape]:
             parts.append(Shape("wheel", bar((x, axle - radius), (x, axle + radius), 0.02), "metal"))
             continue
         parts.append(Shape("wheel", disc, "tyre"))
-        parts.append(Shape("wheel", inner, "spokes"))
+        parts.append(Shape("wheel", inner, "spokes", 1.0, True))
         for angle in np.arange(4) * np.pi / 4:
-            reach = (np.cos(angle) * radius * 0.8, np.sin(angle) * radius * 0.8)
-            spoke = bar((x - reach[0], axle - reach[1]), (x + reach[0], axle + reach[1]), 0.012)
-            parts.append(Shape("wheel", spoke, "spokes", 0.75))
+            dx, dy = float(np.cos(angle)) * radius * 0.8, float(np.sin(angle)) * radius * 0.8
+            spoke = bar((x - dx, axle - dy), (x + dx, axle + dy), 0.012)
+            parts.append(Shape("wheel", spoke, "spokes", 0.75, True))
     width = rng.uniform(0.04, 0.05)
     for start, end in (
         (head, crank), (crank, post), (head, post), (crank, (back, axle)), (post, (back, axle)),
@@ -153,7 +158,7 @@ def boat(rng: Generator) -> list[Shape]:
     parts.append(Shape("sail", polygon(right), "sail"))
     parts.append(Shape("hull", hull))
     stripe = rectangle(0.0, deck + 0.05, 1.05, deck + 0.09).intersection(hull)
-    parts.append(Shape("hull", stripe, "second"))
+    parts.append(Shape("hull", stripe, "second", 1.0, True))
     return parts
 
 
@@ -165,7 +170,7 @@ def taxi(rng: Generator) -> list[Shape]:
     parts.insert(0, Shape("body", sign, "lamp"))
     for index, x in enumerate(np.arange(0.31, 0.69, 0.048)):
         y = 0.36 + 0.026 * (index % 2)
-        parts.append(Shape("body", rectangle(x, y, x + 0.048, y + 0.026), "black"))
+        parts.append(Shape("body", rectangle(x, y, x + 0.048, y + 0.026), "black", 1.0, True))
     return parts
 
 
@@ -183,13 +188,15 @@ def tractor(rng: Generator) -> list[Shape]:
     nose = smooth([(0.02, bonnet + 0.02), (0.1, bonnet - 0.02), (0.56, bonnet - 0.01), (0.56, 0.62),
                    (0.06, 0.62), (0.02, 0.5)], 1)  # fmt: skip
     parts.append(Shape("body", nose))
-    parts.append(Shape("body", rectangle(0.06, bonnet + 0.09, 0.4, bonnet + 0.13), "main", 0.6))
+    parts.append(
+        Shape("body", rectangle(0.06, bonnet + 0.09, 0.4, bonnet + 0.13), "main", 0.6, True)
+    )
     cab = polygon([(0.46, 0.6), (0.52, cab_top), (0.92, cab_top), (0.94, 0.6)])
     parts.append(
         Shape("body", cab.union(rectangle(0.47, cab_top - 0.03, 0.97, cab_top + 0.03, 0.01)))
     )
     pane = polygon([(0.53, 0.4), (0.575, cab_top + 0.06), (0.87, cab_top + 0.06), (0.885, 0.4)])
-    parts.append(Shape("body", pane, "glass"))
+    parts.append(Shape("body", pane, "glass", 1.0, True))
     parts += _wheel(0.2, floor - small, small, 0.45)
     parts += _wheel(0.78, floor - big, big, 0.45)
     mirror = rectangle(0.36, cab_top + 0.1, 0.45, cab_top + 0.24, 0.015)

@@ -31,6 +31,7 @@ class Subject:
         absent: probability that a part is left out of the drawing, by the drawer's key.
         hue: a typical hue in [0, 1), or None for any.
         turn: largest rotation in degrees.
+        typical: how often the typical hue is taken.
     """
 
     keys: tuple[str, ...]
@@ -39,11 +40,7 @@ class Subject:
     absent: Mapping[str, float] = field(default_factory=dict)
     hue: float | None = None
     turn: float = 10.0
-
-    @property
-    def drops(self) -> Mapping[str, float]:
-        """Return the chances of absence of the named parts."""
-        return self.absent
+    typical: float = 0.6
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -64,7 +61,7 @@ _CARS = _same("wheel", "window", "headlight")
 
 _SUBJECTS: dict[str, tuple[Subject, ...]] = {
     "paco": (
-        Subject(("dog",), animals.dog, _same("body", "head", "leg", "foot", "tail"), _DOG),
+        Subject(("dog",), animals.dog, _same("body", "head", "leg", "foot", "tail"), _DOG, 0.08),
         Subject(("bicycle",), vehicles.bicycle, _same("wheel", "saddle", "handlebar"), _BICYCLE),
         Subject(("car_(automobile)",), vehicles.car, _CARS, _CAR),
         Subject(("chair",), furniture.chair, _same("leg", "seat", "back", "arm"), _CHAIR, turn=6),
@@ -77,8 +74,12 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
         Subject(
             ("n02089867", "n02099601", "n02100583", "n02109525"),
             animals.dog,
-            {"head": "Head", "body": "Body", "neck": "Body", "leg": "Foot", "foot": "Foot", "tail": "Tail"},
+            {
+                "head": "Head", "body": "Body", "neck": "Body", "leg": "Foot", "foot": "Foot",
+                "tail": "Tail",
+            },
             _DOG,
+            hue=0.08,
         ),
         Subject(
             ("n01824575", "n01828970", "n01843065"),
@@ -98,6 +99,7 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
             animals.snake,
             {"head": "Head", "body": "Body"},
             {"head": 0.12},
+            hue=0.28,
             turn=12,
         ),
         Subject(
@@ -105,6 +107,7 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
             animals.turtle,
             {"head": "Head", "body": "Body", "foot": "Foot", "tail": "Tail"},
             {"tail": 0.25, "foot": 0.15, "head": 0.1},
+            hue=0.3,
         ),
         Subject(
             ("n04147183", "n04483307", "n04612504"),
@@ -116,9 +119,13 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
         Subject(
             ("n02930766",),
             vehicles.taxi,
-            {"body": "Body", "window": "Body", "headlight": "Body", "wheel": "Tier", "mirror": "Side Mirror"},
+            {
+                "body": "Body", "window": "Body", "headlight": "Body", "wheel": "Tier",
+                "mirror": "Side Mirror",
+            },
             {"mirror": 0.3, "wheel": 0.15},
             hue=0.14,
+            typical=0.9,
         ),
         Subject(
             ("n04465501",),
@@ -138,6 +145,9 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
         Subject(("lamp",), furniture.lamp, _same("base", "shade", "column"), _LAMP, turn=6),
     ),
 }  # fmt: skip
+
+# A part that would hang in the air goes with the one that carries it.
+CARRIER = {"foot": "leg", "footrest": "leg", "neck": "head"}
 
 SOURCES = tuple(_SUBJECTS)
 
