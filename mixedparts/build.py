@@ -11,13 +11,13 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mixedparts import publish
 from mixedparts.config import BuildConfig
-from mixedparts.engines import get_engine
+from mixedparts.engines import Engine, get_engine
 from mixedparts.errors import InputError, UsageError
 from mixedparts.normalise import Filters
 from mixedparts.plan import (
@@ -60,8 +60,8 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     publish.begin(config.out)
     for source, split in absent_splits(plan):
         progress.say(f"{source}: no {split} split here, skipped")
-    with _log(config.out) as log:
-        return _run(config, plan, progress, log)
+    with _log(config.out) as log, closing(get_engine(config.engine, config.workers)) as engine:
+        return _run(config, plan, Stages(config, engine, progress, log))
 
 
 def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
@@ -99,24 +99,60 @@ def remove_build(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _run(
-    config: BuildConfig, plan: Plan, progress: Progress, log: Callable[..., None]
-) -> dict[str, Any]:
-    log("begin", build_id=plan.build_id)
-    reads = _read(config, plan, progress, log)
+class Stages:
+    """Runs the tasks of one stage after the other on an engine, and tells how far they are."""
+
+    def __init__(
+        self, config: BuildConfig, engine: Engine, progress: Progress, log: Callable[..., None]
+    ) -> None:
+        self.config = config
+        self.progress = progress
+        self.log = log
+        self._engine = engine
+
+    def run(
+        self,
+        what: str,
+        tasks: Sequence[T],
+        work: Callable[[T], Commit],
+        sizes: list[int],
+        unit: str,
+    ) -> list[Commit] | None:
+        """Return the record of every task; None where a shard range leaves some to other runs."""
+        size_of = {task.name: size for task, size in zip(tasks, sizes, strict=True)}
+        mine = list(tasks)
+        if self.config.shard_range:
+            at, of = self.config.shard_range
+            mine = mine[at::of]
+        records: dict[str, Commit | None] = {}
+        self.progress.start(what, sum(size_of[task.name] for task in mine), unit)
+        for record in self._engine.run(work, mine):
+            records[record.task] = record
+            self.progress.advance(size_of[record.task])
+            self.log(what, task=record.task, files=len(record.files))
+        self.progress.finish()
+        for task in tasks:
+            if task.name not in records:
+                records[task.name] = publish.done_elsewhere(self.config.out, task.name)
+        found = [records[task.name] for task in tasks]
+        whole = [record for record in found if record is not None]
+        return whole if len(whole) == len(found) else None
+
+
+def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
+    stages.log("begin", build_id=plan.build_id)
+    reads = _read(config, plan, stages)
     if reads is None:
-        return _waiting(config, "reading", progress)
+        return _waiting(config, "reading", stages.progress)
     paired = _pair(config, reads)
-    log("paired", rows={split: counts["pairs"] for split, counts in paired.counts.items()})
-    write = write_tasks(config, paired)
-    rows = {task.name: task.stop - task.start for task in write}
-    written = _stage(config, "writing", write, run_write, rows, "rows", progress, log)
+    stages.log("paired", rows={name: found.get("pairs") for name, found in paired.counts.items()})
+    tasks = write_tasks(config, paired)
+    sizes = [task.stop - task.start for task in tasks]
+    written = stages.run("writing", tasks, run_write, sizes, "rows")
     if written is None:
-        return _waiting(config, "writing", progress)
-    progress.say("publishing: preview, rejects, manifest, card")
-    ordered = [written[task.name] for task in write]
-    manifest = publish.publish(config, plan, reads, paired, ordered)
-    log("end", build_id=plan.build_id)
+        return _waiting(config, "writing", stages.progress)
+    manifest = publish.publish(config, plan, reads, paired, written)
+    stages.log("end", build_id=plan.build_id)
     return manifest
 
 
@@ -124,21 +160,20 @@ def read_and_pair(
     config: BuildConfig, plan: Plan, progress: Progress
 ) -> tuple[list[Commit], Commit]:
     """Run the stages before writing, without log; `config` has no shard range."""
-    reads = _read(config, plan, progress, lambda event, **facts: None)
+    with closing(get_engine(config.engine, config.workers)) as engine:
+        stages = Stages(config, engine, progress, lambda event, **facts: None)
+        reads = _read(config, plan, stages)
     assert reads is not None
     return reads, _pair(config, reads)
 
 
-def _read(
-    config: BuildConfig, plan: Plan, progress: Progress, log: Callable[..., None]
-) -> list[Commit] | None:
+def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | None:
     shards = read_shards(config, plan)
     store_plan(config.out, plan, shards)
     filters = Filters(config.min_object_area, config.min_part_area)
     tasks = [ReadTask(config.out, shard, filters) for shard in shards]
-    images = {task.name: task.shard.stop - task.shard.start for task in tasks}
-    reads = _stage(config, "reading", tasks, run_read, images, "images", progress, log)
-    return list(reads.values()) if reads is not None else None
+    sizes = [shard.stop - shard.start for shard in shards]
+    return stages.run("reading", tasks, run_read, sizes, "images")
 
 
 def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
@@ -148,44 +183,13 @@ def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
         InputError: there is none to draw.
     """
     paired = run_pair(config, reads)
-    if not any(counts["pairs"] for counts in paired.counts.values()):
+    if not any(counts.get("pairs") for counts in paired.counts.values()):
         raise InputError(
             "no pair of comparable objects is left after reading. Rejected records:\n"
             + _reject_lines(reads),
             "Check the source folders, or lower --min-object-area.",
         )
     return paired
-
-
-def _stage(
-    config: BuildConfig,
-    what: str,
-    tasks: Sequence[T],
-    work: Callable[[T], Commit],
-    sizes: dict[str, int],
-    unit: str,
-    progress: Progress,
-    log: Callable[..., None],
-) -> dict[str, Commit] | None:
-    """Run a stage's tasks; None where a shard range leaves some of them to other runs."""
-    mine = list(tasks)
-    if config.shard_range:
-        at, of = config.shard_range
-        mine = mine[at::of]
-    records: dict[str, Commit] = {}
-    progress.start(what, sum(sizes[task.name] for task in mine), unit)
-    for record in get_engine(config.engine, config.workers).run(work, mine):
-        records[record.task] = record
-        progress.advance(sizes[record.task])
-        log(what, task=record.task, files=len(record.files))
-    progress.finish()
-    for task in tasks:
-        if task.name not in records:
-            others = publish.done_elsewhere(config.out, task.name)
-            if others is None:
-                return None
-            records[task.name] = others
-    return {task.name: records[task.name] for task in tasks}
 
 
 def _waiting(config: BuildConfig, what: str, progress: Progress) -> dict[str, Any]:

@@ -57,6 +57,9 @@ def split_rows(manifest: dict[str, Any], table: str) -> dict[str, int]:
 def loading_configs(manifest: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
     """Return the `configs` that tell `datasets` which files make which split.
 
+    The description carries the build id because `datasets` names its cache by these values alone:
+    without it an older build of the same shape would be served.
+
     Args:
         prefix: put before every path, where the YAML does not lie in the build folder.
     """
@@ -67,10 +70,16 @@ def loading_configs(manifest: dict[str, Any], prefix: str = "") -> list[dict[str
             for split in split_rows(manifest, table)
         ]
         entry: dict[str, Any] = {"config_name": table, "data_files": files}
+        entry["description"] = f"{table} of build {manifest['build_id']}"
         if table == "pairs":
             entry["default"] = True
         configs.append(entry)
     return configs
+
+
+def in_order(splits: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the items of {split: value} in the usual order of splits."""
+    return [(split, splits[split]) for split in _SPLITS if split in splits]
 
 
 def _front(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -122,8 +131,8 @@ def _count_table(manifest: dict[str, Any]) -> str:
         "| source | split | images | entities | " + " | ".join(_TASKS) + " |",
         "|---|---|---|---|" + "---|" * len(_TASKS),
     ]
-    for source, splits in manifest["counts"].items():
-        for split, counts in splits.items():
+    for source, splits in sorted(manifest["counts"].items()):
+        for split, counts in in_order(splits):
             numbers = [counts.get(key, 0) for key in ("images", "entities", *_TASKS)]
             lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
     subset = sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values())

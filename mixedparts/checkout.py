@@ -1,8 +1,8 @@
 """Plain `datasets.load_dataset("mixedparts")` from the root of a checkout.
 
 There the package folder has the dataset's name, so `datasets` takes it for the dataset and reads
-its `.huggingface.yaml`. That file is written here after every build into `data/mixedparts` of the
-checkout, with just the splits that the build has.
+its `.huggingface.yaml`. That file is written here after every build into `data/mixedparts` of a
+checkout, with just the splits that the build has; git ignores it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,15 @@ _HEADER = """\
 
 
 def point_checkout_at(build: Path, manifest: dict[str, Any]) -> None:
-    """Make the package folder of a checkout point at its build; elsewhere do nothing.
+    """Make the package folder of a checkout point at the build in its `data/mixedparts`.
 
     Args:
-        build: a whole build; one outside the checkout's `data/mixedparts` is left alone.
+        build: a whole build; one that lies elsewhere than in a checkout is left alone.
     """
-    package = Path(__file__).resolve().parent
-    checkout = package.parent
-    if not (checkout / "pyproject.toml").is_file():
+    place = build.resolve()
+    checkout = place.parent.parent
+    package = checkout / "mixedparts"
+    if place != checkout / "data" / "mixedparts" or not (package / "__init__.py").is_file():
         return
-    if build.resolve() != checkout / "data" / "mixedparts":
-        return
-    text = _HEADER + yaml.safe_dump(
-        {"configs": loading_configs(manifest, "../data/mixedparts/")}, sort_keys=False
-    )
-    pointer = package / POINTER
-    if not pointer.is_file() or pointer.read_text(encoding="utf-8") != text:
-        write_text(pointer, text)
+    configs = loading_configs(manifest, "../data/mixedparts/")
+    write_text(package / POINTER, _HEADER + yaml.safe_dump({"configs": configs}, sort_keys=False))

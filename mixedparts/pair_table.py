@@ -6,8 +6,9 @@ Masks are copied as RLE text from the entity table; no mask is decoded here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -81,6 +82,14 @@ class PairTable:
             )
             ids.append(hashlib.blake2b(key.encode(), digest_size=8).hexdigest())
         return ids
+
+    def pictures(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
+        """Return the picture files of the samples' images, two a sample."""
+        both = _interleave(samples)
+        sources, paths = (
+            self._columns.column(name).take(both).to_pylist() for name in ("source", "path")
+        )
+        return [roots[source] / path for source, path in zip(sources, paths, strict=True)]
 
     def batch(self, samples: NDArray[np.void]) -> pa.RecordBatch:
         """Return the rows of some samples, in their order."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixedparts.build_manifest import BENCHMARK, CARD, MANIFEST, make_manifest, read_manifest
+from mixedparts.build_manifest import CARD, MANIFEST, make_manifest, read_manifest
 from mixedparts.card import card, unfinished_card
 from mixedparts.checkout import point_checkout_at
 from mixedparts.config import BuildConfig
 from mixedparts.entity_table import map_table
 from mixedparts.parquet import parquet_rows, write_parquet
 from mixedparts.plan import Plan, stored_plan
-from mixedparts.schema import PREVIEW, REJECTS
+from mixedparts.schema import REJECTS
 from mixedparts.shards import (
     Commit,
     WrittenFile,
@@ -28,7 +28,6 @@ from mixedparts.shards import (
     write_text,
 )
 from mixedparts.stages import READY, WORK
-from mixedparts.view.preview import preview_batches
 
 TABLES = ("images", "preview", "pairs")  # in the order in which they move into place
 
@@ -65,7 +64,7 @@ def done_elsewhere(build: Path, task: str) -> Commit | None:
 def publish(
     config: BuildConfig, plan: Plan, reads: Sequence[Commit], paired: Commit, written: list[Commit]
 ) -> dict[str, Any]:
-    """Add preview, rejects, manifest and card, and move everything into place.
+    """Add rejects, manifest and card, and move everything into place.
 
     Returns:
         The manifest.
@@ -73,7 +72,6 @@ def publish(
     build = config.out
     _gather(build, written)
     files = [record.files[0] for record in written]
-    files.append(_write_preview(build, paired))
     files.append(_write_rejects(build, reads))
     manifest = make_manifest(plan, reads, paired, files)
     for table in TABLES:
@@ -104,19 +102,6 @@ def _move(ready: Path, final: Path) -> None:
     shutil.rmtree(final, ignore_errors=True)
     if ready.is_dir():
         ready.rename(final)
-
-
-def _write_preview(build: Path, paired: Commit) -> WrittenFile:
-    counts = {split: value["pairs"] for split, value in paired.counts.items()}
-    order = (BENCHMARK, "test", "validation", "train")
-    split = next(split for split in order if counts.get(split))
-    ready = build / READY
-    return write_shard(
-        ready,
-        "preview/preview-00000-of-00001.parquet",
-        lambda path: write_parquet(path, PREVIEW, preview_batches(ready, split)),
-        parquet_rows,
-    )
 
 
 def _write_rejects(build: Path, reads: Sequence[Commit]) -> WrittenFile:

@@ -46,16 +46,20 @@ def proportional(
     capacity = np.asarray(capacities, dtype=np.int64)
     share = np.zeros_like(capacity)
     left = min(int(total), int(capacity.sum()))
+    room = capacity > 0
     while left:
-        room = share < capacity
-        active = weight * room
+        active = np.where(room, weight, 0.0)
         if not active.any():
             active = room.astype(np.float64)
         exact = left * active / active.sum()
-        whole = np.floor(exact).astype(np.int64)
-        order = np.lexsort((np.arange(exact.size), -(exact - whole), ~room))
-        whole[order[: left - int(whole.sum())]] += 1
-        added = np.minimum(capacity - share, whole)
-        share += added
-        left -= int(added.sum())
+        full = room & (exact >= capacity)
+        if full.any():  # these take all they can hold; the others divide the rest anew
+            share[full] = capacity[full]
+            left -= int(capacity[full].sum())
+            room &= ~full
+            continue
+        share[room] = np.floor(exact[room]).astype(np.int64)
+        order = np.argsort(-np.where(room, exact - np.floor(exact), -1.0), kind="stable")
+        share[order[: left - int(share[room].sum())]] += 1
+        break
     return share

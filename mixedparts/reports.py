@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.build import read_and_pair
-from mixedparts.card import split_rows
+from mixedparts.card import in_order, split_rows
 from mixedparts.config import BuildConfig
 from mixedparts.plan import make_plan, manifest_of
 from mixedparts.progress import Progress
@@ -64,6 +64,7 @@ def dry_run_report(config: BuildConfig, progress: Progress) -> Report:
         counts = {
             split: {key: found.get(key, 0) for key in ("images", "pairs")}
             for split, found in paired.counts.items()
+            if "pairs" in found
         }
         rejects = _sum_rejects(reads)
         sizes = {"images": pictures_bytes(trial, paired), "pairs": _pairs_bytes(tasks, paired)}
@@ -72,7 +73,9 @@ def dry_run_report(config: BuildConfig, progress: Progress) -> Report:
             "synthetic": plan.synthetic,
             "splits": counts,
             "entities": sum(record.counts["entities"] for record in reads),
-            "shards": {t: sum(task.table == t for task in tasks) for t in ("pairs", "images")},
+            "shards": {
+                t: sum(task.table == t for task in tasks) for t in ("pairs", "images", "preview")
+            },
             "bytes": sizes,
             "rejects": rejects,
         }
@@ -80,7 +83,8 @@ def dry_run_report(config: BuildConfig, progress: Progress) -> Report:
     lines += [f"| {s} | {found['images']} | {found['pairs']} |" for s, found in counts.items()]
     lines.append(f"entities: {values['entities']}")
     for table, number in values["shards"].items():
-        lines.append(f"{table}: {number} shards, about {sizes[table] / 1e6:.1f} MB")
+        size = f", about {sizes[table] / 1e6:.1f} MB" if table in sizes else ""
+        lines.append(f"{table}: {number} shards{size}")
     lines += _reject_lines(rejects)
     lines.append(f"dry run: nothing was written to {config.out}")
     return Report("\n".join(lines), values)
@@ -111,8 +115,8 @@ def _reject_lines(rejects: dict[str, int]) -> list[str]:
 def _counts_table(counts: dict[str, Any]) -> str:
     tasks = ("common_object", "common_parts", "unique_parts")
     lines = ["| source | split | images | entities | " + " | ".join(tasks) + " |", "|---" * 7 + "|"]
-    for source, splits in counts.items():
-        for split, found in splits.items():
+    for source, splits in sorted(counts.items()):
+        for split, found in in_order(splits):
             numbers = [found.get(key, 0) for key in ("images", "entities", *tasks)]
             lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
     return "\n".join(lines)
@@ -153,7 +157,7 @@ def _identity(known: Manifest) -> list[str]:
     for item in known.files:
         facts = [f"sha256 {item.sha256}"] if item.sha256 else []
         facts += [f"{item.bytes} bytes"] if item.bytes else []
-        lines.append(f"file: {item.name} {', '.join([*facts, item.evidence])}")
+        lines.append(f"file: {', '.join([item.name, *facts, item.evidence])}")
     for split, numbers in known.counts.items():
         lines.append(f"{split}: " + ", ".join(f"{key} {value}" for key, value in numbers.items()))
     return lines

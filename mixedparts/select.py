@@ -164,3 +164,13 @@ def benchmark_rows(
     each = min([most, *(len(rows) for rows in filled)]) if filled else 0
     chosen = sorted((row for rows in filled for row in rows[:each]), key=ids.__getitem__)
     return np.array(chosen, np.int64), [cell for cell, rows in rows_of.items() if not rows]
+
+
+def preview_rows(
+    samples: NDArray[np.void], columns: EntityColumns, a_cell: int = 20
+) -> NDArray[np.int64]:
+    """Return the first rows of every source and task, at most `a_cell` of each."""
+    codes, names = columns.coded("source")
+    cells = codes[samples["first"]] * len(TASKS) + samples["task"]
+    chosen = [np.flatnonzero(cells == cell)[:a_cell] for cell in range(len(names) * len(TASKS))]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))

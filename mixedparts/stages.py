@@ -26,8 +26,8 @@ from mixedparts.pair_table import PairTable
 from mixedparts.parquet import parquet_rows, write_parquet
 from mixedparts.plan import manifest_of, read_task
 from mixedparts.records import ImageRecord, Reject
-from mixedparts.schema import IMAGES, PAIRS, REJECTS
-from mixedparts.select import benchmark_rows, cell_counts, select, used_images
+from mixedparts.schema import IMAGES, PAIRS, PREVIEW, REJECTS
+from mixedparts.select import benchmark_rows, cell_counts, preview_rows, select, used_images
 from mixedparts.shards import Commit, WrittenFile, commit, committed, write_shard
 from mixedparts.sources import SPLITS, ReadShard, get_source
 
@@ -56,8 +56,9 @@ class WriteTask:
     """Write one shard of a table.
 
     Attributes:
-        table: `pairs` or `images`.
-        split: the shard's split; `benchmark` for the subset of test.
+        table: `pairs`, `images` or `preview`.
+        split: the shard's split; also `benchmark` and `preview`.
+        origin: the split whose samples the shard holds.
         number, of: place of the shard among those of its split.
         start, stop: the rows it holds.
         seed: for the wording.
@@ -67,6 +68,7 @@ class WriteTask:
     build: Path
     table: str
     split: str
+    origin: str
     number: int
     of: int
     start: int
@@ -182,10 +184,16 @@ def run_pair(config: BuildConfig, reads: list[Commit]) -> Commit:
         files.append(_store_array(base, f"{BENCHMARK}-rows.npy", chosen))
         subset = samples["test"][chosen]
         counts[BENCHMARK] = {
+            "of": "test",
             "pairs": len(chosen),
             "cells": cell_counts(subset, splits["test"]),
             "empty_cells": [list(cell) for cell in empty],
         }
+    shown = next((split for split in ("test", "validation", "train") if split in splits), None)
+    if shown is not None:
+        chosen = preview_rows(samples[shown], splits[shown])
+        files.append(_store_array(base, "preview-rows.npy", chosen))
+        counts["preview"] = {"preview": len(chosen), "of": shown}
     return commit(build, Commit("pair", tuple(files), counts))
 
 
@@ -222,8 +230,10 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
     """Return the tasks that write the tables, from what pairing counted."""
     sources = tuple((name, _image_source(config, name)) for name in sorted(config.sources))
     tasks = []
-    for table, size in (("pairs", config.pair_shard_rows), ("images", config.image_shard_rows)):
-        for split, counts in paired.counts.items():
+    tables = (("preview", 1 << 30), ("pairs", config.pair_shard_rows))
+    for table, size in (*tables, ("images", config.image_shard_rows)):
+        for split in (*SPLITS, BENCHMARK, "preview"):
+            counts = paired.counts.get(split, {})
             rows = counts.get(table, 0)
             shards = -(-rows // size)
             for number in range(shards):
@@ -231,6 +241,7 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
                     build=config.out,
                     table=table,
                     split=split,
+                    origin=counts.get("of", split),
                     number=number,
                     of=shards,
                     start=number * size,
@@ -246,7 +257,7 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
 def pictures_bytes(config: BuildConfig, paired: Commit) -> int:
     """Return how many bytes the pictures that samples use have on disk."""
     total = 0
-    for split in (split for split in paired.counts if split != BENCHMARK):
+    for split in (split for split in SPLITS if split in paired.counts):
         columns = EntityColumns.of(map_table(config.out / WORK / f"{split}.arrow"))
         rows = np.load(config.out / WORK / f"{split}-image-rows.npy")
         firsts = columns.first_of_image()
@@ -268,17 +279,16 @@ def run_write(task: WriteTask) -> Commit:
     done = committed(task.build, task.name, ready, task.build)
     if done:
         return done
-    write = _write_pairs if task.table == "pairs" else _write_images
+    write = {"pairs": _write_pairs, "images": _write_images, "preview": _write_preview}[task.table]
     written = write_shard(ready, task.output, lambda path: write(task, path), parquet_rows)
     return commit(task.build, Commit(task.name, (written,)))
 
 
 def _write_pairs(task: WriteTask, path: Path) -> int:
     base = task.build / WORK
-    split = "test" if task.split == BENCHMARK else task.split
-    samples = np.load(base / f"{split}-samples.npy", mmap_mode="r")
+    samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")
     chosen = np.load(base / f"{BENCHMARK}-rows.npy") if task.split == BENCHMARK else None
-    table = _pair_table(task.build, split, task.seed)
+    table = _pair_table(task.build, task.origin, task.seed)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(task.start, task.stop, ROW_GROUP):
@@ -295,6 +305,23 @@ def _pair_table(build: Path, split: str, seed: int) -> PairTable:
     base = build / WORK
     columns = EntityColumns.of(map_table(base / f"{split}.arrow"))
     return PairTable(columns, np.load(base / f"{split}-image-rows.npy"), split, seed)
+
+
+def _write_preview(task: WriteTask, path: Path) -> int:
+    from mixedparts.view.preview import preview_batch  # brings OpenCV, which no other task needs
+
+    base = task.build / WORK
+    chosen = np.load(base / "preview-rows.npy")
+    samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")[chosen]
+    table = _pair_table(task.build, task.origin, task.seed)
+    files = table.pictures(samples, {name: source.root for name, source in task.sources})
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for at in range(len(samples)):
+            rows = table.batch(samples[at : at + 1]).to_pylist()
+            yield preview_batch(rows, files[2 * at : 2 * at + 2])
+
+    return write_parquet(path, PREVIEW, batches())
 
 
 def _write_images(task: WriteTask, path: Path) -> int:

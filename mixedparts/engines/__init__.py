@@ -19,6 +19,10 @@ class Engine(Protocol):
         """Call `work` once for every task; the first exception ends the run."""
         ...
 
+    def close(self) -> None:
+        """Give back what running took."""
+        ...
+
 
 def get_engine(name: str, workers: int) -> Engine:
     """Return the engine of this name.

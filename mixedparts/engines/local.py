@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 
 class LocalEngine:
-    """Runs tasks with `workers` processes."""
+    """Runs tasks with `workers` processes, which live until the engine is closed."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
 
     def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterator[Commit]:
         """Yield commit records as tasks end, never with more than two tasks a worker queued."""
@@ -31,19 +32,28 @@ class LocalEngine:
         if self._workers == 1 or len(queue) < 2:
             yield from map(work, queue)
             return
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["mixedparts.stages"])
-        workers = min(self._workers, len(queue))
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
         try:
-            yield from _in_flight(pool, work, iter(queue), 2 * workers)
+            yield from _in_flight(self._processes(), work, iter(queue), 2 * self._workers)
         except BrokenProcessPool as error:
             raise EnvironmentFault(
                 "a worker process died, most likely for want of memory",
                 "Run the same command again with fewer --workers; finished shards are kept.",
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _processes(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["mixedparts.stages"])
+            self._pool = ProcessPoolExecutor(
+                self._workers, mp_context=context, initializer=_begin_worker
+            )
+        return self._pool
+
+    def close(self) -> None:
+        """End the processes; tasks that have not begun are dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
 
 def _in_flight(

@@ -30,3 +30,7 @@ class RayEngine:
             done, running = ray.wait(running)
             running += [remote.remote(task) for task in islice(queue, len(done))]
             yield from ray.get(done)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        ray.shutdown()

@@ -1,0 +1,70 @@
+"""What many tests share: tiny native sources, a build of them, and the installed commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mixedparts.build import build
+from mixedparts.config import BuildConfig
+from mixedparts.progress import Silent
+from tests.factories.native import write_ade20k, write_paco, write_partimagenet
+
+SOURCES = ("ade20k", "paco", "partimagenet")
+REAL_SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep notes and caches of every test away from the user's."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    monkeypatch.setenv("HF_HOME", str(home / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("MIXEDPARTS_HOME", raising=False)
+    monkeypatch.delenv("MIXEDPARTS_ROOT", raising=False)
+
+
+@pytest.fixture(scope="session")
+def native_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All three sources in their native layouts, a few dozen tiny images; do not write here."""
+    root = tmp_path_factory.mktemp("native")
+    write_paco(root, {"train": 16, "validation": 8, "test": 8})
+    write_partimagenet(root, {"train": 16, "validation": 8, "test": 8})
+    write_ade20k(root, 16, 16)
+    return root
+
+
+@pytest.fixture(scope="session")
+def built(native_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole build of `native_root`; do not write here."""
+    out = tmp_path_factory.mktemp("built") / "mixedparts"
+    build(BuildConfig(sources=SOURCES, root=native_root, out=out, samples=900), Silent())
+    return out
+
+
+@pytest.fixture
+def run_mixedparts(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the installed `mixedparts` script in an empty folder."""
+
+    def run(*arguments: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [command("mixedparts"), *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(os.environ),
+        )
+
+    return run
+
+
+def command(name: str) -> str:
+    """Return the path of a console script of this environment."""
+    return str(Path(sys.executable).with_name(name))
