@@ -91,6 +91,13 @@ def test_fixed_recall_passes_over_pairs_that_fail(both: tuple[Matrix, Matrix]) -
     assert fixed <= min(ious.shape)
 
 
+def test_of_equal_ious_glamm_takes_the_first_annotation() -> None:
+    ious = np.array([[0.0, 0.6], [0.6, 0.0]])
+    wrong_second = np.array([[0.0, 0.1], [1.0, 0.0]])
+    assert matching.recall_glamm(ious, wrong_second, 0.5, 0.5) == 1
+    assert matching.recall_glamm(ious, 1.1 - wrong_second, 0.5, 0.5) == 0
+
+
 def test_the_two_recalls_by_hand() -> None:
     ious = np.array([[0.9, 0.0, 0.0], [0.0, 0.8, 0.0], [0.0, 0.0, 0.7]])
     right, wrong = 1.0, 0.1

@@ -1,0 +1,104 @@
+"""`calico-eval --checkpoint` in this process, with a predictor that knows the answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from calico.cli.evaluate import main
+from calico.evaluation.baselines import oracle
+from calico.evaluation.truth import read_truth
+from calico.predictions import Prediction
+from tests.evaluation.fabricate import LetterModel, small_rows, write_build
+
+ROWS = [r for start in range(4) for r in small_rows(start=start)]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    return write_build(tmp_path / "build", {"test": ROWS})
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    (tmp_path / "step-7" / "processor").mkdir(parents=True)
+    (tmp_path / "step-7" / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "step-7" / "processor" / "config.json").write_text("{}")
+    return tmp_path / "step-7"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]:
+    """Stand in for model, pictures and text model; return what the predictor is asked."""
+    seen: list[tuple[Any, int]] = []
+    answers = {sample.id: oracle(sample) for sample in read_truth(build, "test").samples}
+
+    class Predictor:
+        @classmethod
+        def from_pretrained(cls, folder: Path) -> Predictor:
+            assert (Path(folder) / "model.safetensors").is_file()
+            return cls()
+
+        def predict_rows(self, rows: Iterable[Any], *, batch_size: int) -> Iterator[Prediction]:
+            for row in rows:
+                seen.append((row["id"], batch_size))
+                if row["task"] == "stop":
+                    raise KeyboardInterrupt
+                yield answers[row["id"]]
+
+    module = ModuleType("calico.predict")
+    module.Predictor = Predictor  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "calico.predict", module)
+    monkeypatch.setattr("mixedparts.loading.load_dataset", lambda *_, **__: ROWS)
+    monkeypatch.setattr("calico.evaluation.text.load_text_model", lambda _: LetterModel())
+    return seen
+
+
+def run(build: Path, checkpoint: Path, *further: object) -> int:
+    fixed = ["--dataset", build, "--checkpoint", checkpoint, "--split", "test", "--bootstrap", 0]
+    return main([str(argument) for argument in [*fixed, *further]])
+
+
+def test_the_chosen_rows_are_predicted_and_scored(
+    build: Path, checkpoint: Path, asked: list[tuple[Any, int]], tmp_path: Path, capfd: Any
+) -> None:
+    out, kept = tmp_path / "r.json", tmp_path / "kept.jsonl"
+    code = run(
+        build, checkpoint, "--limit", 5, "--batch-size", 3, "--json", out,
+        "--save-predictions", kept,
+    )  # fmt: skip
+    assert code == 0
+    assert asked == [(sample.id, 3) for sample in read_truth(build, "test", 5).samples]
+    printed = capfd.readouterr()
+    assert "no row of the trivial baseline" in printed.err  # there is no train split
+    assert len(kept.read_text().splitlines()) == 5
+    (result,) = json.loads(out.read_text())["results"]
+    assert (result["name"], result["kind"], result["missing"]) == ("step-7", "checkpoint", 0)
+    assert result["metrics"]["overall"]["ap50"] == {"value": 1.0}
+
+    (checkpoint / "processor" / "config.json").write_text("{ }")
+    assert run(build, checkpoint, "--json", out) == 0
+    (other,) = json.loads(out.read_text())["results"]
+    assert len(result["digest"]) == 64
+    assert other["digest"] != result["digest"]
+
+
+def test_an_interruption_ends_with_130(
+    build: Path,
+    checkpoint: Path,
+    asked: list[tuple[Any, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    stopping = [*ROWS[:2], {**ROWS[2], "task": "stop"}, *ROWS[3:]]
+    monkeypatch.setattr("mixedparts.loading.load_dataset", lambda *_, **__: stopping)
+    out = tmp_path / "r.json"
+    assert run(build, checkpoint, "--json", out) == 130
+    assert len(asked) == 3
+    assert not out.exists()
