@@ -145,7 +145,7 @@ def _background(rng: Generator, height: int, width: int, ground: float) -> Pixel
         _rgb(rng.random(), rng.uniform(0.05, 0.3), min(ground + step, 0.95))
         for step in (0.06, -0.06)
     ]
-    line = rng.uniform(0.45, 0.85) * height if rng.random() < 0.7 else 0.0
+    line = rng.uniform(0.45, 0.85) * height if rng.random() < 0.7 else -4.0
     rows = np.arange(height, dtype=np.float32)[:, None, None]
     mix = np.clip((rows - line) / 3, 0, 1)
     area = np.asarray(colours[0], np.float32) * (1 - mix) + np.asarray(colours[1], np.float32) * mix

@@ -131,6 +131,8 @@ def label_shapes(
     first: dict[int, int] = {}
     for index, (owner, area) in enumerate(shapes, start=1):
         first.setdefault(owner, index)
+        if area.is_empty:
+            continue
         left, top, right, bottom = area.bounds
         x, y = max(int(left) - 1, 0), max(int(top) - 1, 0)
         x1, y1 = min(int(right) + 2, width), min(int(bottom) + 2, height)

@@ -5,7 +5,9 @@ Frame of coordinates: image pixels, x to the right, y down. Sizes vary between 1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import shapely
@@ -16,6 +18,7 @@ from mixedparts.sample.shapes import Shape, bar, ellipse, smooth
 from mixedparts.sample.vocabulary import CARRIER, SOURCES, Subject, subjects
 
 SIDES = (128, 192)
+Picked = TypeVar("Picked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,10 @@ def compose(seed: int, source: str, index: int) -> tuple[Scene, Generator]:
     return Scene(width, height, (*behind, *actors)), rng
 
 
+def _pick(rng: Generator, choice: Sequence[Picked]) -> Picked:
+    return choice[int(rng.integers(len(choice)))]
+
+
 def _extras(rng: Generator, source: str) -> int:
     chances = (0.8, 0.2) if source == "partimagenet" else (0.5, 0.35, 0.15)
     return int(rng.choice(len(chances), p=chances))
@@ -90,10 +97,11 @@ def _main(rng: Generator, subject: Subject, frame: tuple[int, int]) -> Actor:
     """Draw the object that the picture is about, large and near the middle."""
     width, height = frame
     size = float(rng.uniform(0.62, 0.88))
-    actor = _draw(rng, subject, size, frame)
+    key = _pick(rng, subject.keys)
+    actor = _draw(rng, subject, key, size, frame)
     while actor.outline.area < 0.05 * width * height and size < 0.95:
         size += 0.08
-        actor = _draw(rng, subject, size, frame)
+        actor = _draw(rng, subject, key, size, frame)
     _, _, wide, tall = actor.outline.bounds
     across, down = rng.uniform(0.15, 0.85, size=2)
     x, y = across * (width - wide), down * (height - tall)
@@ -103,12 +111,11 @@ def _main(rng: Generator, subject: Subject, frame: tuple[int, int]) -> Actor:
     return _move(actor, x, y)
 
 
-def _draw(rng: Generator, subject: Subject, size: float, frame: tuple[int, int]) -> Actor:
+def _draw(rng: Generator, subject: Subject, key: str, size: float, frame: tuple[int, int]) -> Actor:
     """Draw a subject, leave parts out, turn and mirror it, scale it to `size` of the image side.
 
     Its box begins at (0, 0).
     """
-    key = subject.keys[int(rng.integers(len(subject.keys)))]
     shapes = subject.draw(rng)
     gone = {part for part, chance in subject.absent.items() if rng.random() < chance}
     gone |= {part for part, carrier in CARRIER.items() if carrier in gone}
@@ -143,18 +150,17 @@ def _move(actor: Actor, x: float, y: float) -> Actor:
 
 def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int]) -> list[Actor]:
     """Try to add one more object, so that all stay well visible; else return what was there."""
-    choice = subjects(source)
-    subject = actors[-1].subject
+    subject, key = actors[-1].subject, actors[-1].key
     if subject is None or (source != "partimagenet" and rng.random() < 0.6):
-        subject = choice[int(rng.integers(len(choice)))]
-    actor = _draw(rng, subject, float(rng.uniform(0.32, 0.5)), frame)
+        subject = _pick(rng, subjects(source))
+        key = _pick(rng, subject.keys)
+    actor = _draw(rng, subject, key, float(rng.uniform(0.32, 0.5)), frame)
     _, _, wide, tall = actor.outline.bounds
     for _ in range(8):
         spot = rng.uniform(0, 1, size=2) * (frame[0] - wide, frame[1] - tall)
         at = int(rng.integers(len(actors) + 1))
-        step = np.array(spot)
-        outline = shapely.transform(actor.outline, lambda points, step=step: points + step)
-        trial = [*actors[:at], Actor(subject, actor.key, (), outline), *actors[at:]]
+        outline = shapely.transform(actor.outline, lambda points, step=spot: points + step)
+        trial = [*actors[:at], Actor(subject, key, (), outline), *actors[at:]]
         if _well_visible(trial, frame, 0.7, 0.04):
             trial[at] = _move(actor, float(spot[0]), float(spot[1]))
             return trial

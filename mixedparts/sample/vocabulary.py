@@ -48,7 +48,8 @@ def _same(*names: str) -> dict[str, str]:
 
 
 _DOG = {"tail": 0.2, "foot": 0.15, "leg": 0.1, "head": 0.06}
-_CAR = {"wheel": 0.12, "window": 0.15, "headlight": 0.3, "mirror": 0.3}
+_BUS = {"wheel": 0.12, "window": 0.15, "headlight": 0.3}
+_CAR = {**_BUS, "mirror": 0.3}
 _CHAIR = {"arm": 0.4, "leg": 0.15, "back": 0.1, "seat": 0.05}
 _BENCH = {"arm": 0.35, "leg": 0.15, "back": 0.15, "seat": 0.05}
 _TABLE = {"drawer": 0.4, "leg": 0.12}
@@ -136,8 +137,8 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
     ),
     "ade20k": (
         Subject(("car",), vehicles.car, _CARS, _CAR),
-        Subject(("bus",), vehicles.bus, _CARS, _CAR),
-        Subject(("truck",), vehicles.truck, _CARS, _CAR),
+        Subject(("bus",), vehicles.bus, _CARS, _BUS),
+        Subject(("truck",), vehicles.truck, _CARS, _BUS),
         Subject(("chair",), furniture.chair, _same("leg", "seat", "back", "arm"), _CHAIR, turn=6),
         Subject(("bench",), furniture.bench, _same("leg", "seat", "back", "arm"), _BENCH, turn=6),
         Subject(("table",), furniture.table, _same("leg", "top", "drawer"), _TABLE, turn=6),
