@@ -43,7 +43,7 @@ class ReadShard:
 
 
 class Source(Protocol):
-    """What a builder author writes; see `tests/builders/conformance.py` for the inherited checks."""
+    """What a builder author writes; `tests/builders/conformance.py` holds the inherited checks."""
 
     name: str
     version: str
@@ -101,9 +101,13 @@ def get_source(name: str) -> Source:
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
             try:
-                source: Source = entry.load()()
-            except ImportError as error:
-                raise InputError(f"source '{name}' cannot be imported: {error}") from error
+                reader = entry.load()
+            except Exception as error:  # a stranger's package may fail in any way
+                raise InputError(
+                    f"source '{name}' ({entry.value}) cannot be imported: {error}",
+                    "Repair or remove the package that registers it.",
+                ) from error
+            source: Source = reader()
             return source
     near = get_close_matches(name, available(), n=1)
     guess = f" Did you mean '{near[0]}'?" if near else ""
