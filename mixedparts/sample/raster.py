@@ -39,8 +39,8 @@ def rasterise(polygons: Polygons, height: int, width: int) -> Mask:
     return masks.decode(masks.from_polygons(polygons, height, width)).astype(bool)
 
 
-def rings(area: BaseGeometry, tolerance: float = 0.0) -> Polygons:
-    """Return an area as polygons without holes, to a hundredth of a pixel.
+def rings(area: BaseGeometry, tolerance: float = 0.0, origin: tuple[int, int] = (0, 0)) -> Polygons:
+    """Return an area as polygons without holes, to a hundredth of a pixel, counted from `origin`.
 
     COCO polygons know no holes. A polygon with holes is cut in two along a column border through
     one of them, until none is left; pixels are sampled at column centres, so the cut is not seen.
@@ -59,7 +59,7 @@ def rings(area: BaseGeometry, tolerance: float = 0.0) -> Polygons:
             holes = [hole for hole in piece.interiors if shapely.Polygon(hole).area > _SLIVER]
         if not holes:
             points = shapely.get_coordinates(shapely.get_exterior_ring(piece))
-            done.append(points[:-1].round(2).ravel().tolist())
+            done.append((points[:-1] - origin).round(2).ravel().tolist())
             continue
         piece = shapely.Polygon(piece.exterior, holes)
         left, top, right, bottom = piece.bounds
@@ -98,7 +98,8 @@ def cut_visible(layers: list[tuple[int, BaseGeometry]], height: int, width: int)
     visible: dict[int, list[BaseGeometry]] = {}
     covered = _EMPTY
     for owner, area in reversed(layers):
-        visible.setdefault(owner, []).append(area.intersection(frame).difference(covered))
+        shown = area if frame.contains(area) else area.intersection(frame)
+        visible.setdefault(owner, []).append(shown.difference(covered))
         covered = covered.union(area)
     taken = np.zeros((height, width), dtype=bool)
     cuts = {}
@@ -129,20 +130,17 @@ def label_shapes(
     """
     labels = np.zeros((height, width), dtype=np.int16)
     first: dict[int, int] = {}
+    areas = np.array([area for _, area in shapes], dtype=object)
+    corners = np.nan_to_num(shapely.bounds(areas)).astype(int) + np.array([-1, -1, 2, 2])
+    windows = np.clip(corners, 0, [width, height, width, height]).tolist()
     for index, (owner, area) in enumerate(shapes, start=1):
         first.setdefault(owner, index)
-        if area.is_empty:
-            continue
-        left, top, right, bottom = area.bounds
-        x, y = max(int(left) - 1, 0), max(int(top) - 1, 0)
-        x1, y1 = min(int(right) + 2, width), min(int(bottom) + 2, height)
-        if x >= x1 or y >= y1:
+        x0, y0, x1, y1 = windows[index - 1]
+        if area.is_empty or x0 >= x1 or y0 >= y1:
             continue
         # The window is only for speed: a raster moved by whole pixels stays the same.
-        shift = np.array([x, y])
-        moved = shapely.transform(area, lambda points, shift=shift: points - shift)
-        drawn = rasterise(rings(moved), y1 - y, x1 - x)
-        labels[y:y1, x:x1][drawn & inside[owner][y:y1, x:x1]] = index
+        drawn = rasterise(rings(area, origin=(x0, y0)), y1 - y0, x1 - x0)
+        labels[y0:y1, x0:x1][drawn & inside[owner][y0:y1, x0:x1]] = index
     for owner, mask in inside.items():
         hole = mask & (labels == 0)
         if hole.any():

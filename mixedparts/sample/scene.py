@@ -170,12 +170,13 @@ def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int
 def _well_visible(
     actors: list[Actor], frame: tuple[int, int], share: float, smallest: float
 ) -> bool:
-    canvas = shapely.box(0, 0, *frame)
+    width, height = frame
     covered: BaseGeometry = shapely.Polygon()
     for actor in reversed(actors):
         if actor.subject is not None:
-            seen = actor.outline.intersection(canvas).difference(covered).area
-            if seen < share * actor.outline.area or seen < smallest * canvas.area:
+            shown = shapely.clip_by_rect(actor.outline, 0, 0, width, height)
+            seen = shown.difference(covered).area
+            if seen < share * actor.outline.area or seen < smallest * width * height:
                 return False
         covered = covered.union(actor.outline)
     return True
