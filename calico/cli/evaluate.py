@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,11 +145,9 @@ def _check_input(arguments: argparse.Namespace) -> None:
     """Refuse a checkpoint or file that is not there before anything is loaded."""
     folder: Path | None = arguments.checkpoint
     if folder is not None:
-        if not folder.is_dir() or not any(folder.iterdir()):
-            raise InputError(
-                f"there is no checkpoint in {folder}",
-                "Type: calico-train --dataset mixedparts --output-dir DIR, then give that DIR.",
-            )
+        from calico.model.checkpoints import find_checkpoint
+
+        find_checkpoint(folder)
     elif arguments.predictions not in _BASELINES and not Path(arguments.predictions).is_file():
         raise InputError(
             f"there is no predictions file {arguments.predictions}",
@@ -187,13 +186,14 @@ def _from_checkpoint(
     arguments: argparse.Namespace, build: Path, truth: SplitTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
     from calico.evaluation.report import folder_digest
+    from calico.model.checkpoints import find_checkpoint
     from calico.predict import Predictor
     from mixedparts.loading import load_dataset
     from mixedparts.progress import for_people
 
-    folder: Path = arguments.checkpoint
-    digest = folder_digest(folder)
-    predictor = Predictor.from_pretrained(folder)
+    place = find_checkpoint(arguments.checkpoint)
+    facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
+    predictor = Predictor.from_pretrained(place)
     table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
 
     def rows() -> Iterator[Any]:
@@ -207,7 +207,7 @@ def _from_checkpoint(
         found[prediction.id] = prediction
         progress.advance()
     progress.finish()
-    return found, {"name": folder.name, "kind": "checkpoint", "digest": digest}
+    return found, {**facts, "outcomes": asdict(predictor.outcomes)}
 
 
 def _score(

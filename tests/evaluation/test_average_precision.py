@@ -59,7 +59,8 @@ def coco(case: Case, scored: bool) -> float:
     samples, predictions = case
     by_id = {sample.id: sample for sample in samples}
     units = [(name, image) for name in sorted(by_id) for image in (0, 1)]
-    truths, results = [], []
+    truths: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for number, (name, image) in enumerate(units, 1):
         for segment in by_id[name].segments:
             if segment.image == image:

@@ -10,18 +10,19 @@ from calico.evaluation import baselines
 from calico.evaluation.truth import read_truth
 from calico.predictions import Segment
 from mixedparts.errors import InputError, UsageError
+from mixedparts.masks import Rle
 from tests.evaluation.fabricate import HEIGHT, WIDTH, box, row, small_rows, truth, write_build
 
 WHOLE = box(0, 0, WIDTH, HEIGHT)
 SOME = box(0, 0, 4, 4)
 
 
-def objects(first: str, second: str) -> list[tuple[str, int, object]]:
+def objects(first: str, second: str) -> list[tuple[str, int, Rle]]:
     return [(first, 0, SOME), (second, 1, SOME)]
 
 
 def test_most_frequent_labels_and_median_numbers(tmp_path: Path) -> None:
-    def parts(first: str, second: str) -> list[tuple[str, int, object]]:
+    def parts(first: str, second: str) -> list[tuple[str, int, Rle]]:
         return [(n, 0, SOME) for n in first.split()] + [(n, 1, SOME) for n in second.split()]
 
     rows = [

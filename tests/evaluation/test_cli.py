@@ -134,6 +134,7 @@ def test_broken_predictions_write_nothing(build: Path, tmp_path: Path) -> None:
 
 
 def test_an_empty_checkpoint_folder(build: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     done = run("--dataset", build, "--checkpoint", tmp_path)
     assert done.returncode == 3
     assert "no checkpoint in" in done.stderr

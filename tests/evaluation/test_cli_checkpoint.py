@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,12 @@ from calico.evaluation.baselines import oracle
 from calico.evaluation.truth import read_truth
 from calico.predictions import Prediction
 from tests.evaluation.fabricate import LetterModel, small_rows, write_build
+
+
+@dataclass
+class Outcomes:
+    answers: int = 0
+
 
 ROWS = [r for start in range(4) for r in small_rows(start=start)]
 
@@ -40,6 +47,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]
     answers = {sample.id: oracle(sample) for sample in read_truth(build, "test").samples}
 
     class Predictor:
+        def __init__(self) -> None:
+            self.outcomes = Outcomes()
+
         @classmethod
         def from_pretrained(cls, folder: Path) -> Predictor:
             assert (Path(folder) / "model.safetensors").is_file()
@@ -47,6 +57,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]
 
         def predict_rows(self, rows: Iterable[Any], *, batch_size: int) -> Iterator[Prediction]:
             for row in rows:
+                self.outcomes.answers += 1
                 seen.append((row["id"], batch_size))
                 if row["task"] == "stop":
                     raise KeyboardInterrupt
@@ -80,6 +91,7 @@ def test_the_chosen_rows_are_predicted_and_scored(
     assert len(kept.read_text().splitlines()) == 5
     (result,) = json.loads(out.read_text())["results"]
     assert (result["name"], result["kind"], result["missing"]) == ("step-7", "checkpoint", 0)
+    assert result["outcomes"] == {"answers": 5}
     assert result["metrics"]["overall"]["ap50"] == {"value": 1.0}
 
     (checkpoint / "processor" / "config.json").write_text("{ }")

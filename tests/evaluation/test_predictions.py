@@ -22,7 +22,7 @@ from mixedparts.masks import Rle
 from tests.evaluation.fabricate import HEIGHT, WIDTH, box
 
 SIZES = {"s1": ((HEIGHT, WIDTH), (HEIGHT, WIDTH)), "s2": ((HEIGHT, WIDTH), (5, 7))}
-GOOD = {
+GOOD: dict[str, Any] = {
     "id": "s1",
     "answer": "",
     "segments": [

@@ -1,0 +1,1 @@
+"""The commands of CALICO; heavy imports happen inside them."""
