@@ -19,7 +19,7 @@ from mixedparts.entity_table import EntityColumns
 from mixedparts.records import Task
 from mixedparts.select import TASKS
 
-_KINDS = pa.array(["common", "unique"])
+_KINDS = ("common", "unique")
 _COMMON, _UNIQUE = 0, 1
 
 
@@ -197,7 +197,7 @@ class PairTable:
         fields = [
             pa.array(parts.image.astype(np.int8)),
             take("name").take(parts.place),
-            _KINDS.take(parts.kind),
+            pa.array(_KINDS, pa.string()).take(parts.kind),
             self._masks(entity, take("counts").take(parts.place)),
             take("bbox").take(parts.place),
             take("area").take(parts.place),

@@ -15,12 +15,36 @@ from mixedparts.schema import with_picture_hint
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
     """Write batches as row groups of one Parquet file; returns the rows written."""
     hinted = with_picture_hint(schema)
+    leaves = list(leaf_paths(schema))
+    pictures = {leaf for leaf in leaves if leaf.endswith(".bytes")}  # compressed by nature
     rows = 0
-    with pq.ParquetWriter(path, hinted, compression="zstd") as writer:
+    with pq.ParquetWriter(
+        path,
+        hinted,
+        compression={leaf: "NONE" if leaf in pictures else "ZSTD" for leaf in leaves},
+        use_dictionary=[leaf for leaf in leaves if leaf not in pictures],
+        write_statistics=[leaf for leaf in leaves if leaf not in pictures],
+    ) as writer:
         for batch in batches:
             writer.write_batch(batch.replace_schema_metadata(hinted.metadata))
             rows += batch.num_rows
     return rows
+
+
+def leaf_paths(schema: pa.Schema) -> Iterator[str]:
+    """Yield the Parquet paths of a schema's leaf columns, such as `parts.list.element.name`."""
+
+    def under(path: str, kind: pa.DataType) -> Iterator[str]:
+        if pa.types.is_struct(kind):
+            for field in kind:
+                yield from under(f"{path}.{field.name}", field.type)
+        elif pa.types.is_list(kind):
+            yield from under(f"{path}.list.element", kind.value_type)
+        else:
+            yield path
+
+    for field in schema:
+        yield from under(field.name, field.type)
 
 
 def parquet_rows(path: Path) -> int:

@@ -57,6 +57,9 @@ def add_build(verbs: Any) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    from mixedparts.lean import arrow_without_pandas
+
+    arrow_without_pandas()
     from mixedparts.build import build
     from mixedparts.locate import remember_build
     from mixedparts.progress import for_people

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TypeVar
 
 from mixedparts.errors import EnvironmentFault
+from mixedparts.lean import arrow_without_pandas
 from mixedparts.shards import Commit
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ def _in_flight(
 
 def _begin_worker() -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone."""
+    arrow_without_pandas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 

@@ -64,14 +64,14 @@ def _panel(
     height, width = picture.shape[:2]
     scale = PANEL_HEIGHT / height
     size = max(1, round(width * scale)), PANEL_HEIGHT
-    canvas = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+    canvas = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     anchors = []
     for item in sorted(marked, key=lambda item: not item.outlined):
         dense = cv2.resize(masks.decode(item.mask), size, interpolation=cv2.INTER_NEAREST)
         colour = colours[item.label]
         if not item.outlined:
-            tinted = canvas[dense > 0] * 0.5 + np.array(colour) * 0.5
-            canvas[dense > 0] = tinted.astype(np.uint8)
+            plain = np.full_like(canvas, colour)
+            cv2.copyTo(cv2.addWeighted(canvas, 0.5, plain, 0.5, 0), dense, canvas)
         contours, _ = cv2.findContours(dense, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, colour, 2, cv2.LINE_AA)
         if dense.any():
