@@ -7,10 +7,11 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
 
 import cv2
 
@@ -147,7 +148,7 @@ def _work(job: Job) -> list[Fragment]:
 
 
 class _Spool:
-    """Collects the records of one layout on disk, then joins them into annotation files."""
+    """Collects the records of one layout in nameless files, then joins them, split by split."""
 
     def __init__(self, out: Path, layout: Layout) -> None:
         self._out = out
@@ -159,19 +160,20 @@ class _Spool:
     def __enter__(self) -> _Spool:
         for split in self._layout.files:
             for key in ("images", "annotations"):
-                self._lists[split, key] = self._path(split, key).open("w+b")
+                folder = self._joined(split).parent
+                self._lists[split, key] = cast(BinaryIO, TemporaryFile(dir=folder))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for (split, key), file in self._lists.items():
-            file.close()
-            self._path(split, key).unlink(missing_ok=True)
         for split in self._layout.files:
-            self._path(split, "joined").unlink(missing_ok=True)
+            self._joined(split).unlink(missing_ok=True)
+        for file in self._lists.values():
+            with suppress(OSError):  # what a full disk did not take is not wanted any more
+                file.close()
 
-    def _path(self, split: str, key: str) -> Path:
+    def _joined(self, split: str) -> Path:
         target = self._out / self._layout.files[split]
-        return target.with_name(f".{target.name}.{key}.tmp")
+        return target.with_name(f".{target.name}.tmp")
 
     def add(self, fragment: Fragment) -> None:
         """Append the records of one image."""
@@ -190,7 +192,7 @@ class _Spool:
         """Write every annotation file beside its place, then move all of them there."""
         blocks = self._layout.blocks(self._train, self._train_images)
         for split in self._layout.files:
-            with self._path(split, "joined").open("wb") as joined:
+            with self._joined(split).open("wb") as joined:
                 joined.write(b'{"info":' + encode(INFO) + b',"licenses":[]')
                 for key in ("images", "annotations"):
                     joined.write(b',"' + key.encode() + b'":[')
@@ -204,4 +206,4 @@ class _Spool:
                 joined.flush()
                 os.fsync(joined.fileno())
         for split, file in self._layout.files.items():
-            os.replace(self._path(split, "joined"), self._out / file)
+            os.replace(self._joined(split), self._out / file)

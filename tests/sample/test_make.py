@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -93,6 +94,25 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     blocked.write_text("not a folder")
     with pytest.raises(EnvironmentFault, match="file"):
         make_sources(blocked / "out", 2, 0, 1, silent)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_annotation_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = Path.write_bytes, []
+
+    def until_full(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) > 20:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", until_full)
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        make_sources(tmp_path, 40, 0, 1, silent)
+    names = set(digests(tmp_path))
+    assert any(name.endswith(".jpg") for name in names)
+    assert not any(name.endswith((".json", ".tmp")) for name in names)
 
 
 def test_every_layout_is_marked(made: Path) -> None:
