@@ -31,6 +31,7 @@ from mixedparts.records import (
 from mixedparts.sources import SPLITS, ReadShard
 
 MAX_PIXELS = 1 << 29  # the mask code counts no further; no decoder opens such a picture either
+MAX_DETAIL = 200  # characters; a broken record may quote itself at any length
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Refuser:
     file: str
 
     def __call__(self, level: Level, record_id: str, reason: Reason, detail: str = "") -> Reject:
+        detail = detail[:MAX_DETAIL]
         return Reject(self.source, self.split, self.file, record_id, level, reason, detail)
 
 
@@ -126,8 +128,8 @@ _annotation_fields = msgspec.json.Decoder(_AnnotationFields)
 class CocoSource(ABC):
     """Base of the readers whose annotations lie in one COCO-style JSON file a split."""
 
-    name: ClassVar[str]
-    version: ClassVar[str]
+    name: str
+    version: str
     level: ClassVar[Level]
     """Level of an annotation that cannot be told to be an object or a part."""
     variants: ClassVar[tuple[str, ...]] = ("",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def lengths_of(dense: Dense) -> list[int]:
 @given(DENSE)
 def test_encoding_is_that_of_pycocotools_and_decodes_back(dense: Dense) -> None:
     rle = masks.from_dense(dense)
-    assert rle == Rle(*dense.shape, raw_counts(dense))
+    assert rle == Rle(dense.shape[0], dense.shape[1], raw_counts(dense))
     assert np.array_equal(masks.decode(rle), dense)
 
 
@@ -107,7 +108,9 @@ def test_strings_proven_together_give_masks_and_areas(stack: list[Dense]) -> Non
 
 
 @given(SAME_SIZE, st.lists(st.text(max_size=12), min_size=1, max_size=3), st.randoms())
-def test_a_broken_string_leaves_its_neighbours_alone(stack, broken, random) -> None:
+def test_a_broken_string_leaves_its_neighbours_alone(
+    stack: list[Dense], broken: list[str], random: Random
+) -> None:
     height, width = stack[0].shape
     strings = [raw_counts(dense).decode() for dense in stack] + broken
     random.shuffle(strings)
@@ -122,7 +125,9 @@ def test_a_broken_string_leaves_its_neighbours_alone(stack, broken, random) -> N
 
 @settings(max_examples=500)
 @given(st.text(st.sampled_from([chr(code) for code in range(47, 113)]), max_size=16), SIDES, SIDES)
-def test_what_is_taken_decodes_and_what_does_not_decode_is_refused(text, height, width) -> None:
+def test_what_is_taken_decodes_and_what_does_not_decode_is_refused(
+    text: str, height: int, width: int
+) -> None:
     try:
         rle = masks.from_string(text, height, width)
     except InvalidMask:
@@ -220,7 +225,7 @@ def test_area_and_box_are_those_of_the_pixels(dense: Dense) -> None:
 
 
 @given(SAME_SIZE, st.data())
-def test_iou_is_that_of_the_pixels_and_symmetric(stack: list[Dense], data) -> None:
+def test_iou_is_that_of_the_pixels_and_symmetric(stack: list[Dense], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(stack)))
     first, second = stack[:cut], stack[cut:]
     got = masks.iou(*([masks.from_dense(dense) for dense in side] for side in (first, second)))
@@ -239,7 +244,9 @@ def test_iou_is_that_of_the_pixels_and_symmetric(stack: list[Dense], data) -> No
     ),
     st.sets(st.sampled_from([0, 1, 7, 300, 65535])),
 )
-def test_label_maps_give_the_mask_of_each_wanted_value(labels, wanted: set[int]) -> None:
+def test_label_maps_give_the_mask_of_each_wanted_value(
+    labels: NDArray[np.uint16], wanted: set[int]
+) -> None:
     got = masks.from_labels(labels, wanted)
     assert list(got) == sorted(set(labels.ravel().tolist()) & wanted)
     for value, rle in got.items():

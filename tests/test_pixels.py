@@ -128,7 +128,7 @@ def test_other_metadata_stay() -> None:
     info.add_text("Author", "somebody")
     data = with_png_chunk(encoded("PNG", pnginfo=info), b"eXIf", exif())
     with Image.open(io.BytesIO(neutral_bytes(data))) as picture:
-        assert picture.text["Author"] == "somebody"
+        assert picture.info["Author"] == "somebody"
         assert picture.getexif()[0x010F] == "me"
 
 

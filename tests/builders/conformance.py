@@ -25,12 +25,15 @@ import pytest
 
 from mixedparts import masks
 from mixedparts.errors import InputError, UsageError
+from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.sources import SPLITS, Source, available, get_source
 from mixedparts.taxonomy import load_manifest
 
 NOTES = {Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP}
 Outcome = ImageRecord | Reject
+RecordCounts = dict[str, tuple[int, int]]
+Reads = dict[str, list[Outcome]]
 
 
 def read_split(
@@ -47,6 +50,10 @@ def images_of(outcomes: Sequence[Outcome]) -> list[ImageRecord]:
 
 def rejects_of(outcomes: Sequence[Outcome]) -> list[Reject]:
     return [outcome for outcome in outcomes if isinstance(outcome, Reject)]
+
+
+def masks_of(image: ImageRecord) -> list[Rle]:
+    return [*(item.mask for item in image.objects), *(part.mask for part in image.parts)]
 
 
 def accounted(outcomes: Sequence[Outcome], level: Level | None = None) -> Counter[str]:
@@ -81,7 +88,7 @@ class SourceConformance(ABC):
     """Splits, grouped by the annotation file that they share."""
 
     @abstractmethod
-    def write(self, root: Path) -> dict[str, tuple[int, int]]:
+    def write(self, root: Path) -> RecordCounts:
         """Write a source with good and bad records; return for each group's first split the
         number of image records and annotation records in its file."""
 
@@ -90,13 +97,11 @@ class SourceConformance(ABC):
         return get_source(self.name)
 
     @pytest.fixture
-    def records_in(self, tmp_path: Path) -> dict[str, tuple[int, int]]:
+    def records_in(self, tmp_path: Path) -> RecordCounts:
         return self.write(tmp_path)
 
     @pytest.fixture
-    def read(
-        self, tmp_path: Path, source: Source, records_in: dict[str, tuple[int, int]]
-    ) -> dict[str, list[Outcome]]:
+    def read(self, tmp_path: Path, source: Source, records_in: RecordCounts) -> Reads:
         return {split: read_split(source, tmp_path, split) for split in source.splits(tmp_path)}
 
     def test_is_registered_under_its_name_and_has_a_manifest(self, source: Source) -> None:
@@ -105,7 +110,9 @@ class SourceConformance(ABC):
         assert source.version
         assert load_manifest(self.name).objects
 
-    def test_finds_its_splits_and_what_they_need(self, tmp_path, source, records_in) -> None:
+    def test_finds_its_splits_and_what_they_need(
+        self, tmp_path: Path, source: Source, records_in: RecordCounts
+    ) -> None:
         assert source.splits(tmp_path) == tuple(
             split for split in SPLITS if any(split in group for group in self.sharing)
         )
@@ -117,12 +124,16 @@ class SourceConformance(ABC):
                 assert (tmp_path / path).exists()
             assert (tmp_path / required[0]).is_file()
 
-    def test_an_empty_root_has_no_split_and_a_layout_to_show(self, tmp_path, source) -> None:
+    def test_an_empty_root_has_no_split_and_a_layout_to_show(
+        self, tmp_path: Path, source: Source
+    ) -> None:
         assert source.splits(tmp_path) == ()
         assert str(tmp_path) in source.layout(tmp_path)
         assert len(source.layout(tmp_path).splitlines()) > 1
 
-    def test_plans_every_image_once_and_in_order(self, tmp_path, source, records_in) -> None:
+    def test_plans_every_image_once_and_in_order(
+        self, tmp_path: Path, source: Source, records_in: RecordCounts
+    ) -> None:
         for group in self.sharing:
             for split in group:
                 for size in (1, 2, 1000):
@@ -133,35 +144,39 @@ class SourceConformance(ABC):
                     assert {(s.source, s.split) for s in shards} == {(self.name, split)}
                     assert pickle.loads(pickle.dumps(shards)) == shards
 
-    def test_shards_of_any_size_give_the_same(self, tmp_path, source, read) -> None:
+    def test_shards_of_any_size_give_the_same(
+        self, tmp_path: Path, source: Source, read: Reads
+    ) -> None:
         for split, outcomes in read.items():
             for size in (1, 1000):
                 again = read_split(source, tmp_path, split, shard_images=size)
                 assert Counter(again) == Counter(outcomes)
                 assert images_of(again) == images_of(outcomes)
 
-    def test_a_shard_reads_the_same_twice(self, tmp_path, source, read) -> None:
+    def test_a_shard_reads_the_same_twice(
+        self, tmp_path: Path, source: Source, read: Reads
+    ) -> None:
         for split in read:
             for shard in source.plan(tmp_path, split, 2, ""):
                 assert list(source.read(shard)) == list(source.read(shard))
 
-    def test_counts_reconcile(self, read, records_in) -> None:
+    def test_counts_reconcile(self, read: Reads, records_in: RecordCounts) -> None:
         for group in self.sharing:
             together = [outcome for split in group for outcome in read[split]]
             images, annotations = records_in[group[0]]
             expected = {"images": images, "annotations": annotations}
             assert accounted(together, self.level) == expected
 
-    def test_every_split_yields_images_and_some_split_rejects(self, read) -> None:
+    def test_every_split_yields_images_and_some_split_rejects(self, read: Reads) -> None:
         assert all(images_of(outcomes) for outcomes in read.values())
         assert any(rejects_of(outcomes) for outcomes in read.values())
 
-    def test_image_ids_are_unique_in_the_source(self, read) -> None:
+    def test_image_ids_are_unique_in_the_source(self, read: Reads) -> None:
         ids = [image.image_id for outcomes in read.values() for image in images_of(outcomes)]
         assert all(ids)
         assert len(set(ids)) == len(ids)
 
-    def test_records_say_where_they_come_from(self, tmp_path, read) -> None:
+    def test_records_say_where_they_come_from(self, tmp_path: Path, read: Reads) -> None:
         for split, outcomes in read.items():
             for outcome in outcomes:
                 assert (outcome.source, outcome.split) == (self.name, split)
@@ -179,14 +194,14 @@ class SourceConformance(ABC):
                 assert isinstance(reject.reason, Reason)
                 assert str(tmp_path) not in reject.detail  # the same on every machine
 
-    def test_masks_have_the_size_of_their_image_and_a_pixel(self, read) -> None:
+    def test_masks_have_the_size_of_their_image_and_a_pixel(self, read: Reads) -> None:
         for outcomes in read.values():
             for image in images_of(outcomes):
-                for item in (*image.objects, *image.parts):
-                    assert masks.decode(item.mask).shape == (image.height, image.width)
-                    assert masks.area(item.mask) > 0
+                for mask in masks_of(image):
+                    assert masks.decode(mask).shape == (image.height, image.width)
+                    assert masks.area(mask) > 0
 
-    def test_ids_are_unique_in_an_image_and_parts_find_their_object(self, read) -> None:
+    def test_ids_are_unique_in_an_image_and_parts_find_their_object(self, read: Reads) -> None:
         for outcomes in read.values():
             for image in images_of(outcomes):
                 objects = {item.id: item for item in image.objects}
@@ -195,7 +210,7 @@ class SourceConformance(ABC):
                 assert all(part.object_id in objects for part in image.parts)
                 assert image.parts_known or not image.parts
 
-    def test_names_are_those_of_the_manifest(self, read) -> None:
+    def test_names_are_those_of_the_manifest(self, read: Reads) -> None:
         classes = load_manifest(self.name).objects
         for outcomes in read.values():
             for image in images_of(outcomes):
@@ -204,14 +219,16 @@ class SourceConformance(ABC):
                     natives = [known.native for known in owners[part.object_id].parts]
                     assert part.name in natives
 
-    def test_what_cannot_be_asked_for_is_a_usage_error(self, tmp_path, source, records_in) -> None:
+    def test_what_cannot_be_asked_for_is_a_usage_error(
+        self, tmp_path: Path, source: Source, records_in: RecordCounts
+    ) -> None:
         first = self.sharing[0][0]
         for split, size, variant in (("holdout", 5, ""), (first, 0, ""), (first, 5, "no such")):
             with pytest.raises(UsageError):
                 source.plan(tmp_path, split, size, variant)
 
     def test_an_annotation_file_that_cannot_be_read_is_one_error(
-        self, tmp_path, source, records_in
+        self, tmp_path: Path, source: Source, records_in: RecordCounts
     ) -> None:
         split = self.sharing[0][0]
         path = tmp_path / source.required_files(tmp_path, split)[0]
@@ -225,7 +242,7 @@ class SourceConformance(ABC):
             assert caught.value.exit_code == 3
 
     def test_a_folder_that_is_not_there_is_one_error_with_the_layout(
-        self, tmp_path, source, records_in
+        self, tmp_path: Path, source: Source, records_in: RecordCounts
     ) -> None:
         first = self.sharing[0][0]
         required = source.required_files(tmp_path, first)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from tests.builders.conformance import (
     read_split,
     rejects_of,
 )
-from tests.factories.faults import edit_json
+from tests.factories.faults import Record, edit_json
 from tests.factories.native import paco_categories, write_paco
 from tests.factories.scenes import NativeImage, encode, polygon_mask
 
@@ -44,12 +46,9 @@ class TestPacoConformance(SourceConformance):
             path = root / f"paco/annotations/paco_lvis_v1_{short}.json"
             if split == "train":
                 edit_json(path, break_some)
-            edit_json(path, lambda c, s=split: found.update({s: sizes(c)}))
+            content = json.loads(path.read_text())
+            found[split] = (len(content["images"]), len(content["annotations"]))
         return found
-
-
-def sizes(content: dict[str, Any]) -> tuple[int, int]:
-    return len(content["images"]), len(content["annotations"])
 
 
 @pytest.fixture
@@ -90,7 +89,9 @@ def test_masks_names_and_links_are_those_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["train2017", "val2017"])
-def test_a_bare_name_is_looked_for_in_both_folders(tmp_path, written, folder: str) -> None:
+def test_a_bare_name_is_looked_for_in_both_folders(
+    tmp_path: Path, written: list[NativeImage], folder: str
+) -> None:
     (tmp_path / "coco/val2017").mkdir()
     name = written[0].file_name.split("/")[1]
     if folder == "val2017":
@@ -102,14 +103,16 @@ def test_a_bare_name_is_looked_for_in_both_folders(tmp_path, written, folder: st
     assert not refused
 
 
-def test_without_any_picture_folder_the_source_says_so(tmp_path, written) -> None:
+def test_without_any_picture_folder_the_source_says_so(
+    tmp_path: Path, written: list[NativeImage]
+) -> None:
     (tmp_path / "coco/train2017").rename(tmp_path / "coco/elsewhere")
     with pytest.raises(InputError, match="train2017") as caught:
         PacoSource().splits(tmp_path)
     assert "coco/{train2017,val2017}" in str(caught.value)
 
 
-def test_parts_may_come_before_their_object(tmp_path, written) -> None:
+def test_parts_may_come_before_their_object(tmp_path: Path, written: list[NativeImage]) -> None:
     before, _ = read_train(tmp_path)
     after, refused = changed(tmp_path, lambda annotations: annotations.reverse())
     assert not refused
@@ -118,7 +121,7 @@ def test_parts_may_come_before_their_object(tmp_path, written) -> None:
         assert set(one.parts) == set(two.parts)
 
 
-def test_a_part_is_not_cut_by_its_object(tmp_path, written) -> None:
+def test_a_part_is_not_cut_by_its_object(tmp_path: Path, written: list[NativeImage]) -> None:
     whole = np.ones((written[0].height, written[0].width), np.uint8)
     images, refused = changed(
         tmp_path, lambda annotations: annotations[1].update(segmentation=encode(whole))
@@ -127,7 +130,7 @@ def test_a_part_is_not_cut_by_its_object(tmp_path, written) -> None:
     assert masks.area(images[0].parts[0].mask) == whole.size
 
 
-def test_either_may_be_polygons_or_run_lengths(tmp_path, written) -> None:
+def test_either_may_be_polygons_or_run_lengths(tmp_path: Path, written: list[NativeImage]) -> None:
     width, height = written[0].width, written[0].height
     triangle = [3.25, 4, 30.5, 6.75, 12, 40]
     mask = polygon_mask([triangle], width, height)
@@ -140,11 +143,12 @@ def test_either_may_be_polygons_or_run_lengths(tmp_path, written) -> None:
 
     images, refused = changed(tmp_path, swap)
     assert not refused
-    for item in (images[0].objects[0], *images[0].parts[:2]):
-        assert np.array_equal(masks.decode(item.mask), mask)
+    for found in (images[0].objects[0].mask, *(part.mask for part in images[0].parts[:2])):
+        assert np.array_equal(masks.decode(found), mask)
 
 
-ORPHANS = {
+Link = Callable[[list[Record]], Record]
+ORPHANS: dict[str, Link] = {
     "no such object": lambda a: {"obj_ann_id": 987654},
     "object in another image": lambda a: {"obj_ann_id": a[-1]["obj_ann_id"]},
     "linked to a part": lambda a: {"obj_ann_id": a[2]["id"]},
@@ -154,7 +158,9 @@ ORPHANS = {
 
 
 @pytest.mark.parametrize("link", ORPHANS.values(), ids=ORPHANS)
-def test_a_part_without_a_usable_object_is_an_orphan(tmp_path, written, link) -> None:
+def test_a_part_without_a_usable_object_is_an_orphan(
+    tmp_path: Path, written: list[NativeImage], link: Link
+) -> None:
     part_id = ""
 
     def change(annotations: list[dict[str, Any]]) -> None:
@@ -167,20 +173,22 @@ def test_a_part_without_a_usable_object_is_an_orphan(tmp_path, written, link) ->
     assert part_id not in {part.id for part in images[0].parts}
 
 
-def test_a_part_without_the_key_is_an_orphan(tmp_path, written) -> None:
+def test_a_part_without_the_key_is_an_orphan(tmp_path: Path, written: list[NativeImage]) -> None:
     _, refused = changed(tmp_path, lambda annotations: annotations[1].pop("obj_ann_id") and None)
     assert [reason for _, _, reason in refused] == [Reason.ORPHAN_PART]
 
 
 @pytest.mark.parametrize("link", [[1], {}, True, 1.5, ""])
-def test_a_link_that_is_no_id_is_malformed(tmp_path, written, link: object) -> None:
+def test_a_link_that_is_no_id_is_malformed(
+    tmp_path: Path, written: list[NativeImage], link: object
+) -> None:
     _, refused = changed(tmp_path, lambda annotations: annotations[1].update(obj_ann_id=link))
     assert [(level, reason) for _, level, reason in refused] == [
         (Level.PART, Reason.MALFORMED_RECORD)
     ]
 
 
-def test_parts_of_a_refused_object_are_orphans(tmp_path, written) -> None:
+def test_parts_of_a_refused_object_are_orphans(tmp_path: Path, written: list[NativeImage]) -> None:
     parts = len(written[0].objects[0].parts)
     images, refused = changed(
         tmp_path, lambda annotations: annotations[0].update(segmentation=[[5, 5, 9, 9]])
@@ -194,7 +202,7 @@ def test_parts_of_a_refused_object_are_orphans(tmp_path, written) -> None:
     assert [item.category for item in images[0].objects] == [written[0].objects[1].category]
 
 
-def test_a_part_of_another_class_is_a_mismatch(tmp_path, written) -> None:
+def test_a_part_of_another_class_is_a_mismatch(tmp_path: Path, written: list[NativeImage]) -> None:
     assert written[0].objects[0].category == "knife"
     _, refused = changed(
         tmp_path,
@@ -204,7 +212,9 @@ def test_a_part_of_another_class_is_a_mismatch(tmp_path, written) -> None:
 
 
 @pytest.mark.parametrize("name", ["zebra", "knife:wing", "knife:", ":blade", "", "Knife"])
-def test_a_category_outside_the_taxonomy_is_unknown(tmp_path, written, name: str) -> None:
+def test_a_category_outside_the_taxonomy_is_unknown(
+    tmp_path: Path, written: list[NativeImage], name: str
+) -> None:
     edit_json(tmp_path / TRAIN, lambda c: c["categories"].append({"id": 7777, "name": name}))
     _, refused = changed(tmp_path, lambda annotations: annotations[1].update(category_id=7777))
     assert refused == [("2", Level.PART, Reason.UNKNOWN_CATEGORY)]
@@ -213,7 +223,7 @@ def test_a_category_outside_the_taxonomy_is_unknown(tmp_path, written, name: str
     assert ("1", Level.OBJECT, Reason.UNKNOWN_CATEGORY) in refused
 
 
-def test_the_file_s_own_category_ids_count(tmp_path, written) -> None:
+def test_the_file_s_own_category_ids_count(tmp_path: Path, written: list[NativeImage]) -> None:
     before, _ = read_train(tmp_path)
 
     def renumber(content: dict[str, Any]) -> None:
@@ -227,7 +237,9 @@ def test_the_file_s_own_category_ids_count(tmp_path, written) -> None:
     assert not refused
 
 
-def test_a_refused_image_tells_its_objects_from_its_parts(tmp_path, written) -> None:
+def test_a_refused_image_tells_its_objects_from_its_parts(
+    tmp_path: Path, written: list[NativeImage]
+) -> None:
     (tmp_path / written[0].path).unlink()
     outcomes = read_split(PacoSource(), tmp_path, "train")
     lost = [r.level for r in rejects_of(outcomes) if r.reason is Reason.IMAGE_REJECTED]
@@ -236,7 +248,7 @@ def test_a_refused_image_tells_its_objects_from_its_parts(tmp_path, written) -> 
     assert accounted(outcomes)["images"] == len(written)
 
 
-def test_an_object_without_parts_is_an_object(tmp_path, written) -> None:
+def test_an_object_without_parts_is_an_object(tmp_path: Path, written: list[NativeImage]) -> None:
     images, _ = read_train(tmp_path)
     balls = [item for image in images for item in image.objects if item.category == "ball"]
     assert balls

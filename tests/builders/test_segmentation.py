@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -153,7 +153,7 @@ def test_resource_forks_are_told_from_pictures() -> None:
     assert not is_resource_fork(PurePosixPath("a_/.b.jpg"))
 
 
-def test_the_first_file_that_is_there(tmp_path) -> None:
+def test_the_first_file_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "c").write_text("")
     assert first_present(tmp_path, iter(["a", "b", "c"])) == "c"
