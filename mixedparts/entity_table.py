@@ -45,7 +45,7 @@ def write_table(table: pa.Table, path: Path) -> int:
     """Write a table as one Arrow file of one batch; returns its rows."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    return table.num_rows
+    return len(table)
 
 
 def map_table(path: Path) -> pa.Table:
@@ -56,7 +56,7 @@ def map_table(path: Path) -> pa.Table:
 
 def count_rows(path: Path) -> int:
     """Return how many rows an Arrow file holds."""
-    return map_table(path).num_rows
+    return len(map_table(path))
 
 
 @dataclass(frozen=True, slots=True)

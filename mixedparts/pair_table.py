@@ -164,6 +164,7 @@ class PairTable:
             second = self._category_names[self._categories[sample["second"]]]
             mine = range(int(bounds[row]), int(bounds[row + 1]))
             if task is Task.COMMON_PARTS:
+                listed: list[tuple[str, tuple[int, ...]]]
                 listed = [(names[parts.code[at]], (0, 1)) for at in mine[::2]]
             else:
                 listed = [(names[parts.code[at]], (int(parts.image[at]),)) for at in mine]

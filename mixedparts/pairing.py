@@ -161,7 +161,8 @@ class PairSpace:
 
     def _two_images(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         images = self._index.images[pairs]
-        return pairs[images[:, 0] != images[:, 1]]
+        kept: NDArray[np.int64] = pairs[images[:, 0] != images[:, 1]]
+        return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +218,14 @@ def _admitted(
     """Return (s, t) whether the task admits each combination of part sets."""
     if task is Task.COMMON_OBJECT:
         return np.ones((len(one), len(two)), np.bool_)
-    known = np.logical_and.outer(one_known, two_known)
+    known: NDArray[np.bool_] = np.logical_and.outer(one_known, two_known)
     common = one.astype(np.float32) @ two.astype(np.float32).T
     if task is Task.COMMON_PARTS:
         return known & (common > 0)
     count_one, count_two = one.sum(axis=1), two.sum(axis=1)
-    different = np.add.outer(count_one, count_two) - 2 * common > 0
-    return known & different & np.logical_and.outer(count_one > 0, count_two > 0)
+    different: NDArray[np.bool_] = np.add.outer(count_one, count_two) - 2 * common > 0
+    seen: NDArray[np.bool_] = np.logical_and.outer(count_one > 0, count_two > 0)
+    return known & different & seen
 
 
 def _admitted_rows(

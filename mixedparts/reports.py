@@ -14,7 +14,7 @@ from mixedparts.plan import make_plan, manifest_of
 from mixedparts.progress import Progress
 from mixedparts.shards import Commit
 from mixedparts.sources import available, get_source
-from mixedparts.stages import pictures_bytes, run_write, write_tasks
+from mixedparts.stages import WriteTask, pictures_bytes, run_write, write_tasks
 from mixedparts.taxonomy import Manifest
 
 
@@ -90,8 +90,8 @@ def dry_run_report(config: BuildConfig, progress: Progress) -> Report:
     return Report("\n".join(lines), values)
 
 
-def _pairs_bytes(tasks: list[Any], paired: Commit) -> int:
-    total = sum(found.get("pairs", 0) for found in paired.counts.values())
+def _pairs_bytes(tasks: list[WriteTask], paired: Commit) -> int:
+    total: int = sum(found.get("pairs", 0) for found in paired.counts.values())
     for task in tasks:
         if task.table == "pairs":
             trial = replace(task, stop=min(task.stop, task.start + 1_000))

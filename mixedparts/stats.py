@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -26,19 +27,18 @@ def collect(build: Path) -> dict[str, Any]:
     if manifest is None:
         raise InputError(f"{build} holds no finished build")
     samples, regions, uses = (pd.concat(f, ignore_index=True) for f in _frames(build))
-    areas = regions.groupby("level")["share"].quantile(list(_QUANTILES)).unstack()
+    areas = regions.groupby("level")["share"].quantile(np.array(_QUANTILES)).unstack()
     cells = samples.groupby(["split", "source", "task"]).size()
     usage = uses.groupby(["source", "task", "image_id"]).size().groupby(["source", "task"])
     return {
         "build_id": manifest["build_id"],
         "synthetic": manifest["synthetic"],
-        "samples": {" / ".join(map(str, key)): int(n) for key, n in cells.items()},
+        "samples": {_joined(key): int(n) for key, n in cells.items()},
         "class_pairs": _top(samples["classes"]),
         "classes": _top(regions.loc[regions.level == "object", "name"]),
         "parts": _top(regions.loc[regions.level == "part", "name"]),
         "image_use": {
-            " / ".join(map(str, key)): {f"{q:.0%}": float(n.quantile(q)) for q in _QUANTILES}
-            for key, n in usage
+            _joined(key): {f"{q:.0%}": float(n.quantile(q)) for q in _QUANTILES} for key, n in usage
         },
         "mask_share_of_image": {
             str(level): {f"{q:.0%}": round(float(v), 5) for q, v in row.items()}
@@ -88,6 +88,10 @@ def _regions(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _uses(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for image in row["images"]:
         yield {"source": row["source"], "task": row["task"], "image_id": image["image_id"]}
+
+
+def _joined(key: Hashable) -> str:
+    return " / ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def _top(names: pd.Series[str]) -> dict[str, int]:

@@ -64,10 +64,11 @@ def _panel(
     height, width = picture.shape[:2]
     scale = PANEL_HEIGHT / height
     size = max(1, round(width * scale)), PANEL_HEIGHT
-    canvas = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    canvas: Picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR))
     anchors = []
     for item in sorted(marked, key=lambda item: not item.outlined):
-        dense = cv2.resize(masks.decode(item.mask), size, interpolation=cv2.INTER_NEAREST)
+        grid = masks.decode(item.mask)
+        dense: Picture = np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_NEAREST))
         colour = colours[item.label]
         if not item.outlined:
             plain = np.full_like(canvas, colour)

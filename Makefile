@@ -1,0 +1,45 @@
+# Two commands for a stranger: `make demo` runs everything once, `make test` checks everything.
+# Both set themselves up in .venv from nothing but Python 3.11 (or later) and make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/ready
+DEMO := runs/demo
+
+.PHONY: demo test test-slow lint setup benchmarks clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,view,dev]'
+	touch $(READY)
+
+# Synthetic sources -> dataset -> load -> train -> evaluate -> a picture; goes on where it stopped.
+demo: $(READY)
+	$(BIN)/mixedparts sample --out $(DEMO)/sources --images 1000 --seed 1
+	$(BIN)/mixedparts build --sources paco partimagenet ade20k --root $(DEMO)/sources \
+		--out $(DEMO)/mixedparts --samples 20000
+	$(BIN)/python -c "import mixedparts; print(mixedparts.load_dataset('$(DEMO)/mixedparts'))"
+	$(BIN)/calico-train --dataset $(DEMO)/mixedparts --preset tiny --output-dir $(DEMO)/calico \
+		--resume auto
+	$(BIN)/calico-eval --dataset $(DEMO)/mixedparts --checkpoint $(DEMO)/calico --split benchmark \
+		--limit 450 --json $(DEMO)/evaluation.json
+
+test: $(READY)
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy mixedparts builders calico
+
+benchmarks: $(READY)
+	$(BIN)/python -m benchmarks.build_speed --write docs/benchmarks.md
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,118 @@
+"""`stats`, `view`, `sources` and `--dry-run` through the installed command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixedparts import masks
+from mixedparts.build import build
+from mixedparts.config import BuildConfig
+from mixedparts.parquet import iter_rows
+from mixedparts.progress import Silent
+from mixedparts.sample import make_sources
+from mixedparts.view.overlay import PANEL_HEIGHT, Marked, draw_sample
+from tests.conftest import SOURCES
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_stats_count_what_is_there(built: Path, run_mixedparts: Run) -> None:
+    done = run_mixedparts("stats", built, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    rows = [r for s in ("train", "validation", "test") for r in iter_rows(built, "pairs", s)]
+    assert sum(values["samples"].values()) == len(rows)
+    assert sum(values["classes"].values()) == 2 * len(rows)
+    assert sum(values["parts"].values()) == sum(len(row["parts"]) for row in rows)
+    assert run_mixedparts("stats", built).stdout.startswith("build ")
+
+
+def test_synthetic_data_is_called_so_everywhere(tmp_path: Path, run_mixedparts: Run) -> None:
+    make_sources(tmp_path / "src", 20, 1, 1, lambda done, total: None)
+    out = tmp_path / "out"
+    build(BuildConfig(sources=SOURCES, root=tmp_path / "src", out=out, samples=90), Silent())
+    page = tmp_path / "view.html"
+    assert run_mixedparts("view", out, "--out", page).returncode == 0
+    assert "Synthetic" in page.read_text()
+    assert "synthetic" in run_mixedparts("stats", out).stdout
+    assert json.loads((out / "manifest.json").read_text())["synthetic"] is True
+    card = (out / "README.md").read_text()
+    assert "MixedParts (synthetic)" in card
+    assert "- synthetic" in card
+
+
+def test_view_shows_every_row_of_the_preview(
+    built: Path, tmp_path: Path, run_mixedparts: Run
+) -> None:
+    page = tmp_path / "v.html"
+    assert run_mixedparts("view", built, "--out", page).returncode == 0
+    text = page.read_text()
+    rows = list(iter_rows(built, "preview"))
+    assert text.count("<figure>") == len(rows) > 0
+    assert "Synthetic" not in text
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_sources_show_says_where_a_source_comes_from(run_mixedparts: Run, source: str) -> None:
+    told = run_mixedparts("sources", "show", source).stdout
+    for word in ("download:", "licence of images:", "layout:", "comparable groups:"):
+        assert word in told
+    assert source in run_mixedparts("sources").stdout
+
+
+def test_a_dry_run_tells_what_a_build_then_holds(
+    native_root: Path, tmp_path: Path, run_mixedparts: Run
+) -> None:
+    words = ["build", "--sources", *SOURCES, "--root", native_root, "--out", tmp_path / "o"]
+    words += ["--samples", 300, "--quiet", "--json"]
+    dry = run_mixedparts(*words, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert not (tmp_path / "o").exists()
+    told = json.loads(dry.stdout)
+    made = json.loads(run_mixedparts(*words).stdout)
+    assert told["build_id"] == made["build_id"]
+    for split, counts in told["splits"].items():
+        assert counts["pairs"] == made["rows"]["pairs"].get(split, 0)
+        assert counts["images"] == made["rows"]["images"].get(split, 0)
+
+
+def test_overlays_colour_only_what_they_mark() -> None:
+    grey = np.full((40, 60, 3), 128, np.uint8)
+    dense = np.zeros((40, 60), np.uint8)
+    dense[10:20, 10:30] = 1
+    drawn = draw_sample([grey, grey], [Marked(0, "lid", masks.from_dense(dense))])
+    width = round(60 * PANEL_HEIGHT / 40)
+    assert drawn.shape == (PANEL_HEIGHT, 2 * width + 12, 3)
+    assert (drawn[:, -width:] == 128).all()
+    assert (drawn[-60:, :60] == 128).all()
+    inside = drawn[15 * 8, 12 * 8].astype(int)
+    assert np.ptp(inside) > 20
+
+
+def test_help_of_every_verb_has_an_example(run_mixedparts: Run) -> None:
+    assert "examples:" in run_mixedparts("--help").stdout
+    for verb in ("sample", "build", "verify", "stats", "view", "sources"):
+        done = run_mixedparts(verb, "--help")
+        assert done.returncode == 0
+        assert f"mixedparts {verb}" in done.stdout
+        assert "examples:" in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "try:\n    from mixedparts.cli import main; main(['--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'pyarrow', 'pandas', 'datasets', 'torch', 'cv2', 'yaml'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")

@@ -1,0 +1,80 @@
+"""Instances become entities: unions by everyday name, filters by share of the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from mixedparts import masks
+from mixedparts.masks import Rle
+from mixedparts.normalise import FilterCounts, Filters, Names, entities_of, plain
+from mixedparts.records import ImageRecord, ObjectInstance, PartInstance
+from mixedparts.taxonomy import load_manifest
+
+HEIGHT, WIDTH = 50, 100
+
+
+def box(x: int, y: int, w: int, h: int) -> Rle:
+    dense = np.zeros((HEIGHT, WIDTH), np.uint8)
+    dense[y : y + h, x : x + w] = 1
+    return masks.from_dense(dense)
+
+
+def record(objects: list[ObjectInstance], parts: list[PartInstance]) -> ImageRecord:
+    return ImageRecord(
+        "ade20k", "train", "i", "i.jpg", "i.jpg", WIDTH, HEIGHT, tuple(objects), tuple(parts)
+    )
+
+
+def test_instances_and_parts_of_one_name_are_united() -> None:
+    chairs = [
+        ObjectInstance("1", "chair", box(0, 0, 20, 20)),
+        ObjectInstance("2", "chair", box(10, 10, 20, 20)),
+    ]
+    parts = [
+        PartInstance("3", "1", "seat", box(0, 0, 5, 5)),
+        PartInstance("4", "2", "seat cushion", box(20, 20, 5, 5)),
+        PartInstance("5", "2", "leg", box(22, 22, 3, 6)),
+    ]
+    names = Names(load_manifest("ade20k"))
+    (chair,) = entities_of(record(chairs, parts), names, Filters(), FilterCounts())
+    assert chair.region.name == "chair"
+    wanted = coco_mask.merge([item.mask.to_coco() for item in chairs])
+    assert chair.region.mask.counts == wanted["counts"]
+    assert chair.region.area == 20 * 20 * 2 - 10 * 10
+    assert chair.region.bbox == (0.0, 0.0, 30.0, 30.0)
+    assert [(part.name, part.area) for part in chair.parts] == [("leg", 18), ("seat", 50)]
+
+
+@pytest.mark.parametrize(("pixels", "kept"), [(100, True), (99, False)])
+def test_an_entity_at_the_limit_is_kept(pixels: int, kept: bool) -> None:
+    dense = np.zeros(HEIGHT * WIDTH, np.uint8)
+    dense[:pixels] = 1  # 2 % of 5,000 pixels are 100
+    objects = [ObjectInstance("1", "car", masks.from_dense(dense.reshape(HEIGHT, WIDTH)))]
+    dropped = FilterCounts()
+    found = entities_of(record(objects, []), Names(None), Filters(), dropped)
+    assert len(found) == kept
+    assert dropped.objects == (not kept)
+
+
+@pytest.mark.parametrize(("height", "seen"), [(5, True), (4, False)])
+def test_a_part_at_the_limit_is_visible(height: int, seen: bool) -> None:
+    objects = [ObjectInstance("1", "car", box(0, 0, 50, 50))]
+    parts = [PartInstance("2", "1", "wheel", box(3, 3, 1, height))]  # 0.1 % are 5 pixels
+    dropped = FilterCounts()
+    (car,) = entities_of(record(objects, parts), Names(None), Filters(), dropped)
+    assert len(car.parts) == seen
+    assert dropped.parts == (not seen)
+
+
+def test_small_instances_count_together() -> None:
+    objects = [ObjectInstance(str(k), "car", box(10 * k, 0, 5, 10)) for k in range(2)]
+    assert entities_of(record(objects, []), Names(None), Filters(), FilterCounts())
+
+
+def test_names_come_from_the_manifest_or_plainly() -> None:
+    names = Names(load_manifest("paco"))
+    assert names.category("car_(automobile)") == "car"
+    assert names.part("trash_can", "inner_body") == "inner body"
+    assert plain("Side_Mirror  left") == "side mirror left"
