@@ -49,8 +49,9 @@ def paint(
     ground = float(rng.uniform(0.35, 0.85))
     colours, strength, wave = _looks(actors, ground, rng)
     background = _background(rng, height, width, ground)
-    background *= _shadow(labels, rng)[..., None]
-    image = np.where((labels == 0)[..., None], background, colours.take(labels, axis=0))
+    background *= _rgb_planes(_shadow(labels, rng))
+    image = colours.take(labels, axis=0)
+    cv2.copyTo(background, (labels == 0).astype(np.uint8), image)
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.arange(width, dtype=np.float32)[None, :]
     angle = rng.uniform(0, 2 * np.pi)
@@ -62,10 +63,10 @@ def paint(
         phase = wave[0].take(labels) * x + wave[1].take(labels) * y
         tone += strength.take(labels) * np.sin(phase)
     tone *= _outlines(labels)
-    image *= tone[..., None]
+    image *= _rgb_planes(tone)
     image = np.asarray(cv2.GaussianBlur(image, (3, 3), 0.55), dtype=np.float32)
     noise = rng.standard_normal((height, width), dtype=np.float32)
-    image += (np.float32(rng.uniform(0.008, 0.02)) * noise)[..., None]
+    image += _rgb_planes(np.float32(rng.uniform(0.008, 0.02)) * noise)
     return np.asarray(np.clip(image * 255, 0, 255), dtype=np.uint8)
 
 
@@ -150,7 +151,12 @@ def _background(rng: Generator, height: int, width: int, ground: float) -> Pixel
     mix = np.clip((rows - line) / 3, 0, 1)
     area = np.asarray(colours[0], np.float32) * (1 - mix) + np.asarray(colours[1], np.float32) * mix
     texture = 0.06 * _soft_noise(rng, height, width, 5) + 0.03 * _soft_noise(rng, height, width, 40)
-    return np.asarray(area + texture[..., None], dtype=np.float32)
+    return _rgb_planes(texture) + area.astype(np.float32)
+
+
+def _rgb_planes(plane: Pixels) -> Pixels:
+    """Return an (H, W) plane as three equal channels (several times faster than broadcasting)."""
+    return np.asarray(cv2.merge([plane, plane, plane]), dtype=np.float32)
 
 
 def _soft_noise(rng: Generator, height: int, width: int, cells: int) -> Pixels:
