@@ -160,7 +160,7 @@ def _part_ids() -> frozenset[int]:
     return frozenset(part.id for item in objects for part in item.parts)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _classes(index: CocoIndex) -> dict[str, str]:
     """Return category id as text -> class name, for names that the manifest knows."""
     objects = load_manifest("ade20k").objects

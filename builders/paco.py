@@ -136,7 +136,7 @@ def _part(
     return PartInstance(item.id, owner.id, meaning.part or "", mask)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _classes(index: CocoIndex) -> dict[str, _Class]:
     """Return category id as text -> its meaning, for names that the manifest knows."""
     objects = load_manifest("paco").objects

@@ -166,7 +166,7 @@ def _object_mask(
     return masks.union([part.mask for part in parts]), fault
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _meanings(index: CocoIndex) -> dict[str, _Part]:
     """Return category id as text -> the part it means; the file's own block is what counts."""
     found = {key: _meaning(category) for key, category in index.categories.items()}

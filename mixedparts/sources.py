@@ -73,15 +73,17 @@ class Source(Protocol):
 
         Raises:
             InputError: an annotation file cannot be read as a whole.
+            UsageError: there is no such split or variant.
         """
         ...
 
     def read(self, shard: ReadShard) -> Iterator[ImageRecord | Reject]:
         """Yield every image of the shard that can be used, and a reject for all that cannot.
 
-        A bad record never stops the reader. What belongs to no image (an annotation of an unknown
-        image, an unusable image record) is reported by the shard that holds its position or, for
-        annotations, by the shard that starts at 0.
+        A bad record never stops the reader, and none goes without a word: records in = records out
+        plus rejects (the exact accounting stands in the conformance checks). An unusable image
+        record is reported by the shard that holds its position, what belongs to no image (an
+        annotation of an unknown image, a broken category) by the shard that starts at 0.
         """
         ...
 

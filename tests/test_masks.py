@@ -165,6 +165,28 @@ def test_broken_strings_are_refused(text: str) -> None:
         masks.from_string(text, 6, 7)
 
 
+BROKEN_RUNS = {
+    "too few": [10, 20],
+    "too many": [10, 20, 13],
+    "negative": [50, -20, 12],
+    "none": [],
+    "of no pixel": [0, 0],
+    "far too many": [10, 20, 12, 2**25],
+}
+
+
+@pytest.mark.parametrize("numbers", BROKEN_RUNS.values(), ids=BROKEN_RUNS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_wrong_runs_are_refused_in_any_company(numbers: list[int], place: int) -> None:
+    good = masks.from_counts([10, 20, 12], 6, 7)
+    strings = [good.counts.decode()] * 2
+    strings.insert(place, encode_numbers(numbers, 6))
+    outcomes = masks.from_strings(strings, 6, 7)
+    assert isinstance(outcomes.pop(place), InvalidMask)
+    assert outcomes == [(good, 20)] * 2
+    assert isinstance(masks.from_strings([strings[place]], 6, 7)[0], InvalidMask)
+
+
 def encode_numbers(numbers: list[int], groups: int) -> str:
     """Write numbers with a fixed number of 5-bit groups each, more than they need."""
     text = ""
