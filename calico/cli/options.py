@@ -1,0 +1,69 @@
+"""Options that `calico-pretrain` and `calico-train` share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from calico.config import CalicoConfig
+    from calico.data import BuiltDataset
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add dataset, configuration, output folder and threads."""
+    add = parser.add_argument
+    add("--dataset", default=None, help="build folder, 'mixedparts' (default) or a Hub id")
+    add("--preset", default=None, help="named configuration: tiny (default) or 7b")
+    add("--config", type=Path, metavar="FILE", help="YAML with values that differ from the preset")
+    add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
+    add("--quiet", action="store_true", help="no progress")
+
+
+def read_options(arguments: argparse.Namespace) -> tuple[CalicoConfig, BuiltDataset]:
+    """Return the configuration and the dataset that the options name.
+
+    Raises:
+        UsageError: unknown preset, or values that cannot work.
+        InputError: no configuration file or no build there.
+    """
+    from calico.configfile import read_config
+    from calico.data import BuiltDataset
+    from calico.presets import preset
+    from mixedparts.loading import resolve_build
+
+    base = preset(arguments.preset or "tiny")
+    config = base if arguments.config is None else read_config(arguments.config, base)
+    place = resolve_build(arguments.dataset)
+    return config, BuiltDataset(Path(place))
+
+
+def prepare_process(threads: int | None) -> None:
+    """Set threads, and make the C allocator keep memory that every step frees and takes again."""
+    import ctypes
+    import os
+    import sys
+    import warnings
+
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_flush_denormal(True)
+    warnings.filterwarnings("ignore", message=".*nested tensor.*")
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+            libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+        except (OSError, AttributeError):  # another C library: slower, not wrong
+            return

@@ -1,0 +1,118 @@
+"""`calico-predict`: ask a trained model about two pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calico.cli.options import positive, prepare_process
+from mixedparts.cli.running import run_command
+from mixedparts.errors import InputError
+from mixedparts.records import Task
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from calico.predictions import Prediction
+
+_EXAMPLES = """examples:
+  calico-predict first.jpg second.jpg --checkpoint runs/tiny
+  calico-predict first.jpg second.jpg --checkpoint runs/tiny --task unique_parts --out out
+  calico-predict first.jpg second.jpg --checkpoint runs/tiny --question "What do they share?"
+
+It writes to --out: overlay.png, prediction.json (masks as COCO RLE) and one PNG a mask."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="calico-predict",
+        description="Answer a question about two pictures, with a mask for every phrase.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("images", nargs=2, type=Path, metavar="IMAGE", help="a picture file")
+    add("--checkpoint", type=Path, required=True, metavar="DIR", help="what calico-train wrote")
+    add("--task", choices=[str(task) for task in Task], default=str(Task.COMMON_PARTS))
+    add("--question", help="asked instead of the task's question")
+    add("--out", type=Path, default=Path("prediction"), metavar="DIR", help="default: prediction")
+    add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    pictures = tuple(_open(path) for path in arguments.images)
+    prepare_process(arguments.threads)
+    from calico.drawing import draw_prediction
+    from calico.predict import Predictor, Query, task_question
+
+    predictor = Predictor.from_pretrained(arguments.checkpoint)
+    question = arguments.question or task_question(arguments.task)
+    (prediction,) = predictor.predict([Query("prediction", question, pictures)])
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    draw_prediction(pictures, question, prediction).save(out / "overlay.png")
+    _write_masks(out, arguments.images, question, prediction)
+    print(prediction.answer)
+    for segment in prediction.segments:
+        print(f"  image {segment.image + 1}: {segment.label} ({segment.score:.2f})")
+    if not prediction.segments:
+        print("  the answer holds no mask")
+    if prediction.untagged:
+        print(f"  {prediction.untagged} masks named no image and were drawn on the first")
+    print(f"written: {out / 'overlay.png'}, {out / 'prediction.json'}")
+    return 0
+
+
+def _open(path: Path) -> Image.Image:
+    from calico.processing import open_picture
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the picture {path} cannot be read: {error.strerror}") from error
+    return open_picture(data, str(path))
+
+
+def _write_masks(out: Path, paths: Sequence[Path], question: str, prediction: Prediction) -> None:
+    """Write each mask as a PNG (255 inside) and all of them as RLE in one JSON file."""
+    from PIL import Image
+
+    from mixedparts.masks import decode
+
+    segments = []
+    for number, segment in enumerate(prediction.segments):
+        word = "".join(letter if letter.isalnum() else "-" for letter in segment.label) or "region"
+        name = f"mask-{number + 1:02d}-image{segment.image + 1}-{word}.png"
+        Image.fromarray(decode(segment.mask) * 255).save(out / name)
+        rle = {
+            "size": [segment.mask.height, segment.mask.width],
+            "counts": segment.mask.counts.decode(),
+        }
+        segments.append(
+            {
+                "label": segment.label,
+                "image": segment.image,
+                "score": round(segment.score, 4),
+                "mask": rle,
+                "file": name,
+            }
+        )
+    answer = {
+        "images": [str(path) for path in paths],
+        "question": question,
+        "answer": prediction.answer,
+        "untagged": prediction.untagged,
+        "segments": segments,
+    }
+    text = json.dumps(answer, indent=1, ensure_ascii=False) + "\n"
+    (out / "prediction.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,57 @@
+"""`calico-pretrain`: make encoders where there are no published ones."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from calico.cli.options import add_run_options, prepare_process, read_options
+from mixedparts.cli.running import run_command
+from mixedparts.errors import UsageError
+
+_EXAMPLES = """examples:
+  calico-pretrain --dataset mixedparts --output-dir runs/encoders
+  calico-train --dataset mixedparts --encoders runs/encoders --output-dir runs/tiny"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="calico-pretrain",
+        description="Pretrain the image encoders, SAM's mask decoder and the Q-Former on the single"
+        " images of a dataset's train split, with their labels and masks.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_run_options(parser)
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("runs/encoders"), help="default: runs/encoders"
+    )
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config, dataset = read_options(arguments)
+    if config.pretraining.steps == 0:
+        raise UsageError(f"the configuration '{config.name}' has pretraining.steps 0")
+    folder: Path = arguments.output_dir
+    if folder.exists():
+        raise UsageError(f"{folder} exists already", "Choose another --output-dir or remove it.")
+    if arguments.dry_run:
+        chosen = config.pretraining
+        print(f"{len(dataset.pairs('train'))} samples of the train split of {dataset.path}")
+        print(f"{chosen.steps} steps of encoders and {chosen.qformer_steps} of the Q-Former")
+        return 0
+    prepare_process(arguments.threads)
+    from calico.training.encoders import pretrain
+    from mixedparts.progress import for_people
+
+    pretrain(config, dataset, folder, for_people(arguments.quiet))
+    print(f"encoders: {folder}")
+    return 0

@@ -1,0 +1,63 @@
+"""`calico-train`: train CALICO on a built dataset."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from calico.cli.options import add_run_options, positive, prepare_process, read_options
+from mixedparts.cli.running import run_command
+
+_EXAMPLES = """examples:
+  calico-train --dataset mixedparts --preset tiny --output-dir runs/tiny
+  calico-train --dataset mixedparts --output-dir runs/tiny --resume auto
+  calico-train --dataset data/mixedparts --encoders runs/encoders --config my.yaml
+  calico-train --dataset mixedparts --max-steps 4 --output-dir runs/smoke
+  calico-train --preset tiny --dry-run"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="calico-train",
+        description="Train CALICO. Where the preset has no published weights and no --encoders are"
+        " given, encoders are pretrained first, as calico-pretrain does.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_run_options(parser)
+    add = parser.add_argument
+    add("--output-dir", type=Path, default=Path("runs/calico"), help="default: runs/calico")
+    add("--encoders", type=Path, metavar="DIR", help="what calico-pretrain wrote")
+    add("--resume", choices=["auto"], help="go on from the newest checkpoint in --output-dir")
+    add("--max-steps", type=positive, metavar="N", help="stop after N steps of the schedule")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config, dataset = read_options(arguments)
+    if arguments.dry_run:
+        from calico.configfile import dump_config
+
+        samples = len(dataset.pairs("train"))
+        print(dump_config(config), end="")
+        print(f"# {samples} samples of the train split of {dataset.path}")
+        print(f"# {config.training.steps} steps into {arguments.output_dir}")
+        return 0
+    prepare_process(arguments.threads)
+    from calico.training.run import RunSettings, train
+    from mixedparts.progress import for_people
+
+    settings = RunSettings(
+        arguments.output_dir, arguments.encoders, arguments.resume == "auto", arguments.max_steps
+    )
+    checkpoint = train(config, dataset, settings, for_people(arguments.quiet))
+    print(f"checkpoint: {checkpoint}")
+    print(f"evaluate:   calico-eval --dataset {dataset.path} --checkpoint {checkpoint}")
+    return 0

@@ -1,0 +1,269 @@
+"""Samples and pictures of a built dataset, read straight from its Parquet tables.
+
+Tables and columns: `pairs/{split}-*.parquet` and `images/{split}-*.parquet`. Rows stay in Arrow
+memory until they are asked for; pictures stay on disk.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mixedparts.errors import InputError
+from mixedparts.masks import InvalidMask, Rle, from_string
+
+_TAG = re.compile(r"\(IMAGE(\d+)\)")
+_IMAGE_COLUMNS = ["row", "image"]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRef:
+    """One image of a sample; `row` is its row in the images table of `split`."""
+
+    split: str
+    row: int
+    image_id: str
+    file_name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One named mask: an object class or a part of one, in one image (counted from 0)."""
+
+    label: str
+    image: int
+    mask: Rle
+    is_part: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of `pairs`.
+
+    Attributes:
+        regions: objects, then parts, as the row lists them.
+        targets: the region that each [SEG] of the answer means, in text order.
+    """
+
+    id: str
+    source: str
+    split: str
+    task: str
+    images: tuple[PictureRef, ...]
+    regions: tuple[Region, ...]
+    targets: tuple[Region, ...]
+    question: str
+    answer: str
+
+    def swapped(self) -> Sample:
+        """Return the same sample with its images in reverse order, tags and masks with them."""
+        last = len(self.images) - 1
+        answer = _TAG.sub(lambda tag: f"(IMAGE{last + 2 - int(tag[1])})", self.answer)
+        return replace(
+            self,
+            images=self.images[::-1],
+            regions=tuple(replace(one, image=last - one.image) for one in self.regions),
+            targets=tuple(replace(one, image=last - one.image) for one in self.targets),
+            answer=answer,
+        )
+
+
+def sample_from_row(row: Mapping[str, Any]) -> Sample:
+    """Build a sample from a row of `pairs` as plain Python values.
+
+    Raises:
+        InputError: a key is missing, a mask is none, or [SEG] and masks do not match.
+    """
+    try:
+        objects = [_region(item, item["category"], False) for item in row["objects"]]
+        parts = [_region(item, item["name"], True) for item in row["parts"] or ()]
+        lists = {"object": objects, "part": parts}
+        sample = Sample(
+            id=row["id"],
+            source=row["source"],
+            split=row["split"],
+            task=row["task"],
+            images=tuple(_picture(item, row["split"]) for item in row["images"]),
+            regions=(*objects, *parts),
+            targets=tuple(lists[item["kind"]][item["index"]] for item in row["seg"]),
+            question=row["question"],
+            answer=row["answer"],
+        )
+    except (KeyError, IndexError, TypeError, InvalidMask) as error:
+        name = row.get("id", "without an id")
+        raise InputError(f"sample {name} is not a row of pairs: {error!r}") from error
+    if sample.answer.count("[SEG]") != len(sample.targets):
+        raise InputError(
+            f"sample {sample.id}: the answer holds {sample.answer.count('[SEG]')} [SEG] for "
+            f"{len(sample.targets)} masks"
+        )
+    return sample
+
+
+def _picture(item: Mapping[str, Any], split: str) -> PictureRef:
+    return PictureRef(
+        split, item["row"], item["image_id"], item["file_name"], item["width"], item["height"]
+    )
+
+
+def _region(item: Mapping[str, Any], label: str, is_part: bool) -> Region:
+    height, width = item["mask"]["size"]
+    return Region(label, item["image"], from_string(item["mask"]["counts"], height, width), is_part)
+
+
+class PairTable(Sequence[Sample]):
+    """The samples of one split."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return sample_from_row(self.table.slice(index, 1).to_pylist()[0])
+
+    def ids(self) -> list[str]:
+        """Return the ids of all samples."""
+        return list(self.table.column("id").to_pylist())
+
+    def sources(self) -> list[str]:
+        """Return the names of the sources that samples come from, sorted."""
+        return sorted(pc.unique(self.table.column("source")).to_pylist())
+
+    def texts(self) -> Iterator[str]:
+        """Yield all questions and answers."""
+        for name in ("question", "answer"):
+            yield from self.table.column(name).to_pylist()
+
+    def image_rows(self) -> dict[str, list[int]]:
+        """Return the rows of the images table that the samples use, sorted, by split."""
+        flat = pc.list_flatten(self.table.column("images"))
+        rows = pc.struct_field(flat, "row").to_numpy()
+        counts = pc.list_value_length(self.table.column("images")).to_numpy()
+        splits = self.table.column("split").to_numpy(zero_copy_only=False).repeat(counts)
+        return {
+            str(split): sorted(set(rows[splits == split].tolist())) for split in sorted(set(splits))
+        }
+
+
+class ImageTable:
+    """The pictures of one split, read a row group at a time."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._groups: list[tuple[Path, int]] = []
+        self._starts: list[int] = []
+        self.rows = 0
+        for file in files:
+            metadata = pq.read_metadata(file)
+            for group in range(metadata.num_row_groups):
+                self._groups.append((file, group))
+                self._starts.append(self.rows)
+                self.rows += metadata.row_group(group).num_rows
+        self._open: tuple[int, pa.Table] | None = None
+
+    @cached_property
+    def _digests(self) -> list[str]:
+        tables = [
+            pq.ParquetFile(file).read_row_group(group, ["sha256"]) for file, group in self._groups
+        ]
+        return [text for table in tables for text in table.column("sha256").to_pylist()]
+
+    def digest(self, row: int) -> str:
+        """Return the sha256 of a picture's stored bytes."""
+        return self._digests[row]
+
+    def read(self, row: int) -> bytes:
+        """Return the stored bytes of a picture; rows that ascend are read once from disk.
+
+        Raises:
+            InputError: there is no such row, or a referenced file is not there.
+        """
+        if not 0 <= row < self.rows:
+            raise InputError(f"the images table has {self.rows} rows, a sample asks for row {row}")
+        number = bisect_right(self._starts, row) - 1
+        if self._open is None or self._open[0] != number:
+            file, group = self._groups[number]
+            self._open = (number, pq.ParquetFile(file).read_row_group(group, _IMAGE_COLUMNS))
+        item = self._open[1].slice(row - self._starts[number], 1).to_pylist()[0]
+        if item["row"] != row:
+            raise InputError(f"the images table holds row {item['row']} where row {row} belongs")
+        data, path = item["image"]["bytes"], item["image"]["path"]
+        if data is None:
+            try:
+                data = Path(path).read_bytes()
+            except OSError as error:
+                raise InputError(
+                    f"the referenced picture {path} cannot be read: {error}"
+                ) from error
+        return bytes(data)
+
+
+class BuiltDataset:
+    """A build folder.
+
+    Args:
+        path: holds `pairs/` and `images/`.
+
+    Raises:
+        InputError: it does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for folder in ("pairs", "images"):
+            if not (path / folder).is_dir():
+                raise InputError(
+                    f"{path} is no built dataset: there is no folder {folder}",
+                    "Build one with: mixedparts build",
+                )
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that have samples, sorted."""
+        files = (self.path / "pairs").glob("*-*.parquet")
+        return tuple(sorted({file.name.split("-")[0] for file in files}))
+
+    def pairs(self, split: str) -> PairTable:
+        """Return the samples of a split.
+
+        Raises:
+            InputError: there is no such split, or its files cannot be read.
+        """
+        files = self._files("pairs", split)
+        try:
+            return PairTable(pa.concat_tables([pq.read_table(file) for file in files]))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"the samples of split '{split}' cannot be read: {error}") from error
+
+    def images(self, split: str) -> ImageTable:
+        """Return the pictures of a split; errors as `pairs`."""
+        files = self._files("images", split)
+        try:
+            return ImageTable(files)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"the images of split '{split}' cannot be read: {error}") from error
+
+    def _files(self, table: str, split: str) -> list[Path]:
+        files = sorted((self.path / table).glob(f"{split}-*.parquet"))
+        if not files:
+            raise InputError(
+                f"the dataset {self.path} has no {table} of split '{split}'",
+                f"Splits: {', '.join(self.splits) or 'none'}",
+            )
+        return files

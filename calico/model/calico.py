@@ -1,0 +1,226 @@
+"""The assembled model: losses of a training batch, and the prefill that generation starts from.
+
+Shapes: B samples of I images each, N = B * I images in sample order; T positions; Q image tokens
+an image; D the width of the language model; M masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import DynamicCache, LlamaForCausalLM
+
+from calico.config import LossConfig
+from calico.model.correspondence import Correspondence
+from calico.model.grounding import MaskGrounder
+from calico.model.language import decoder_layers
+from calico.model.losses import Losses, mask_losses
+from calico.model.segments import SegStates, SegVocabulary, read_segments
+from calico.model.vision import ImageEncoders, ImageFeatures, QueryBridge
+from mixedparts.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """Ids of the tokens that the model itself has to know."""
+
+    pad: int
+    end: int
+    image: int
+    segments: SegVocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBatch:
+    """Prompts, padded on the left.
+
+    Attributes:
+        tokens: (B, T) int64 with I * Q image placeholders a row.
+        attention: (B, T) int64, 0 on padding.
+        images: I.
+    """
+
+    tokens: Tensor
+    attention: Tensor
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """Prompts with their answers, padded on the right, and the masks the answers mean.
+
+    Attributes:
+        tokens: (B, T) int64.
+        answer: (B, T) bool, true on the answer and its end token.
+        features: of N images.
+        images: I.
+        masks: (M, h, w) float in [0, 1], one for each [SEG] in sample and text order.
+        extents: (N, 2) int64, rows and columns of the mask grid that show the picture.
+    """
+
+    tokens: Tensor
+    answer: Tensor
+    features: ImageFeatures
+    images: int
+    masks: Tensor
+    extents: Tensor
+
+
+class Calico(nn.Module):
+    """CALICO: image tokens into a language model, [SEG] states out into SAM's mask decoder."""
+
+    def __init__(
+        self,
+        encoders: ImageEncoders,
+        bridge: QueryBridge,
+        language: LlamaForCausalLM,
+        correspondence: Correspondence | None,
+        grounding: MaskGrounder,
+        ids: TokenIds,
+        loss: LossConfig,
+    ) -> None:
+        super().__init__()
+        self.encoders = encoders
+        self.bridge = bridge
+        self.language = language
+        self.correspondence = correspondence
+        self.grounding = grounding
+        self.ids = ids
+        self.loss = loss
+
+    def parts(self) -> Iterator[nn.Module]:
+        """Yield the modules that are frozen or trained as a whole."""
+        yield from self.encoders.children()
+        yield from self.bridge.children()
+        yield from self.grounding.children()
+        yield self.language
+        if self.correspondence is not None:
+            yield self.correspondence
+
+    def train(self, mode: bool = True) -> Calico:
+        """Set the mode; parts without trained weights stay in evaluation mode."""
+        super().train(mode)
+        for part in self.parts():
+            if not any(weight.requires_grad for weight in part.parameters()):
+                part.eval()
+        return self
+
+    def forward(self, batch: TrainingBatch) -> Losses:
+        """Return the losses of a batch."""
+        last_prompt = batch.answer.int().argmax(1) - 1
+        # Padding on the right needs no mask: causal attention never looks ahead.
+        hidden = self.hidden_states(batch.tokens, batch.features, batch.images, last_prompt)
+        predicting = hidden[:, :-1]
+        predicted = batch.tokens[:, 1:]
+        answer = batch.answer[:, 1:]
+        logits = self.language.lm_head(predicting[answer])
+        text = F.cross_entropy(logits.float(), predicted[answer])
+
+        counted = predicted.masked_fill(~answer, self.ids.pad)
+        segments = read_segments(predicting, counted, self.ids.segments, batch.images)
+        mask, dice = self._mask_losses(segments, batch)
+        total = self.loss.text * text + self.loss.mask * mask + self.loss.dice * dice
+        return Losses(total, text, mask, dice)
+
+    def hidden_states(
+        self,
+        tokens: Tensor,
+        features: ImageFeatures,
+        images: int,
+        last_prompt: Tensor,
+        attention: Tensor | None = None,
+        cache: DynamicCache | None = None,
+    ) -> Tensor:
+        """Run the language model over whole sequences, CAMs included.
+
+        Args:
+            tokens: (B, T) int64 with I * Q placeholders a row.
+            features: of N images.
+            images: I.
+            last_prompt: (B,) int64, position of the last prompt token, which conditions the CAMs.
+            attention: (B, T) int64, 0 on padding; needed for padding on the left.
+            cache: is filled where given.
+
+        Returns:
+            (B, T, D), after the final norm.
+        """
+        positions = self._image_positions(tokens, images)
+        embeddings = self.language.model.embed_tokens(tokens)
+        shown = self.bridge(features.vision).to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter((tokens == self.ids.image)[..., None], shown)
+        position_ids = None
+        if attention is not None:
+            position_ids = (attention.cumsum(1) - 1).clamp_min(0)
+        correspondence = nullcontext()
+        if self.correspondence is not None:
+            prefill = self.correspondence.prepare(features, positions, last_prompt, images)
+            layers = decoder_layers(self.language)
+            correspondence = self.correspondence.attached(layers, self.bridge, prefill)  # type: ignore[assignment]
+        with correspondence:
+            hidden: Tensor = self.language.model(
+                inputs_embeds=embeddings,
+                attention_mask=attention,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            ).last_hidden_state
+        return hidden
+
+    def decode_masks(self, segments: SegStates, sam: Tensor, images: int) -> Tensor:
+        """Decode every [SEG] on the image of its tag.
+
+        Args:
+            segments: M of them.
+            sam: (N, C_s, h, w) image embeddings of the batch.
+            images: I.
+
+        Returns:
+            (M, 4h, 4w) float32 logits.
+        """
+        image = segments.sample * images + segments.bound()
+        logits: Tensor = self.grounding(segments.states, sam, image)
+        return logits
+
+    def _image_positions(self, tokens: Tensor, images: int) -> Tensor:
+        """Return the columns (B, I * Q) of the image placeholders.
+
+        Raises:
+            InputError: a row has another number of them.
+        """
+        expected = images * self.bridge.queries.shape[1]
+        here = tokens == self.ids.image
+        counts = here.sum(1)
+        if (counts != expected).any():
+            raise InputError(
+                f"a prompt holds {counts.tolist()} image placeholders where {expected} are needed"
+            )
+        return here.nonzero()[:, 1].view(tokens.shape[0], expected)
+
+    def _mask_losses(self, segments: SegStates, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        if len(segments.sample) != len(batch.masks):
+            raise InputError(
+                f"the answers of a batch hold {len(segments.sample)} [SEG] for "
+                f"{len(batch.masks)} masks"
+            )
+        if len(batch.masks) == 0:
+            # Every trained weight takes part in every step, or distributed training would wait.
+            sums = [weight.sum() for weight in self.grounding.parameters()]
+            nothing = torch.stack(sums).sum() * 0.0
+            return nothing, nothing
+        logits = self.decode_masks(segments, batch.features.sam, batch.images)
+        image = segments.sample * batch.images + segments.bound()
+        valid = _picture(batch.extents[image], logits)
+        return mask_losses(logits, batch.masks, valid, image, self.loss)
+
+
+def _picture(extents: Tensor, like: Tensor) -> Tensor:
+    """Return (M, h, w) of the dtype of `like`, 1 on the rows and columns of `extents` (M, 2)."""
+    height, width = like.shape[-2:]
+    rows = torch.arange(height, device=like.device)[None, :, None] < extents[:, 0, None, None]
+    columns = torch.arange(width, device=like.device)[None, None] < extents[:, 1, None, None]
+    return (rows & columns).to(like.dtype)

@@ -1,0 +1,192 @@
+"""Weights in and out: only what training changed, by name, and nothing missing silently.
+
+A checkpoint is a folder: `config.yaml`, `model.safetensors` (trained weights), the tokenizer, and
+`checkpoint.json`. Where frozen parts have no published weights (the tiny preset), they lie beside
+it in `frozen.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from calico.config import FORMAT_VERSION, CalicoConfig
+from calico.configfile import read_config, write_config
+from calico.model.assembly import build_model
+from calico.model.calico import Calico
+from calico.tokenizer import load_tokenizer, token_ids
+from mixedparts.errors import InputError
+
+CONFIG, TRAINED, FROZEN, FACTS = (
+    "config.yaml",
+    "model.safetensors",
+    "frozen.safetensors",
+    "checkpoint.json",
+)
+_SHOWN = 8  # names that an error message lists
+
+
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return what training changes, by name; tied weights appear once."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def frozen_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return everything else that the model cannot be rebuilt without."""
+    kept: dict[str, Tensor] = {
+        name: value for name, value in model.named_parameters() if not value.requires_grad
+    }
+    persistent = model.state_dict()
+    kept.update((name, value) for name, value in model.named_buffers() if name in persistent)
+    return kept
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to a safetensors file, in the order of their names."""
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    save_file(plain, path, metadata={"format": "pt"})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        InputError: it is missing or broken.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"the weights {path} cannot be read: {error}") from error
+
+
+def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
+    """Copy weights by name, all of them and no others.
+
+    Raises:
+        InputError: names that are missing or unexpected, or shapes that differ, all listed.
+    """
+    missing = sorted(into.keys() - values.keys())
+    unexpected = sorted(values.keys() - into.keys())
+    shapes = [
+        f"{name} is {tuple(values[name].shape)} in the file, {tuple(into[name].shape)} in the model"
+        for name in sorted(into.keys() & values.keys())
+        if into[name].shape != values[name].shape
+    ]
+    faults = [*_listed("missing", missing), *_listed("unexpected", unexpected)]
+    faults += _listed("of another shape", shapes)
+    if faults:
+        raise InputError(
+            f"{origin} does not fit the model:\n" + "\n".join(f"  {fault}" for fault in faults),
+            "It belongs to another configuration or another version of the code.",
+        )
+    for name, value in values.items():
+        into[name].detach().copy_(value)
+
+
+def _listed(kind: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f", … {len(names)} in all" if len(names) > _SHOWN else ""
+    return [f"{kind}: {', '.join(names[:_SHOWN])}{more}"]
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Calico,
+    config: CalicoConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    step: int,
+    extra: Mapping[str, Any] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a checkpoint beside its place and rename it there once it is whole.
+
+    Args:
+        folder: where it goes; must not exist.
+        model, config, tokenizer: what is saved.
+        step: finished training steps.
+        extra: JSON values for `checkpoint.json`.
+        state: tensors that only a resumed run needs.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        write_config(config, temporary / CONFIG)
+        tokenizer.save_pretrained(str(temporary))
+        save_tensors(trained_weights(model), temporary / TRAINED)
+        if config.pretraining.steps > 0:
+            save_tensors(frozen_weights(model), temporary / FROZEN)
+        if state is not None:
+            save_tensors(state, temporary / "training.safetensors")
+        facts = {"format_version": FORMAT_VERSION, "step": step, **(extra or {})}
+        (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """Return `folder` if it is a checkpoint, else the newest one in it.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (folder / TRAINED).is_file():
+        return folder
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: path.name)
+    if not found:
+        raise InputError(
+            f"there is no checkpoint in {folder}",
+            "Train one with: calico-train --dataset mixedparts --preset tiny --output-dir DIR",
+        )
+    return found[-1]
+
+
+def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedTokenizerBase]:
+    """Rebuild the model of a checkpoint, in evaluation mode.
+
+    Raises:
+        InputError: a file is missing or broken, or names or shapes do not fit.
+    """
+    place = find_checkpoint(folder)
+    config = read_config(place / CONFIG)
+    tokenizer = load_tokenizer(place)
+    if config.pretraining.steps == 0:
+        raise InputError(
+            f"{place} holds trained weights only; its frozen parts come from published models, "
+            "which this version does not load yet"
+        )
+    model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
+    load_weights(model, place)
+    return model.eval(), config, tokenizer
+
+
+def load_weights(model: Calico, place: Path) -> None:
+    """Fill a model from a checkpoint folder; errors as `copy_weights`."""
+    copy_weights(trained_weights(model), read_tensors(place / TRAINED), place / TRAINED)
+    copy_weights(frozen_weights(model), read_tensors(place / FROZEN), place / FROZEN)
+
+
+def read_facts(place: Path) -> dict[str, Any]:
+    """Return what `checkpoint.json` of a checkpoint says.
+
+    Raises:
+        InputError: it is missing or no JSON object.
+    """
+    try:
+        facts = json.loads((place / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place / FACTS} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"{place / FACTS} is no JSON object")
+    return facts

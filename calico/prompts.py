@@ -1,0 +1,88 @@
+"""The words of a sample as token ids: images, question, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from calico.config import PromptConfig
+from calico.model.calico import PromptBatch
+from calico.tokenizer import IMAGE, image_tag
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """Token ids of one sample.
+
+    Attributes:
+        tokens: prompt, answer and end token.
+        prompt_length: where the answer begins.
+    """
+
+    tokens: tuple[int, ...]
+    prompt_length: int
+
+
+class PromptEncoder:
+    """Writes prompts in the format of the configuration.
+
+    Args:
+        tokenizer: knows the grounding tokens.
+        config: words around images, question and answer.
+        placeholders: image tokens of one image.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, config: PromptConfig, placeholders: int
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.placeholders = placeholders
+
+    def text(self, question: str, images: int) -> str:
+        """Return the prompt with one placeholder an image."""
+        shown = f"<im_start>{IMAGE}<im_end>" if self.config.image_markers else IMAGE
+        listed = ", ".join(f"{shown} {image_tag(number)}" for number in range(images))
+        lead = self.config.lead.format(images=listed)
+        return f"{self.config.system}{self.config.user}{lead}\n{question}{self.config.assistant}"
+
+    def prompt(self, question: str, images: int) -> list[int]:
+        """Return the ids of a prompt, every image as a run of placeholders."""
+        text = self.text(question, images).replace(IMAGE, IMAGE * self.placeholders)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return [self.tokenizer.bos_token_id, *ids]
+
+    def sample(self, question: str, answer: str, images: int) -> EncodedSample:
+        """Return the ids of a prompt with its answer."""
+        prompt = self.prompt(question, images)
+        ids = self.tokenizer(answer, add_special_tokens=False).input_ids
+        return EncodedSample((*prompt, *ids, self.tokenizer.eos_token_id), len(prompt))
+
+    def batch(self, questions: Sequence[str], images: int) -> PromptBatch:
+        """Return prompts padded on the left."""
+        prompts = [self.prompt(question, images) for question in questions]
+        length = max(map(len, prompts))
+        tokens = torch.full((len(prompts), length), self.tokenizer.pad_token_id)
+        attention = torch.zeros(len(prompts), length, dtype=torch.int64)
+        for row, prompt in enumerate(prompts):
+            tokens[row, length - len(prompt) :] = torch.tensor(prompt)
+            attention[row, length - len(prompt) :] = 1
+        return PromptBatch(tokens, attention, images)
+
+    def collate(self, samples: Sequence[EncodedSample]) -> tuple[Tensor, Tensor]:
+        """Pad samples on the right.
+
+        Returns:
+            tokens (B, T) int64 and answer (B, T) bool, true on the answer and its end token.
+        """
+        length = max(len(sample.tokens) for sample in samples)
+        tokens = torch.full((len(samples), length), self.tokenizer.pad_token_id)
+        answer = torch.zeros(len(samples), length, dtype=torch.bool)
+        for row, sample in enumerate(samples):
+            tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
+            answer[row, sample.prompt_length : len(sample.tokens)] = True
+        return tokens, answer

@@ -1,0 +1,107 @@
+"""A word-level tokenizer made from a dataset's own words, for models without a pretrained one.
+
+The grounding vocabulary ([SEG], <p>, </p>, <image>, (IMAGE1) …) are special tokens, so that no
+pre-tokenizer splits them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from calico.model.calico import TokenIds
+from calico.model.segments import SegVocabulary
+from mixedparts.errors import InputError
+
+PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
+SEG, PHRASE, PHRASE_END, IMAGE = "[SEG]", "<p>", "</p>", "<image>"
+_PUNCTUATION = ".,?!:;"
+
+
+def image_tag(number: int) -> str:
+    """Return the tag of an image, `number` counting from 0."""
+    return f"(IMAGE{number + 1})"
+
+
+def build_tokenizer(texts: Iterable[str], max_images: int) -> PreTrainedTokenizerFast:
+    """Build a tokenizer that knows every word of `texts`.
+
+    Words are split at white space, and `. , ? ! : ;` stand alone. Case counts. The ids depend on
+    nothing but the words and how often each occurs.
+    """
+    grounding = [SEG, PHRASE, PHRASE_END, IMAGE, *map(image_tag, range(max_images))]
+    special = [PAD, BEGIN, END, UNKNOWN, *grounding]
+    marks = re.compile("|".join(map(re.escape, grounding)))
+    splitter = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Split(Regex(f"[{_PUNCTUATION}]"), "isolated"),
+        ]
+    )
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(word for word, _ in splitter.pre_tokenize_str(marks.sub(" ", text)))
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    vocabulary = {word: index for index, word in enumerate([*special, *words])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    backend.pre_tokenizer = splitter
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend,
+        pad_token=PAD,
+        bos_token=BEGIN,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        extra_special_tokens=grounding,
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer that lies beside a checkpoint.
+
+    Raises:
+        InputError: there is none or it cannot be read.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise InputError(f"{folder} holds no tokenizer.json: it is no complete checkpoint")
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"the tokenizer in {folder} cannot be read: {error}") from error
+    return tokenizer
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
+    """Return the ids that the model has to know.
+
+    Raises:
+        InputError: a token is not in the vocabulary.
+    """
+    tags = [image_tag(number) for number in range(max_images)]
+    ids: list[int] = tokenizer.convert_tokens_to_ids([SEG, IMAGE, *tags])  # type: ignore[assignment]
+    missing = [
+        token
+        for token, index in zip([SEG, IMAGE, *tags], ids, strict=True)
+        if index is None or index == tokenizer.unk_token_id
+    ]
+    if missing:
+        raise InputError(f"the tokenizer does not know {', '.join(missing)}")
+    seg, image, *numbers = ids
+    segments = SegVocabulary(seg, tuple((number,) for number in numbers))
+    return TokenIds(tokenizer.pad_token_id, tokenizer.eos_token_id, image, segments)
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """Return generated ids as text, up to the end token, punctuation joined to its word."""
+    kept: list[int] = []
+    for index in ids:
+        if index == tokenizer.eos_token_id:
+            break
+        if index != tokenizer.pad_token_id:
+            kept.append(index)
+    text = tokenizer.decode(kept, clean_up_tokenization_spaces=False)
+    return re.sub(rf" ([{_PUNCTUATION}])", r"\1", str(text)).strip()

@@ -1,0 +1,1 @@
+"""Pretraining of encoders, the feature cache, and the training run."""

@@ -1,0 +1,144 @@
+"""Features of frozen encoders, computed once and kept in half precision on disk.
+
+A store belongs to exactly one combination of pictures, preprocessing and weights: its folder is
+named by a digest of all three, so changed weights never meet old features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from calico.data import ImageTable
+from calico.model.vision import ImageEncoders, ImageFeatures
+from calico.processing import ImageProcessor, open_picture
+from mixedparts.progress import Progress
+
+_PARTS = ("vision", "semantic", "sam")
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return a digest of all weights and buffers by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features of some rows of one images table, memory-mapped.
+
+    Attributes:
+        rows: row of the images table -> place in the arrays.
+        variants: 2 with mirrored pictures, which follow the others, else 1.
+        arrays: one (variants * rows, …) float16 array per encoder.
+    """
+
+    rows: dict[int, int]
+    variants: int
+    arrays: dict[str, NDArray[np.float16]]
+
+    def vision(self) -> torch.Tensor:
+        """Return all global features (variants * rows, 1 + patches, C_e) in half precision."""
+        return torch.from_numpy(np.array(self.arrays["vision"]))
+
+    def read(self, images: Sequence[tuple[int, bool]]) -> ImageFeatures:
+        """Return features of images, each a row and whether it is mirrored, in float32."""
+        count = len(self.rows)
+        places = [self.rows[row] + count * mirrored for row, mirrored in images]
+        return ImageFeatures(
+            *(torch.from_numpy(self.arrays[name][places]).float() for name in _PARTS)
+        )
+
+
+def feature_store(
+    encoders: ImageEncoders,
+    table: ImageTable,
+    rows: Sequence[int],
+    processor: ImageProcessor,
+    folder: Path,
+    mirrored: bool,
+    progress: Progress,
+    batch_size: int = 32,
+) -> FeatureStore:
+    """Return the store of some pictures; it is computed where it does not exist yet.
+
+    Args:
+        encoders: frozen, in evaluation mode.
+        table: the pictures.
+        rows: which of them, ascending.
+        processor: resizes and normalises.
+        folder: holds the stores of all combinations.
+        mirrored: also encode every picture mirrored.
+        progress: is told how far it has come.
+        batch_size: pictures encoded at once.
+    """
+    pictures = [table.digest(row) for row in rows]
+    described = {
+        "weights": weights_digest(encoders),
+        "processing": processor.description(),
+        "pictures": pictures,
+        "mirrored": mirrored,
+    }
+    key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:20]
+    place = folder / key
+    if not place.is_dir():
+        temporary = folder / f".{key}.{os.getpid()}.tmp"
+        try:
+            temporary.mkdir(parents=True)
+            _compute(encoders, table, rows, processor, temporary, mirrored, progress, batch_size)
+            temporary.rename(place)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _PARTS}
+    return FeatureStore({row: index for index, row in enumerate(rows)}, 1 + mirrored, arrays)
+
+
+@torch.inference_mode()
+def _compute(
+    encoders: ImageEncoders,
+    table: ImageTable,
+    rows: Sequence[int],
+    processor: ImageProcessor,
+    folder: Path,
+    mirrored: bool,
+    progress: Progress,
+    batch_size: int,
+) -> None:
+    device = next(encoders.parameters()).device
+    arrays: dict[str, NDArray[np.float16]] = {}
+    progress.start("encoding images", len(rows), "images")
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        pixels = [
+            processor.pixels(open_picture(table.read(row), f"in row {row} of the images table"))
+            for row in part
+        ]
+        for variant in range(1 + mirrored):
+            shown = [one.flipped() for one in pixels] if variant else pixels
+            features = encoders(processor.inputs(shown).to(device, torch.float32))
+            for name in _PARTS:
+                values = getattr(features, name).half().cpu().numpy()
+                if name not in arrays:
+                    shape = ((1 + mirrored) * len(rows), *values.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(
+                        folder / f"{name}.npy", "w+", np.float16, shape
+                    )
+                offset = variant * len(rows) + start
+                arrays[name][offset : offset + len(part)] = values
+        progress.advance(len(part))
+    for array in arrays.values():
+        array.flush()  # type: ignore[attr-defined]
+    progress.finish()

@@ -1,0 +1,102 @@
+"""Which samples a step takes, at which rate it learns, and with which random numbers.
+
+Everything is a function of the seed and the step, so a resumed run needs no position to be saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.random import Generator, Philox
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim import AdamW
+
+
+def generator(seed: int, purpose: int, number: int) -> Generator:
+    """Return the random numbers of one step or epoch (Philox keyed by all three)."""
+    return Generator(Philox(key=np.array([seed, (purpose << 48) | number], dtype=np.uint64)))
+
+
+EPOCH, STEP, PRETRAIN_EPOCH, PRETRAIN_STEP, QFORMER_EPOCH, QFORMER_STEP = range(6)
+
+
+class Sampler:
+    """Batches of indices, each index once an epoch, in an order drawn for each epoch.
+
+    Args:
+        size: number of samples; fewer than a batch are repeated.
+        batch_size: indices of a step; what is left at the end of an epoch waits for another one.
+        seed: of the orders.
+        purpose: keeps the orders of different stages apart.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, purpose: int = EPOCH) -> None:
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.purpose = purpose
+        self.steps_per_epoch = max(1, size // batch_size)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """Return the indices of a step, counted from 0."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            order = generator(self.seed, self.purpose, epoch).permutation(self.size)
+            if self.size < self.batch_size:
+                order = np.resize(order, self.batch_size)
+            self._order = (epoch, order)
+        start = place * self.batch_size
+        return self._order[1][start : start + self.batch_size]
+
+
+def rate_factor(step: int, steps: int, warmup: int, kind: str) -> float:
+    """Return the share of the peak learning rate at a step, counted from 0.
+
+    Args:
+        step: the step that is about to be taken.
+        steps: length of the schedule, where the rate would be zero.
+        warmup: steps of linear rise.
+        kind: "linear" or "cosine" fall.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return 1 - done if kind == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def build_optimizer(
+    weights: Iterable[tuple[str, nn.Parameter]],
+    rate: float,
+    betas: tuple[float, float],
+    decay: float,
+) -> AdamW:
+    """Return AdamW over named weights; vectors (norms, biases) are not decayed."""
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for _, weight in weights:
+        (matrices if weight.ndim > 1 else vectors).append(weight)
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    fused = all(weight.device.type in ("cpu", "cuda") for weight in (*matrices, *vectors))
+    return AdamW([g for g in groups if g["params"]], lr=rate, betas=betas, fused=fused)
+
+
+def set_rate(optimizer: AdamW, rate: float) -> None:
+    """Set the learning rate of all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def take_step(
+    loss: torch.Tensor, optimizer: AdamW, weights: list[nn.Parameter], clip: float
+) -> float:
+    """Differentiate, clip, update and clear; return the gradient's norm before clipping."""
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(nn.utils.clip_grad_norm_(weights, clip))
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
