@@ -102,18 +102,23 @@ def entities_of(
         parts[names.category(key)][names.part(key, part.name)].append(part.mask)
     pixels = record.width * record.height
     kept = []
-    for name in sorted(objects):
-        region = _region(name, objects[name])
+    for name, region in zip(objects, _regions(objects), strict=True):
         if region.area / pixels < filters.min_object_area:
             dropped.objects += 1
             continue
-        regions = [_region(part, parts[name][part]) for part in sorted(parts[name])]
-        visible = tuple(r for r in regions if r.area and r.area / pixels >= filters.min_part_area)
+        regions = _regions(parts[name])
+        visible = tuple(
+            region
+            for region in sorted(regions, key=lambda region: region.name)
+            if region.area and region.area / pixels >= filters.min_part_area
+        )
         dropped.parts += len(regions) - len(visible)
         kept.append(Entity(region, visible, record.parts_known))
-    return kept
+    return sorted(kept, key=lambda entity: entity.region.name)
 
 
-def _region(name: str, instances: list[Rle]) -> Region:
-    mask = masks.union(instances)
-    return Region(name, mask, masks.area(mask), masks.bbox(mask))
+def _regions(instances: dict[str, list[Rle]]) -> list[Region]:
+    """Return the union of each name's masks, in the order of the dict."""
+    united = [masks.union(mine) for mine in instances.values()]
+    measured = zip(instances, united, masks.measure(united), strict=True)
+    return [Region(name, mask, area, bbox) for name, mask, (area, bbox) in measured]

@@ -53,13 +53,17 @@ class Group:
     Attributes:
         members: (m,) positions in the index, members of one signature side by side.
         starts: (s + 1,) where each signature's members begin in `members`.
-        signatures: (s, p) bool, the sets of visible parts.
+        columns: (c,) int64, the part names that any of them shows, rising.
+        signatures: (s, c) float32 of 0 and 1, the sets of visible parts.
+        seen: (s,) int64, how many parts each set has.
         known: (s,) bool.
     """
 
     members: NDArray[np.int64]
     starts: NDArray[np.int64]
-    signatures: NDArray[np.bool_]
+    columns: NDArray[np.int64]
+    signatures: NDArray[np.float32]
+    seen: NDArray[np.int64]
     known: NDArray[np.bool_]
 
 
@@ -102,8 +106,7 @@ class PairSpace:
             count = np.diff(one.starts)
             sizes = np.triu(sizes, 1)
             np.fill_diagonal(sizes, count * (count - 1) // 2)
-        admitted = _admitted(task, one.signatures, two.signatures, one.known, two.known)
-        return np.where(admitted, sizes, 0)
+        return np.where(_admitted(task, one, two), sizes, 0)
 
     def _in_one_image(self, task: Task, first: int, second: int) -> int:
         """Return how many admitted pairs of two classes stand in the same image."""
@@ -205,26 +208,31 @@ def _group(index: EntityIndex, category: int) -> Group:
     order = np.argsort(which, kind="stable")
     counts = np.bincount(which, minlength=len(signatures))
     starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    return Group(members[order], starts, signatures[:, 1:], signatures[:, 0])
+    parts = signatures[:, 1:]
+    columns = np.flatnonzero(parts.any(axis=0))
+    return Group(
+        members[order],
+        starts,
+        columns,
+        parts[:, columns].astype(np.float32),
+        parts.sum(axis=1),
+        signatures[:, 0],
+    )
 
 
-def _admitted(
-    task: Task,
-    one: NDArray[np.bool_],
-    two: NDArray[np.bool_],
-    one_known: NDArray[np.bool_],
-    two_known: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
+def _admitted(task: Task, one: Group, two: Group) -> NDArray[np.bool_]:
     """Return (s, t) whether the task admits each combination of part sets."""
     if task is Task.COMMON_OBJECT:
-        return np.ones((len(one), len(two)), np.bool_)
-    known: NDArray[np.bool_] = np.logical_and.outer(one_known, two_known)
-    common = one.astype(np.float32) @ two.astype(np.float32).T
+        return np.ones((one.known.size, two.known.size), np.bool_)
+    known: NDArray[np.bool_] = np.logical_and.outer(one.known, two.known)
+    _, in_one, in_two = np.intersect1d(
+        one.columns, two.columns, assume_unique=True, return_indices=True
+    )
+    common = one.signatures[:, in_one] @ two.signatures[:, in_two].T
     if task is Task.COMMON_PARTS:
         return known & (common > 0)
-    count_one, count_two = one.sum(axis=1), two.sum(axis=1)
-    different: NDArray[np.bool_] = np.add.outer(count_one, count_two) - 2 * common > 0
-    seen: NDArray[np.bool_] = np.logical_and.outer(count_one > 0, count_two > 0)
+    different: NDArray[np.bool_] = np.add.outer(one.seen, two.seen) - 2 * common > 0
+    seen: NDArray[np.bool_] = np.logical_and.outer(one.seen > 0, two.seen > 0)
     return known & different & seen
 
 

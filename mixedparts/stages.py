@@ -316,12 +316,12 @@ def _write_preview(task: WriteTask, path: Path) -> int:
     table = _pair_table(task.build, task.origin, task.seed)
     files = table.pictures(samples, {name: source.root for name, source in task.sources})
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for at in range(len(samples)):
-            rows = table.batch(samples[at : at + 1]).to_pylist()
-            yield preview_batch(rows, files[2 * at : 2 * at + 2])
-
-    return write_parquet(path, PREVIEW, batches())
+    rows = table.batch(samples).to_pylist()
+    drawn = (
+        preview_batch(rows[at : at + 10], files[2 * at : 2 * at + 20])
+        for at in range(0, len(rows), 10)
+    )
+    return write_parquet(path, PREVIEW, drawn)
 
 
 def _write_images(task: WriteTask, path: Path) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing import forkserver
 from typing import TypeVar
 
 from mixedparts.errors import EnvironmentFault
@@ -26,6 +27,10 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
+        self._context = multiprocessing.get_context("forkserver")
+        if workers > 1:  # begins to import while the caller looks at the inputs
+            self._context.set_forkserver_preload(["mixedparts.stages"])
+            forkserver.ensure_running()
 
     def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterator[Commit]:
         """Yield commit records as tasks end, never with more than two tasks a worker queued."""
@@ -43,10 +48,8 @@ class LocalEngine:
 
     def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["mixedparts.stages"])
             self._pool = ProcessPoolExecutor(
-                self._workers, mp_context=context, initializer=_begin_worker
+                self._workers, mp_context=self._context, initializer=_begin_worker
             )
         return self._pool
 

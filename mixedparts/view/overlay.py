@@ -71,8 +71,7 @@ def _panel(
         dense: Picture = np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_NEAREST))
         colour = colours[item.label]
         if not item.outlined:
-            plain = np.full_like(canvas, colour)
-            cv2.copyTo(cv2.addWeighted(canvas, 0.5, plain, 0.5, 0), dense, canvas)
+            _tint(canvas, dense, colour)
         contours, _ = cv2.findContours(dense, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, colour, 2, cv2.LINE_AA)
         if dense.any():
@@ -83,14 +82,25 @@ def _panel(
     return canvas
 
 
+def _tint(canvas: Picture, dense: Picture, colour: tuple[int, int, int]) -> None:
+    """Mix a colour into the pixels of a mask, looking no farther than its box."""
+    x, y, width, height = cv2.boundingRect(dense)
+    box = slice(y, y + height), slice(x, x + width)
+    part = np.ascontiguousarray(canvas[box])
+    mixed = cv2.addWeighted(part, 0.5, np.full_like(part, colour), 0.5, 0)
+    canvas[box] = cv2.copyTo(mixed, np.ascontiguousarray(dense[box]), part)
+
+
 def _anchor(dense: Picture, outlined: bool) -> tuple[int, int]:
     """Return where a label goes: the top of an outline, the most inner point of a filled mask."""
     if outlined:
         rows = np.flatnonzero(dense.any(axis=1))
         return int(np.flatnonzero(dense[rows[0]]).mean()), max(8, int(rows[0]) - 8)
-    distance = cv2.distanceTransform(np.pad(dense, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    left, top, width, height = cv2.boundingRect(dense)
+    inside = np.pad(dense[top : top + height, left : left + width], 1)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    return int(x), int(y)
+    return left + int(x) - 1, top + int(y) - 1
 
 
 def _write(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mixedparts.masks import Rle
 from mixedparts.schema import PREVIEW
-from mixedparts.view.overlay import Marked, Picture, draw_sample
+from mixedparts.view.overlay import PANEL_HEIGHT, Marked, Picture, draw_sample
 
 
 def preview_batch(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Path]) -> pa.RecordBatch:
@@ -59,6 +59,12 @@ def jpeg(picture: Picture) -> bytes:
 
 
 def decode(path: Path) -> Picture:
-    """Return a picture file as (H, W, 3) uint8 RGB on the stored grid."""
+    """Return a picture file as (h, w, 3) uint8 RGB, upright as stored.
+
+    A JPEG of more than twice a panel's height is decoded at half its size or less.
+    """
     with Image.open(path) as opened:
+        scale = PANEL_HEIGHT / opened.height
+        if scale < 1:
+            opened.draft("RGB", (round(opened.width * scale), PANEL_HEIGHT))
         return np.asarray(opened.convert("RGB"))
