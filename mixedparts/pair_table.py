@@ -151,24 +151,27 @@ class PairTable:
         bounds: NDArray[np.int64],
     ) -> tuple[list[str], list[str]]:
         names = self._columns.part_names
+        categories = self._categories[_interleave(samples)].tolist()
+        codes, images, starts = parts.code.tolist(), parts.image.tolist(), bounds.tolist()
         questions, answers = [], []
-        for row, sample in enumerate(samples):
-            task = TASKS[sample["task"]]
+        for row, place in enumerate(samples["task"].tolist()):
+            task = TASKS[place]
             key = f"{self._seed}\0{ids[row]}".encode()
             draw = int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little")
             questions.append(wording.question(task, draw))
-            first = self._category_names[self._categories[sample["first"]]]
+            first, second = (
+                self._category_names[code] for code in categories[2 * row : 2 * row + 2]
+            )
+            begin, end = starts[row], starts[row + 1]
             if task is Task.COMMON_OBJECT:
                 answers.append(wording.common_object_answer(first))
-                continue
-            second = self._category_names[self._categories[sample["second"]]]
-            mine = range(int(bounds[row]), int(bounds[row + 1]))
-            if task is Task.COMMON_PARTS:
-                listed: list[tuple[str, tuple[int, ...]]]
-                listed = [(names[parts.code[at]], (0, 1)) for at in mine[::2]]
+            elif task is Task.COMMON_PARTS:
+                shared = tuple((names[code], (0, 1)) for code in codes[begin:end:2])
+                answers.append(wording.part_answer(task, (first, second), shared))
             else:
-                listed = [(names[parts.code[at]], (int(parts.image[at]),)) for at in mine]
-            answers.append(wording.part_answer(task, (first, second), listed))
+                seen = zip(codes[begin:end], images[begin:end], strict=True)
+                alone = tuple((names[code], (image,)) for code, image in seen)
+                answers.append(wording.part_answer(task, (first, second), alone))
         return questions, answers
 
     def _images(self, samples: NDArray[np.void]) -> pa.ListArray:

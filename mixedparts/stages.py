@@ -33,8 +33,7 @@ from mixedparts.sources import SPLITS, ReadShard, get_source
 
 WORK = Path("_build/work")  # between stages; removed when the build is whole
 READY = Path("_build/ready")  # finished shards of the dataset, until all of them are there
-ROW_GROUP = 1_000
-IMAGE_ROW_GROUP = 100
+ROW_GROUP = 5_000
 
 
 @dataclass(frozen=True, slots=True)

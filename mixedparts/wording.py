@@ -92,6 +92,7 @@ def question(task: Task, draw: int) -> str:
     return wordings[draw % len(wordings)]
 
 
+@lru_cache(maxsize=4096)
 def common_object_answer(name: str) -> str:
     """Return the answer that grounds one object class in both images."""
     return f"Both pictures contain {_grounded(_indefinite(name), (0, 1))}."
@@ -107,6 +108,13 @@ def part_answer(
         categories: object class in image 0 and in image 1.
         parts: name and images of each part, in the order of the row's masks; at least one.
     """
+    return _part_answer(task, categories, tuple(parts))
+
+
+@lru_cache(maxsize=16384)  # the same parts of the same classes come up again and again
+def _part_answer(
+    task: Task, categories: tuple[str, str], parts: tuple[tuple[str, tuple[int, ...]], ...]
+) -> str:
     first, second = categories
     if first == second:
         objects = f"Both objects are {_grounded(_indefinite(first), (0, 1))}."

@@ -26,7 +26,7 @@ def test_a_common_object_is_read_back(name: str) -> None:
 
 @given(NAMES, NAMES, st.lists(NAMES, min_size=1, max_size=5))
 def test_common_parts_are_read_back(first: str, second: str, parts: list[str]) -> None:
-    answer = part_answer(Task.COMMON_PARTS, (first, second), [(p, (0, 1)) for p in parts])
+    answer = part_answer(Task.COMMON_PARTS, (first, second), tuple((p, (0, 1)) for p in parts))
     objects = [Phrase(first, (0, 1))]
     if first != second:
         objects = [Phrase(first, (0,)), Phrase(second, (1,))]
@@ -35,7 +35,7 @@ def test_common_parts_are_read_back(first: str, second: str, parts: list[str]) -
 
 @given(NAMES, st.lists(st.tuples(NAMES, st.sampled_from([(0,), (1,)])), min_size=1, max_size=5))
 def test_unique_parts_are_read_back(name: str, parts: list[tuple[str, tuple[int, ...]]]) -> None:
-    answer = part_answer(Task.UNIQUE_PARTS, (name, name), parts)
+    answer = part_answer(Task.UNIQUE_PARTS, (name, name), tuple(parts))
     phrases = parse_answer(answer).phrases
     assert phrases == (Phrase(name, (0, 1)), *(Phrase(p, images) for p, images in parts))
 
