@@ -20,6 +20,7 @@ from mixedparts.config import BuildConfig
 from mixedparts.engines import Engine, get_engine
 from mixedparts.errors import InputError, UsageError
 from mixedparts.normalise import Filters
+from mixedparts.pair_stage import run_pair
 from mixedparts.plan import (
     PLAN,
     Plan,
@@ -31,8 +32,9 @@ from mixedparts.plan import (
     stored_plan,
 )
 from mixedparts.progress import Progress
+from mixedparts.read_stage import ReadTask, run_read
 from mixedparts.shards import Commit
-from mixedparts.stages import ReadTask, WriteTask, run_pair, run_read, run_write, write_tasks
+from mixedparts.write_stage import WriteTask, run_write, write_tasks
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T", ReadTask, WriteTask)

@@ -37,7 +37,7 @@ def make_manifest(
 ) -> dict[str, Any]:
     """Return everything that a reader may want to know of a build, as JSON values."""
     rejects: Counter[str] = Counter()
-    for record in reads:
+    for record in (*reads, paired):
         rejects.update(record.counts["rejects"])
     benchmark = paired.counts.get(BENCHMARK, {})
     return {

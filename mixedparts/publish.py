@@ -27,7 +27,7 @@ from mixedparts.shards import (
     write_shard,
     write_text,
 )
-from mixedparts.stages import READY, WORK
+from mixedparts.workspace import READY, WORK
 
 TABLES = ("images", "preview", "pairs")  # in the order in which they move into place
 
@@ -72,7 +72,7 @@ def publish(
     build = config.out
     _gather(build, written)
     files = [record.files[0] for record in written]
-    files.append(_write_rejects(build, reads))
+    files.append(_write_rejects(build, [*reads, paired]))
     manifest = make_manifest(plan, reads, paired, files)
     for table in TABLES:
         _move(build / READY / table, build / table)
@@ -107,8 +107,9 @@ def _move(ready: Path, final: Path) -> None:
 def _write_rejects(build: Path, reads: Sequence[Commit]) -> WrittenFile:
     def batches() -> Iterator[pa.RecordBatch]:
         for record in reads:
-            for item in record.files[1:]:
-                yield from map_table(build / WORK / item.path).to_batches()
+            for item in record.files:
+                if item.path.startswith("rejects/"):
+                    yield from map_table(build / WORK / item.path).to_batches()
 
     return write_shard(
         build / READY,

@@ -14,8 +14,8 @@ from mixedparts.plan import make_plan, manifest_of
 from mixedparts.progress import Progress
 from mixedparts.shards import Commit
 from mixedparts.sources import available, get_source
-from mixedparts.stages import WriteTask, pictures_bytes, run_write, write_tasks
 from mixedparts.taxonomy import Manifest
+from mixedparts.write_stage import WriteTask, pictures_bytes, run_write, write_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def dry_run_report(config: BuildConfig, progress: Progress) -> Report:
             for split, found in paired.counts.items()
             if "pairs" in found
         }
-        rejects = _sum_rejects(reads)
+        rejects = _sum_rejects([*reads, paired])
         sizes = {"images": pictures_bytes(trial, paired), "pairs": _pairs_bytes(tasks, paired)}
         values = {
             "build_id": plan.build_id,

@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
-from mixedparts.errors import UsageError
+import manifests
+from mixedparts.errors import InputError, UsageError
 from mixedparts.manifest_parsing import parse_groups, parse_manifest, with_groups
 from mixedparts.manifest_types import (
     Group,
@@ -88,6 +89,11 @@ def manifests_digest() -> str:
 
 @cache
 def _files() -> tuple[str, ...]:
+    if manifests.__file__ is None:  # a folder without __init__.py won the import
+        raise InputError(
+            f"the folder {list(manifests.__path__)[0]} hides the installed package 'manifests'",
+            "Run from another folder, or rename that one.",
+        )
     folder = resources.files("manifests")
     return tuple(sorted(item.name for item in folder.iterdir() if item.name.endswith(".yaml")))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,35 @@ def test_faults_of_a_configuration_are_told_together() -> None:
         BuildConfig(sources=("paco", "paco"), samples=0, workers=0, images="copy")
     for word in ("twice", "samples", "workers", "images"):
         assert word in str(caught.value)
+
+
+def test_an_image_of_two_splits_counts_for_the_first(native_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "src"
+    for name in ("paco", "coco"):
+        shutil.copytree(native_root / name, root / name)
+    folder = root / "paco" / "annotations"
+    shutil.copy(folder / "paco_lvis_v1_train.json", folder / "paco_lvis_v1_test.json")
+    out = tmp_path / "o"
+    manifest = build(BuildConfig(sources=("paco",), root=root, out=out, samples=200), Silent())
+    train = {row["image_id"] for row in iter_rows(out, "images", "train")}
+    assert manifest["counts"]["paco"]["test"]["images"] == 0
+    assert manifest["rejects"]["duplicate_id"] >= len(train) > 0
+    rejects = pq.read_table(out / "rejects.parquet").to_pylist()
+    assert {row["split"] for row in rejects if row["reason"] == "duplicate_id"} == {"test"}
+
+
+def test_ade_validation_is_divided_or_doubled(native_root: Path, tmp_path: Path) -> None:
+    held = {}
+    for variant in ("hash", "official"):
+        out = tmp_path / variant
+        config = BuildConfig(
+            sources=("ade20k",), root=native_root, out=out, samples=10**5, ade20k_test=variant
+        )
+        build(config, Silent())
+        held[variant] = [
+            {row["image_id"] for row in iter_rows(out, "images", split)}
+            for split in ("validation", "test")
+        ]
+    assert not held["hash"][0] & held["hash"][1]
+    assert held["official"][0] == held["official"][1]
+    assert held["hash"][0] | held["hash"][1] <= held["official"][0]

@@ -131,6 +131,16 @@ def test_shares_of_the_shards_make_up_the_whole(
     assert fingerprint(out) == whole
 
 
+def test_ray_writes_the_same_bytes(
+    native_root: Path, whole: dict[str, str], tmp_path: Path, run_mixedparts: Run
+) -> None:
+    pytest.importorskip("ray")
+    out = tmp_path / "out"
+    done = run_mixedparts(*arguments(native_root, out, 2), "--engine", "ray")
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(out) == whole
+
+
 def test_an_input_that_changed_stops_the_build_and_is_named(
     native_root: Path, tmp_path: Path, run_mixedparts: Run
 ) -> None:

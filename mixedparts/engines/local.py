@@ -19,6 +19,7 @@ from mixedparts.lean import arrow_without_pandas
 from mixedparts.shards import Commit
 
 T = TypeVar("T")
+_WORK = ("mixedparts.read_stage", "mixedparts.write_stage")  # modules that every worker needs
 
 
 class LocalEngine:
@@ -29,7 +30,7 @@ class LocalEngine:
         self._pool: ProcessPoolExecutor | None = None
         self._context = multiprocessing.get_context("forkserver")
         if workers > 1:  # begins to import while the caller looks at the inputs
-            self._context.set_forkserver_preload(["mixedparts.stages"])
+            self._context.set_forkserver_preload(list(_WORK))
             forkserver.ensure_running()
 
     def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterator[Commit]:
