@@ -20,62 +20,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.comparison import Result, Setting
 from benchmarks.process_tree import CommandFailed, Measurement, measure
+from benchmarks.report import table, write_section
 
 BUILDERS = ("naive", "ours")
 _ROWS_PER_IMAGE = 55
 _FEWER = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is built, the same for both builders.
-
-    Attributes:
-        work: folder of the shaped sources, the outputs and the logs.
-        pictures: `embed` or `reference`, as `mixedparts build --images`.
-    """
-
-    work: Path
-    images: int
-    samples: int
-    workers: int
-    pictures: str
-
-    @property
-    def root(self) -> Path:
-        """The sources of this number of images."""
-        return self.work / f"sources-{self.images}"
-
-    def out(self, builder: str) -> Path:
-        """The folder that a builder writes."""
-        return self.work / builder
-
-    def pairs(self, builder: str) -> list[Path]:
-        """The files of pairs that a builder wrote."""
-        return sorted(self.out(builder).glob("pairs*/train-*.parquet"))
-
-    def command(self, builder: str, rows: int) -> list[str]:
-        """Return the command of `naive` or `ours` for that many rows."""
-        same = ["--root", str(self.root), "--out", str(self.out(builder)), "--samples", str(rows)]
-        same += ["--images", self.pictures]
-        if builder == "naive":
-            return [sys.executable, "-m", "benchmarks.naive_builder", *same]
-        script = str(Path(sys.executable).with_name("mixedparts"))
-        return [script, "build", "--sources", "paco", "--workers", str(self.workers), *same]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """All measurements: per builder the repeated runs, and one run with fewer rows."""
-
-    setting: Setting
-    runs: dict[str, list[Measurement]]
-    fewer_rows: int
-    fewer: dict[str, Measurement]
 
 
 def run(setting: Setting, builder: str, rows: int) -> Measurement:
@@ -119,8 +72,6 @@ def tell(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    from benchmarks.report import table, write_section
-
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.build_speed",
         description=__doc__,

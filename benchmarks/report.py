@@ -9,12 +9,9 @@ import statistics
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from benchmarks.comparison import Result
 from benchmarks.process_tree import Measurement
-
-if TYPE_CHECKING:
-    from benchmarks.build_speed import Result
 
 _ROWS: tuple[tuple[str, str, Callable[[Measurement], float]], ...] = (
     ("wall time", "s", lambda m: m.wall),

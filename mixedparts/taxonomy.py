@@ -91,7 +91,7 @@ def manifests_digest() -> str:
 def _files() -> tuple[str, ...]:
     if manifests.__file__ is None:  # a folder without __init__.py won the import
         raise InputError(
-            f"the folder {list(manifests.__path__)[0]} hides the installed package 'manifests'",
+            f"the folder {next(iter(manifests.__path__))} hides the package 'manifests'",
             "Run from another folder, or rename that one.",
         )
     folder = resources.files("manifests")

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from mixedparts import masks
 from mixedparts.masks import Rle
 
 Picture = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]
 
 PANEL_HEIGHT = 320
 _GAP = 12
-_FONT = cv2.FONT_HERSHEY_DUPLEX
-_COLOURS = (
-    (228, 76, 64), (46, 134, 222), (38, 166, 91), (243, 156, 18), (155, 89, 182), (0, 172, 168),
-    (214, 69, 148), (120, 144, 30), (93, 109, 226), (176, 98, 40), (90, 90, 90), (29, 120, 116),
+_PALETTE: tuple[Colour, ...] = (
+    (227, 74, 51), (49, 130, 189), (49, 163, 84), (230, 145, 0), (136, 86, 167), (0, 158, 161),
+    (201, 66, 130), (122, 133, 20), (80, 90, 200), (153, 83, 32), (20, 110, 90), (110, 110, 110),
 )  # fmt: skip
 
 
@@ -39,50 +42,67 @@ class Marked:
     outlined: bool = False
 
 
+def colours_of(labels: Sequence[str]) -> dict[str, Colour]:
+    """Return one RGB colour a label, in the order in which labels first come up."""
+    distinct = dict.fromkeys(labels)
+    return {label: _PALETTE[at % len(_PALETTE)] for at, label in enumerate(distinct)}
+
+
 def draw_sample(pictures: Sequence[Picture], marked: Sequence[Marked]) -> Picture:
     """Draw the regions over their pictures, side by side, one colour a label.
 
     Args:
-        pictures: (H, W, 3) uint8 RGB each, on the stored pixel grid.
+        pictures: (H, W, 3) uint8 RGB each, on the stored pixel grid or a smaller one.
 
     Returns:
         (PANEL_HEIGHT, total width, 3) uint8 RGB on white.
     """
-    labels = list(dict.fromkeys(item.label for item in marked))
-    colours = {label: _COLOURS[at % len(_COLOURS)] for at, label in enumerate(labels)}
-    panels = []
-    for number, picture in enumerate(pictures):
-        mine = [item for item in marked if item.image == number]
-        panels.append(_panel(picture, mine, colours))
-        panels.append(np.full((PANEL_HEIGHT, _GAP, 3), 255, np.uint8))
-    return np.hstack(panels[:-1])
+    gap = np.full((PANEL_HEIGHT, _GAP, 3), 255, np.uint8)
+    pieces = []
+    for panel in draw_panels(pictures, marked, PANEL_HEIGHT):
+        pieces += [np.asarray(panel), gap]
+    return np.hstack(pieces[:-1])
+
+
+def draw_panels(
+    pictures: Sequence[Picture], marked: Sequence[Marked], height: int
+) -> list[Image.Image]:
+    """Return every picture at a height in pixels with its regions, one colour a label in all."""
+    colours = colours_of([item.label for item in marked])
+    return [
+        _panel(picture, [item for item in marked if item.image == number], colours, height)
+        for number, picture in enumerate(pictures)
+    ]
 
 
 def _panel(
-    picture: Picture, marked: Sequence[Marked], colours: dict[str, tuple[int, int, int]]
-) -> Picture:
-    height, width = picture.shape[:2]
-    scale = PANEL_HEIGHT / height
-    size = max(1, round(width * scale)), PANEL_HEIGHT
+    picture: Picture, marked: Sequence[Marked], colours: Mapping[str, Colour], height: int
+) -> Image.Image:
+    size = max(1, round(picture.shape[1] * height / picture.shape[0])), height
     canvas: Picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR))
-    anchors = []
-    for item in sorted(marked, key=lambda item: not item.outlined):
-        grid = masks.decode(item.mask)
-        dense: Picture = np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_NEAREST))
-        colour = colours[item.label]
+    shown = [(item, _enlarged(item.mask, size)) for item in marked]
+    shown = [(item, dense) for item, dense in shown if dense.any()]
+    for item, dense in sorted(shown, key=lambda pair: not pair[0].outlined):
         if not item.outlined:
-            _tint(canvas, dense, colour)
+            _tint(canvas, dense, colours[item.label])
         contours, _ = cv2.findContours(dense, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, contours, -1, colour, 2, cv2.LINE_AA)
-        if dense.any():
-            anchors.append((item, _anchor(dense, item.outlined)))
-    taken: list[tuple[int, int, int, int]] = []
-    for item, anchor in anchors:
-        _write(canvas, item.label, anchor, colours[item.label], taken)
-    return canvas
+        cv2.drawContours(canvas, contours, -1, (255, 255, 255), 4, cv2.LINE_AA)
+        cv2.drawContours(canvas, contours, -1, colours[item.label], 2, cv2.LINE_AA)
+    panel = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(panel)
+    taken: list[Box] = []
+    for item, dense in sorted(shown, key=lambda pair: pair[0].outlined):
+        _write(pen, item.label, _anchor(dense, item.outlined), colours[item.label], taken)
+    return panel
 
 
-def _tint(canvas: Picture, dense: Picture, colour: tuple[int, int, int]) -> None:
+def _enlarged(mask: Rle, size: tuple[int, int]) -> Picture:
+    """Return a mask at panel size, (h, w) of 0 and 1, its edge smooth where it is enlarged."""
+    grid = masks.decode(mask) * np.uint8(255)
+    return np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR) > 127).astype(np.uint8)
+
+
+def _tint(canvas: Picture, dense: Picture, colour: Colour) -> None:
     """Mix a colour into the pixels of a mask, looking no farther than its box."""
     x, y, width, height = cv2.boundingRect(dense)
     box = slice(y, y + height), slice(x, x + width)
@@ -92,11 +112,10 @@ def _tint(canvas: Picture, dense: Picture, colour: tuple[int, int, int]) -> None
 
 
 def _anchor(dense: Picture, outlined: bool) -> tuple[int, int]:
-    """Return where a label goes: the top of an outline, the most inner point of a filled mask."""
-    if outlined:
-        rows = np.flatnonzero(dense.any(axis=1))
-        return int(np.flatnonzero(dense[rows[0]]).mean()), max(8, int(rows[0]) - 8)
+    """Return where a label goes: above an outline, on the most inner point of a filled mask."""
     left, top, width, height = cv2.boundingRect(dense)
+    if outlined:
+        return left + width // 2, max(10, top - 10)
     inside = np.pad(dense[top : top + height, left : left + width], 1)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
@@ -104,25 +123,30 @@ def _anchor(dense: Picture, outlined: bool) -> tuple[int, int]:
 
 
 def _write(
-    canvas: Picture,
-    label: str,
-    centre: tuple[int, int],
-    colour: tuple[int, int, int],
-    taken: list[tuple[int, int, int, int]],
+    pen: ImageDraw.ImageDraw, label: str, centre: tuple[int, int], colour: Colour, taken: list[Box]
 ) -> None:
-    """Write a label on a plate, moved down until it covers no other label."""
-    (width, height), base = cv2.getTextSize(label, _FONT, 0.42, 1)
-    x = int(np.clip(centre[0] - width // 2, 2, max(2, canvas.shape[1] - width - 6)))
-    y = int(np.clip(centre[1] + height // 2, height + 4, canvas.shape[0] - base - 2))
-    for _ in range(canvas.shape[0] // 4):
-        box = (x - 3, y - height - 3, x + width + 3, y + base)
+    """Write a label on a plate, moved up or down where another one stands already."""
+    if not label:
+        return
+    width, height = _font().getlength(label) + 10, 20
+    most_left, most_down = pen.im.size[0] - width - 2, pen.im.size[1] - height - 2
+    left = min(max(centre[0] - width / 2, 2), max(2, most_left))
+    for shift in (0, -21, 21, -42, 42, -63, 63, -84, 84):
+        top = min(max(centre[1] - height / 2 + shift, 2), most_down)
+        box = (left, top, left + width, top + height)
         if not any(_meet(box, other) for other in taken):
             break
-        y = y + 4 if y + 4 < canvas.shape[0] - base else height + 4
     taken.append(box)
-    cv2.rectangle(canvas, box[:2], box[2:], colour, cv2.FILLED)
-    cv2.putText(canvas, label, (x, y), _FONT, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    pen.rounded_rectangle(box, 5, fill=colour, outline="white", width=1)
+    pen.text((left + 5, top + height / 2), label, fill="white", font=_font(), anchor="lm")
 
 
-def _meet(one: tuple[int, int, int, int], two: tuple[int, int, int, int]) -> bool:
+def _meet(one: Box, two: Box) -> bool:
     return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+
+
+@lru_cache(maxsize=1)
+def _font() -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(14)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font
