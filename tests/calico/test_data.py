@@ -1,0 +1,152 @@
+"""Reading samples and pictures of a build, and what training does with them."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calico.data import BuiltDataset, sample_from_row
+from calico.processing import ImageProcessor
+from calico.training.labels import augmented, gather_entities, label_set, labelled_images
+from calico.training.schedule import Sampler, rate_factor
+from mixedparts.errors import InputError
+from mixedparts.masks import area
+from mixedparts.progress import Silent
+from tests.calico.factory import micro_config, write_build
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> BuiltDataset:
+    return BuiltDataset(write_build(tmp_path / "build", 6, ("train", "test")))
+
+
+def plain_row(dataset: BuiltDataset, place: int = 1) -> dict[str, Any]:
+    row: dict[str, Any] = dataset.pairs("train").table.slice(place, 1).to_pylist()[0]
+    return row
+
+
+class TestSamples:
+    def test_targets_follow_the_segs_of_the_answer(self, dataset: BuiltDataset) -> None:
+        sample = dataset.pairs("train")[2]
+        assert sample.task == "unique_parts"
+        assert [(t.label, t.image) for t in sample.targets] == [
+            ("kettle", 0),
+            ("mug", 1),
+            ("handle", 0),
+            ("lid", 1),
+        ]
+
+    def test_swapping_moves_tags_masks_and_pictures_together(self, dataset: BuiltDataset) -> None:
+        sample = dataset.pairs("train")[2]
+        swapped = sample.swapped()
+        assert swapped.images == sample.images[::-1]
+        assert [t.image for t in swapped.targets] == [1, 0, 1, 0]
+        assert [t.mask for t in swapped.targets] == [t.mask for t in sample.targets]
+        assert "<p> a kettle </p> [SEG] (IMAGE2)" in swapped.answer
+        assert "<p> a mug </p> [SEG] (IMAGE1)" in swapped.answer
+        assert swapped.swapped() == sample
+
+    def test_a_missing_key_names_the_sample(self, dataset: BuiltDataset) -> None:
+        row = plain_row(dataset)
+        del row["objects"]
+        with pytest.raises(InputError, match="train-1"):
+            sample_from_row(row)
+
+    def test_a_broken_mask_names_the_sample(self, dataset: BuiltDataset) -> None:
+        row = plain_row(dataset)
+        row["objects"][0]["mask"]["counts"] = "~~"
+        with pytest.raises(InputError, match="train-1"):
+            sample_from_row(row)
+
+    def test_segs_without_masks_are_refused(self, dataset: BuiltDataset) -> None:
+        row = plain_row(dataset)
+        row["seg"].pop()
+        with pytest.raises(InputError, match=r"4 \[SEG\] for 3 masks"):
+            sample_from_row(row)
+
+
+class TestTables:
+    def test_pictures_are_read_by_row_in_any_order(self, dataset: BuiltDataset) -> None:
+        table = dataset.images("train")
+        assert table.rows == 6
+        for row in (5, 0, 4, 1):
+            assert hashlib.sha256(table.read(row)).hexdigest() == table.digest(row)
+
+    def test_rows_that_do_not_exist_are_one_message(self, dataset: BuiltDataset) -> None:
+        with pytest.raises(InputError, match="row 9"):
+            dataset.images("train").read(9)
+
+    def test_used_rows_by_split(self, dataset: BuiltDataset) -> None:
+        assert dataset.pairs("train").image_rows() == {"train": [0, 1, 2, 3, 4, 5]}
+
+    def test_an_unknown_split_names_those_there_are(self, dataset: BuiltDataset) -> None:
+        with pytest.raises(InputError, match="Splits: test, train"):
+            dataset.pairs("validation")
+
+    def test_a_folder_without_tables_is_one_message(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="mixedparts build"):
+            BuiltDataset(tmp_path)
+
+    def test_a_cut_file_is_one_message(self, dataset: BuiltDataset) -> None:
+        (file,) = (dataset.path / "pairs").glob("train-*")
+        file.write_bytes(file.read_bytes()[:200])
+        with pytest.raises(InputError, match="train"):
+            dataset.pairs("train")
+
+
+class TestLabels:
+    def test_maps_hold_objects_and_parts(self, dataset: BuiltDataset) -> None:
+        entities = gather_entities(dataset.pairs("train"))
+        labels = label_set(entities.values())
+        assert labels.classes == ("kettle", "mug")
+        assert labels.parts == ("handle", "lid")
+        processor = ImageProcessor(micro_config())
+        images = labelled_images(dataset, "train", entities, labels, processor, Silent())
+        for row, image in zip(sorted(entities), images, strict=True):
+            height, width = image.pixels.size
+            for mask in entities[row].objects.values():
+                share = area(mask) / (height * width)
+                assert abs((image.direct[0] > 0).mean() - share) < 0.05
+            inside = image.direct[1] > 0
+            assert np.array_equal(inside, image.direct[0] > 0)
+
+    def test_labels_move_with_the_pixels(self, dataset: BuiltDataset) -> None:
+        entities = gather_entities(dataset.pairs("train"))
+        labels = label_set(entities.values())
+        processor = ImageProcessor(micro_config())
+        image = labelled_images(dataset, "train", entities, labels, processor, Silent())[0]
+        moved = augmented(image, np.array([0.9, 0.9, 0.1, 0.8]))
+        bright = moved.pixels.vision.max(-1) > 120
+        assert (bright == (moved.direct[0] > 0)).mean() > 0.9
+        assert not np.array_equal(moved.direct, image.direct)
+
+
+class TestSchedule:
+    def test_every_sample_comes_once_an_epoch(self) -> None:
+        sampler = Sampler(10, 5, seed=3)
+        first = np.concatenate([sampler.batch(0), sampler.batch(1)])
+        second = np.concatenate([sampler.batch(2), sampler.batch(3)])
+        assert sorted(first) == sorted(second) == list(range(10))
+        assert not np.array_equal(first, second)
+
+    def test_a_step_does_not_depend_on_the_way_there(self) -> None:
+        one, other = Sampler(11, 4, seed=3), Sampler(11, 4, seed=3)
+        for step in range(7):
+            one.batch(step)
+        assert np.array_equal(one.batch(7), other.batch(7))
+
+    def test_few_samples_are_repeated(self) -> None:
+        assert len(Sampler(2, 5, seed=0).batch(0)) == 5
+
+    @pytest.mark.parametrize("kind", ["linear", "cosine"])
+    def test_the_rate_rises_and_falls_to_zero(self, kind: str) -> None:
+        rates = [rate_factor(step, 100, 10, kind) for step in range(101)]
+        assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+        assert rates[10] == pytest.approx(1.0)
+        assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+        assert rates[100] == pytest.approx(0.0, abs=1e-9)

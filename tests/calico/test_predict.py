@@ -1,0 +1,261 @@
+"""Prediction: batches, outcomes that are counted, files of the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from calico.cli import predict as command
+from calico.data import BuiltDataset
+from calico.drawing import draw_prediction
+from calico.model.generation import Generated
+from calico.predict import Predictor, Query
+from calico.predictions import Prediction, Segment
+from calico.processing import open_picture
+from calico.training.run import RunSettings, train
+from mixedparts.errors import InputError
+from mixedparts.masks import Rle, from_dense
+from mixedparts.progress import Silent
+from tests.calico.factory import micro_config, micro_model, micro_tokenizer, write_build
+
+
+def pictures(count: int) -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    return [
+        Image.fromarray(rng.integers(0, 255, (30 + 3 * n, 41, 3), dtype=np.uint8))
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    model, config = micro_model(seed=2)
+    return Predictor(model, config, micro_tokenizer())
+
+
+def answering(
+    predictor: Predictor, answers: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> Predictor:
+    """Make the predictor say given answers, one a row; masks are decoded for real."""
+    tokenizer = predictor.tokenizer
+    rows = [
+        [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        for text in answers
+    ]
+    length = max(map(len, rows))
+    tokens = torch.tensor([row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows])
+    width = predictor.config.language.hidden_size
+    states = torch.randn(*tokens.shape, width, generator=torch.Generator().manual_seed(0))
+    finished = torch.ones(len(rows), dtype=torch.bool)
+    spoken = Generated(tokens, states, finished)
+    monkeypatch.setattr("calico.predict.generate", lambda *_: spoken)
+    return predictor
+
+
+def ask(predictor: Predictor, count: int) -> list[Prediction]:
+    shown = tuple(pictures(2))
+    return list(
+        predictor.predict([Query(str(n), "Which object?", shown) for n in range(count)], count)
+    )
+
+
+class TestOutcomes:
+    def test_a_well_formed_answer(
+        self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = "Both pictures contain <p> a mug </p> [SEG] (IMAGE1) [SEG] (IMAGE2)."
+        (found,) = ask(answering(predictor, [text], monkeypatch), 1)
+        assert found.answer == text
+        assert [(s.label, s.image) for s in found.segments] == [("mug", 0), ("mug", 1)]
+        sizes = [(s.mask.height, s.mask.width) for s in found.segments]
+        assert sizes == [(30, 41), (33, 41)]
+        assert all(0 <= s.score <= 1 for s in found.segments)
+        assert found.untagged == 0
+
+    @pytest.mark.parametrize(
+        ("text", "segments", "counted"),
+        [
+            ("Both pictures contain a mug.", [], {"without_masks": 1}),
+            ("", [], {"without_masks": 1}),
+            ("<p> a mug </p> [SEG]", [("mug", 0)], {"untagged": 1}),
+            ("[SEG] (IMAGE2) a", [("", 1)], {"unnamed": 1}),
+            (
+                "</p> <p> <p> [SEG] [SEG] (IMAGE1)",
+                [("", 0), ("", 0)],
+                {"untagged": 1, "unnamed": 1},
+            ),
+            ("(IMAGE2) (IMAGE1) </p>", [], {"without_masks": 1}),
+        ],
+    )
+    def test_malformed_answers_are_counted(
+        self,
+        predictor: Predictor,
+        monkeypatch: pytest.MonkeyPatch,
+        text: str,
+        segments: list[tuple[str, int]],
+        counted: dict[str, int],
+    ) -> None:
+        (found,) = ask(answering(predictor, [text], monkeypatch), 1)
+        assert [(s.label, s.image) for s in found.segments] == segments
+        assert predictor.outcomes.answers == 1
+        for name, number in counted.items():
+            assert getattr(predictor.outcomes, name) == number, name
+
+    def test_a_tag_of_an_image_that_there_is_not(
+        self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spoken = answering(predictor, ["<p> a mug </p> [SEG] (IMAGE2) [SEG] (IMAGE1)"], monkeypatch)
+        (found,) = spoken.predict([Query("one", "Which object?", tuple(pictures(1)))])
+        assert [(s.label, s.image) for s in found.segments] == [("mug", 0)]
+        assert spoken.outcomes.unknown_image == 1
+
+    def test_masks_go_with_their_answers(
+        self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        texts = [
+            "<p> a mug </p> [SEG] (IMAGE1)",
+            "Which object?",
+            "<p> a mug </p> [SEG] (IMAGE2) and <p> the lid </p> [SEG] (IMAGE1)",
+        ]
+        found = ask(answering(predictor, texts, monkeypatch), 3)
+        labels = [[(s.label, s.image) for s in one.segments] for one in found]
+        assert labels == [[("mug", 0)], [], [("mug", 1), ("lid", 0)]]
+
+
+class TestBatches:
+    def test_batches_equal_single_questions(self, predictor: Predictor) -> None:
+        shown = pictures(5)
+        queries = [
+            Query(str(n), question, (shown[n], shown[(n + 2) % 5]))
+            for n, question in enumerate(
+                ["Which object?", "Find the common parts of the two objects.", "Which parts?"]
+            )
+        ]
+        together = list(predictor.predict(queries, 3))
+        alone = [next(iter(predictor.predict([query]))) for query in queries]
+        assert [p.id for p in together] == ["0", "1", "2"]
+        assert [p.answer for p in together] == [p.answer for p in alone]
+        first, second = ([s.mask for p in run for s in p.segments] for run in (together, alone))
+        assert first == second
+
+    def test_each_picture_is_encoded_once(self, predictor: Predictor) -> None:
+        shown = pictures(3)
+        encoded = []
+        predictor.model.encoders.register_forward_hook(
+            lambda _, inputs, __: encoded.append(len(inputs[0].vision))
+        )
+        queries = [
+            Query(str(n), "Which object?", (shown[n], shown[n + 1]), (f"k{n}", f"k{n + 1}"))
+            for n in (0, 1, 0)
+        ]
+        list(predictor.predict(queries, 1))
+        assert encoded == [2, 1]
+
+    def test_queries_with_other_numbers_of_pictures_can_be_mixed(
+        self, predictor: Predictor
+    ) -> None:
+        shown = pictures(2)
+        queries = [Query(str(n), "Which object?", tuple(shown[: 1 + n % 2])) for n in range(4)]
+        assert [p.id for p in predictor.predict(queries, 4)] == ["0", "1", "2", "3"]
+
+    def test_too_many_pictures_are_refused(self, predictor: Predictor) -> None:
+        with pytest.raises(InputError, match="3 pictures"):
+            list(predictor.predict([Query("x", "Which object?", tuple(pictures(3)))]))
+
+    def test_rows_without_pictures_are_refused(self, predictor: Predictor) -> None:
+        row = {"id": "x", "question": "?", "images": [{"row": 0}], "source": "", "split": ""}
+        with pytest.raises(InputError, match="pixels"):
+            list(predictor.predict_rows([row]))
+
+
+def test_the_picture_shows_masks_in_the_colour_of_their_words() -> None:
+    shown = pictures(2)
+    masks = []
+    for picture in shown:
+        dense = np.zeros((picture.height, picture.width), np.uint8)
+        dense[5:20, 5:30] = 1
+        masks.append(from_dense(dense))
+    segments = tuple(Segment("mug", number, mask) for number, mask in enumerate(masks))
+    answer = "Both pictures contain <p> a mug </p> [SEG] (IMAGE1) [SEG] (IMAGE2)."
+    drawn = draw_prediction(shown, "Which object?", Prediction("x", answer, segments))
+    bare = draw_prediction(shown, "Which object?", Prediction("x", answer, ()))
+    assert drawn.size == bare.size
+    assert (np.asarray(drawn) != np.asarray(bare)).any(-1).mean() > 0.1
+
+
+def test_an_empty_mask_and_a_long_answer_can_be_drawn() -> None:
+    shown = pictures(2)
+    empty = Rle(30, 41, from_dense(np.zeros((30, 41), np.uint8)).counts)
+    answer = "<p> " + "very " * 60 + "long </p> [SEG] (IMAGE1)"
+    draw_prediction(shown, "?" * 300, Prediction("x", answer, (Segment("", 0, empty),)))
+
+
+class TestCommand:
+    @pytest.fixture(scope="class")
+    def trained(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp("trained")
+        dataset = BuiltDataset(write_build(folder / "build", 6))
+        train(micro_config(), dataset, RunSettings(folder / "run", max_steps=1), Silent())
+        table = dataset.images("train")
+        for row in range(2):
+            (folder / f"{row}.png").write_bytes(table.read(row))
+        return folder, folder / "run"
+
+    def test_it_writes_picture_masks_and_answer(
+        self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder, run = trained
+        arguments = [str(folder / "0.png"), str(folder / "1.png"), "--checkpoint", str(run)]
+        assert command.main([*arguments, "--out", str(tmp_path / "out"), "--threads", "1"]) == 0
+        answer = json.loads((tmp_path / "out" / "prediction.json").read_text())
+        assert answer["answer"] in capsys.readouterr().out
+        with Image.open(tmp_path / "out" / "overlay.png") as picture:
+            assert picture.width > 400
+        for segment in answer["segments"]:
+            with Image.open(tmp_path / "out" / segment["file"]) as mask:
+                assert mask.size[::-1] == tuple(segment["mask"]["size"])
+
+    @pytest.mark.parametrize(
+        ("first", "checkpoint", "said"),
+        [
+            ("missing.png", "run", "missing.png"),
+            ("build/pairs/train-00000-of-00001.parquet", "run", "cannot be decoded"),
+            ("0.png", "build", "no checkpoint"),
+        ],
+    )
+    def test_bad_input_is_one_message(
+        self,
+        trained: tuple[Path, Path],
+        capsys: pytest.CaptureFixture[str],
+        first: str,
+        checkpoint: str,
+        said: str,
+    ) -> None:
+        folder, _ = trained
+        arguments = [str(folder / first), str(folder / "1.png")]
+        code = command.main([*arguments, "--checkpoint", str(folder / checkpoint)])
+        assert code == 3
+        errors = capsys.readouterr().err
+        assert said in errors
+        assert "Traceback" not in errors
+
+
+def test_rows_of_a_dataset_are_answered_in_order(predictor: Predictor, tmp_path: Path) -> None:
+    dataset = BuiltDataset(write_build(tmp_path / "build", 4))
+    table = dataset.images("train")
+
+    def rows() -> Iterator[dict[str, object]]:
+        for row in dataset.pairs("train").table.to_pylist():
+            refs = [
+                {**ref, "pixels": open_picture(table.read(ref["row"]), "")} for ref in row["images"]
+            ]
+            yield {**row, "images": refs}
+
+    found = list(predictor.predict_rows(rows(), batch_size=3))
+    assert [p.id for p in found] == [f"train-{n}" for n in range(4)]
