@@ -180,3 +180,25 @@ def test_the_card_carries_the_schema_and_the_counts(built: Path) -> None:
     assert (built / "README.md").read_text() == card(manifest)
     info = datasets.load_dataset_builder(str(built)).info
     assert info.features == datasets.load_dataset(str(built), split="train").features
+
+
+def test_a_turned_camera_leaves_pictures_and_masks_on_one_grid(
+    native_root: Path, tmp_path: Path
+) -> None:
+    """`datasets` applies EXIF orientation; the stored bytes must not ask for it."""
+    root, out = tmp_path / "src", tmp_path / "mixedparts"
+    shutil.copytree(native_root / "PartImageNet", root / "PartImageNet")
+    for path in (root / "PartImageNet" / "images").rglob("*.JPEG"):
+        picture = Image.open(path)
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        picture.save(path, "JPEG", exif=exif, quality=95)
+    manifest = build(
+        BuildConfig(sources=("partimagenet",), root=root, out=out, samples=60), Silent()
+    )
+    assert manifest["rejects"] == {}
+    for row in datasets.load_dataset(str(out), "images", split="train"):
+        assert row["image"].size == (row["width"], row["height"])
+    for row in load_dataset(out, split="train").select(range(3)):
+        for ref in row["images"]:
+            assert ref["pixels"].size == (ref["width"], ref["height"])
