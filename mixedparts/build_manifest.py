@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts import __version__
-from mixedparts.plan import Plan, manifest_of
+from mixedparts.plan import Plan, SourcePlan, manifest_of
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import Commit, WrittenFile
 from mixedparts.taxonomy import Rename
@@ -51,11 +51,11 @@ def make_manifest(
                 "version": source.version,
                 "splits": list(source.splits),
                 "synthetic": source.synthetic,
-                "inputs": source.inputs,
                 **_upstream(source.name),
             }
             for source in plan.sources
         },
+        "inputs": [item for source in plan.sources for item in _inputs(source)],
         "renames": [
             asdict(rename) for source in plan.sources for rename in renames_of(source.name)
         ],
@@ -68,6 +68,15 @@ def make_manifest(
         "rejects": dict(sorted(rejects.items())),
         "shards": [asdict(item) for item in files],
     }
+
+
+def _inputs(source: SourcePlan) -> list[dict[str, str]]:
+    """Return the source's files with the digest of their bytes, its folders with that of a list."""
+    inputs = []
+    for path, digest in sorted(source.inputs.items()):
+        kind, _, value = digest.rpartition(":")
+        inputs.append({"source": source.name, "path": path, "of": kind or "bytes", "sha256": value})
+    return inputs
 
 
 def renames_of(name: str) -> tuple[Rename, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -254,3 +255,13 @@ def test_ade_validation_is_divided_or_doubled(native_root: Path, tmp_path: Path)
     assert not held["hash"][0] & held["hash"][1]
     assert held["official"][0] == held["official"][1]
     assert held["hash"][0] | held["hash"][1] <= held["official"][0]
+
+
+def test_the_manifest_names_its_inputs(built: Path, native_root: Path) -> None:
+    manifest = json.loads((built / "manifest.json").read_text())
+    found = {(item["source"], item["path"]): item for item in manifest["inputs"]}
+    file = native_root / "paco" / "annotations" / "paco_lvis_v1_val.json"
+    item = found["paco", "paco/annotations/paco_lvis_v1_val.json"]
+    assert item["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert item["of"] == "bytes"
+    assert found["ade20k", "ADE20KPart234/images/training"]["of"] == "listing"
