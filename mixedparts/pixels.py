@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from mixedparts.jpeg import sound_size
 from mixedparts.orientation import neutral_bytes
 from mixedparts.records import Reason
 
@@ -26,6 +27,8 @@ def check_picture(path: Path, width: int, height: int) -> tuple[Reason, str] | N
     """
     if not os.path.isfile(path):  # unlike Path.is_file, also for names that no system takes
         return Reason.MISSING_IMAGE, f"no file {path.name}"
+    if sound_size(path) == (width, height):
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
