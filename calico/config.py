@@ -242,6 +242,7 @@ class TrainingConfig:
     log_every: int = 20
     swap_images: bool = True  # with p = 0.5, as the fork does
     redraw_questions: bool = True
+    group_by_length: bool = False  # batches of answers of like length: less padding
     flips: bool = False  # left-right; doubles the feature cache. The fork crops at random instead
 
     def faults(self) -> Iterator[str]:
@@ -253,7 +254,9 @@ class TrainingConfig:
 class PretrainingConfig:
     """How encoders without published weights are made: on single images, with labels and masks."""
 
-    steps: int = 0  # 0: there are pretrained weights
+    steps: int = 0  # of the global encoder; 0: there are published weights, nothing is pretrained
+    semantic_steps: int = 0
+    mask_steps: int = 0  # of SAM's encoder and mask decoder
     batch_size: int = 8
     learning_rate: float = 1e-3
     qformer_steps: int = 0
@@ -270,8 +273,9 @@ class PretrainingConfig:
     def faults(self) -> Iterator[str]:
         yield from _positive(self, "batch_size", "qformer_batch_size", "prompted_masks")
         yield from _schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
-        if min(self.steps, self.qformer_steps) < 0:
-            yield "steps: negative"
+        counts = (self.steps, self.semantic_steps, self.mask_steps, self.qformer_steps)
+        if len({count > 0 for count in counts}) > 1 or min(counts) < 0:
+            yield f"steps: {counts} of the four stages must all be positive, or all 0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask, Rle, from_string
@@ -141,6 +143,11 @@ class PairTable(Sequence[Sample]):
     def ids(self) -> list[str]:
         """Return the ids of all samples."""
         return list(self.table.column("id").to_pylist())
+
+    def answer_lengths(self) -> NDArray[np.int64]:
+        """Return the number of characters of every answer."""
+        lengths = pc.utf8_length(self.table.column("answer"))
+        return np.asarray(lengths.to_numpy(), np.int64)
 
     def sources(self) -> list[str]:
         """Return the names of the sources that samples come from, sorted."""

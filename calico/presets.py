@@ -50,7 +50,13 @@ def tiny() -> CalicoConfig:
         correspondence=CorrespondenceConfig(layers=(1, 3), heads=4),
         trained=TrainedParts(True, True, True, True, True, True),
         loss=LossConfig(dice=2.0),
-        prompt=PromptConfig(system="", user="", assistant=" ANSWER: ", image_markers=False),
+        prompt=PromptConfig(
+            system="",
+            lead="Pictures: {images}.",
+            user="",
+            assistant=" ANSWER: ",
+            image_markers=False,
+        ),
         training=TrainingConfig(
             steps=1500,
             batch_size=16,
@@ -59,8 +65,15 @@ def tiny() -> CalicoConfig:
             warmup_steps=50,
             schedule="cosine",
             flips=True,
+            group_by_length=True,
         ),
-        pretraining=PretrainingConfig(steps=2000, qformer_steps=1500),
+        pretraining=PretrainingConfig(
+            steps=2000,
+            semantic_steps=1000,
+            mask_steps=1500,
+            qformer_steps=2500,
+            learning_rate=2e-3,
+        ),
         generation=GenerationConfig(max_new_tokens=120, batch_size=32),
     )
 

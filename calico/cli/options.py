@@ -34,36 +34,21 @@ def read_options(arguments: argparse.Namespace) -> tuple[CalicoConfig, BuiltData
     """Return the configuration and the dataset that the options name.
 
     Raises:
-        UsageError: unknown preset, or values that cannot work.
+        UsageError: unknown preset, values that cannot work, or a dataset that is not on disk.
         InputError: no configuration file or no build there.
     """
     from calico.configfile import read_config
     from calico.data import BuiltDataset
     from calico.presets import preset
-    from mixedparts.loading import resolve_build
+    from mixedparts.errors import UsageError
+    from mixedparts.locate import resolve_build
 
     base = preset(arguments.preset or "tiny")
     config = base if arguments.config is None else read_config(arguments.config, base)
     place = resolve_build(arguments.dataset)
-    return config, BuiltDataset(Path(place))
-
-
-def prepare_process(threads: int | None) -> None:
-    """Set threads, and make the C allocator keep memory that every step frees and takes again."""
-    import ctypes
-    import os
-    import sys
-    import warnings
-
-    import torch
-
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-    torch.set_flush_denormal(True)
-    warnings.filterwarnings("ignore", message=".*nested tensor.*")
-    if sys.platform == "linux":
-        try:
-            libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-            libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-        except (OSError, AttributeError):  # another C library: slower, not wrong
-            return
+    if isinstance(place, str):
+        raise UsageError(
+            f"{place} is a Hub id; training reads the folder of a build",
+            f"Download it first: hf download {place} --repo-type dataset --local-dir DIR",
+        )
+    return config, BuiltDataset(place)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calico.cli.options import positive, prepare_process
+from calico.cli.options import positive
 from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError
 from mixedparts.records import Task
@@ -51,10 +51,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     pictures = tuple(_open(path) for path in arguments.images)
-    prepare_process(arguments.threads)
     from calico.drawing import draw_prediction
     from calico.predict import Predictor, Query, task_question
+    from calico.runtime import prepare_process
 
+    prepare_process(arguments.threads)
     predictor = Predictor.from_pretrained(arguments.checkpoint)
     question = arguments.question or task_question(arguments.task)
     (prediction,) = predictor.predict([Query("prediction", question, pictures)])

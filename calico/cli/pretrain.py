@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico.cli.options import add_run_options, prepare_process, read_options
+from calico.cli.options import add_run_options, read_options
 from mixedparts.cli.running import run_command
 from mixedparts.errors import UsageError
 
@@ -46,12 +46,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         chosen = config.pretraining
         print(f"{len(dataset.pairs('train'))} samples of the train split of {dataset.path}")
-        print(f"{chosen.steps} steps of encoders and {chosen.qformer_steps} of the Q-Former")
+        print(
+            f"{chosen.steps} steps of the global encoder, {chosen.semantic_steps} of the semantic"
+        )
+        print(f"{chosen.mask_steps} of SAM's parts, {chosen.qformer_steps} of the Q-Former")
         return 0
-    prepare_process(arguments.threads)
+    import torch
+
+    from calico.runtime import prepare_process
     from calico.training.encoders import pretrain
     from mixedparts.progress import for_people
 
-    pretrain(config, dataset, folder, for_people(arguments.quiet))
+    prepare_process(arguments.threads)
+    pretrain(config, dataset, folder, for_people(arguments.quiet), torch.get_num_threads() > 1)
     print(f"encoders: {folder}")
     return 0

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico.cli.options import add_run_options, positive, prepare_process, read_options
+from calico.cli.options import add_run_options, positive, read_options
 from mixedparts.cli.running import run_command
 
 _EXAMPLES = """examples:
@@ -50,12 +50,19 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"# {samples} samples of the train split of {dataset.path}")
         print(f"# {config.training.steps} steps into {arguments.output_dir}")
         return 0
-    prepare_process(arguments.threads)
+    import torch
+
+    from calico.runtime import prepare_process
     from calico.training.run import RunSettings, train
     from mixedparts.progress import for_people
 
+    prepare_process(arguments.threads)
     settings = RunSettings(
-        arguments.output_dir, arguments.encoders, arguments.resume == "auto", arguments.max_steps
+        output=arguments.output_dir,
+        encoders=arguments.encoders,
+        resume=arguments.resume == "auto",
+        max_steps=arguments.max_steps,
+        side_by_side=torch.get_num_threads() > 1,
     )
     checkpoint = train(config, dataset, settings, for_people(arguments.quiet))
     print(f"checkpoint: {checkpoint}")

@@ -68,6 +68,24 @@ class ImageFeatures:
         return ImageFeatures(self.vision[index], self.semantic[index], self.sam[index])
 
 
+class ResidualConv(nn.Module):
+    """Two 3 x 3 convolutions with a residual: (N, C, h, w) -> (N, C, h, w)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Refine features."""
+        return torch.relu(features + self.layers(features))
+
+
 class ConvStem(nn.Sequential):
     """Patch embedding by strided 3 x 3 convolutions, each halving the grid.
 
@@ -87,7 +105,8 @@ class ConvStem(nn.Sequential):
                 nn.ReLU(),
             ]
             channels = width
-        super().__init__(*layers, nn.Conv2d(channels, hidden_size, 3, 2, 1))
+        layers += [ResidualConv(channels), nn.Conv2d(channels, hidden_size, 3, 2, 1)]
+        super().__init__(*layers)
 
     @property
     def weight(self) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from calico.config import CalicoConfig
-from calico.data import PictureRef, Sample
+from calico.data import PairTable, PictureRef, Sample
 from calico.model.calico import TrainingBatch
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.training.features import FeatureStore
-from calico.training.schedule import STEP, Sampler, generator
+from calico.training.schedule import Purpose, Sampler, generator
 from mixedparts import wording
 from mixedparts.masks import Rle
 from mixedparts.records import Task
@@ -51,7 +51,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        pairs: Sequence[Sample],
+        pairs: PairTable,
         features: FeatureStore,
         prompts: PromptEncoder,
         processor: ImageProcessor,
@@ -62,12 +62,15 @@ class BatchMaker:
         self.prompts = prompts
         self.processor = processor
         self.settings = config.training
-        self.sampler = Sampler(len(pairs), self.settings.batch_size, self.settings.seed)
+        lengths = pairs.answer_lengths() if self.settings.group_by_length else None
+        self.sampler = Sampler(
+            len(pairs), self.settings.batch_size, self.settings.seed, lengths=lengths
+        )
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
     def samples(self, step: int) -> list[VariedSample]:
         """Return the samples of a step, counted from 0, with their variations drawn."""
-        rng = generator(self.settings.seed, STEP, step)
+        rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
         return [self._varied(self.pairs[int(index)], rng) for index in self.sampler.batch(step)]
 
     def batch(self, step: int) -> TrainingBatch:

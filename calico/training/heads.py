@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calico.training.labels import BACKGROUND
+from calico.training.labels import BACKGROUND, UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class GridLabels:
 
     Attributes:
         classes: (N, cells, 1 + classes) float, share of each cell's pixels by class.
-        parts: (N, cells, 2 + parts) float, the same by part.
+        parts: (N, cells, 2 + parts) float, the same by part; pixels not known are left out, so a
+            cell's shares may add up to less than 1.
     """
 
     classes: Tensor
@@ -43,7 +44,8 @@ def _shares(plane: Tensor, grid: int, values: int) -> Tensor:
     rows = torch.arange(height) // step
     cell = rows[:, None] * grid + rows[None]
     cell = cell + torch.arange(images)[:, None, None] * grid * grid
-    flat = (cell * values + plane.long()).flatten()
+    known = plane != UNKNOWN
+    flat = (cell * values + plane.long())[known]
     counts = torch.bincount(flat, minlength=images * grid * grid * values)
     return counts.view(images, grid * grid, values).float() / step**2
 
@@ -90,7 +92,7 @@ class DenseHead(nn.Module):
 def _soft_entropy(logits: Tensor, target: Tensor, background_weight: float) -> Tensor:
     entropy = -(target * F.log_softmax(logits, -1)).sum(-1)
     weight = 1 - (1 - background_weight) * target[..., BACKGROUND]
-    return (entropy * weight).sum() / weight.sum()
+    return (entropy * weight).sum() / (target.sum(-1) * weight).sum()
 
 
 class LabelPrompts(nn.Module):

@@ -1,8 +1,4 @@
-"""Single images with class and part labels, gathered from the pairs of a split.
-
-A pair lists only what its question is about, so the labels of an image are the union over all its
-pairs.
-"""
+"""Single images with their labels as maps of pixels and as lists."""
 
 from __future__ import annotations
 
@@ -13,14 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calico.data import BuiltDataset, Sample
+from calico.data import BuiltDataset
 from calico.processing import ImageProcessor, Pixels, open_picture
+from calico.training.entities import ImageEntities
 from mixedparts.errors import InputError
-from mixedparts.masks import Rle, decode
+from mixedparts.masks import area, decode
 from mixedparts.progress import Progress
 
 BACKGROUND = 0
-BARE = 1  # on an object, on none of its known parts
+BARE = 1  # on an object, on none of its parts
+UNKNOWN = 255  # on an object, perhaps on a part that no pair lists
 _FIRST_PART = 2
 _FIRST_CLASS = 1
 
@@ -31,7 +29,7 @@ class LabelSet:
 
     Attributes:
         classes: names of object classes; class map value 1 + index, 0 is background.
-        parts: names of parts; part map value 2 + index, 0 background, 1 object without part.
+        parts: names of parts; part map value 2 + index, `BACKGROUND`, `BARE` or `UNKNOWN`.
         pairs: (class index, part index) that occur together, -1 as part for the whole object.
     """
 
@@ -39,13 +37,10 @@ class LabelSet:
     parts: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Entities:
-    """One image's labelled masks: by class name the object, and by part name its parts."""
-
-    objects: dict[str, Rle]
-    parts: dict[tuple[str, str], Rle]
+    def parts_of(self, name: str) -> tuple[str, ...]:
+        """Return the parts that a class has anywhere."""
+        number = self.classes.index(name)
+        return tuple(self.parts[p] for c, p in self.pairs if c == number and p >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,42 +51,30 @@ class LabelledImage:
         pixels: resized for the encoders.
         direct: (2, H_e, H_e) uint8, class map and part map, direct resize.
         square: (2, S, S) uint8, the same on SAM's padded square.
-        present: indices into `LabelSet.pairs`.
+        masked: labels whose masks the maps hold, as indices into `LabelSet.pairs`.
+        truth: (labels,) int8, 1 shown, 0 not shown, -1 not known.
     """
 
     pixels: Pixels
     direct: NDArray[np.uint8]
     square: NDArray[np.uint8]
-    present: tuple[int, ...]
+    masked: tuple[int, ...]
+    truth: NDArray[np.int8]
 
 
-def gather_entities(samples: Iterable[Sample]) -> dict[int, Entities]:
-    """Return the labelled masks of every image of some samples, by row of the images table."""
-    found: dict[int, Entities] = {}
-    for sample in samples:
-        names = {one.image: one.label for one in sample.regions if not one.is_part}
-        for one in sample.regions:
-            entities = found.setdefault(sample.images[one.image].row, Entities({}, {}))
-            if one.is_part:
-                entities.parts[names[one.image], one.label] = one.mask
-            else:
-                entities.objects[one.label] = one.mask
-    return found
-
-
-def label_set(entities: Iterable[Entities]) -> LabelSet:
+def label_set(images: Iterable[ImageEntities]) -> LabelSet:
     """Return all labels of some images, in alphabetical order.
 
     Raises:
         InputError: more labels than the maps can hold.
     """
-    everything = list(entities)
-    classes = sorted({name for one in everything for name in one.objects})
-    pairs = sorted({pair for one in everything for pair in one.parts})
+    everything = [item for entities in images for item in entities.items()]
+    classes = sorted({name for name, _ in everything})
+    pairs = sorted({(name, part) for name, entity in everything for part in entity.parts})
     parts = sorted({part for _, part in pairs})
-    if max(len(classes) + _FIRST_CLASS, len(parts) + _FIRST_PART) > 256:
+    if max(len(classes) + _FIRST_CLASS, len(parts) + _FIRST_PART) > UNKNOWN:
         raise InputError(
-            f"pretraining tells at most 254 parts and 255 classes apart, the dataset has "
+            f"pretraining tells at most 253 parts and 254 classes apart, the dataset has "
             f"{len(parts)} and {len(classes)}: use pretrained encoders"
         )
     class_index = {name: index for index, name in enumerate(classes)}
@@ -104,7 +87,7 @@ def label_set(entities: Iterable[Entities]) -> LabelSet:
 def labelled_images(
     dataset: BuiltDataset,
     split: str,
-    entities: dict[int, Entities],
+    entities: dict[int, ImageEntities],
     labels: LabelSet,
     processor: ImageProcessor,
     progress: Progress,
@@ -116,24 +99,26 @@ def labelled_images(
     for row in sorted(entities):
         picture = open_picture(table.read(row), f"in row {row} of images/{split}")
         pixels = processor.pixels(picture)
-        images.append(_labelled(pixels, entities[row], labels, processor))
+        direct, square = _maps(pixels, entities[row], labels, processor)
+        masked, truth = _label_truth(entities[row], labels)
+        images.append(LabelledImage(pixels, direct, square, masked, truth))
         progress.advance()
     progress.finish()
     return images
 
 
-def _labelled(
-    pixels: Pixels, entities: Entities, labels: LabelSet, processor: ImageProcessor
-) -> LabelledImage:
+def _maps(
+    pixels: Pixels, entities: ImageEntities, labels: LabelSet, processor: ImageProcessor
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Paint the maps from large regions to small ones, so that small parts stay on top."""
     maps = np.zeros((2, *pixels.size), np.uint8)
-    objects = [(decode(mask), name, None) for name, mask in entities.objects.items()]
-    parts = [(decode(mask), name, part) for (name, part), mask in entities.parts.items()]
-    for mask, name, _ in sorted(objects, key=_area):
-        maps[0][mask > 0] = _FIRST_CLASS + labels.classes.index(name)
-        maps[1][mask > 0] = BARE
-    for mask, _, part in sorted(parts, key=_area):
-        maps[1][mask > 0] = _FIRST_PART + labels.parts.index(str(part))
+    for name, entity in sorted(entities.items(), key=lambda item: -area(item[1].mask)):
+        inside = decode(entity.mask) > 0
+        maps[0][inside] = _FIRST_CLASS + labels.classes.index(name)
+        maps[1][inside] = BARE if entity.is_complete(labels.parts_of(name)) else UNKNOWN
+    parts = [item for entity in entities.values() for item in entity.parts.items()]
+    for part, mask in sorted(parts, key=lambda item: -area(item[1])):
+        maps[1][decode(mask) > 0] = _FIRST_PART + labels.parts.index(part)
     side = processor.vision_size
     rows, columns = pixels.inner
     square = np.zeros((2, processor.square_size, processor.square_size), np.uint8)
@@ -141,18 +126,28 @@ def _labelled(
     for plane in range(2):
         square[plane, :rows, :columns] = _nearest(maps[plane], (columns, rows))
         direct[plane] = _nearest(maps[plane], (side, side))
-    numbers = {pair: index for index, pair in enumerate(labels.pairs)}
-    named = [(name, None) for name in entities.objects] + list(entities.parts)
-    present = sorted(numbers[_numbered(labels, name, part)] for name, part in named)
-    return LabelledImage(pixels, direct, square, tuple(present))
+    return direct, square
 
 
-def _numbered(labels: LabelSet, name: str, part: str | None) -> tuple[int, int]:
-    return labels.classes.index(name), -1 if part is None else labels.parts.index(part)
-
-
-def _area(item: tuple[NDArray[np.uint8], str, str | None]) -> int:
-    return -int(np.count_nonzero(item[0]))
+def _label_truth(
+    entities: ImageEntities, labels: LabelSet
+) -> tuple[tuple[int, ...], NDArray[np.int8]]:
+    """Return which labels have a mask here, and for every label 1, 0, or -1 for not known."""
+    masked: list[int] = []
+    truth = np.zeros(len(labels.pairs), np.int8)
+    for index, (class_index, part_index) in enumerate(labels.pairs):
+        entity = entities.get(labels.classes[class_index])
+        if entity is None:
+            continue
+        part = labels.parts[part_index] if part_index >= 0 else None
+        if part is None or part in entity.parts:
+            masked.append(index)
+            truth[index] = 1
+        elif part in entity.unmasked:
+            truth[index] = 1
+        elif part not in entity.absent:
+            truth[index] = -1
+    return tuple(masked), truth
 
 
 def _nearest(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -187,7 +182,7 @@ def augmented(image: LabelledImage, draws: NDArray[np.float64]) -> LabelledImage
     square_maps[:, :rows, :columns] = [_warped(m, square, cv2.INTER_NEAREST) for m in inner]
     direct_maps = np.stack([_warped(m, direct, cv2.INTER_NEAREST) for m in image.direct])
     pixels = Pixels(vision, semantic, whole, one.inner, one.size)
-    return LabelledImage(pixels, direct_maps, square_maps, image.present)
+    return LabelledImage(pixels, direct_maps, square_maps, image.masked, image.truth)
 
 
 def _affine(

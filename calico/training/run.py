@@ -53,12 +53,14 @@ class RunSettings:
         encoders: pretrained encoders; None makes them first, in `output`/encoders.
         resume: go on from the newest checkpoint in `output`, if there is one.
         max_steps: stop after this many steps of the schedule; None runs to its end.
+        side_by_side: pretrain encoders in two processes.
     """
 
     output: Path
     encoders: Path | None = None
     resume: bool = False
     max_steps: int | None = None
+    side_by_side: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def train(
     weights: dict[str, nn.Parameter] = trained_weights(model)  # type: ignore[assignment]
     chosen = config.training
     optimizer = build_optimizer(
-        weights.items(), chosen.learning_rate, chosen.betas, chosen.weight_decay
+        weights.values(), chosen.learning_rate, chosen.betas, chosen.weight_decay
     )
     torch.manual_seed(chosen.seed)
     if start.checkpoint is not None:
@@ -124,6 +126,8 @@ def train(
     stop = min(chosen.steps, settings.max_steps or chosen.steps)
     runlog = RunLog(settings.output / "train.log.jsonl", chosen.log_every)
     last = start.checkpoint
+    if last is not None:
+        runlog.write({"stage": "train", "event": "resumed", "step": start.step})
     progress.start("training", stop - start.step, "steps")
     model.train()
     for step in range(start.step, stop):
@@ -175,6 +179,8 @@ def _begin(
     progress: Progress,
 ) -> Assembled:
     """Return the model as the run starts: fresh, or from the newest checkpoint."""
+    for leftover in settings.output.glob(".*.tmp"):  # of a killed run
+        shutil.rmtree(leftover)
     existing = sorted(settings.output.glob("checkpoint-*"))
     if existing and not settings.resume:
         raise UsageError(
@@ -201,7 +207,7 @@ def _begin(
     encoders = settings.encoders or settings.output / "encoders"
     if settings.encoders is None and not encoders.is_dir():
         progress.say("No pretrained encoders were given: they are made first, from single images.")
-        pretrain(config, dataset, encoders, progress)
+        pretrain(config, dataset, encoders, progress, settings.side_by_side)
     load_encoders(model, config, encoders)
     return Assembled(model, tokenizer, config, 0, None)
 

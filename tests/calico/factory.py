@@ -62,6 +62,8 @@ _MICRO: dict[str, Any] = {
     },
     "pretraining": {
         "steps": 2,
+        "semantic_steps": 2,
+        "mask_steps": 2,
         "batch_size": 2,
         "qformer_steps": 2,
         "qformer_batch_size": 2,
@@ -84,7 +86,7 @@ def micro_tokenizer() -> PreTrainedTokenizerFast:
         wording.common_object_answer("mug"),
         wording.part_answer(Task.COMMON_PARTS, ("mug", "kettle"), [("lid", (0, 1))]),
         wording.part_answer(Task.UNIQUE_PARTS, ("mug", "mug"), [("handle", (0,)), ("lid", (1,))]),
-        "Two pictures are given: these are the pictures. Given ANSWER:",
+        "Two pictures are given: these are the Pictures: ANSWER:",
     ]
     return build_tokenizer([*texts, *answers], 2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from calico.data import BuiltDataset, sample_from_row
 from calico.processing import ImageProcessor
-from calico.training.labels import augmented, gather_entities, label_set, labelled_images
+from calico.training.entities import gather_entities
+from calico.training.labels import UNKNOWN, augmented, label_set, labelled_images
 from calico.training.schedule import Sampler, rate_factor
 from mixedparts.errors import InputError
 from mixedparts.masks import area
@@ -109,11 +111,43 @@ class TestLabels:
         images = labelled_images(dataset, "train", entities, labels, processor, Silent())
         for row, image in zip(sorted(entities), images, strict=True):
             height, width = image.pixels.size
-            for mask in entities[row].objects.values():
-                share = area(mask) / (height * width)
+            for entity in entities[row].values():
+                share = area(entity.mask) / (height * width)
                 assert abs((image.direct[0] > 0).mean() - share) < 0.05
             inside = image.direct[1] > 0
             assert np.array_equal(inside, image.direct[0] > 0)
+
+    def test_what_a_pair_leaves_out_is_concluded(self, dataset: BuiltDataset) -> None:
+        """Row 2 says: the handle is on image 2 only, the lid on image 3 only."""
+        entities = gather_entities([dataset.pairs("train")[2]])
+        kettle, mug = entities[2]["kettle"], entities[3]["mug"]
+        assert (kettle.parts.keys(), kettle.absent) == ({"handle"}, {"lid"})
+        assert (mug.parts.keys(), mug.absent) == ({"lid"}, {"handle"})
+
+    def test_a_part_named_as_common_elsewhere_must_be_shown(self, dataset: BuiltDataset) -> None:
+        """If image 3 is known to have a foot that is not unique, image 2 has one too."""
+        unique = dataset.pairs("train")[2]
+        lid = next(one for one in unique.regions if one.label == "lid")
+        foot = replace(lid, label="foot")
+        other = replace(unique, id="other", task="common_parts", regions=(*unique.regions, foot))
+        entities = gather_entities([unique, replace(other, images=unique.images[1:] * 2)])
+        assert "foot" in entities[3]["mug"].parts
+        assert "foot" in entities[2]["kettle"].unmasked
+
+    def test_pixels_of_unlisted_parts_teach_nothing(self, dataset: BuiltDataset) -> None:
+        samples = [dataset.pairs("train")[place] for place in (2, 4)]
+        entities = gather_entities(samples)
+        labels = label_set(entities.values())
+        processor = ImageProcessor(micro_config())
+        images = labelled_images(dataset, "train", entities, labels, processor, Silent())
+        by_row = dict(zip(sorted(entities), images, strict=True))
+        assert not (by_row[2].direct[1] == UNKNOWN).any(), "row 2 says all about its images"
+        assert (by_row[4].direct[1] == UNKNOWN).any(), "row 4 says nothing about a handle"
+        numbers = {pair: index for index, pair in enumerate(labels.pairs)}
+        kettle = labels.classes.index("kettle")
+        handle, lid = (numbers[kettle, labels.parts.index(name)] for name in ("handle", "lid"))
+        assert [by_row[2].truth[index] for index in (handle, lid)] == [1, 0]
+        assert [by_row[4].truth[index] for index in (handle, lid)] == [-1, 1]
 
     def test_labels_move_with_the_pixels(self, dataset: BuiltDataset) -> None:
         entities = gather_entities(dataset.pairs("train"))
@@ -139,6 +173,16 @@ class TestSchedule:
         for step in range(7):
             one.batch(step)
         assert np.array_equal(one.batch(7), other.batch(7))
+
+    def test_batches_of_like_length_still_show_every_sample_once(self) -> None:
+        lengths = np.random.default_rng(0).integers(5, 90, 96)
+        sampler = Sampler(96, 8, seed=1, lengths=lengths)
+        batches = [sampler.batch(step) for step in range(12)]
+        assert sorted(np.concatenate(batches)) == list(range(96))
+        spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
+        assert spread < 0.3 * np.ptp(lengths)
+        firsts = [lengths[batch].min() for batch in batches]
+        assert firsts != sorted(firsts)
 
     def test_few_samples_are_repeated(self) -> None:
         assert len(Sampler(2, 5, seed=0).batch(0)) == 5

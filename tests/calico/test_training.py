@@ -209,7 +209,8 @@ class TestResume:
     def test_a_preset_without_loadable_weights_is_one_message(
         self, dataset: BuiltDataset, tmp_path: Path
     ) -> None:
-        config = micro_config(pretraining={"steps": 0})
+        none = dict.fromkeys(("steps", "semantic_steps", "mask_steps", "qformer_steps"), 0)
+        config = micro_config(pretraining=none)
         with pytest.raises(UsageError, match="published weights"):
             train(config, dataset, RunSettings(tmp_path / "run"), Silent())
 
