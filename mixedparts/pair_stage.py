@@ -129,7 +129,7 @@ def _benchmark(
     config: BuildConfig, samples: NDArray[np.void], columns: EntityColumns
 ) -> tuple[NDArray[np.int64], list[tuple[str, str]]]:
     rows = used_images(samples, columns)
-    ids = PairTable(columns, rows, "test", config.seed).ids(samples)
+    ids = PairTable(columns, rows, "test").ids(samples)
     tasks = config.identity()["tasks"]
     cells = [(source, str(task)) for source in sorted(config.sources) for task in tasks]
     return benchmark_rows(samples, columns, ids, cells)

@@ -6,7 +6,7 @@ Masks are copied as RLE text from the entity table; no mask is decoded here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +56,13 @@ class PairTable:
         columns: the split's entities.
         image_rows: (n,) each entity's row in the images table.
         split: written into the rows.
-        seed: decides the wording of each row, with the row's id.
     """
 
-    def __init__(
-        self, columns: EntityColumns, image_rows: NDArray[np.int32], split: str, seed: int
-    ) -> None:
+    def __init__(self, columns: EntityColumns, image_rows: NDArray[np.int32], split: str) -> None:
         self._columns = columns
         self._image_rows = image_rows
         self._split = split
-        self._seed = seed
+        self._answers: dict[tuple[Task, int, int, bytes], str] = {}
         self._categories, self._category_names = columns.coded("category")
 
     def ids(self, samples: NDArray[np.void]) -> list[str]:
@@ -96,7 +93,7 @@ class PairTable:
         ids = self.ids(samples)
         parts = self._parts(samples)
         bounds = np.searchsorted(parts.row, np.arange(len(samples) + 1))
-        questions, answers = self._texts(samples, ids, parts, bounds)
+        questions, answers = self._texts(samples, parts, bounds)
         columns = [
             pa.array(ids, pa.string()),
             self._columns.column("source").take(samples["first"]),
@@ -144,35 +141,33 @@ class PairTable:
         return merged.take(np.argsort(merged.row, kind="stable"))
 
     def _texts(
-        self,
-        samples: NDArray[np.void],
-        ids: Sequence[str],
-        parts: _Parts,
-        bounds: NDArray[np.int64],
+        self, samples: NDArray[np.void], parts: _Parts, bounds: NDArray[np.int64]
     ) -> tuple[list[str], list[str]]:
-        names = self._columns.part_names
+        """Return questions and answers; equal content has one answer, worded once."""
+        tasks = [TASKS[place] for place in samples["task"].tolist()]
+        questions = list(map(wording.question, tasks, samples["wording"].tolist()))
         categories = self._categories[_interleave(samples)].tolist()
-        codes, images, starts = parts.code.tolist(), parts.image.tolist(), bounds.tolist()
-        questions, answers = [], []
-        for row, place in enumerate(samples["task"].tolist()):
-            task = TASKS[place]
-            key = f"{self._seed}\0{ids[row]}".encode()
-            draw = int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little")
-            questions.append(wording.question(task, draw))
-            first, second = (
-                self._category_names[code] for code in categories[2 * row : 2 * row + 2]
-            )
-            begin, end = starts[row], starts[row + 1]
-            if task is Task.COMMON_OBJECT:
-                answers.append(wording.common_object_answer(first))
-            elif task is Task.COMMON_PARTS:
-                shared = tuple((names[code], (0, 1)) for code in codes[begin:end:2])
-                answers.append(wording.part_answer(task, (first, second), shared))
-            else:
-                seen = zip(codes[begin:end], images[begin:end], strict=True)
-                alone = tuple((names[code], (image,)) for code, image in seen)
-                answers.append(wording.part_answer(task, (first, second), alone))
+        grounded = (parts.code * 2 + parts.image).astype(np.int32).tobytes()
+        ends = (4 * bounds).tolist()
+        answers = []
+        for row, task in enumerate(tasks):
+            key = (task, *categories[2 * row : 2 * row + 2], grounded[ends[row] : ends[row + 1]])
+            answer = self._answers.get(key)
+            if answer is None:
+                answer = self._answers[key] = self._answer(*key)
+            answers.append(answer)
         return questions, answers
+
+    def _answer(self, task: Task, first: int, second: int, grounded: bytes) -> str:
+        """Return the wording of an answer from class codes and packed (part code, image)."""
+        names = self._category_names[first], self._category_names[second]
+        if task is Task.COMMON_OBJECT:
+            return wording.common_object_answer(names[0])
+        packed = np.frombuffer(grounded, np.int32).tolist()
+        seen = [(self._columns.part_names[code // 2], code % 2) for code in packed]
+        if task is Task.COMMON_PARTS:
+            return wording.part_answer(task, names, [(part, (0, 1)) for part, _ in seen[::2]])
+        return wording.part_answer(task, names, [(part, (image,)) for part, image in seen])
 
     def _images(self, samples: NDArray[np.void]) -> pa.ListArray:
         both = _interleave(samples)

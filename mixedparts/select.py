@@ -15,7 +15,7 @@ from mixedparts.quotas import proportional, water_fill
 from mixedparts.records import Task
 
 TASKS = tuple(Task)
-SAMPLE = np.dtype([("first", "<i4"), ("second", "<i4"), ("task", "<i1")])
+SAMPLE = np.dtype([("first", "<i4"), ("second", "<i4"), ("task", "<i1"), ("wording", "<u2")])
 Cell = tuple[str, str]  # source, task
 
 
@@ -39,7 +39,8 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, N
 
     Returns:
         For each split an array of `SAMPLE`, in the order of the rows; `first` and `second` are
-        rows of the split's entity table, images 0 and 1 of the sample.
+        rows of the split's entity table, images 0 and 1 of the sample; `wording` is a draw that
+        chooses the question.
     """
     spaces = {split: _space(config, columns) for split, columns in splits.items()}
     images = [space.images for space in spaces.values()]
@@ -98,11 +99,12 @@ def _draw_split(split: str, space: SplitSpace, share: int, seed: int) -> NDArray
                 rows = pair_space.draw(pair, int(number), seed, key)
                 drawn.append(_samples(rows, pair.task))
     samples = np.concatenate(drawn) if drawn else np.zeros(0, SAMPLE)
+    samples["wording"] = philox(seed, f"{split}|wording").integers(0, 1 << 16, len(samples))
     return samples[philox(seed, f"{split}|order").permutation(len(samples))]
 
 
 def _samples(rows: NDArray[np.int64], task: Task) -> NDArray[np.void]:
-    samples = np.empty(len(rows), SAMPLE)
+    samples = np.zeros(len(rows), SAMPLE)
     samples["first"], samples["second"] = rows[:, 0], rows[:, 1]
     samples["task"] = TASKS.index(task)
     return samples

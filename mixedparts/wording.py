@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from mixedparts.records import Task
 
@@ -92,7 +91,6 @@ def question(task: Task, draw: int) -> str:
     return wordings[draw % len(wordings)]
 
 
-@lru_cache(maxsize=4096)
 def common_object_answer(name: str) -> str:
     """Return the answer that grounds one object class in both images."""
     return f"Both pictures contain {_grounded(_indefinite(name), (0, 1))}."
@@ -108,13 +106,6 @@ def part_answer(
         categories: object class in image 0 and in image 1.
         parts: name and images of each part, in the order of the row's masks; at least one.
     """
-    return _part_answer(task, categories, tuple(parts))
-
-
-@lru_cache(maxsize=16384)  # the same parts of the same classes come up again and again
-def _part_answer(
-    task: Task, categories: tuple[str, str], parts: tuple[tuple[str, tuple[int, ...]], ...]
-) -> str:
     first, second = categories
     if first == second:
         objects = f"Both objects are {_grounded(_indefinite(first), (0, 1))}."
@@ -163,7 +154,6 @@ def label_of(phrase: str) -> str:
     return _ARTICLE.sub("", " ".join(phrase.split()))
 
 
-@lru_cache(maxsize=4096)  # few names, many answers
 def _grounded(phrase: str, images: tuple[int, ...]) -> str:
     marks = " ".join(f"[SEG] (IMAGE{image + 1})" for image in images)
     return f"<p> {phrase} </p> {marks}"

@@ -35,7 +35,6 @@ class WriteTask:
         origin: the split whose samples the shard holds.
         number, of: place of the shard among those of its split.
         start, stop: the rows it holds.
-        seed: for the wording.
         sources: where pictures lie, by source.
     """
 
@@ -47,7 +46,6 @@ class WriteTask:
     of: int
     start: int
     stop: int
-    seed: int
     embed: bool
     sources: tuple[tuple[str, ImageSource], ...]
 
@@ -82,7 +80,6 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
                     of=shards,
                     start=number * size,
                     stop=min(rows, (number + 1) * size),
-                    seed=config.seed,
                     embed=config.images == "embed",
                     sources=sources,
                 )
@@ -124,7 +121,7 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
     base = task.build / WORK
     samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")
     chosen = np.load(base / f"{BENCHMARK}-rows.npy") if task.split == BENCHMARK else None
-    table = _pair_table(task.build, task.origin, task.seed)
+    table = _pair_table(task.build, task.origin)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(task.start, task.stop, ROW_GROUP):
@@ -137,10 +134,10 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
 
 
 @lru_cache(maxsize=1)
-def _pair_table(build: Path, split: str, seed: int) -> PairTable:
+def _pair_table(build: Path, split: str) -> PairTable:
     base = build / WORK
     columns = EntityColumns.of(map_table(base / f"{split}.arrow"))
-    return PairTable(columns, np.load(base / f"{split}-image-rows.npy"), split, seed)
+    return PairTable(columns, np.load(base / f"{split}-image-rows.npy"), split)
 
 
 def _write_preview(task: WriteTask, path: Path) -> int:
@@ -149,7 +146,7 @@ def _write_preview(task: WriteTask, path: Path) -> int:
     base = task.build / WORK
     chosen = np.load(base / "preview-rows.npy")
     samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")[chosen]
-    table = _pair_table(task.build, task.origin, task.seed)
+    table = _pair_table(task.build, task.origin)
     files = table.pictures(samples, {name: source.root for name, source in task.sources})
 
     rows = table.batch(samples).to_pylist()
