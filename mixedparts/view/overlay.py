@@ -86,7 +86,7 @@ def _panel(
         if not item.outlined:
             _tint(canvas, dense, colours[item.label])
         contours, _ = cv2.findContours(dense, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, contours, -1, (255, 255, 255), 4, cv2.LINE_AA)
+        cv2.drawContours(canvas, contours, -1, (255, 255, 255), 4, cv2.LINE_8)
         cv2.drawContours(canvas, contours, -1, colours[item.label], 2, cv2.LINE_AA)
     panel = Image.fromarray(canvas)
     pen = ImageDraw.Draw(panel)
