@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from calico.cli.options import positive
 from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError
-from mixedparts.records import Task
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from calico.predictions import Prediction
 
+TASKS = ("common_object", "common_parts", "unique_parts")  # `Task`, without its imports
 _EXAMPLES = """examples:
   calico-predict first.jpg second.jpg --checkpoint runs/tiny
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --task unique_parts --out out
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("images", nargs=2, type=Path, metavar="IMAGE", help="a picture file")
     add("--checkpoint", type=Path, required=True, metavar="DIR", help="what calico-train wrote")
-    add("--task", choices=[str(task) for task in Task], default=str(Task.COMMON_PARTS))
+    add("--task", choices=TASKS, default="common_parts", help="default: common_parts")
     add("--question", help="asked instead of the task's question")
     add("--out", type=Path, default=Path("prediction"), metavar="DIR", help="default: prediction")
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from calico.training.run import RunSettings, train
 from mixedparts.errors import InputError
 from mixedparts.masks import Rle, from_dense
 from mixedparts.progress import Silent
+from mixedparts.records import Task
 from tests.calico.factory import micro_config, micro_model, micro_tokenizer, write_build
 
 
@@ -244,6 +247,22 @@ class TestCommand:
         errors = capsys.readouterr().err
         assert said in errors
         assert "Traceback" not in errors
+
+
+def test_the_command_offers_every_task() -> None:
+    assert tuple(map(str, Task)) == command.TASKS
+
+
+@pytest.mark.parametrize("module", ["train", "pretrain", "predict"])
+def test_help_needs_no_heavy_library(module: str) -> None:
+    program = (
+        f"import sys\nfrom calico.cli import {module}\ntry: {module}.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(bool({'torch', 'transformers', 'numpy', 'pyarrow'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert shown.returncode == 0
+    assert "examples:" in shown.stdout
 
 
 def test_rows_of_a_dataset_are_answered_in_order(predictor: Predictor, tmp_path: Path) -> None:
