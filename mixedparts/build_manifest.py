@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mixedparts import __version__
 from mixedparts.plan import Plan, SourcePlan, manifest_of
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import Commit, WrittenFile
@@ -43,7 +42,7 @@ def make_manifest(
     return {
         "build_id": plan.build_id,
         "schema_version": SCHEMA_VERSION,
-        "code_version": __version__,
+        "code_version": plan.identity["code_version"],
         "synthetic": plan.synthetic,
         "configuration": plan.identity["configuration"],
         "sources": {

@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +78,25 @@ def make_plan(config: BuildConfig) -> Plan:
     identity = {
         "configuration": config.identity(),
         "schema_version": SCHEMA_VERSION,
-        "code_version": __version__,
+        "code_version": f"{__version__}+{code_digest()[:12]}",
         "manifests": manifests_digest(),
         "sources": {source.name: asdict(source) for source in sources},
     }
     text = json.dumps(identity, sort_keys=True)
     build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
     return Plan(build_id, json.loads(text), sources)
+
+
+@cache
+def code_digest() -> str:
+    """Return one SHA-256 (hex) over the code that makes a build; a version alone can lag behind."""
+    digest = hashlib.sha256()
+    for package in ("mixedparts", "builders"):
+        folder = Path(str(resources.files(package)))
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{package}/{path.relative_to(folder).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _plan_source(config: BuildConfig, name: str) -> SourcePlan:

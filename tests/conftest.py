@@ -21,11 +21,9 @@ REAL_SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def _quiet_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep notes and caches of every test away from the user's."""
+    """Keep notes of every test away from the user's."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    monkeypatch.setenv("HF_HOME", str(home / "hf"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MIXEDPARTS_HOME", raising=False)
     monkeypatch.delenv("MIXEDPARTS_ROOT", raising=False)
 
