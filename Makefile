@@ -5,6 +5,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
 DEMO := runs/demo
+# Two synthetic pictures of the test split, a bus and a truck.
+PAIR := $(addprefix $(DEMO)/sources/ADE20KPart234/images/validation/, \
+	ADE_val_09000786.jpg ADE_val_09000113.jpg)
 
 .PHONY: demo test test-slow lint setup benchmarks clean
 
@@ -22,10 +25,13 @@ demo: $(READY)
 	$(BIN)/mixedparts build --sources paco partimagenet ade20k --root $(DEMO)/sources \
 		--out $(DEMO)/mixedparts --samples 20000
 	$(BIN)/python -c "import mixedparts; print(mixedparts.load_dataset('$(DEMO)/mixedparts'))"
-	$(BIN)/calico-train --dataset $(DEMO)/mixedparts --preset tiny --output-dir $(DEMO)/calico \
-		--resume auto
+	$(BIN)/calico-train --dataset $(DEMO)/mixedparts --preset tiny --config docs/demo.yaml \
+		--output-dir $(DEMO)/calico --resume auto
 	$(BIN)/calico-eval --dataset $(DEMO)/mixedparts --checkpoint $(DEMO)/calico --split benchmark \
 		--limit 450 --json $(DEMO)/evaluation.json
+	$(BIN)/calico-predict $(PAIR) --task common_parts --checkpoint $(DEMO)/calico \
+		--out $(DEMO)/prediction
+	@echo "a predicted pair: $(DEMO)/prediction/overlay.png"
 
 test: $(READY)
 	$(BIN)/pytest -m 'not slow'
