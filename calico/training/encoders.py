@@ -29,12 +29,14 @@ from calico.training.labels import (
     label_set,
     labelled_images,
 )
-from calico.training.pretrain import teach_drawing, teach_qformer, teach_seeing
+from calico.training.pretrain import teach_cells, teach_drawing, teach_qformer
 from calico.training.runlog import RunLog
+from calico.training.warmstart import carry_to_sam, carry_to_semantic
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress, Silent
 
 WEIGHTS = "encoders.safetensors"
+_VISION = "vision.safetensors"
 _DRAWING = "drawing.safetensors"
 _SECTIONS = ("vision", "semantic", "qformer", "sam")
 
@@ -53,61 +55,76 @@ def pretrain(
         dataset: single images come from its pairs.
         folder: must not exist.
         progress: is told how far it has come.
-        side_by_side: teach drawing in a second process, for two or more cores.
+        side_by_side: teach SAM's parts in a second process, for two or more cores.
 
     Returns:
         `folder`.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    threads = torch.get_num_threads()
+    log = RunLog(folder.with_name(f"{folder.name}.log.jsonl"), config.training.log_every)
     try:
         temporary.mkdir(parents=True)
+        torch.manual_seed(config.pretraining.seed)
+        parts = build_image_parts(config)
+        images, labels = _labelled(config, dataset, progress)
+        teach_cells(config, parts, "vision", images, labels, progress, log)
+        save_tensors(parts.encoders.vision.state_dict(), temporary / _VISION)
         if side_by_side:
-            threads = torch.get_num_threads()
             share = max(1, threads // 2)
             torch.set_num_threads(share)
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 drawing = pool.submit(_draw_beside, config, dataset.path, temporary, share)
-                weights = _see(config, dataset, folder, progress)
+                _go_on_seeing(config, parts, images, labels, progress, log)
                 progress.say("Waiting for the mask encoder, which is taught beside this.")
                 drawing.result()
-            torch.set_num_threads(threads)
         else:
-            weights = _see(config, dataset, folder, progress)
-            _draw(config, dataset.path, temporary, progress)
-        weights |= read_tensors(temporary / _DRAWING)
-        (temporary / _DRAWING).unlink()
-        save_tensors(weights, temporary / WEIGHTS)
+            _go_on_seeing(config, parts, images, labels, progress, log)
+            _draw(config, images, labels, temporary, progress)
+        seen = {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
+        save_tensors(seen | read_tensors(temporary / _DRAWING), temporary / WEIGHTS)
+        for file in (_VISION, _DRAWING):
+            (temporary / file).unlink()
         write_config(config, temporary / "config.yaml")
         temporary.rename(folder)
     finally:
+        torch.set_num_threads(threads)
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
-def _see(
-    config: CalicoConfig, dataset: BuiltDataset, folder: Path, progress: Progress
-) -> dict[str, Tensor]:
-    """Teach seeing; return the weights of both encoders, the Q-Former and the queries."""
-    log = RunLog(folder.with_name(f"{folder.name}.log.jsonl"), config.training.log_every)
-    torch.manual_seed(config.pretraining.seed)
-    parts = build_image_parts(config)
-    images, labels = _labelled(config, dataset, progress)
-    teach_seeing(config, parts, images, labels, progress, log)
-    features = [
-        _global_features(config, parts, [one.pixels for one in images]),
-        _global_features(config, parts, [one.pixels.flipped() for one in images]),
-    ]
+def _go_on_seeing(
+    config: CalicoConfig,
+    parts: ImageParts,
+    images: list[LabelledImage],
+    labels: LabelSet,
+    progress: Progress,
+    log: RunLog,
+) -> None:
+    """Teach the semantic encoder and the Q-Former after the global encoder."""
+    if config.pretraining.carry_over:
+        carry_to_semantic(parts.encoders.vision, parts.encoders.semantic)
+    teach_cells(config, parts, "semantic", images, labels, progress, log)
+    pictures = [one.pixels for one in images]
+    features = _global_features(config, parts, [*pictures, *(one.flipped() for one in pictures)])
     truth = np.stack([one.truth for one in images] * 2)
-    teach_qformer(config, parts.bridge, torch.cat(features), truth, labels, progress, log)
-    return {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
+    teach_qformer(config, parts.bridge, features, truth, labels, progress, log)
 
 
-def _draw(config: CalicoConfig, build: Path, folder: Path, progress: Progress) -> None:
-    """Teach drawing; write the weights of SAM's parts to `folder`."""
+def _draw(
+    config: CalicoConfig,
+    images: list[LabelledImage],
+    labels: LabelSet,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Teach SAM's parts; read the global encoder from `folder` and write their weights there."""
     log = RunLog(folder / "drawing.log.jsonl", config.training.log_every)
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
-    images, labels = _labelled(config, BuiltDataset(build), progress)
+    if config.pretraining.carry_over:
+        parts.encoders.vision.load_state_dict(read_tensors(folder / _VISION))
+        carry_to_sam(parts.encoders.vision, parts.encoders.sam)
     teach_drawing(config, parts, images, labels, progress, log)
     weights = {name: value for name, value in _weights(parts).items() if _is_drawing(name)}
     save_tensors(weights, folder / _DRAWING)
@@ -116,7 +133,8 @@ def _draw(config: CalicoConfig, build: Path, folder: Path, progress: Progress) -
 def _draw_beside(config: CalicoConfig, build: Path, folder: Path, threads: int) -> None:
     """Teach drawing in a process of its own."""
     prepare_process(threads)
-    _draw(config, build, folder, Silent())
+    images, labels = _labelled(config, BuiltDataset(build), Silent())
+    _draw(config, images, labels, folder, Silent())
 
 
 def _labelled(
@@ -130,7 +148,7 @@ def _labelled(
 
 @torch.inference_mode()
 def _global_features(config: CalicoConfig, parts: ImageParts, pictures: Sequence[Pixels]) -> Tensor:
-    """Return (N, 1 + patches, C_e) in half precision."""
+    """Return what the global encoder says, (N, 1 + patches, C_e) in half precision."""
     processor = ImageProcessor(config)
     batches = [
         parts.encoders.vision(processor.inputs(pictures[start : start + 32]).vision)
