@@ -230,6 +230,7 @@ class TrainingConfig:
 
     steps: int = 5000
     batch_size: int = 80
+    shards: int = 1  # a batch is taken in that many parts, whose losses are averaged
     learning_rate: float = 4e-4
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
@@ -247,6 +248,8 @@ class TrainingConfig:
 
     def faults(self) -> Iterator[str]:
         yield from _positive(self, "steps", "batch_size", "save_every", "keep", "log_every")
+        if not 1 <= self.shards <= self.batch_size:
+            yield f"shards: {self.shards} is not in 1..batch_size"
         yield from _schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
 
 

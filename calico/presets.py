@@ -60,6 +60,7 @@ def tiny() -> CalicoConfig:
         training=TrainingConfig(
             steps=1500,
             batch_size=16,
+            shards=2,
             learning_rate=1.5e-3,
             betas=(0.9, 0.98),
             warmup_steps=50,

@@ -22,6 +22,7 @@ from mixedparts import wording
 from mixedparts.masks import Rle
 from mixedparts.records import Task
 
+_DRAWS = 16  # random numbers of a sample: order, question, and one for each image
 _KEPT_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
 
 
@@ -68,14 +69,22 @@ class BatchMaker:
         )
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
-    def samples(self, step: int) -> list[VariedSample]:
-        """Return the samples of a step, counted from 0, with their variations drawn."""
-        rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
-        return [self._varied(self.pairs[int(index)], rng) for index in self.sampler.batch(step)]
+    def samples(self, step: int, shard: int = 0, shards: int = 1) -> list[VariedSample]:
+        """Return the samples of a step, counted from 0, with their variations drawn.
 
-    def batch(self, step: int) -> TrainingBatch:
-        """Return the tensors of a step."""
-        varied = self.samples(step)
+        Args:
+            step: of the run.
+            shard, shards: take every `shards`-th sample from `shard` on.
+        """
+        rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
+        batch = self.sampler.batch(step)
+        draws = rng.random((len(batch), _DRAWS))
+        places = range(shard, len(batch), shards)
+        return [self._varied(self.pairs[int(batch[at])], draws[at]) for at in places]
+
+    def batch(self, step: int, shard: int = 0, shards: int = 1) -> TrainingBatch:
+        """Return the tensors of a step, or of one shard of it; arguments as `samples`."""
+        varied = self.samples(step, shard, shards)
         images = len(varied[0].sample.images)
         shown: list[tuple[PictureRef, bool]] = []
         masks: list[NDArray[np.uint8]] = []
@@ -98,14 +107,15 @@ class BatchMaker:
             extents=torch.tensor(extents),
         )
 
-    def _varied(self, sample: Sample, rng: np.random.Generator) -> VariedSample:
-        draws = rng.random(2 + len(sample.images))
+    def _varied(self, sample: Sample, draws: NDArray[np.float64]) -> VariedSample:
         if self.settings.swap_images and draws[0] < 0.5:
             sample = sample.swapped()
         if self.settings.redraw_questions:
             question = wording.question(Task(sample.task), int(draws[1] * (1 << 30)))
             sample = replace(sample, question=question)
-        mirrored = tuple(bool(draw < 0.5 and self.settings.flips) for draw in draws[2:])
+        mirrored = tuple(
+            bool(draw < 0.5 and self.settings.flips) for draw in draws[2 : 2 + len(sample.images)]
+        )
         return VariedSample(sample, mirrored)
 
     def _grid_mask(self, mask: Rle, mirrored: bool) -> NDArray[np.uint8]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from calico.model.assembly import ImageParts, build_image_parts
 from calico.model.calico import Calico
 from calico.model.checkpoints import copy_weights, read_tensors, save_tensors
 from calico.processing import ImageProcessor, Pixels
-from calico.runtime import prepare_process
 from calico.training.entities import gather_entities
 from calico.training.labels import (
     LabelledImage,
@@ -32,6 +31,7 @@ from calico.training.labels import (
 from calico.training.pretrain import teach_cells, teach_drawing, teach_qformer
 from calico.training.runlog import RunLog
 from calico.training.warmstart import carry_to_sam, carry_to_semantic
+from calico.training.workers import beside, receive
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress, Silent
 
@@ -46,7 +46,7 @@ def pretrain(
     dataset: BuiltDataset,
     folder: Path,
     progress: Progress,
-    side_by_side: bool = False,
+    processes: int = 1,
 ) -> Path:
     """Make encoders from the train split and write them to `folder`, once they are whole.
 
@@ -55,7 +55,7 @@ def pretrain(
         dataset: single images come from its pairs.
         folder: must not exist.
         progress: is told how far it has come.
-        side_by_side: teach SAM's parts in a second process, for two or more cores.
+        processes: 2 teaches SAM's parts in a second process, for two or more cores.
 
     Returns:
         `folder`.
@@ -70,14 +70,14 @@ def pretrain(
         images, labels = _labelled(config, dataset, progress)
         teach_cells(config, parts, "vision", images, labels, progress, log)
         save_tensors(parts.encoders.vision.state_dict(), temporary / _VISION)
-        if side_by_side:
+        if processes > 1:
             share = max(1, threads // 2)
             torch.set_num_threads(share)
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                drawing = pool.submit(_draw_beside, config, dataset.path, temporary, share)
+            job = (config, dataset.path, temporary)
+            with beside(_draw_beside, *job, threads=share) as drawing:
                 _go_on_seeing(config, parts, images, labels, progress, log)
                 progress.say("Waiting for the mask encoder, which is taught beside this.")
-                drawing.result()
+                receive(drawing)
         else:
             _go_on_seeing(config, parts, images, labels, progress, log)
             _draw(config, images, labels, temporary, progress)
@@ -130,11 +130,13 @@ def _draw(
     save_tensors(weights, folder / _DRAWING)
 
 
-def _draw_beside(config: CalicoConfig, build: Path, folder: Path, threads: int) -> None:
-    """Teach drawing in a process of its own."""
-    prepare_process(threads)
+def _draw_beside(
+    connection: Connection[Any, Any], config: CalicoConfig, build: Path, folder: Path
+) -> None:
+    """Teach SAM's parts in a process of their own."""
     images, labels = _labelled(config, BuiltDataset(build), Silent())
     _draw(config, images, labels, folder, Silent())
+    connection.send("done")
 
 
 def _labelled(

@@ -74,7 +74,8 @@ def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log:
         set_rate(optimizer, stage.learning_rate * factor)
         losses = stage.losses(sampler.batch(step).tolist(), rng)
         total = torch.stack(list(losses.values())).sum()
-        norm = take_step(total, optimizer, weights, settings.clip)
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = take_step(optimizer, weights, settings.clip)
         values = {name: value.item() for name, value in losses.items()}
         log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
         progress.advance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,22 @@ from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
 from calico.training.run import RunSettings, train
 from calico.training.warmstart import carry_to_sam, carry_to_semantic
-from mixedparts.errors import InputError, UsageError
+from calico.training.workers import beside, receive
+from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, micro_model, write_build
 
 
 class Interrupted(Exception):
     """Stands for a kill."""
+
+
+def _fails(connection: object) -> None:
+    BuiltDataset(Path("nowhere"))
+
+
+def _dies(connection: object) -> None:
+    os._exit(9)
 
 
 def stop_after(step: int):
@@ -161,6 +171,29 @@ class TestResume:
         resumed = train(lora_config(), dataset, whole, Silent())
         ours, theirs = tensors(resumed), tensors(finished)
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+    def test_two_processes_give_the_same_weights_as_one(
+        self, dataset: BuiltDataset, encoders: Path, finished: Path, tmp_path: Path
+    ) -> None:
+        threads = torch.get_num_threads()
+        settings = RunSettings(tmp_path / "two", encoders, max_steps=3, processes=2)
+        one = replace(settings, output=tmp_path / "one", processes=1)
+        torch.set_num_threads(1)
+        try:
+            both = [tensors(train(lora_config(), dataset, s, Silent())) for s in (settings, one)]
+        finally:
+            torch.set_num_threads(threads)
+        assert all(torch.equal(both[0][name], both[1][name]) for name in both[0])
+
+    def test_a_fault_in_the_second_process_is_one_message(
+        self, dataset: BuiltDataset, encoders: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InputError, match="no built dataset"), beside(_fails) as connection:
+            receive(connection)
+
+    def test_a_second_process_that_dies_is_one_message(self) -> None:
+        with pytest.raises(EnvironmentFault, match="without a word"), beside(_dies) as connection:
+            receive(connection)
 
     def test_a_run_is_never_overwritten(
         self, dataset: BuiltDataset, encoders: Path, finished: Path
@@ -330,8 +363,8 @@ class TestCarryOver:
         config, threads = self.config(), torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            one = pretrain(config, dataset, tmp_path / "one", Silent(), side_by_side=False)
-            two = pretrain(config, dataset, tmp_path / "two", Silent(), side_by_side=True)
+            one = pretrain(config, dataset, tmp_path / "one", Silent(), processes=1)
+            two = pretrain(config, dataset, tmp_path / "two", Silent(), processes=2)
         finally:
             torch.set_num_threads(threads)
         first, second = (load_file(p / "encoders.safetensors") for p in (one, two))
