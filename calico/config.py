@@ -230,7 +230,6 @@ class TrainingConfig:
 
     steps: int = 5000
     batch_size: int = 80
-    shards: int = 1  # a batch is taken in that many parts, whose losses are averaged
     learning_rate: float = 4e-4
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
@@ -248,8 +247,6 @@ class TrainingConfig:
 
     def faults(self) -> Iterator[str]:
         yield from _positive(self, "steps", "batch_size", "save_every", "keep", "log_every")
-        if not 1 <= self.shards <= self.batch_size:
-            yield f"shards: {self.shards} is not in 1..batch_size"
         yield from _schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
 
 
@@ -269,7 +266,6 @@ class PretrainingConfig:
     weight_decay: float = 0.01
     warmup_steps: int = 50
     clip: float = 1.0
-    carry_over: bool = False  # the other encoders start from the global one; equal shapes needed
     background_weight: float = 0.2
     prompted_masks: int = 24  # masks a step that the mask decoder draws from label prompts
     seed: int = 0
@@ -324,8 +320,6 @@ class CalicoConfig:
             value = getattr(self, part.name)
             if is_dataclass(value) and hasattr(value, "faults"):
                 yield from (f"{part.name}.{fault}" for fault in value.faults())
-        if self.pretraining.carry_over:
-            yield from (f"pretraining.carry_over: {fault}" for fault in self._shape_faults())
         if self.format_version != FORMAT_VERSION:
             yield f"format_version: {self.format_version}, this program reads {FORMAT_VERSION}"
         if self.correspondence.layers and max(self.correspondence.layers) >= self.language.layers:
@@ -339,20 +333,6 @@ class CalicoConfig:
                 "vision.hidden_size", self.vision.hidden_size, "heads", self.correspondence.heads
             )
         )
-
-    def _shape_faults(self) -> Iterator[str]:
-        """Yield why weights of the global encoder cannot be carried over to the other two."""
-        for section, other in (("semantic", self.semantic), ("sam", self.sam)):
-            for name in ("image_size", "patch_size", "hidden_size", "layers", "heads", "stem"):
-                mine, its = getattr(self.vision, name), getattr(other, name)
-                if mine != its:
-                    yield f"{section}.{name} is {its!r}, vision.{name} is {mine!r}"
-        if self.sam.mlp_size != self.vision.mlp_size:
-            yield f"sam.mlp_size is {self.sam.mlp_size}, vision.mlp_size is {self.vision.mlp_size}"
-        if self.semantic.position_size != self.vision.image_size:
-            yield f"semantic.position_size is {self.semantic.position_size}"
-        if self.semantic.swiglu or 4 * self.semantic.hidden_size < self.vision.mlp_size:
-            yield "the MLP of the semantic encoder cannot hold that of the global one"
 
 
 def _positive(value: Any, *names: str) -> Iterator[str]:

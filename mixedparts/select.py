@@ -169,7 +169,7 @@ def benchmark_rows(
 
 
 def preview_rows(
-    samples: NDArray[np.void], columns: EntityColumns, a_cell: int = 20
+    samples: NDArray[np.void], columns: EntityColumns, a_cell: int = 12
 ) -> NDArray[np.int64]:
     """Return the first rows of every source and task, at most `a_cell` of each."""
     codes, names = columns.coded("source")

@@ -44,17 +44,19 @@ class Commit:
 
 
 @contextmanager
-def written_beside(target: Path) -> Iterator[Path]:
+def written_beside(target: Path, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success flush it to disk and rename it.
 
-    The temporary file is removed when anything goes wrong.
+    The temporary file is removed when anything goes wrong. Working files do without the flush: a
+    crash of the machine that cuts one is seen by its hash.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if flush:
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -81,7 +83,11 @@ def sha256_of(path: Path) -> str:
 
 
 def write_shard(
-    base: Path, relative: str, write: Callable[[Path], int], count_rows: Callable[[Path], int]
+    base: Path,
+    relative: str,
+    write: Callable[[Path], int],
+    count_rows: Callable[[Path], int],
+    flush: bool = True,
 ) -> WrittenFile:
     """Write one output file of a task.
 
@@ -95,7 +101,7 @@ def write_shard(
         OSError: the file that was read back holds another number of rows.
     """
     target = base / relative
-    with written_beside(target) as temporary:
+    with written_beside(target, flush) as temporary:
         rows = write(temporary)
         found = count_rows(temporary)
         if found != rows:

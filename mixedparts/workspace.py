@@ -21,7 +21,7 @@ READY = Path("_build/ready")  # finished shards of the dataset, until all of the
 
 def store_table(base: Path, relative: str, table: pa.Table) -> WrittenFile:
     """Write a table as a working file."""
-    return write_shard(base, relative, lambda path: write_table(table, path), count_rows)
+    return write_shard(base, relative, lambda path: write_table(table, path), count_rows, False)
 
 
 def store_array(base: Path, relative: str, array: NDArray[Any]) -> WrittenFile:
@@ -32,7 +32,7 @@ def store_array(base: Path, relative: str, array: NDArray[Any]) -> WrittenFile:
             np.save(handle, array)
         return len(array)
 
-    return write_shard(base, relative, write, lambda path: len(np.load(path, mmap_mode="r")))
+    return write_shard(base, relative, write, lambda path: len(np.load(path, mmap_mode="r")), False)
 
 
 def store_rejects(base: Path, relative: str, rejects: Sequence[Reject]) -> WrittenFile:

@@ -58,6 +58,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from mixedparts.progress import for_people
 
     prepare_process(arguments.threads)
-    pretrain(config, dataset, folder, for_people(arguments.quiet), min(2, torch.get_num_threads()))
+    pretrain(config, dataset, folder, for_people(arguments.quiet), torch.get_num_threads() > 1)
     print(f"encoders: {folder}")
     return 0

@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
         encoders=arguments.encoders,
         resume=arguments.resume == "auto",
         max_steps=arguments.max_steps,
-        processes=min(2, torch.get_num_threads()),
+        side_by_side=torch.get_num_threads() > 1,
     )
     checkpoint = train(config, dataset, settings, for_people(arguments.quiet))
     print(f"checkpoint: {checkpoint}")

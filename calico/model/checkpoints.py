@@ -35,7 +35,7 @@ CONFIG, TRAINED, FROZEN, FACTS = (
 _SHOWN = 8  # names that an error message lists
 
 
-def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return what training changes, by name; tied weights appear once."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 

@@ -22,7 +22,6 @@ from mixedparts import wording
 from mixedparts.masks import Rle
 from mixedparts.records import Task
 
-_DRAWS = 16  # random numbers of a sample: order, question, and one for each image
 _KEPT_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
 
 
@@ -69,22 +68,14 @@ class BatchMaker:
         )
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
-    def samples(self, step: int, shard: int = 0, shards: int = 1) -> list[VariedSample]:
-        """Return the samples of a step, counted from 0, with their variations drawn.
-
-        Args:
-            step: of the run.
-            shard, shards: take every `shards`-th sample from `shard` on.
-        """
+    def samples(self, step: int) -> list[VariedSample]:
+        """Return the samples of a step, counted from 0, with their variations drawn."""
         rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
-        batch = self.sampler.batch(step)
-        draws = rng.random((len(batch), _DRAWS))
-        places = range(shard, len(batch), shards)
-        return [self._varied(self.pairs[int(batch[at])], draws[at]) for at in places]
+        return [self._varied(self.pairs[int(index)], rng) for index in self.sampler.batch(step)]
 
-    def batch(self, step: int, shard: int = 0, shards: int = 1) -> TrainingBatch:
-        """Return the tensors of a step, or of one shard of it; arguments as `samples`."""
-        varied = self.samples(step, shard, shards)
+    def batch(self, step: int) -> TrainingBatch:
+        """Return the tensors of a step."""
+        varied = self.samples(step)
         images = len(varied[0].sample.images)
         shown: list[tuple[PictureRef, bool]] = []
         masks: list[NDArray[np.uint8]] = []
@@ -107,15 +98,14 @@ class BatchMaker:
             extents=torch.tensor(extents),
         )
 
-    def _varied(self, sample: Sample, draws: NDArray[np.float64]) -> VariedSample:
+    def _varied(self, sample: Sample, rng: np.random.Generator) -> VariedSample:
+        draws = rng.random(2 + len(sample.images))
         if self.settings.swap_images and draws[0] < 0.5:
             sample = sample.swapped()
         if self.settings.redraw_questions:
             question = wording.question(Task(sample.task), int(draws[1] * (1 << 30)))
             sample = replace(sample, question=question)
-        mirrored = tuple(
-            bool(draw < 0.5 and self.settings.flips) for draw in draws[2 : 2 + len(sample.images)]
-        )
+        mirrored = tuple(bool(draw < 0.5 and self.settings.flips) for draw in draws[2:])
         return VariedSample(sample, mirrored)
 
     def _grid_mask(self, mask: Rle, mirrored: bool) -> NDArray[np.uint8]:

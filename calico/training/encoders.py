@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing.connection import Connection
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from calico.model.assembly import ImageParts, build_image_parts
 from calico.model.calico import Calico
 from calico.model.checkpoints import copy_weights, read_tensors, save_tensors
 from calico.processing import ImageProcessor, Pixels
+from calico.runtime import prepare_process
 from calico.training.entities import gather_entities
 from calico.training.labels import (
     LabelledImage,
@@ -28,15 +29,12 @@ from calico.training.labels import (
     label_set,
     labelled_images,
 )
-from calico.training.pretrain import teach_cells, teach_drawing, teach_qformer
+from calico.training.pretrain import teach_drawing, teach_qformer, teach_seeing
 from calico.training.runlog import RunLog
-from calico.training.warmstart import carry_to_sam, carry_to_semantic
-from calico.training.workers import beside, receive
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress, Silent
 
 WEIGHTS = "encoders.safetensors"
-_VISION = "vision.safetensors"
 _DRAWING = "drawing.safetensors"
 _SECTIONS = ("vision", "semantic", "qformer", "sam")
 
@@ -46,7 +44,7 @@ def pretrain(
     dataset: BuiltDataset,
     folder: Path,
     progress: Progress,
-    processes: int = 1,
+    side_by_side: bool = False,
 ) -> Path:
     """Make encoders from the train split and write them to `folder`, once they are whole.
 
@@ -55,88 +53,70 @@ def pretrain(
         dataset: single images come from its pairs.
         folder: must not exist.
         progress: is told how far it has come.
-        processes: 2 teaches SAM's parts in a second process, for two or more cores.
+        side_by_side: teach drawing in a second process, for two or more cores.
 
     Returns:
         `folder`.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    threads = torch.get_num_threads()
-    log = RunLog(folder.with_name(f"{folder.name}.log.jsonl"), config.training.log_every)
     try:
         temporary.mkdir(parents=True)
-        torch.manual_seed(config.pretraining.seed)
-        parts = build_image_parts(config)
-        images, labels = _labelled(config, dataset, progress)
-        teach_cells(config, parts, "vision", images, labels, progress, log)
-        save_tensors(parts.encoders.vision.state_dict(), temporary / _VISION)
-        if processes > 1:
+        if side_by_side:
+            threads = torch.get_num_threads()
             share = max(1, threads // 2)
             torch.set_num_threads(share)
-            job = (config, dataset.path, temporary)
-            with beside(_draw_beside, *job, threads=share) as drawing:
-                _go_on_seeing(config, parts, images, labels, progress, log)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                drawing = pool.submit(_draw_beside, config, dataset.path, temporary, share)
+                weights = _see(config, dataset, folder, progress)
                 progress.say("Waiting for the mask encoder, which is taught beside this.")
-                receive(drawing)
+                drawing.result()
+            torch.set_num_threads(threads)
         else:
-            _go_on_seeing(config, parts, images, labels, progress, log)
-            _draw(config, images, labels, temporary, progress)
-        seen = {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
-        save_tensors(seen | read_tensors(temporary / _DRAWING), temporary / WEIGHTS)
-        for file in (_VISION, _DRAWING):
-            (temporary / file).unlink()
+            weights = _see(config, dataset, folder, progress)
+            _draw(config, dataset.path, temporary, progress)
+        weights |= read_tensors(temporary / _DRAWING)
+        (temporary / _DRAWING).unlink()
+        save_tensors(weights, temporary / WEIGHTS)
         write_config(config, temporary / "config.yaml")
         temporary.rename(folder)
     finally:
-        torch.set_num_threads(threads)
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
-def _go_on_seeing(
-    config: CalicoConfig,
-    parts: ImageParts,
-    images: list[LabelledImage],
-    labels: LabelSet,
-    progress: Progress,
-    log: RunLog,
-) -> None:
-    """Teach the semantic encoder and the Q-Former after the global encoder."""
-    if config.pretraining.carry_over:
-        carry_to_semantic(parts.encoders.vision, parts.encoders.semantic)
-    teach_cells(config, parts, "semantic", images, labels, progress, log)
-    pictures = [one.pixels for one in images]
-    features = _global_features(config, parts, [*pictures, *(one.flipped() for one in pictures)])
+def _see(
+    config: CalicoConfig, dataset: BuiltDataset, folder: Path, progress: Progress
+) -> dict[str, Tensor]:
+    """Teach seeing; return the weights of both encoders, the Q-Former and the queries."""
+    log = RunLog(folder.with_name(f"{folder.name}.log.jsonl"), config.training.log_every)
+    torch.manual_seed(config.pretraining.seed)
+    parts = build_image_parts(config)
+    images, labels = _labelled(config, dataset, progress)
+    teach_seeing(config, parts, images, labels, progress, log)
+    features = [
+        _global_features(config, parts, [one.pixels for one in images]),
+        _global_features(config, parts, [one.pixels.flipped() for one in images]),
+    ]
     truth = np.stack([one.truth for one in images] * 2)
-    teach_qformer(config, parts.bridge, features, truth, labels, progress, log)
+    teach_qformer(config, parts.bridge, torch.cat(features), truth, labels, progress, log)
+    return {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
 
 
-def _draw(
-    config: CalicoConfig,
-    images: list[LabelledImage],
-    labels: LabelSet,
-    folder: Path,
-    progress: Progress,
-) -> None:
-    """Teach SAM's parts; read the global encoder from `folder` and write their weights there."""
+def _draw(config: CalicoConfig, build: Path, folder: Path, progress: Progress) -> None:
+    """Teach drawing; write the weights of SAM's parts to `folder`."""
     log = RunLog(folder / "drawing.log.jsonl", config.training.log_every)
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
-    if config.pretraining.carry_over:
-        parts.encoders.vision.load_state_dict(read_tensors(folder / _VISION))
-        carry_to_sam(parts.encoders.vision, parts.encoders.sam)
+    images, labels = _labelled(config, BuiltDataset(build), progress)
     teach_drawing(config, parts, images, labels, progress, log)
     weights = {name: value for name, value in _weights(parts).items() if _is_drawing(name)}
     save_tensors(weights, folder / _DRAWING)
 
 
-def _draw_beside(
-    connection: Connection[Any, Any], config: CalicoConfig, build: Path, folder: Path
-) -> None:
-    """Teach SAM's parts in a process of their own."""
-    images, labels = _labelled(config, BuiltDataset(build), Silent())
-    _draw(config, images, labels, folder, Silent())
-    connection.send("done")
+def _draw_beside(config: CalicoConfig, build: Path, folder: Path, threads: int) -> None:
+    """Teach drawing in a process of its own."""
+    prepare_process(threads)
+    _draw(config, build, folder, Silent())
 
 
 def _labelled(
@@ -150,7 +130,7 @@ def _labelled(
 
 @torch.inference_mode()
 def _global_features(config: CalicoConfig, parts: ImageParts, pictures: Sequence[Pixels]) -> Tensor:
-    """Return what the global encoder says, (N, 1 + patches, C_e) in half precision."""
+    """Return (N, 1 + patches, C_e) in half precision."""
     processor = ImageProcessor(config)
     batches = [
         parts.encoders.vision(processor.inputs(pictures[start : start + 32]).vision)

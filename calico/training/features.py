@@ -25,7 +25,6 @@ from calico.processing import ImageProcessor, open_picture
 from mixedparts.progress import Progress
 
 _PARTS = ("vision", "semantic", "sam")
-_INDEX = "rows.json"
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -42,24 +41,18 @@ class FeatureStore:
     """Features of some rows of one images table, memory-mapped.
 
     Attributes:
-        place: its folder.
         rows: row of the images table -> place in the arrays.
         variants: 2 with mirrored pictures, which follow the others, else 1.
         arrays: one (variants * rows, …) float16 array per encoder.
     """
 
-    place: Path
     rows: dict[int, int]
     variants: int
     arrays: dict[str, NDArray[np.float16]]
 
-    @classmethod
-    def open(cls, place: Path) -> FeatureStore:
-        """Open a store that has been computed."""
-        rows = json.loads((place / _INDEX).read_text(encoding="utf-8"))
-        arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _PARTS}
-        variants = len(arrays["vision"]) // len(rows)
-        return cls(place, {row: index for index, row in enumerate(rows)}, variants, arrays)
+    def vision(self) -> torch.Tensor:
+        """Return all global features (variants * rows, 1 + patches, C_e) in half precision."""
+        return torch.from_numpy(np.array(self.arrays["vision"]))
 
     def read(self, images: Sequence[tuple[int, bool]]) -> ImageFeatures:
         """Return features of images, each a row and whether it is mirrored, in float32."""
@@ -106,11 +99,11 @@ def feature_store(
         try:
             temporary.mkdir(parents=True)
             _compute(encoders, table, rows, processor, temporary, mirrored, progress, batch_size)
-            (temporary / _INDEX).write_text(json.dumps(list(rows)), encoding="utf-8")
             temporary.rename(place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return FeatureStore.open(place)
+    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _PARTS}
+    return FeatureStore({row: index for index, row in enumerate(rows)}, 1 + mirrored, arrays)
 
 
 @torch.inference_mode()

@@ -1,14 +1,13 @@
 """How encoders are taught where there are no published ones: on single images.
 
-The encoders label the cells of their grids, SAM's parts also draw masks by label, and the Q-Former
-names what an image shows.
+Seeing (the global and the semantic encoder, then the Q-Former) and drawing (SAM's encoder and mask
+decoder) are independent of each other, so they can run side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -74,58 +73,60 @@ def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log:
         set_rate(optimizer, stage.learning_rate * factor)
         losses = stage.losses(sampler.batch(step).tolist(), rng)
         total = torch.stack(list(losses.values())).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = take_step(optimizer, weights, settings.clip)
+        norm = take_step(total, optimizer, weights, settings.clip)
         values = {name: value.item() for name, value in losses.items()}
         log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
         progress.advance()
     progress.finish()
 
 
-def teach_cells(
+def teach_seeing(
     config: CalicoConfig,
     parts: ImageParts,
-    which: Literal["vision", "semantic"],
     images: Sequence[LabelledImage],
     labels: LabelSet,
     progress: Progress,
     log: RunLog,
 ) -> None:
-    """Train the global or the semantic encoder, in place, to label the cells of its grid."""
+    """Train the global and the semantic encoder to label the cells of their grids, in place."""
     settings = config.pretraining
     processor = ImageProcessor(config)
-    encoder: nn.Module = getattr(parts.encoders, which)
-    shape = config.vision if which == "vision" else config.semantic
-    grid = shape.image_size // shape.patch_size
-    counts = (len(labels.classes), len(labels.parts))
-    head = DenseHead(shape.hidden_size, *counts)
-
-    def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
-        shown = [augmented(images[index], rng.random(4)) for index in batch]
-        pixels = getattr(processor.inputs([one.pixels for one in shown]), which)
-        states = encoder(pixels).last_hidden_state[:, 1:]
-        features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
-        maps = torch.from_numpy(np.stack([one.direct for one in shown]))
-        truth = grid_labels(maps, grid, *counts)
-        return {"cells": head.loss(features, truth, settings.background_weight)}
-
-    encoder.train()
-    teach(
-        Teaching(
-            "global encoder" if which == "vision" else "semantic encoder",
-            [*encoder.parameters(), *head.parameters()],
-            len(images),
-            settings.batch_size,
-            settings.steps if which == "vision" else settings.semantic_steps,
-            settings.learning_rate,
-            Purpose.VISION if which == "vision" else Purpose.SEMANTIC,
-            losses,
-        ),
-        settings,
-        progress,
-        log,
+    vision, semantic = parts.encoders.vision, parts.encoders.semantic
+    stages = (
+        ("global encoder", vision, config.vision, settings.steps, Purpose.VISION),
+        ("semantic encoder", semantic, config.semantic, settings.semantic_steps, Purpose.SEMANTIC),
     )
-    encoder.train(False)
+    for name, encoder, shape, steps, purpose in stages:
+        head = DenseHead(shape.hidden_size, len(labels.classes), len(labels.parts))
+        grid = shape.image_size // shape.patch_size
+        taken = "vision" if encoder is vision else "semantic"
+
+        def losses(
+            batch: Sequence[int],
+            rng: np.random.Generator,
+            encoder: nn.Module = encoder,
+            head: DenseHead = head,
+            grid: int = grid,
+            taken: str = taken,
+        ) -> Losses:
+            shown = [augmented(images[index], rng.random(4)) for index in batch]
+            pixels = getattr(processor.inputs([one.pixels for one in shown]), taken)
+            states = encoder(pixels).last_hidden_state[:, 1:]
+            features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
+            maps = torch.from_numpy(np.stack([one.direct for one in shown]))
+            truth = grid_labels(maps, grid, len(labels.classes), len(labels.parts))
+            return {"cells": head.loss(features, truth, settings.background_weight)}
+
+        encoder.train()
+        weights = [*encoder.parameters(), *head.parameters()]
+        size, rate = settings.batch_size, settings.learning_rate
+        teach(
+            Teaching(name, weights, len(images), size, steps, rate, purpose, losses),
+            settings,
+            progress,
+            log,
+        )
+        encoder.train(False)
 
 
 def teach_drawing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
+from torch.optim import AdamW
 from transformers import PreTrainedTokenizerBase
 
 from calico.config import CalicoConfig
@@ -27,17 +29,19 @@ from calico.model.checkpoints import (
     trained_weights,
 )
 from calico.processing import ImageProcessor
+from calico.prompts import PromptEncoder
 from calico.tokenizer import build_tokenizer, load_tokenizer, token_ids
-from calico.training.batches import data_digest
+from calico.training.batches import BatchMaker, data_digest
 from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
 from calico.training.runlog import RunLog
 from calico.training.schedule import build_optimizer, rate_factor, set_rate, take_step
-from calico.training.shards import Material, shard_team
 from calico.training.state import optimizer_tensors, restore_optimizer
 from calico.training.words import dataset_words
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,14 @@ class RunSettings:
         encoders: pretrained encoders; None makes them first, in `output`/encoders.
         resume: go on from the newest checkpoint in `output`, if there is one.
         max_steps: stop after this many steps of the schedule; None runs to its end.
-        processes: 2 uses a second process, for two or more cores; the weights are the same.
+        side_by_side: pretrain encoders in two processes.
     """
 
     output: Path
     encoders: Path | None = None
     resume: bool = False
     max_steps: int | None = None
-    processes: int = 1
+    side_by_side: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,66 +101,73 @@ def train(
     digest = data_digest(pairs.ids())
     start = _begin(config, dataset, pairs, settings, digest, progress)
     model, tokenizer, config = start.model, start.tokenizer, start.config
+    processor = ImageProcessor(config)
     features = feature_store(
         model.encoders,
         dataset.images("train"),
         pairs.image_rows()["train"],
-        ImageProcessor(config),
+        processor,
         settings.output / "features",
         config.training.flips,
         progress,
     )
+    prompts = PromptEncoder(tokenizer, config.prompt, config.qformer.queries)
+    batches = BatchMaker(pairs, features, prompts, processor, config)
+    weights: dict[str, nn.Parameter] = trained_weights(model)  # type: ignore[assignment]
     chosen = config.training
+    optimizer = build_optimizer(
+        weights.values(), chosen.learning_rate, chosen.betas, chosen.weight_decay
+    )
+    torch.manual_seed(chosen.seed)
+    if start.checkpoint is not None:
+        saved = read_tensors(start.checkpoint / "training.safetensors")
+        restore_optimizer(optimizer, weights, saved)
+    run = _Run(model, optimizer, weights, batches, config)
     stop = min(chosen.steps, settings.max_steps or chosen.steps)
     runlog = RunLog(settings.output / "train.log.jsonl", chosen.log_every)
     last = start.checkpoint
     if last is not None:
         runlog.write({"stage": "train", "event": "resumed", "step": start.step})
+    progress.start("training", stop - start.step, "steps")
     model.train()
-    material = Material(config, tokenizer, dataset.path, features.place)
-    with shard_team(model, material, settings.processes) as team:
-        learner = _Learner(model, config, start.checkpoint)
-        progress.start("training", stop - start.step, "steps")
-        for step in range(start.step, stop):
-            values = team.gradients(step)
-            runlog.add("train", step + 1, learner.step(step) | values, step + 1 == stop)
-            after_step(step + 1)
-            progress.advance()
-            if (step + 1) % chosen.save_every == 0 or step + 1 == stop:
-                last = settings.output / f"checkpoint-{step + 1:06d}"
-                facts = {"data": digest}
-                save_checkpoint(last, model, config, tokenizer, step + 1, facts, learner.state())
-                _drop_old(settings.output, chosen.keep)
-        progress.finish()
+    for step in range(start.step, stop):
+        runlog.add("train", step + 1, run.step(step), step + 1 == stop)
+        after_step(step + 1)
+        progress.advance()
+        if (step + 1) % chosen.save_every == 0 or step + 1 == stop:
+            last = settings.output / f"checkpoint-{step + 1:06d}"
+            state = optimizer_tensors(optimizer, weights)
+            save_checkpoint(last, model, config, tokenizer, step + 1, {"data": digest}, state)
+            _drop_old(settings.output, chosen.keep)
+    progress.finish()
     model.eval()
-    assert last is not None
+    if last is None:
+        raise UsageError("there is nothing to train: --max-steps is 0")
     return last
 
 
-class _Learner:
-    """Updates a model's trained weights from their gradients."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One optimiser step after another."""
 
-    def __init__(self, model: Calico, config: CalicoConfig, checkpoint: Path | None) -> None:
-        self.settings = config.training
-        self.named = trained_weights(model)
-        chosen = self.settings
-        self.optimizer = build_optimizer(
-            self.named.values(), chosen.learning_rate, chosen.betas, chosen.weight_decay
-        )
-        if checkpoint is not None:
-            saved = read_tensors(checkpoint / "training.safetensors")
-            restore_optimizer(self.optimizer, self.named, saved)
+    model: Calico
+    optimizer: AdamW
+    weights: dict[str, nn.Parameter]
+    batches: BatchMaker
+    config: CalicoConfig
 
     def step(self, step: int) -> dict[str, float]:
-        """Take a step, counted from 0; return the gradient's norm."""
-        chosen = self.settings
+        """Take a step, counted from 0; return its losses."""
+        chosen = self.config.training
         factor = rate_factor(step, chosen.steps, chosen.warmup_steps, chosen.schedule)
         set_rate(self.optimizer, chosen.learning_rate * factor)
-        return {"norm": take_step(self.optimizer, list(self.named.values()), chosen.clip)}
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what a resumed run needs beside the weights."""
-        return optimizer_tensors(self.optimizer, self.named)
+        losses = self.model(self.batches.batch(step))
+        named = {
+            name: float(getattr(losses, name).detach())
+            for name in ("total", "text", "mask", "dice")
+        }
+        norm = take_step(losses.total, self.optimizer, list(self.weights.values()), chosen.clip)
+        return {**named, "norm": norm}
 
 
 def _begin(
@@ -196,7 +207,7 @@ def _begin(
     encoders = settings.encoders or settings.output / "encoders"
     if settings.encoders is None and not encoders.is_dir():
         progress.say("No pretrained encoders were given: they are made first, from single images.")
-        pretrain(config, dataset, encoders, progress, settings.processes)
+        pretrain(config, dataset, encoders, progress, settings.side_by_side)
     load_encoders(model, config, encoders)
     return Assembled(model, tokenizer, config, 0, None)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 import numpy as np
+import torch
 from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from torch import nn
@@ -126,8 +127,11 @@ def set_rate(optimizer: AdamW, rate: float) -> None:
         group["lr"] = rate
 
 
-def take_step(optimizer: AdamW, weights: list[nn.Parameter], clip: float) -> float:
-    """Clip gradients, update and clear; return the gradient's norm before clipping."""
+def take_step(
+    loss: torch.Tensor, optimizer: AdamW, weights: list[nn.Parameter], clip: float
+) -> float:
+    """Differentiate, clip, update and clear; return the gradient's norm before clipping."""
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(weights, clip))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -1,28 +1,30 @@
-"""What a resumed run needs beside the weights: the optimiser's moments.
+"""What a resumed run needs beside the weights: the optimiser's moments and the random state.
 
-They go to `training.safetensors`, plain values to `checkpoint.json`; nothing is pickled. All random
-numbers are functions of seed and step, and so is the order of samples: they need no saving.
+Tensors go to `training.safetensors`, plain values to `checkpoint.json`; nothing is pickled. The
+order of samples and their variations are functions of seed and step and need no saving.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
 from mixedparts.errors import InputError
 
+_RANDOM = "random_state"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def optimizer_tensors(optimizer: AdamW, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Return the optimiser's tensors under `weight name/moment`."""
-    return {
-        f"{name}/{moment}": value
-        for name, weight in weights.items()
-        for moment, value in optimizer.state[weight].items()
-    }
+    """Return the optimiser's tensors under `weight name/moment`, and torch's random state."""
+    tensors = {_RANDOM: torch.get_rng_state()}
+    for name, weight in weights.items():
+        for moment, value in optimizer.state[weight].items():
+            tensors[f"{name}/{moment}"] = value
+    return tensors
 
 
 def restore_optimizer(
@@ -31,7 +33,7 @@ def restore_optimizer(
     """Put the tensors of `optimizer_tensors` back.
 
     Raises:
-        InputError: a moment of a weight that was updated is missing.
+        InputError: the random state or a moment of a weight that was updated is missing.
     """
     for name, weight in weights.items():
         saved = {moment: tensors.get(f"{name}/{moment}") for moment in _MOMENTS}
@@ -41,3 +43,6 @@ def restore_optimizer(
             raise InputError(f"the saved training state of {name} lacks {lacking}")
         if found:  # a weight that no loss reaches has none
             optimizer.state[weight] = found
+    if _RANDOM not in tensors:
+        raise InputError("the saved training state lacks the random state")
+    torch.set_rng_state(tensors[_RANDOM])

@@ -29,9 +29,8 @@ class LocalEngine:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         self._context = multiprocessing.get_context("forkserver")
-        if workers > 1:  # begins to import while the caller looks at the inputs
-            self._context.set_forkserver_preload(list(_WORK))
-            forkserver.ensure_running()
+        if workers > 1:
+            warm_up()
 
     def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterator[Commit]:
         """Yield commit records as tasks end, never with more than two tasks a worker queued."""
@@ -59,6 +58,12 @@ class LocalEngine:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+
+def warm_up() -> None:
+    """Let the process that workers are forked from begin to import; once is enough."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_WORK))
+    forkserver.ensure_running()
 
 
 def _in_flight(

@@ -69,7 +69,6 @@ _MICRO: dict[str, Any] = {
         "qformer_batch_size": 2,
         "prompted_masks": 4,
         "warmup_steps": 1,
-        "carry_over": False,
     },
     "generation": {"max_new_tokens": 12, "batch_size": 4},
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,29 +12,18 @@ from safetensors.torch import load_file, save_file
 
 from calico.config import CalicoConfig
 from calico.data import BuiltDataset
-from calico.model.assembly import build_image_parts
 from calico.model.checkpoints import find_checkpoint, load_checkpoint
 from calico.processing import ImageProcessor
 from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
 from calico.training.run import RunSettings, train
-from calico.training.warmstart import carry_to_sam, carry_to_semantic
-from calico.training.workers import beside, receive
-from mixedparts.errors import EnvironmentFault, InputError, UsageError
+from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, micro_model, write_build
 
 
 class Interrupted(Exception):
     """Stands for a kill."""
-
-
-def _fails(connection: object) -> None:
-    BuiltDataset(Path("nowhere"))
-
-
-def _dies(connection: object) -> None:
-    os._exit(9)
 
 
 def stop_after(step: int):
@@ -172,29 +160,6 @@ class TestResume:
         ours, theirs = tensors(resumed), tensors(finished)
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
-    def test_two_processes_give_the_same_weights_as_one(
-        self, dataset: BuiltDataset, encoders: Path, finished: Path, tmp_path: Path
-    ) -> None:
-        threads = torch.get_num_threads()
-        settings = RunSettings(tmp_path / "two", encoders, max_steps=3, processes=2)
-        one = replace(settings, output=tmp_path / "one", processes=1)
-        torch.set_num_threads(1)
-        try:
-            both = [tensors(train(lora_config(), dataset, s, Silent())) for s in (settings, one)]
-        finally:
-            torch.set_num_threads(threads)
-        assert all(torch.equal(both[0][name], both[1][name]) for name in both[0])
-
-    def test_a_fault_in_the_second_process_is_one_message(
-        self, dataset: BuiltDataset, encoders: Path, tmp_path: Path
-    ) -> None:
-        with pytest.raises(InputError, match="no built dataset"), beside(_fails) as connection:
-            receive(connection)
-
-    def test_a_second_process_that_dies_is_one_message(self) -> None:
-        with pytest.raises(EnvironmentFault, match="without a word"), beside(_dies) as connection:
-            receive(connection)
-
     def test_a_run_is_never_overwritten(
         self, dataset: BuiltDataset, encoders: Path, finished: Path
     ) -> None:
@@ -309,63 +274,3 @@ def copy(checkpoint: Path, into: Path) -> Path:
     for file in checkpoint.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     return broken
-
-
-class TestCarryOver:
-    """The other encoders can start as copies of the global one."""
-
-    def config(self) -> CalicoConfig:
-        return micro_config(
-            semantic={"hidden_size": 32},
-            pretraining={"carry_over": True},
-            vision={"mlp_size": 32},
-        )
-
-    def test_the_semantic_encoder_computes_the_same(self) -> None:
-        parts = build_image_parts(self.config())
-        encoders = parts.encoders.eval()
-        carry_to_semantic(encoders.vision, encoders.semantic)
-        pixels = torch.randn(2, 3, 32, 32)
-        with torch.no_grad():
-            torch.testing.assert_close(
-                encoders.semantic(pixels).last_hidden_state,
-                encoders.vision(pixels).last_hidden_state,
-                atol=1e-5,
-                rtol=1e-5,
-            )
-
-    def test_sams_layers_are_the_same(self) -> None:
-        parts = build_image_parts(self.config())
-        encoders = parts.encoders.eval()
-        carry_to_sam(encoders.vision, encoders.sam)
-        states = torch.randn(1, 16, 32)
-        with torch.no_grad():
-            for source, target in zip(
-                encoders.vision.encoder.layers, encoders.sam.layers, strict=True
-            ):
-                torch.testing.assert_close(
-                    target(states.view(1, 4, 4, 32)).view(1, 16, 32),
-                    source(states),
-                    atol=1e-5,
-                    rtol=1e-5,
-                )
-            pixels = torch.randn(1, 3, 32, 32)
-            stem = encoders.vision.embeddings.patch_embedding(pixels)
-            torch.testing.assert_close(encoders.sam.patch_embed(pixels).permute(0, 3, 1, 2), stem)
-
-    def test_shapes_that_differ_are_refused(self) -> None:
-        with pytest.raises(UsageError, match=r"semantic\.hidden_size is 16, vision\.hidden_size"):
-            micro_config(pretraining={"carry_over": True})
-
-    def test_pretraining_side_by_side_gives_the_same_weights(
-        self, dataset: BuiltDataset, tmp_path: Path
-    ) -> None:
-        config, threads = self.config(), torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            one = pretrain(config, dataset, tmp_path / "one", Silent(), processes=1)
-            two = pretrain(config, dataset, tmp_path / "two", Silent(), processes=2)
-        finally:
-            torch.set_num_threads(threads)
-        first, second = (load_file(p / "encoders.safetensors") for p in (one, two))
-        assert all(torch.equal(first[name], second[name]) for name in first)
