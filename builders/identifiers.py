@@ -7,6 +7,7 @@ from typing import Any
 Id = int | float | str
 
 _LIMIT = 1 << 62
+_LONGEST = len(str(-_LIMIT))
 
 
 def id_text(value: Any) -> str | None:
@@ -45,6 +46,8 @@ class IdCodes:
         text = id_text(value)
         if text is None:
             return None
-        if len(text) < 19 and text.removeprefix("-").isdecimal() and text == str(int(text)):
-            return int(text)
+        if len(text) <= _LONGEST and text.removeprefix("-").isdecimal():
+            number = int(text)
+            if -_LIMIT < number < _LIMIT and text == str(number):
+                return number
         return self._interned.setdefault(text, -_LIMIT - 1 - len(self._interned))

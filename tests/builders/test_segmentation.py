@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
@@ -112,7 +112,11 @@ def test_ids_have_one_text(value: object, text: str | None) -> None:
 IDS = st.integers() | st.text(max_size=4) | st.floats() | st.integers().map(str) | st.just(10**30)
 
 
-@given(st.lists(IDS, max_size=12))
+EDGE = 1 << 62  # from here on a number is coded like a text
+
+
+@given(st.lists(IDS | st.integers(EDGE - 2, EDGE + 2).map(lambda n: -n), max_size=12))
+@example([-(10**17), str(-(10**17)), 10**18, str(10**18), EDGE, str(EDGE), -EDGE, str(-EDGE)])
 def test_codes_are_equal_exactly_where_texts_are(values: list[Any]) -> None:
     codes = IdCodes()
     found = [(id_text(value), codes.code(value)) for value in values]
