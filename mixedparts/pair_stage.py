@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mixedparts.build_manifest import BENCHMARK
 from mixedparts.config import BuildConfig
 from mixedparts.entity_table import EntityColumns, map_table
-from mixedparts.pair_table import PairTable
 from mixedparts.records import Level, Reason, Reject
 from mixedparts.select import benchmark_rows, cell_counts, preview_rows, select, used_images
 from mixedparts.shards import Commit, WrittenFile, commit, committed
@@ -128,11 +127,9 @@ def _subsets(
 def _benchmark(
     config: BuildConfig, samples: NDArray[np.void], columns: EntityColumns
 ) -> tuple[NDArray[np.int64], list[tuple[str, str]]]:
-    rows = used_images(samples, columns)
-    ids = PairTable(columns, rows, "test").ids(samples)
     tasks = config.identity()["tasks"]
     cells = [(source, str(task)) for source in sorted(config.sources) for task in tasks]
-    return benchmark_rows(samples, columns, ids, cells)
+    return benchmark_rows(samples, columns, cells)
 
 
 def _images_by_source(columns: EntityColumns, rows: NDArray[np.int32]) -> dict[str, int]:

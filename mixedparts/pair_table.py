@@ -5,7 +5,6 @@ Masks are copied as RLE text from the entity table; no mask is decoded here.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from mixedparts import schema, wording
 from mixedparts.entity_table import EntityColumns
 from mixedparts.records import Task
+from mixedparts.sample_ids import id_texts
 from mixedparts.select import TASKS
 
 _KINDS = ("common", "unique")
@@ -65,21 +65,6 @@ class PairTable:
         self._answers: dict[tuple[Task, int, int, bytes], str] = {}
         self._categories, self._category_names = columns.coded("category")
 
-    def ids(self, samples: NDArray[np.void]) -> list[str]:
-        """Return the samples' ids: a hash of split, source, task, and the two entities in order."""
-        both = _interleave(samples)
-        names = ("source", "image_id", "category")
-        source, image, category = (self._columns.column(n).take(both).to_pylist() for n in names)
-        ids = []
-        for row, task in enumerate(samples["task"]):
-            one, two = 2 * row, 2 * row + 1
-            key = (
-                f"{self._split}\0{source[one]}\0{TASKS[task]}\0{image[one]}\0{category[one]}"
-                f"\0{image[two]}\0{category[two]}"
-            )
-            ids.append(hashlib.blake2b(key.encode(), digest_size=8).hexdigest())
-        return ids
-
     def pictures(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
         """Return the picture files of the samples' images, two a sample."""
         both = _interleave(samples)
@@ -90,12 +75,11 @@ class PairTable:
 
     def batch(self, samples: NDArray[np.void]) -> pa.RecordBatch:
         """Return the rows of some samples, in their order."""
-        ids = self.ids(samples)
         parts = self._parts(samples)
         bounds = np.searchsorted(parts.row, np.arange(len(samples) + 1))
         questions, answers = self._texts(samples, parts, bounds)
         columns = [
-            pa.array(ids, pa.string()),
+            pa.array(id_texts(samples["id"]), pa.string()),
             self._columns.column("source").take(samples["first"]),
             pa.array([self._split] * len(samples), pa.string()),
             pa.array([TASKS[task] for task in samples["task"]], pa.string()),
@@ -145,7 +129,7 @@ class PairTable:
     ) -> tuple[list[str], list[str]]:
         """Return questions and answers; equal content has one answer, worded once."""
         tasks = [TASKS[place] for place in samples["task"].tolist()]
-        questions = list(map(wording.question, tasks, samples["wording"].tolist()))
+        questions = list(map(wording.question, tasks, samples["id"].tolist()))
         categories = self._categories[_interleave(samples)].tolist()
         grounded = (parts.code * 2 + parts.image).astype(np.int32).tobytes()
         ends = (4 * bounds).tolist()

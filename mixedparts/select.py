@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from mixedparts.config import SAMPLES_AN_IMAGE, BuildConfig
 from mixedparts.entity_table import EntityColumns
-from mixedparts.pairing import ClassPair, EntityIndex, PairSpace, philox
+from mixedparts.pairing import ClassPair, EntityIndex, PairSpace
 from mixedparts.plan import manifest_of
 from mixedparts.quotas import proportional, water_fill
 from mixedparts.records import Task
+from mixedparts.sample_ids import entity_keys, sample_ids
 
 TASKS = tuple(Task)
-SAMPLE = np.dtype([("first", "<i4"), ("second", "<i4"), ("task", "<i1"), ("wording", "<u2")])
+SAMPLE = np.dtype([("first", "<i4"), ("second", "<i4"), ("task", "<i1"), ("id", "<u8")])
 Cell = tuple[str, str]  # source, task
 
 
@@ -39,8 +40,8 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, N
 
     Returns:
         For each split an array of `SAMPLE`, in the order of the rows; `first` and `second` are
-        rows of the split's entity table, images 0 and 1 of the sample; `wording` is a draw that
-        chooses the question.
+        rows of the split's entity table, images 0 and 1 of the sample; rows stand in the order of
+        their ids.
     """
     spaces = {split: _space(config, columns) for split, columns in splits.items()}
     images = [space.images for space in spaces.values()]
@@ -48,7 +49,7 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, N
     capacity = [sum(space.capacities().values()) for space in spaces.values()]
     shares = proportional(wanted, images, capacity)
     return {
-        split: _draw_split(split, space, int(share), config.seed)
+        split: _in_order(split, splits[split], _draw_split(split, space, int(share), config.seed))
         for (split, space), share in zip(spaces.items(), shares, strict=True)
     }
 
@@ -98,9 +99,16 @@ def _draw_split(split: str, space: SplitSpace, share: int, seed: int) -> NDArray
             if number:
                 rows = pair_space.draw(pair, int(number), seed, key)
                 drawn.append(_samples(rows, pair.task))
-    samples = np.concatenate(drawn) if drawn else np.zeros(0, SAMPLE)
-    samples["wording"] = philox(seed, f"{split}|wording").integers(0, 1 << 16, len(samples))
-    return samples[philox(seed, f"{split}|order").permutation(len(samples))]
+    return np.concatenate(drawn) if drawn else np.zeros(0, SAMPLE)
+
+
+def _in_order(split: str, columns: EntityColumns, samples: NDArray[np.void]) -> NDArray[np.void]:
+    """Give the samples their ids and bring them into the order of these, which is a shuffle."""
+    both = np.stack((samples["first"], samples["second"]), axis=1)
+    keys = entity_keys(columns)[both]
+    tasks = (TASKS[place] for place in samples["task"].tolist())
+    samples["id"] = sample_ids(split, tasks, keys, np.ones(both.shape, np.bool_))
+    return samples[np.argsort(samples["id"], kind="stable")]
 
 
 def _samples(rows: NDArray[np.int64], task: Task) -> NDArray[np.void]:
@@ -139,11 +147,7 @@ def cell_counts(samples: NDArray[np.void], columns: EntityColumns) -> dict[str, 
 
 
 def benchmark_rows(
-    samples: NDArray[np.void],
-    columns: EntityColumns,
-    ids: list[str],
-    cells: list[Cell],
-    most: int = 112,
+    samples: NDArray[np.void], columns: EntityColumns, cells: list[Cell], most: int = 112
 ) -> tuple[NDArray[np.int64], list[Cell]]:
     """Choose the fixed subset of the test split, the same number from every non-empty cell.
 
@@ -151,20 +155,19 @@ def benchmark_rows(
     that does not hang on the seed.
 
     Args:
-        samples: of the test split, with their `ids`.
+        samples: of the test split, in the order of their ids.
         cells: all (source, task) that the build was asked for.
 
     Returns:
-        Rows of the test split in the order of their ids, and the empty cells.
+        Rows of the test split in their order, and the empty cells.
     """
     codes, names = columns.coded("source")
     rows_of: dict[Cell, list[int]] = {cell: [] for cell in cells}
-    for row in sorted(range(len(ids)), key=ids.__getitem__):
-        source = names[codes[samples["first"][row]]]
-        rows_of[source, str(TASKS[samples["task"][row]])].append(row)
+    for row, code in enumerate(codes[samples["first"]].tolist()):
+        rows_of[names[code], str(TASKS[samples["task"][row]])].append(row)
     filled = [rows for rows in rows_of.values() if rows]
     each = min([most, *(len(rows) for rows in filled)]) if filled else 0
-    chosen = sorted((row for rows in filled for row in rows[:each]), key=ids.__getitem__)
+    chosen = sorted(row for rows in filled for row in rows[:each])
     return np.array(chosen, np.int64), [cell for cell, rows in rows_of.items() if not rows]
 
 

@@ -84,6 +84,13 @@ def test_all_admissible_pairs_are_there_when_samples_allow(
     assert set(found) == wanted
 
 
+def test_rows_stand_in_the_order_of_their_ids(built: Path) -> None:
+    for split in (*SPLITS, "benchmark"):
+        ids = [row["id"] for row in iter_rows(built, "pairs", split, ["id"])]
+        assert ids == sorted(set(ids))
+        assert len(ids) > 20
+
+
 def test_tables_have_the_contract_types_and_join(built: Path) -> None:
     for table, schema in (("pairs", PAIRS), ("images", IMAGES), ("preview", PREVIEW)):
         for path in (built / table).glob("*.parquet"):
