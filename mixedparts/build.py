@@ -97,7 +97,7 @@ def remove_build(out: Path) -> None:
     """Remove a build's files; first of all what makes it load."""
     for name in ("README.md", "manifest.json", "rejects.parquet"):
         (out / name).unlink(missing_ok=True)
-    for name in ("pairs", "images", "preview", "_build"):
+    for name in ("pairs", "images", "entities", "preview", "_build"):
         shutil.rmtree(out / name, ignore_errors=True)
 
 

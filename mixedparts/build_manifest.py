@@ -105,7 +105,7 @@ def _counts(plan: Plan, paired: Commit) -> dict[str, dict[str, dict[str, int]]]:
             found = paired.counts.get(split, {})
             counts[source.name][split] = {
                 "images": found.get("source_images", {}).get(source.name, 0),
-                "entities": found.get("entities", {}).get(source.name, 0),
+                "entities": found.get("source_entities", {}).get(source.name, 0),
                 **found.get("cells", {}).get(source.name, {}),
             }
     return counts

@@ -121,8 +121,9 @@ def _use() -> str:
         "## Use\n\n```python\nimport mixedparts\n\n"
         'pairs = mixedparts.load_dataset("PATH", split="train")  # pixels joined lazily\n'
         "```\n\nPlain `datasets.load_dataset(PATH)` gives the same rows without pixels; the"
-        " configurations `images` and `preview` hold the pictures. Masks are COCO RLE on the stored"
-        " pixel grid. The n-th `[SEG]` of `answer` means the region that `seg[n]` points to."
+        " configurations `images` and `preview` hold the pictures, `entities` every class of every"
+        " image with its parts. Masks are COCO RLE on the stored pixel grid. The n-th `[SEG]` of"
+        " `answer` means the region that `seg[n]` points to."
     )
 
 

@@ -28,7 +28,7 @@ def load_dataset(
     Args:
         name_or_path: a build folder, a Hub id, or `mixedparts` (also None): then the build is
             looked for in `$MIXEDPARTS_HOME`, `./data/mixedparts`, and where the last build went.
-        config: `pairs`, `images` or `preview`.
+        config: `pairs`, `images`, `entities` or `preview`.
         split: one split; None for all of them.
         pixels: in `pairs`, add to every entry of `images` the key `pixels`: a PIL picture, RGB, on
             the stored grid that the masks lie on. Pictures are read when a row is, not before.

@@ -41,7 +41,8 @@ def run_pair(config: BuildConfig, reads: list[Commit]) -> Commit:
             "images": int(rows.max(initial=-1)) + 1,
             "cells": cell_counts(samples[split], columns),
             "source_images": _images_by_source(columns, rows),
-            "entities": _entities_by_source(columns),
+            "entities": columns.table.num_rows,
+            "source_entities": _entities_by_source(columns),
         }
     for name, found, chosen in _subsets(config, splits, samples):
         counts[name] = found

@@ -29,7 +29,7 @@ from mixedparts.shards import (
 )
 from mixedparts.workspace import READY, WORK
 
-TABLES = ("images", "preview", "pairs")  # in the order in which they move into place
+TABLES = ("images", "entities", "preview", "pairs")  # in the order in which they move into place
 
 
 def begin(build: Path) -> None:

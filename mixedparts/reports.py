@@ -12,6 +12,7 @@ from mixedparts.card import in_order, split_rows
 from mixedparts.config import BuildConfig
 from mixedparts.plan import make_plan, manifest_of
 from mixedparts.progress import Progress
+from mixedparts.schema import CONFIGS
 from mixedparts.shards import Commit
 from mixedparts.sources import available, get_source
 from mixedparts.taxonomy import Manifest
@@ -73,9 +74,7 @@ def dry_run_report(config: BuildConfig, progress: Progress) -> Report:
             "synthetic": plan.synthetic,
             "splits": counts,
             "entities": sum(record.counts["entities"] for record in reads),
-            "shards": {
-                t: sum(task.table == t for task in tasks) for t in ("pairs", "images", "preview")
-            },
+            "shards": {table: sum(task.table == table for task in tasks) for table in CONFIGS},
             "bytes": sizes,
             "rejects": rejects,
         }

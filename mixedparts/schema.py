@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SIZE = pa.field("size", pa.list_(pa.int32()))
 _MASK = pa.field("mask", pa.struct([_SIZE, pa.field("counts", pa.string())]))
@@ -68,7 +68,25 @@ REJECTS = pa.schema(
     [(name, pa.string()) for name in ("source", "split", "file", "record_id", "level")]
     + [("reason", pa.string()), ("detail", pa.string())]
 )
-CONFIGS = {"pairs": PAIRS, "images": IMAGES, "preview": PREVIEW}
+ENTITY_REGION = pa.struct([("name", pa.string()), _MASK, _BBOX, _AREA])
+ENTITY_TABLE = pa.schema(
+    [
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("image_id", pa.string()),
+        ("row", pa.int32()),  # of the images table; null where no sample uses the image
+        ("file_name", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("category", pa.string()),
+        _MASK,
+        _BBOX,
+        _AREA,
+        ("parts_known", pa.bool_()),
+        ("parts", pa.list_(ENTITY_REGION)),
+    ]
+)
+CONFIGS = {"pairs": PAIRS, "images": IMAGES, "entities": ENTITY_TABLE, "preview": PREVIEW}
 
 # One row an entity: one object class in one image. The working format between reading and pairing.
 ENTITY_PART = pa.struct(

@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from mixedparts.build_manifest import BENCHMARK
 from mixedparts.config import BuildConfig
+from mixedparts.entity_batches import entity_batches
 from mixedparts.entity_table import EntityColumns, map_table
 from mixedparts.image_table import ImageSource, image_batches
 from mixedparts.pair_table import PairTable
 from mixedparts.parquet import parquet_rows, write_parquet
 from mixedparts.plan import manifest_of
-from mixedparts.schema import IMAGES, PAIRS, PREVIEW
+from mixedparts.schema import ENTITY_TABLE, IMAGES, PAIRS, PREVIEW
 from mixedparts.shards import Commit, commit, committed, write_shard
 from mixedparts.sources import SPLITS
 from mixedparts.workspace import READY, WORK
@@ -30,7 +31,7 @@ class WriteTask:
     """Write one shard of a table.
 
     Attributes:
-        table: `pairs`, `images` or `preview`.
+        table: `pairs`, `images`, `entities` or `preview`.
         split: the shard's split; also `benchmark` and `preview`.
         origin: the split whose samples the shard holds.
         number, of: place of the shard among those of its split.
@@ -64,8 +65,13 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
     """Return the tasks that write the tables, from what pairing counted."""
     sources = tuple((name, _image_source(config, name)) for name in sorted(config.sources))
     tasks = []
-    tables = (("preview", 1 << 30), ("pairs", config.pair_shard_rows))
-    for table, size in (*tables, ("images", config.image_shard_rows)):
+    tables = (
+        ("preview", 1 << 30),
+        ("pairs", config.pair_shard_rows),
+        ("entities", config.pair_shard_rows),
+        ("images", config.image_shard_rows),
+    )
+    for table, size in tables:
         for split in (*SPLITS, BENCHMARK, "preview"):
             counts = paired.counts.get(split, {})
             rows = counts.get(table, 0)
@@ -112,7 +118,7 @@ def run_write(task: WriteTask) -> Commit:
     done = committed(task.build, task.name, ready, task.build)
     if done:
         return done
-    write = {"pairs": _write_pairs, "images": _write_images, "preview": _write_preview}[task.table]
+    write = _WRITERS[task.table]
     written = write_shard(ready, task.output, lambda path: write(task, path), parquet_rows)
     return commit(task.build, Commit(task.name, (written,)))
 
@@ -164,3 +170,19 @@ def _write_images(task: WriteTask, path: Path) -> int:
     span = task.start, task.stop
     batches = image_batches(columns, rows, span, task.split, dict(task.sources), task.embed)
     return write_parquet(path, IMAGES, batches)
+
+
+def _write_entities(task: WriteTask, path: Path) -> int:
+    base = task.build / WORK
+    columns = EntityColumns.of(map_table(base / f"{task.split}.arrow"))
+    rows = np.load(base / f"{task.split}-image-rows.npy")
+    span = task.start, task.stop
+    return write_parquet(path, ENTITY_TABLE, entity_batches(columns, rows, span, task.split))
+
+
+_WRITERS = {
+    "pairs": _write_pairs,
+    "images": _write_images,
+    "entities": _write_entities,
+    "preview": _write_preview,
+}

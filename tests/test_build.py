@@ -18,7 +18,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.parquet import iter_rows
 from mixedparts.progress import Silent
 from mixedparts.sample import make_sources
-from mixedparts.schema import IMAGES, PAIRS, PREVIEW
+from mixedparts.schema import CONFIGS
 from tests import oracle
 from tests.conftest import REAL_SAMPLES, SOURCES
 
@@ -92,7 +92,7 @@ def test_rows_stand_in_the_order_of_their_ids(built: Path) -> None:
 
 
 def test_tables_have_the_contract_types_and_join(built: Path) -> None:
-    for table, schema in (("pairs", PAIRS), ("images", IMAGES), ("preview", PREVIEW)):
+    for table, schema in CONFIGS.items():
         for path in (built / table).glob("*.parquet"):
             assert pq.read_schema(path).remove_metadata() == schema
     for split in SPLITS:
@@ -117,6 +117,27 @@ def test_benchmark_is_a_balanced_copy_of_test_rows(built: Path) -> None:
     every = Counter((row["source"], row["task"]) for row in test.values())
     assert set(cells.values()) == {min(112, *every.values())}
     assert set(cells) == set(every)
+
+
+def test_entities_are_what_the_rows_were_made_from(built: Path) -> None:
+    for split in SPLITS:
+        images = list(iter_rows(built, "images", split))
+        kept: dict[tuple[int, str], dict[str, Any]] = {}
+        for entity in iter_rows(built, "entities", split):
+            assert entity["split"] == split
+            names = [part["name"] for part in entity["parts"]]
+            assert names == sorted(set(names))
+            if entity["row"] is not None:
+                assert images[entity["row"]]["image_id"] == entity["image_id"]
+                kept[entity["row"], entity["category"]] = entity
+        for row in iter_rows(built, "pairs", split):
+            for ref, item in zip(row["images"], row["objects"], strict=True):
+                entity = kept[ref["row"], item["category"]]
+                assert all(entity[key] == item[key] for key in ("mask", "bbox", "area"))
+                shown = [part for part in row["parts"] if part["image"] == item["image"]]
+                parts = {part["name"]: part for part in entity["parts"]}
+                for part in shown:
+                    assert all(parts[part["name"]][k] == part[k] for k in ("mask", "bbox", "area"))
 
 
 def test_manifest_reconciles_with_the_tables(built: Path) -> None:
