@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mixedparts.plan import Plan, SourcePlan, manifest_of
+from mixedparts.plan import Plan, SourcePlan
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import Commit, WrittenFile
 from mixedparts.taxonomy import Rename
@@ -50,13 +50,13 @@ def make_manifest(
                 "version": source.version,
                 "splits": list(source.splits),
                 "synthetic": source.synthetic,
-                **_upstream(source.name),
+                **_upstream(plan, source.name),
             }
             for source in plan.sources
         },
         "inputs": [item for source in plan.sources for item in _inputs(source)],
         "renames": [
-            asdict(rename) for source in plan.sources for rename in renames_of(source.name)
+            asdict(rename) for source in plan.sources for rename in renames_of(plan, source.name)
         ],
         "counts": _counts(plan, paired),
         "benchmark": {
@@ -78,14 +78,14 @@ def _inputs(source: SourcePlan) -> list[dict[str, str]]:
     return inputs
 
 
-def renames_of(name: str) -> tuple[Rename, ...]:
+def renames_of(plan: Plan, name: str) -> tuple[Rename, ...]:
     """Return the names that a source's manifest changes."""
-    known = manifest_of(name)
+    known = plan.manifests.get(name)
     return known.renames if known else ()
 
 
-def _upstream(name: str) -> dict[str, str]:
-    known = manifest_of(name)
+def _upstream(plan: Plan, name: str) -> dict[str, str]:
+    known = plan.manifests.get(name)
     if known is None:
         return {}
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mixedparts.manifest_types import (
@@ -27,8 +27,13 @@ def plain_name(native: str) -> str:
     return " ".join(native.split("_(")[0].replace("_", " ").lower().split())
 
 
-def parse_manifest(text: str, file: str) -> Manifest:
+def parse_manifest(
+    text: str, file: str, other: Callable[[str], Manifest] | None = None
+) -> Manifest:
     """Read one source's YAML; comparable groups are not part of it.
+
+    Args:
+        other: returns the manifest of another source, for `classes_of`.
 
     Raises:
         InputError: the text is broken, with file and line.
@@ -38,8 +43,10 @@ def parse_manifest(text: str, file: str) -> Manifest:
     top.only(*_IDENTITY, *_TERMS, *tables)
     source = top.string("source")
     part_renames = _renames(top, source)
-    classes = _grouped_classes if top.has("superclasses") else _listed_classes
-    objects = classes(top, part_renames)
+    if top.has("superclasses"):
+        objects = _grouped_classes(top, part_renames, other)
+    else:
+        objects = _listed_classes(top, part_renames)
     by_name: dict[str, list[ObjectClass]] = {}
     for item in objects:
         by_name.setdefault(item.name, []).append(item)
@@ -122,15 +129,28 @@ def _listed_classes(top: Entry, renames: Sequence[Rename]) -> list[ObjectClass]:
     return list(objects.values())
 
 
-def _grouped_classes(top: Entry, renames: Sequence[Rename]) -> list[ObjectClass]:
+def _grouped_classes(
+    top: Entry, renames: Sequence[Rename], other: Callable[[str], Manifest] | None
+) -> list[ObjectClass]:
     """Read `superclasses`: shared parts, and everyday names with the synsets that bear them.
 
-    Classes come back in the order of their synsets; the position is the id.
+    `classes_of: SOURCE` stands for the classes and names of that source's superclass. Classes
+    come back in the order of their synsets; the position is the id.
     """
     found: dict[str, tuple[str, str, str, tuple[PartClass, ...]]] = {}
     for superclass, entry in top.at("superclasses").items():
-        entry.only("parts", "classes")
+        entry.only("parts", "classes", "classes_of")
         parts = _parts(entry.at("parts"), "", renames)
+        if entry.has("classes_of") and other is not None:
+            like = [
+                item
+                for item in other(entry.string("classes_of")).objects.values()
+                if item.superclass == superclass
+            ]
+            if not like:
+                entry.at("classes_of").fault(f"that source has no superclass '{superclass}'")
+            found |= {item.key: (item.native, item.name, superclass, parts) for item in like}
+            continue
         for name, members in entry.at("classes").items():
             for text in members.strings():
                 key, _, native = text.partition(" ")
@@ -180,12 +200,21 @@ def _object_renames(top: Entry, source: str, objects: Sequence[ObjectClass]) -> 
 def parse_groups(text: str, file: str) -> tuple[Group, ...]:
     """Read the groups file: by source, `groups` with their classes and `alone` with reasons.
 
+    `same_as: SOURCE` takes over what stands above for a source with the same class names.
+
     Raises:
         InputError: the text is broken, with file and line.
     """
     found: list[Group] = []
     for source, section in load_yaml(text, file).items():
-        section.only("groups", "alone")
+        section.only("groups", "alone", "same_as")
+        if section.has("same_as"):
+            model = section.string("same_as")
+            same = [replace(group, source=source) for group in found if group.source == model]
+            if not same:
+                section.at("same_as").fault(f"no groups of '{model}' stand above")
+            found += same
+            continue
         for name, entry in section.at("groups").items():
             entry.only("why", "classes")
             classes = entry.at("classes").strings()

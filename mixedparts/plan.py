@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,7 +22,7 @@ from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError, UsageError
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import sha256_of, write_json
-from mixedparts.sources import SPLITS, ReadShard, Source, get_source
+from mixedparts.sources import SPLITS, ReadShard, SelfDescribed, Source, get_source
 from mixedparts.taxonomy import Manifest, load_manifest, manifests_digest
 
 PLAN = Path("_build/plan.json")
@@ -37,6 +37,7 @@ class SourcePlan:
         splits: those that are there, in the order train, validation, test.
         synthetic: made by `mixedparts sample`, said wherever the data shows.
         inputs: digest of every annotation file and folder, by path relative to the root.
+        described: digest of the manifest that the source brings along, else empty.
     """
 
     name: str
@@ -44,15 +45,21 @@ class SourcePlan:
     splits: tuple[str, ...]
     synthetic: bool
     inputs: dict[str, str]
+    described: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Identity of a build and its read shards; what follows from reading is planned later."""
+    """Identity of a build and its read shards; what follows from reading is planned later.
+
+    Attributes:
+        manifests: what is known of each source, by name.
+    """
 
     build_id: str
     identity: dict[str, Any]
     sources: tuple[SourcePlan, ...]
+    manifests: Mapping[str, Manifest | None] = field(default_factory=dict)
 
     @property
     def synthetic(self) -> bool:
@@ -60,8 +67,18 @@ class Plan:
         return any(source.synthetic for source in self.sources)
 
 
-def manifest_of(name: str) -> Manifest | None:
-    """Return a source's manifest; None for a source of someone else's without one."""
+def manifest_of(name: str, root: Path | None = None) -> Manifest | None:
+    """Return what is known of a source; None for a source of someone else's that says nothing.
+
+    Args:
+        root: folder that the source's layout starts from, for those that are described there.
+
+    Raises:
+        InputError: its description is missing or broken.
+    """
+    source = get_source(name)
+    if isinstance(source, SelfDescribed):
+        return source.manifest(root)
     try:
         return load_manifest(name)
     except UsageError:
@@ -74,7 +91,9 @@ def make_plan(config: BuildConfig) -> Plan:
     Raises:
         InputError: a source has no split at all, or a folder of a split is missing.
     """
-    sources = tuple(_plan_source(config, name) for name in sorted(config.sources))
+    names = sorted(config.sources)
+    sources = tuple(_plan_source(config, name) for name in names)
+    known = {name: manifest_of(name, config.source_root(name)) for name in names}
     identity = {
         "configuration": config.identity(),
         "schema_version": SCHEMA_VERSION,
@@ -84,7 +103,7 @@ def make_plan(config: BuildConfig) -> Plan:
     }
     text = json.dumps(identity, sort_keys=True)
     build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return Plan(build_id, json.loads(text), sources)
+    return Plan(build_id, json.loads(text), sources, known)
 
 
 @cache
@@ -106,12 +125,27 @@ def _plan_source(config: BuildConfig, name: str) -> SourcePlan:
         raise missing_source(source, root)
     required = {path: None for split in splits for path in source.required_files(root, split)}
     inputs = _digests(root, required)
-    return SourcePlan(name, source.version, splits, _is_synthetic(root, required), inputs)
+    described = _described(source, root)
+    return SourcePlan(
+        name, source.version, splits, _is_synthetic(root, required), inputs, described
+    )
+
+
+def _described(source: Source, root: Path) -> str:
+    """Return one SHA-256 (hex) over the manifest that a source brings along, else nothing."""
+    known = source.manifest(root) if isinstance(source, SelfDescribed) else None
+    if known is None:
+        return ""
+    text = json.dumps(asdict(known), sort_keys=True, default=sorted)  # sets of names
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def missing_source(source: Source, root: Path) -> InputError:
     """Return the error for a source of which nothing is there."""
-    manifest = manifest_of(source.name)
+    try:
+        manifest = manifest_of(source.name, root)
+    except InputError:  # what would say it is among the missing files
+        manifest = None
     lines = [f"source '{source.name}': no annotation file under {root}. Looked for:"]
     lines += [f"  {line}" for line in source.layout(root).splitlines()]
     if manifest:

@@ -60,7 +60,7 @@ def run_read(task: ReadTask) -> Commit:
 def _read(
     task: ReadTask, dropped: FilterCounts, rejects: list[Reject], counts: Counter[str]
 ) -> Iterator[tuple[ImageRecord, list[Entity]]]:
-    names = _names(task.shard.source)
+    names = _names(task.shard.source, task.shard.root)
     for item in get_source(task.shard.source).read(task.shard):
         if isinstance(item, Reject):
             rejects.append(item)
@@ -70,5 +70,5 @@ def _read(
 
 
 @lru_cache
-def _names(source: str) -> Names:
-    return Names(manifest_of(source))
+def _names(source: str, root: str) -> Names:
+    return Names(manifest_of(source, Path(root)))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mixedparts.errors import InputError, UsageError
+from mixedparts.manifest_types import Manifest
 from mixedparts.records import ImageRecord, Reject
 
 ENTRY_POINT_GROUP = "mixedparts.sources"
@@ -84,6 +85,29 @@ class Source(Protocol):
         plus rejects (the exact accounting stands in the conformance checks). An unusable image
         record is reported by the shard that holds its position, what belongs to no image (an
         annotation of an unknown image, a broken category) by the shard that starts at 0.
+        """
+        ...
+
+
+@runtime_checkable
+class SelfDescribed(Protocol):
+    """A source that brings its own manifest, where `manifests/` has none of its name.
+
+    Classes, part names, comparable groups, licence and citation come from there; a source without
+    any manifest keeps its native names, and each class is compared with itself only.
+    """
+
+    def manifest(self, root: Path | None) -> Manifest | None:
+        """Return what is known of the source.
+
+        Args:
+            root: folder that the source's layout starts from; None where nobody named one.
+
+        Returns:
+            None where that stands in files below a root, and none is given.
+
+        Raises:
+            InputError: a file that says it is missing or broken.
         """
         ...
 

@@ -57,7 +57,7 @@ def load_manifest(source: str) -> Manifest:
             f"Sources with a manifest: {', '.join(known)}",
         )
     file = f"{source}.yaml"
-    manifest = parse_manifest(_read(file).decode("utf-8"), f"manifests/{file}")
+    manifest = parse_manifest(_read(file).decode("utf-8"), f"manifests/{file}", load_manifest)
     own = tuple(group for group in groups() if group.source == source)
     return with_groups(manifest, own)
 

@@ -108,8 +108,9 @@ def pictures_bytes(config: BuildConfig, paired: Commit) -> int:
 
 
 def _image_source(config: BuildConfig, name: str) -> ImageSource:
-    manifest = manifest_of(name)
-    return ImageSource(config.source_root(name), manifest.image_licence if manifest else "")
+    root = config.source_root(name)
+    manifest = manifest_of(name, root)
+    return ImageSource(root, manifest.image_licence if manifest else "")
 
 
 def run_write(task: WriteTask) -> Commit:

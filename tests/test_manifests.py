@@ -11,18 +11,23 @@ import pytest
 from mixedparts.manifest_parsing import plain_name
 from mixedparts.taxonomy import groups, load_manifest, manifest_names
 
-SOURCES = ("paco", "partimagenet", "ade20k")
+SOURCES = ("paco", "partimagenet", "ade20k", "partinventory")
 REAL = Path(__file__).parents[1] / "../shared/data/taxonomies"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real samples beside the checkout")
 
 
-def test_three_sources_have_a_manifest() -> None:
+def test_every_source_has_a_manifest() -> None:
     assert set(manifest_names()) == set(SOURCES)
 
 
 @pytest.mark.parametrize(
     ("source", "objects", "parts", "part_words"),
-    [("paco", 75, 456, 200), ("partimagenet", 158, 598, 13), ("ade20k", 44, 234, 85)],
+    [
+        ("paco", 75, 456, 200),
+        ("partimagenet", 158, 598, 13),
+        ("ade20k", 44, 234, 85),
+        ("partinventory", 158, 598, 14),
+    ],
 )
 def test_published_counts(source: str, objects: int, parts: int, part_words: int) -> None:
     manifest = load_manifest(source)

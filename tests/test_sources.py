@@ -11,16 +11,18 @@ import pytest
 from builders.ade20k import Ade20kPartSource
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
+from builders.partinventory import PartInventorySource
 from mixedparts import sources
 from mixedparts.errors import InputError, UsageError
 from mixedparts.sources import available, get_source
 
 
 def test_the_built_in_readers_are_registered() -> None:
-    assert available() == ("ade20k", "paco", "partimagenet")
+    assert available() == ("ade20k", "paco", "partimagenet", "partinventory")
     assert isinstance(get_source("paco"), PacoSource)
     assert isinstance(get_source("partimagenet"), PartImageNetSource)
     assert isinstance(get_source("ade20k"), Ade20kPartSource)
+    assert isinstance(get_source("partinventory"), PartInventorySource)
 
 
 @pytest.mark.parametrize(("name", "near"), [("pacco", "paco"), ("ade20", "ade20k"), ("zzz", "")])
@@ -31,7 +33,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name: str, near: str) -
     assert f"'{name}'" in caught.value.message
     assert ("Did you mean" in caught.value.message) == bool(near)
     assert near in caught.value.message
-    assert "ade20k, paco, partimagenet" in str(caught.value)
+    assert "ade20k, paco, partimagenet, partinventory" in str(caught.value)
 
 
 STRANGERS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from calico.data import PairTable
 from mixedparts import wording
-from mixedparts.taxonomy import load_manifest
+from mixedparts.plan import manifest_of
 
 
 def dataset_words(pairs: PairTable, lead: str = "") -> Iterator[str]:
@@ -21,6 +21,7 @@ def dataset_words(pairs: PairTable, lead: str = "") -> Iterator[str]:
     for questions in wording.QUESTIONS.values():
         yield from questions
     for source in pairs.sources():
-        for one in load_manifest(source).objects.values():
+        known = manifest_of(source)
+        for one in known.objects.values() if known else ():
             yield f"a {one.name}"
             yield from (f"the {part.name}" for part in one.parts)

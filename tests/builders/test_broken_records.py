@@ -29,6 +29,7 @@ from tests.factories.faults import (
     run_length_cases,
 )
 from tests.factories.native import write_ade20k, write_paco, write_partimagenet
+from tests.factories.partinventory import write_partinventory
 from tests.factories.scenes import SIZES
 
 
@@ -49,6 +50,12 @@ READERS = [
         "partimagenet",
         lambda root: write_partimagenet(root, TWO),
         "PartImageNet/annotations/train/train.json",
+        Level.PART,
+    ),
+    Reader(
+        "partinventory",
+        lambda root: write_partinventory(root, TWO),
+        "PartInventory/annotations/spin2_train_parts.json",
         Level.PART,
     ),
     Reader(

@@ -113,6 +113,47 @@ def test_partinventory_slice_in_partimagenet_s_folders(tmp_path: Path) -> None:
         check_parts(image, notes, lambda n: names[n["category_id"]].replace("Tire", "Tier"))
 
 
+@needs(SPIN / "DERIVED/val_slice_224.json", SPIN / "images_224")
+def test_partinventory_slice(tmp_path: Path) -> None:
+    base = tmp_path / "PartInventory"
+    (base / "images").mkdir(parents=True)
+    (base / "images/val").symlink_to(SPIN / "images_224")
+    (base / "annotations").mkdir()
+    slice_224 = SPIN / "DERIVED/val_slice_224.json"
+    (base / "annotations/spin2_val_parts.json").symlink_to(slice_224)
+    content = load(slice_224)
+    names = {entry["id"]: entry["name"].split(" ", 1)[1] for entry in content["categories"]}
+    images = read_clean("partinventory", tmp_path, "validation")
+    assert sum(len(image.parts) for image in images.values()) == 82
+    for entry in content["images"]:
+        image = images[Path(entry["file_name"]).stem]
+        notes = [a for a in content["annotations"] if a["image_id"] == entry["id"]]
+        check_parts(image, notes, lambda n: names[n["category_id"]])
+        stack = [raw_mask(a["segmentation"], image.width, image.height) for a in notes]
+        assert np.array_equal(masks.decode(image.objects[0].mask), np.max(stack, axis=0))
+
+
+@needs(SPIN / "annotations/spin2_val_parts.json", SPIN / "annotations_dev/spin2_val_parts.json")
+@pytest.mark.parametrize("copy", ["annotations", "annotations_dev"])
+def test_all_of_partinventory_s_masks(tmp_path: Path, copy: str) -> None:
+    """The final file and the working copy, over grey pictures of the annotated sizes."""
+    file = SPIN / copy / "spin2_val_parts.json"
+    base = tmp_path / "PartInventory"
+    (base / "annotations").mkdir(parents=True)
+    (base / "annotations/spin2_val_parts.json").symlink_to(file)
+    (base / "images/val").mkdir(parents=True)
+    content = load(file)
+    for entry in content["images"]:
+        picture = base / "images/val" / f"{Path(entry['file_name']).stem}.JPEG"
+        Image.new("L", (entry["width"], entry["height"])).save(picture)
+    names = {entry["id"]: entry["name"].split(" ", 1)[1] for entry in content["categories"]}
+    images = read_clean("partinventory", tmp_path, "validation")
+    for entry in content["images"]:
+        image = images[Path(entry["file_name"]).stem]
+        notes = [a for a in content["annotations"] if a["image_id"] == entry["id"]]
+        check_parts(image, notes, lambda n: names[n["category_id"]])
+
+
 @needs(ADE)
 def test_ade20k_mini(tmp_path: Path) -> None:
     (tmp_path / "ADE20KPart234").symlink_to(ADE)
