@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from mixedparts import __version__
 from mixedparts.cli.build import add_build
+from mixedparts.cli.export import add_export
 from mixedparts.cli.inspect import add_sources, add_stats, add_verify, add_view
 from mixedparts.cli.running import run_command
 from mixedparts.cli.sample import add_sample
@@ -22,6 +23,7 @@ examples:
   mixedparts verify data/mixedparts --level full
   mixedparts stats data/mixedparts
   mixedparts view data/mixedparts --out view.html
+  mixedparts export data/mixedparts --format coco --out coco
   mixedparts sources show paco
 
 exit codes: 0 ok, 1 problems found, 2 usage, 3 missing or unreadable input or environment,
@@ -54,5 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     add_verify(verbs)
     add_stats(verbs)
     add_view(verbs)
+    add_export(verbs)
     add_sources(verbs)
     return parser

@@ -1,0 +1,110 @@
+"""One export from beginning to end: look, write beside, say what was lost, put into place."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from mixedparts.build_manifest import MANIFEST, read_manifest
+from mixedparts.errors import InputError
+from mixedparts.export.folder import MARK, appearing, check_target, stored_identity
+from mixedparts.export.request import ExportRequest, Format, Job, Outcome, Writer
+from mixedparts.export.rows import chosen_splits
+from mixedparts.progress import Progress
+from mixedparts.shards import write_json, write_text
+
+README = "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export says at its end, for people and for programs."""
+
+    text: str
+    values: dict[str, Any]
+
+
+def export(request: ExportRequest, progress: Progress, overwrite: bool = False) -> ExportReport:
+    """Write a build in another format.
+
+    Nothing stands under `request.out` before everything is written.
+
+    Raises:
+        UsageError: the build has no such split, or the folder holds something else.
+        InputError: there is no finished build.
+        EnvironmentFault: the format needs a package that is not installed.
+    """
+    manifest = read_manifest(request.build)
+    if manifest is None:
+        raise InputError(
+            f"{request.build} holds no finished build (no readable {MANIFEST})",
+            "Run the `mixedparts build` command again: it goes on where it stopped.",
+        )
+    splits = chosen_splits(request)
+    identity = {"build_id": manifest["build_id"], **request.identity()}
+    check_target(request.out, overwrite or stored_identity(request.out) == identity)
+    with appearing(request.out) as folder:
+        outcome = _writer(request.format)(Job(request, splits, folder, manifest, progress))
+        shutil.rmtree(folder / ".work", ignore_errors=True)
+        summary = {
+            "rows": dict(sorted(outcome.rows.items())),
+            "left_out": dict(sorted(outcome.left_out.items())),
+            "notes": outcome.notes,
+        }
+        write_text(folder / README, _readme(request, manifest, outcome))
+        write_json(folder / MARK, {"identity": identity, **summary})
+    return ExportReport(_text(request, outcome), {"out": str(request.out), **identity, **summary})
+
+
+def _writer(name: Format) -> Writer:
+    if name is Format.COCO:
+        from mixedparts.export.coco import write_coco
+
+        return write_coco
+    if name is Format.WEBDATASET:
+        from mixedparts.export.webdataset import write_webdataset
+
+        return write_webdataset
+    from mixedparts.export.self_contained import write_parquet_rows
+
+    return write_parquet_rows
+
+
+def _text(request: ExportRequest, outcome: Outcome) -> str:
+    rows = ", ".join(f"{number} {split}" for split, number in outcome.rows.items())
+    lines = [f"{request.out}: {request.format}, {rows} rows"]
+    lines += [f"left out, {reason}: {n} rows" for reason, n in sorted(outcome.left_out.items())]
+    lines += [f"note: {note}" for note in outcome.notes]
+    return "\n".join(lines)
+
+
+def _readme(request: ExportRequest, manifest: dict[str, Any], outcome: Outcome) -> str:
+    front = f"---\n{yaml.safe_dump(outcome.front, sort_keys=False)}---\n" if outcome.front else ""
+    synthetic = " Its pictures and masks are synthetic." if manifest["synthetic"] else ""
+    rows = "\n".join(f"| {split} | {number} |" for split, number in outcome.rows.items())
+    sections = [
+        f"# MixedParts as {request.format}",
+        f"Written by `mixedparts export` from build `{manifest['build_id']}`.{synthetic}",
+        f"| split | rows |\n|---|---:|\n{rows}",
+        f"## Use\n\n{outcome.use.strip()}",
+        f"## What this format does not hold\n\n{_losses(outcome)}",
+        f"## Licences\n\n{_licences(manifest)}",
+    ]
+    return front + "\n\n".join(sections) + "\n"
+
+
+def _losses(outcome: Outcome) -> str:
+    lines = [f"- {note}" for note in outcome.notes]
+    lines += [f"- {n} rows left out: {reason}" for reason, n in sorted(outcome.left_out.items())]
+    return "\n".join(lines)
+
+
+def _licences(manifest: dict[str, Any]) -> str:
+    return "\n".join(
+        f"- {facts.get('title', name)}: annotations {facts.get('licence', 'unknown')};"
+        f" images {facts.get('image_licence', 'unknown')}"
+        for name, facts in manifest["sources"].items()
+    )

@@ -1,0 +1,76 @@
+"""Long JSON lists, written item by item and joined at the end, so that none is held in memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Spool:
+    """A JSON list on its way to disk."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._handle = path.open("wb")
+        self.items = 0
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._handle.close()
+        self._path.unlink(missing_ok=True)
+
+    def add(self, item: Any) -> None:
+        """Append one item."""
+        if self.items:
+            self._handle.write(b",\n")
+        self._handle.write(_encode(item))
+        self.items += 1
+
+    def close(self) -> Path:
+        """Flush the items; returns the file that holds them, without brackets."""
+        self._handle.close()
+        return self._path
+
+
+def write_document(target: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON object whose values are plain or spools; keys in the order given."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as handle:
+        handle.write(b"{")
+        for number, (key, value) in enumerate(values.items()):
+            handle.write((b",\n" if number else b"\n") + _encode(key) + b": ")
+            _write_value(handle, value)
+        handle.write(b"\n}\n")
+
+
+def write_list(target: Path, spool: Spool) -> None:
+    """Write a JSON file that is one list."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as handle:
+        _write_value(handle, spool)
+        handle.write(b"\n")
+
+
+def _write_value(handle: Any, value: Any) -> None:
+    if isinstance(value, Spool):
+        handle.write(b"[\n")
+        with value.close().open("rb") as items:
+            shutil.copyfileobj(items, handle, 1 << 20)
+        handle.write(b"\n]")
+    else:
+        handle.write(_encode(value))
