@@ -18,6 +18,7 @@ from calico.config import CalicoConfig
 from calico.model.calico import Calico
 from calico.model.checkpoints import load_checkpoint
 from calico.model.generation import generate
+from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
 from calico.predictions import Prediction, Segment
 from calico.processing import ImageProcessor
@@ -95,7 +96,7 @@ class Predictor:
         self.config = config
         self.tokenizer = tokenizer
         self.processor = ImageProcessor(config)
-        self.prompts = PromptEncoder(tokenizer, config.prompt, config.qformer.queries)
+        self.prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
         self.outcomes = Outcomes()
         self._features: OrderedDict[str, ImageFeatures] = OrderedDict()
 
@@ -151,12 +152,13 @@ class Predictor:
                 f"a query has {images} pictures, the model takes 1 to "
                 f"{self.config.prompt.max_images}"
             )
-        features = self._encode(batch)
         prompts = self.prompts.batch([query.question for query in batch], images)
         limit = self.config.generation.max_new_tokens
-        generated = generate(self.model, prompts, features, limit)
-        segments = generated.segments(self.model, images)
-        logits = self.model.decode_masks(segments, features.sam, images)
+        with arithmetic(self.config.execution, prompts.tokens.device):
+            features = self._encode(batch)
+            generated = generate(self.model, prompts, features, limit)
+            segments = generated.segments(self.model, images)
+            logits = self.model.decode_masks(segments, features.sam, images)
         for row, query in enumerate(batch):
             answer = decode(self.tokenizer, generated.tokens[row].tolist())
             parsed = parse_answer(answer, images)

@@ -1,10 +1,15 @@
-"""The two named configurations: the paper's 7B model and the one that trains on two CPU cores."""
+"""The named configurations: the paper's 7B model and the one that trains on two CPU cores."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from calico.config import (
     CalicoConfig,
     CorrespondenceConfig,
+    ExecutionConfig,
     GenerationConfig,
     GlobalEncoderConfig,
     LanguageConfig,
@@ -19,10 +24,22 @@ from calico.config import (
 )
 from mixedparts.errors import UsageError
 
+# The published DINOv2 encoders, without registers; `registers=4` gives the later ones.
+DINOV2 = {
+    "base": SemanticEncoderConfig(),
+    "large": SemanticEncoderConfig(hidden_size=1024, layers=24, heads=16),
+    "giant": SemanticEncoderConfig(hidden_size=1536, layers=40, heads=24, swiglu=True),
+}
+
 
 def seven_b() -> CalicoConfig:
     """Return the paper's model: EVA-CLIP-g, DINOv2-B, Vicuna-7B with LoRA, SAM ViT-H."""
     return CalicoConfig(name="7b")
+
+
+def seven_b_with(dino: str) -> CalicoConfig:
+    """Return the 7B model with another size of `DINOV2`."""
+    return replace(CalicoConfig(name=f"7b-dinov2-{dino}"), semantic=DINOV2[dino])
 
 
 def tiny() -> CalicoConfig:
@@ -35,8 +52,8 @@ def tiny() -> CalicoConfig:
     return CalicoConfig(
         name="tiny",
         vision=GlobalEncoderConfig(128, 16, 128, 3, 4, 256, "conv"),
-        semantic=SemanticEncoderConfig(128, 128, 16, 128, 2, 4, False, "conv"),
-        qformer=QFormerConfig(128, 2, 4, 256, 1, 8, 0.0),
+        semantic=SemanticEncoderConfig(128, 128, 16, 128, 2, 4, stem="conv"),
+        qformer=QFormerConfig("qformer", 128, 2, 4, 256, 1, 8, 0.0),
         sam=SamConfig(128, 16, 128, 3, 4, 256, (0, 1, 2), 0, 96, 2, 4, 192, 32, "conv"),
         language=LanguageConfig(
             vocabulary=0,
@@ -75,10 +92,16 @@ def tiny() -> CalicoConfig:
             learning_rate=2e-3,
         ),
         generation=GenerationConfig(max_new_tokens=120, batch_size=32),
+        execution=ExecutionConfig(precision="fp32", activation_checkpointing=False),
     )
 
 
-PRESETS = {"tiny": tiny, "7b": seven_b}
+PRESETS: dict[str, Callable[[], CalicoConfig]] = {
+    "tiny": tiny,
+    "7b": seven_b,
+    "7b-dinov2-large": partial(seven_b_with, "large"),
+    "7b-dinov2-giant": partial(seven_b_with, "giant"),
+}
 
 
 def preset(name: str) -> CalicoConfig:

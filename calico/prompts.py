@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calico.config import PromptConfig
 from calico.model.calico import PromptBatch
-from calico.tokenizer import IMAGE, image_tag
+from calico.tokenizer import IMAGE, IMAGE_END, IMAGE_START, image_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class PromptEncoder:
 
     def text(self, question: str, images: int) -> str:
         """Return the prompt with one placeholder an image."""
-        shown = f"<im_start>{IMAGE}<im_end>" if self.config.image_markers else IMAGE
+        shown = f"{IMAGE_START}{IMAGE}{IMAGE_END}" if self.config.image_markers else IMAGE
         listed = ", ".join(f"{shown} {image_tag(number)}" for number in range(images))
         lead = self.config.lead.format(images=listed)
         return f"{self.config.system}{self.config.user}{lead}\n{question}{self.config.assistant}"

@@ -20,6 +20,7 @@ from mixedparts.errors import InputError
 
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SEG, PHRASE, PHRASE_END, IMAGE = "[SEG]", "<p>", "</p>", "<image>"
+IMAGE_START, IMAGE_END = "<im_start>", "<im_end>"
 _PUNCTUATION = ".,?!:;"
 
 
@@ -79,20 +80,45 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
     """Return the ids that the model has to know.
 
     Raises:
-        InputError: a token is not in the vocabulary.
+        InputError: a token is not in the vocabulary, or tags cannot be told apart.
     """
-    tags = [image_tag(number) for number in range(max_images)]
-    ids: list[int] = tokenizer.convert_tokens_to_ids([SEG, IMAGE, *tags])  # type: ignore[assignment]
-    missing = [
-        token
-        for token, index in zip([SEG, IMAGE, *tags], ids, strict=True)
-        if index is None or index == tokenizer.unk_token_id
-    ]
-    if missing:
+    names = [SEG, IMAGE, PHRASE, PHRASE_END, IMAGE_START, IMAGE_END]
+    seg, image, *others = (_known(tokenizer, name) for name in names)
+    missing = [name for name, index in ((SEG, seg), (IMAGE, image)) if index is None]
+    if seg is None or image is None:
         raise InputError(f"the tokenizer does not know {', '.join(missing)}")
-    seg, image, *numbers = ids
-    segments = SegVocabulary(seg, tuple((number,) for number in numbers))
-    return TokenIds(tokenizer.pad_token_id, tokenizer.eos_token_id, image, segments)
+    tags = tuple(_tag_ids(tokenizer, image_tag(number), seg) for number in range(max_images))
+    for one in tags:
+        if not one or sum(other[: len(one)] == one for other in tags) > 1:
+            raise InputError(
+                f"the tokenizer does not tell {', '.join(map(image_tag, range(max_images)))} apart"
+            )
+    single = [tag[0] for tag in tags if len(tag) == 1]
+    new = sorted({seg, *single, *(index for index in others if index is not None)})
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    return TokenIds(pad, end, image, SegVocabulary(seg, tags), tuple(new))
+
+
+def _known(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    """Return the id of a token; tokenising its text could split it or put a space before it."""
+    index = tokenizer.convert_tokens_to_ids(token)
+    return index if isinstance(index, int) and index != tokenizer.unk_token_id else None
+
+
+def _tag_ids(tokenizer: PreTrainedTokenizerBase, tag: str, seg: int) -> tuple[int, ...]:
+    """Return the ids that follow a [SEG] with this tag.
+
+    A pretrained tokenizer has no token for it: there the tag is plain text, without its closing
+    bracket, which may be joined to what follows.
+    """
+    single = _known(tokenizer, tag)
+    if single is not None:
+        return (single,)
+    ids: list[int] = tokenizer(f"{SEG} {tag}", add_special_tokens=False).input_ids
+    after = ids[ids.index(seg) + 1 :]
+    while after and ")" in str(tokenizer.decode(after[-1:])):
+        after.pop()
+    return tuple(after)
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from transformers import PreTrainedModel
+
 from calico.config import CalicoConfig
+from calico.model.bridge import Bridge, LinearBridge, QueryBridge, build_qformer
 from calico.model.calico import Calico, TokenIds
 from calico.model.correspondence import AdaptiveModule, Correspondence, ExtractionModule
 from calico.model.grounding import MaskGrounder, SegProjection, build_sam
 from calico.model.language import build_language_model
 from calico.model.vision import (
     ImageEncoders,
-    QueryBridge,
     build_global_encoder,
-    build_qformer,
     build_semantic_encoder,
+    unread_tokens,
 )
 from mixedparts.errors import UsageError
 
@@ -24,7 +26,7 @@ class ImageParts:
     """The parts of the model that have nothing to do with language."""
 
     encoders: ImageEncoders
-    bridge: QueryBridge
+    bridge: Bridge
     grounding: MaskGrounder
 
 
@@ -41,14 +43,23 @@ def build_model(config: CalicoConfig, ids: TokenIds) -> Calico:
     if config.language.vocabulary == 0:
         raise UsageError("language.vocabulary is 0: it is known once the tokenizer is built")
     parts = build_image_parts(config)
+    language = build_language_model(config.language, ids.new, config.execution.attention)
+    return assemble(config, ids, parts, language)
+
+
+def assemble(
+    config: CalicoConfig, ids: TokenIds, parts: ImageParts, language: PreTrainedModel
+) -> Calico:
+    """Join parts, frozen and trained as the configuration says, in evaluation mode."""
     model = Calico(
         encoders=parts.encoders,
         bridge=parts.bridge,
-        language=build_language_model(config.language, _new_rows(ids)),
+        language=language,
         correspondence=_build_correspondence(config),
         grounding=parts.grounding,
         ids=ids,
         loss=config.loss,
+        execution=config.execution,
     )
     freeze(model, config)
     return model.eval()
@@ -60,14 +71,23 @@ def build_image_parts(config: CalicoConfig) -> ImageParts:
     sam = build_sam(config.sam)
     encoders = ImageEncoders(
         build_global_encoder(config.vision),
-        build_semantic_encoder(config.semantic),
+        build_semantic_encoder(config.semantic) if config.uses_semantic else None,
         sam.vision_encoder,
+        unread_tokens(config.semantic),
     )
-    qformer = build_qformer(config.qformer, config.vision.hidden_size)
+    if config.execution.attention == "eager":
+        for encoder in (encoders.vision, encoders.semantic, encoders.sam):
+            if isinstance(encoder, PreTrainedModel):
+                encoder.set_attn_implementation("eager")
+    qformer = None
+    if config.qformer.kind == "qformer":
+        qformer = build_qformer(config.qformer, config.vision.hidden_size)
     projection = SegProjection(width, config.sam.prompt_size)
     return ImageParts(
         encoders,
-        QueryBridge(qformer, config.qformer.queries, width),
+        LinearBridge(config.vision.patches, config.vision.hidden_size, width)
+        if qformer is None
+        else QueryBridge(qformer, config.qformer.queries, width),
         MaskGrounder(sam.prompt_encoder, sam.mask_decoder, projection),
     )
 
@@ -76,9 +96,10 @@ def freeze(model: Calico, config: CalicoConfig) -> None:
     """Mark what training changes; the language model was marked when it was built."""
     trained = config.trained
     model.encoders.requires_grad_(False)
-    model.bridge.qformer.requires_grad_(trained.qformer)
     model.bridge.projection.requires_grad_(trained.projection)
-    model.bridge.queries.requires_grad_(trained.queries)
+    if isinstance(model.bridge, QueryBridge):
+        model.bridge.qformer.requires_grad_(trained.qformer)
+        model.bridge.queries.requires_grad_(trained.queries)
     model.grounding.prompt_encoder.requires_grad_(False)
     model.grounding.mask_decoder.requires_grad_(trained.mask_decoder)
     model.grounding.projection.requires_grad_(trained.seg_projection)
@@ -97,15 +118,11 @@ def _build_correspondence(config: CalicoConfig) -> Correspondence | None:
             config.semantic.hidden_size,
             settings.heads,
             settings.residual,
+            settings.norm,
         )
+    width = config.language.hidden_size
     adaptive = [
-        AdaptiveModule(config.language.hidden_size, config.qformer.hidden_size, settings.initial)
+        AdaptiveModule(width, config.state_size, settings.initial, settings.conditioning)
         for _ in settings.layers
     ]
-    return Correspondence(extraction, adaptive, settings.layers, settings.conditioning)
-
-
-def _new_rows(ids: TokenIds) -> tuple[int, ...]:
-    """Return the ids of tokens that a pretrained language model did not have."""
-    single_tags = (tag[0] for tag in ids.segments.tags if len(tag) == 1)
-    return tuple(sorted({ids.segments.seg, ids.image, *single_tags}))
+    return Correspondence(extraction, adaptive, settings.layers, settings.requery)

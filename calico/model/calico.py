@@ -1,38 +1,46 @@
 """The assembled model: losses of a training batch, and the prefill that generation starts from.
 
-Shapes: B samples of I images each, N = B * I images in sample order; T positions; Q image tokens
-an image; D the width of the language model; M masks.
+Shapes: B samples of I images each, N = B * I images in sample order; T positions; T_i image
+tokens an image; D the width of the language model; M masks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache, LlamaForCausalLM
+from transformers import DynamicCache, PreTrainedModel
 
-from calico.config import LossConfig
+from calico.config import ExecutionConfig, LossConfig
+from calico.model.bridge import Bridge
 from calico.model.correspondence import Correspondence
 from calico.model.grounding import MaskGrounder
-from calico.model.language import decoder_layers
+from calico.model.language import checkpointed, decoder_layers
 from calico.model.losses import Losses, mask_losses
 from calico.model.segments import SegStates, SegVocabulary, read_segments
-from calico.model.vision import ImageEncoders, ImageFeatures, QueryBridge
+from calico.model.vision import ImageEncoders, ImageFeatures
 from mixedparts.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """Ids of the tokens that the model itself has to know."""
+    """Ids of the tokens that the model itself has to know.
+
+    Attributes:
+        pad, end, image: single tokens.
+        segments: [SEG] and the tags of images.
+        new: tokens that a pretrained language model did not have.
+    """
 
     pad: int
     end: int
     image: int
     segments: SegVocabulary
+    new: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class PromptBatch:
     """Prompts, padded on the left.
 
     Attributes:
-        tokens: (B, T) int64 with I * Q image placeholders a row.
+        tokens: (B, T) int64 with I * T_i image placeholders a row.
         attention: (B, T) int64, 0 on padding.
         images: I.
     """
@@ -77,12 +85,13 @@ class Calico(nn.Module):
     def __init__(
         self,
         encoders: ImageEncoders,
-        bridge: QueryBridge,
-        language: LlamaForCausalLM,
+        bridge: Bridge,
+        language: PreTrainedModel,
         correspondence: Correspondence | None,
         grounding: MaskGrounder,
         ids: TokenIds,
         loss: LossConfig,
+        execution: ExecutionConfig,
     ) -> None:
         super().__init__()
         self.encoders = encoders
@@ -92,6 +101,7 @@ class Calico(nn.Module):
         self.grounding = grounding
         self.ids = ids
         self.loss = loss
+        self.execution = execution
 
     def parts(self) -> Iterator[nn.Module]:
         """Yield the modules that are frozen or trained as a whole."""
@@ -139,7 +149,7 @@ class Calico(nn.Module):
         """Run the language model over whole sequences, CAMs included.
 
         Args:
-            tokens: (B, T) int64 with I * Q placeholders a row.
+            tokens: (B, T) int64 with I * T_i placeholders a row.
             features: of N images.
             images: I.
             last_prompt: (B,) int64, position of the last prompt token, which conditions the CAMs.
@@ -156,12 +166,13 @@ class Calico(nn.Module):
         position_ids = None
         if attention is not None:
             position_ids = (attention.cumsum(1) - 1).clamp_min(0)
-        correspondence = nullcontext()
-        if self.correspondence is not None:
-            prefill = self.correspondence.prepare(features, positions, last_prompt, images)
+        with ExitStack() as around:
             layers = decoder_layers(self.language)
-            correspondence = self.correspondence.attached(layers, self.bridge, prefill)  # type: ignore[assignment]
-        with correspondence:
+            if self.correspondence is not None:
+                prefill = self.correspondence.prepare(features, positions, last_prompt, images)
+                around.enter_context(self.correspondence.attached(layers, self.bridge, prefill))
+            if self.execution.activation_checkpointing and self.training:
+                around.enter_context(checkpointed(layers))
             hidden: Tensor = self.language.model(
                 inputs_embeds=embeddings,
                 attention_mask=attention,
@@ -187,12 +198,12 @@ class Calico(nn.Module):
         return logits
 
     def _image_positions(self, tokens: Tensor, images: int) -> Tensor:
-        """Return the columns (B, I * Q) of the image placeholders.
+        """Return the columns (B, I * T_i) of the image placeholders.
 
         Raises:
             InputError: a row has another number of them.
         """
-        expected = images * self.bridge.queries.shape[1]
+        expected = images * self.bridge.tokens
         here = tokens == self.ids.image
         counts = here.sum(1)
         if (counts != expected).any():

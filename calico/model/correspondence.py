@@ -1,6 +1,6 @@
 """CEM and CAM: how semantic features enter the language model's forward pass (eqs. 6-9).
 
-Shapes: B samples of I images each; T positions; Q queries of width D_q; D is the width of the
+Shapes: B samples of I images each; T positions; T_i image tokens an image; D is the width of the
 language model.
 """
 
@@ -14,33 +14,47 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calico.model.vision import INITIAL_STD, ImageFeatures, QueryBridge
+from calico.model.bridge import Bridge
+from calico.model.vision import INITIAL_STD, ImageFeatures
 
 
 class ExtractionModule(nn.Module):
     """CEM: global features attend to the semantic features of their own image (eq. 6)."""
 
-    def __init__(self, width: int, key_width: int, heads: int, residual: bool) -> None:
+    def __init__(
+        self, width: int, key_width: int, heads: int, residual: bool, norm: bool = False
+    ) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(
             width, heads, kdim=key_width, vdim=key_width, batch_first=True
         )
         self.residual = residual
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.key_norm = nn.LayerNorm(key_width) if norm else nn.Identity()
 
     def forward(self, vision: Tensor, semantic: Tensor) -> Tensor:
         """Return X'_global (N, 1 + patches, C_e) of features (N, ., C_e) and (N, patches, C_d)."""
-        fused: Tensor = self.attention(vision, semantic, semantic, need_weights=False)[0]
+        keys = self.key_norm(semantic)
+        fused: Tensor = self.attention(self.norm(vision), keys, keys, need_weights=False)[0]
         return vision + fused if self.residual else fused
 
 
 class AdaptiveModule(nn.Module):
-    """The two Linears of one CAM: hidden state to query offset (eq. 7), result back (eq. 9)."""
+    """The two Linears of one CAM: hidden state to query offset (eq. 7), result back (eq. 9).
 
-    def __init__(self, width: int, query_width: int, initial: str) -> None:
+    Without conditioning there is no first one: a weight that nothing uses would stop distributed
+    training.
+    """
+
+    def __init__(
+        self, width: int, query_width: int, initial: str, conditioning: bool = True
+    ) -> None:
         super().__init__()
-        self.adaptation = nn.Linear(width, query_width)
+        self.adaptation = nn.Linear(width, query_width) if conditioning else None
         self.reintegration = nn.Linear(query_width, width)
         for layer in (self.adaptation, self.reintegration):
+            if layer is None:
+                continue
             nn.init.normal_(layer.weight, std=0.0 if initial == "zero" else INITIAL_STD)
             nn.init.zeros_(layer.bias)
 
@@ -51,7 +65,7 @@ class Prefill:
 
     Attributes:
         features: (B * I, L, C_e) that the Q-Former is asked about, X'_global of eq. 6.
-        image_positions: (B, I * Q) int64, where the image tokens stand, image by image.
+        image_positions: (B, I * T_i) int64, where the image tokens stand, image by image.
         last_prompt: (B,) int64, position of the last prompt token (never an answer token).
         images: I.
     """
@@ -70,13 +84,13 @@ class Correspondence(nn.Module):
         extraction: ExtractionModule | None,
         adaptive: Sequence[AdaptiveModule],
         layers: Sequence[int],
-        conditioning: bool,
+        requery: bool = True,
     ) -> None:
         super().__init__()
         self.extraction = extraction
         self.adaptive = nn.ModuleList(adaptive)
         self.layers = tuple(layers)
-        self.conditioning = conditioning
+        self.requery = requery
 
     def prepare(
         self, features: ImageFeatures, image_positions: Tensor, last_prompt: Tensor, images: int
@@ -88,24 +102,25 @@ class Correspondence(nn.Module):
         return Prefill(vision, image_positions, last_prompt, images)
 
     def update(
-        self, module: AdaptiveModule, bridge: QueryBridge, hidden: Tensor, prefill: Prefill
+        self, module: AdaptiveModule, bridge: Bridge, hidden: Tensor, prefill: Prefill
     ) -> Tensor:
         """Return hidden states (B, T, D) with the fused image tokens of one CAM (eqs. 7-9)."""
         batch, _, width = hidden.shape
-        queries = bridge.queries.expand(batch, -1, -1)
-        if self.conditioning:
+        offset = None
+        if module.adaptation is not None:
             rows = torch.arange(batch, device=hidden.device)
-            condition = hidden[rows, prefill.last_prompt]
-            queries = queries + module.adaptation(condition)[:, None]
-        queries = queries.repeat_interleave(prefill.images, dim=0)
-        answer = module.reintegration(bridge.query(prefill.features, queries))
-        answer = answer.reshape(batch, -1, width).to(hidden.dtype)
+            offset = module.adaptation(hidden[rows, prefill.last_prompt])
+        queries = bridge.adapted(offset, batch).repeat_interleave(prefill.images, dim=0)
+        found = queries.expand(-1, bridge.tokens, -1)
+        if self.requery:
+            found = bridge.query(prefill.features, queries)
+        answer = module.reintegration(found).reshape(batch, -1, width).to(hidden.dtype)
         index = prefill.image_positions[..., None].expand(-1, -1, width)
         return hidden.scatter_add(1, index, answer)
 
     @contextmanager
     def attached(
-        self, decoder_layers: nn.ModuleList, bridge: QueryBridge, prefill: Prefill
+        self, decoder_layers: nn.ModuleList, bridge: Bridge, prefill: Prefill
     ) -> Iterator[None]:
         """Run the CAMs before their layers inside the `with` block, at prefill only.
 

@@ -1,42 +1,66 @@
-"""The language model: Llama, with LoRA where its own weights stay frozen."""
+"""The language model: any Llama-family decoder, with LoRA where its own weights stay frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from calico.config import LanguageConfig
 
 
-def build_language_model(config: LanguageConfig, new_rows: Sequence[int] = ()) -> LlamaForCausalLM:
-    """Build the causal language model.
+def build_language_model(
+    config: LanguageConfig, new_rows: Sequence[int] = (), attention: str = "sdpa"
+) -> PreTrainedModel:
+    """Build the causal language model, tuned as the configuration says.
 
     Args:
         config: with the final vocabulary size.
         new_rows: ids whose embeddings alone are trained with `new_token_rows="trained"`.
+        attention: "sdpa" or "eager".
     """
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocabulary,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.mlp_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            max_position_embeddings=config.max_positions,
-            tie_word_embeddings=config.tie_embeddings,
-        )
+    model = build_base(config, attention)
+    tune(model, config, new_rows)
+    return model
+
+
+def build_base(config: LanguageConfig, attention: str = "sdpa") -> PreTrainedModel:
+    """Build the causal language model without adapters."""
+    shape: dict[str, Any] = {
+        "vocab_size": config.vocabulary,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.mlp_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads or config.heads,
+        "max_position_embeddings": config.max_positions,
+        "rms_norm_eps": config.norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "tie_word_embeddings": config.tie_embeddings,
+    }
+    if config.head_size or config.family != "llama":
+        shape["head_dim"] = config.head_size or config.hidden_size // config.heads
+    described = AutoConfig.for_model(config.family, **shape)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        described, attn_implementation=attention
     )
+    return model
+
+
+def tune(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[int]) -> None:
+    """Mark what of the language model is trained, in place; adapters are added where asked for."""
     if config.tuning == "lora":
         add_lora(model, config, new_rows)
     elif config.tuning == "frozen":
         model.requires_grad_(False)
-    return model
 
 
-def add_lora(model: LlamaForCausalLM, config: LanguageConfig, new_rows: Sequence[int]) -> None:
+def add_lora(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[int]) -> None:
     """Put LoRA into the attention projections, in place, and freeze everything else.
 
     The pattern is anchored on the layers of the language model: SAM's decoder has modules of the
@@ -61,7 +85,22 @@ def add_lora(model: LlamaForCausalLM, config: LanguageConfig, new_rows: Sequence
     )
 
 
-def decoder_layers(model: LlamaForCausalLM) -> nn.ModuleList:
+def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """Return the layers that CAMs hook."""
     layers: nn.ModuleList = model.model.layers
     return layers
+
+
+@contextmanager
+def checkpointed(layers: nn.ModuleList) -> Iterator[None]:
+    """Keep only the inputs of the layers inside the `with` block; the rest is computed again.
+
+    Only `forward` is wrapped: a CAM's hook runs before it, once, and what is computed again starts
+    from the hook's result. transformers' own switch would run the hook again up to 5.10, when it
+    is long gone.
+    """
+    with ExitStack() as stack:
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+            stack.callback(delattr, layer, "forward")
+        yield

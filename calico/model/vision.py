@@ -1,25 +1,26 @@
-"""The image side: EVA-style and DINOv2 encoders, SAM's encoder, and the Q-Former with its queries.
+"""The image side: EVA-style and DINOv2 encoders and SAM's encoder.
 
-Shapes: N images; C_e, C_d, C_s widths of the three encoders; Q queries of width D_q; D is the
-width of the language model. Class tokens come first where an encoder has one.
+Shapes: N images; C_e, C_d, C_s widths of the three encoders. Class tokens come first where an
+encoder has one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import (
-    Blip2QFormerConfig,
-    Blip2QFormerModel,
     Blip2VisionConfig,
     Blip2VisionModel,
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
 )
 
-from calico.config import GlobalEncoderConfig, QFormerConfig, SemanticEncoderConfig
+from calico.config import GlobalEncoderConfig, SemanticEncoderConfig
 
 INITIAL_STD = 0.02  # transformers' Blip2VisionConfig and SamVisionConfig say 1e-10
 
@@ -50,7 +51,8 @@ class ImageFeatures:
 
     Attributes:
         vision: (N, 1 + patches, C_e), X_global of eq. 4.
-        semantic: (N, patches, C_d), X_semantic of eq. 5, without the class token.
+        semantic: (N, patches, C_d), X_semantic of eq. 5, by default without the class token;
+            (N, 0, 0) where nothing reads it.
         sam: (N, C_s, h, w) image embedding of SAM.
     """
 
@@ -135,83 +137,74 @@ def build_global_encoder(config: GlobalEncoderConfig) -> Blip2VisionModel:
     return encoder
 
 
-def build_semantic_encoder(config: SemanticEncoderConfig) -> Dinov2Model:
-    """Build the DINOv2 ViT: (N, 3, H, H) -> (N, 1 + patches, C_d)."""
-    encoder = Dinov2Model(
-        Dinov2Config(
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            image_size=config.position_size,
-            patch_size=config.patch_size,
-            use_swiglu_ffn=config.swiglu,
+def build_semantic_encoder(
+    config: SemanticEncoderConfig,
+) -> Dinov2Model | Dinov2WithRegistersModel:
+    """Build the DINOv2 ViT: (N, 3, H, H) -> (N, 1 + registers + patches, C_d)."""
+    shape: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "image_size": config.position_size,
+        "patch_size": config.patch_size,
+        "use_swiglu_ffn": config.swiglu,
+    }
+    encoder: Dinov2Model | Dinov2WithRegistersModel
+    if config.registers:
+        encoder = Dinov2WithRegistersModel(
+            Dinov2WithRegistersConfig(num_register_tokens=config.registers, **shape)
         )
-    )
+    else:
+        encoder = Dinov2Model(Dinov2Config(**shape))
     if config.stem == "conv":
         stem = ConvStem(config.hidden_size, config.patch_size)
         encoder.embeddings.patch_embeddings.projection = stem  # type: ignore[assignment]
     return encoder
 
 
-def build_qformer(config: QFormerConfig, key_size: int) -> Blip2QFormerModel:
-    """Build the query-only Q-Former that attends to features of width `key_size`."""
-    return Blip2QFormerModel(
-        Blip2QFormerConfig(
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.mlp_size,
-            cross_attention_frequency=config.cross_attention_every,
-            encoder_hidden_size=key_size,
-            hidden_dropout_prob=config.dropout,
-            attention_probs_dropout_prob=config.dropout,
-        )
-    )
-
-
 class ImageEncoders(nn.Module):
-    """The three encoders of single images (eqs. 3-5), frozen while CALICO trains."""
+    """The encoders of single images (eqs. 3-5), frozen while CALICO trains.
 
-    def __init__(self, vision: Blip2VisionModel, semantic: Dinov2Model, sam: nn.Module) -> None:
+    Args:
+        vision: the global encoder.
+        semantic: None where no CEM reads it.
+        sam: SAM's encoder.
+        leading: tokens of the semantic encoder before its patches that are left out.
+    """
+
+    def __init__(
+        self,
+        vision: nn.Module,
+        semantic: nn.Module | None,
+        sam: nn.Module,
+        leading: slice = slice(0, 1),
+    ) -> None:
         super().__init__()
         self.vision = vision
         self.semantic = semantic
         self.sam = sam
+        self.leading = leading
 
     def forward(self, inputs: ImageInputs) -> ImageFeatures:
         """Encode N images."""
         return ImageFeatures(
             vision=self.vision(inputs.vision).last_hidden_state,
-            semantic=self.semantic(inputs.semantic).last_hidden_state[:, 1:],
+            semantic=self.encode_semantic(inputs.semantic),
             sam=self.sam(inputs.sam).last_hidden_state,
         )
 
+    def encode_semantic(self, pixels: Tensor) -> Tensor:
+        """Return X_semantic (N, tokens, C_d) of pixels (N, 3, H_d, H_d)."""
+        if self.semantic is None:
+            return pixels.new_zeros(pixels.shape[0], 0, 0)
+        states: Tensor = self.semantic(pixels).last_hidden_state
+        if self.leading.start == 0:
+            return states[:, self.leading.stop :]
+        # The class token is kept, the register tokens behind it are not.
+        kept = [states[:, : self.leading.start], states[:, self.leading.stop :]]
+        return torch.cat(kept, dim=1)
 
-class QueryBridge(nn.Module):
-    """Queries, Q-Former and projection: image features to tokens of the language model.
 
-    Eqs. 1 and 2. The same Q-Former serves the prompt and every CAM (eq. 8), where the queries are
-    adapted first.
-    """
-
-    def __init__(self, qformer: Blip2QFormerModel, queries: int, width: int) -> None:
-        super().__init__()
-        self.qformer = qformer
-        self.queries = nn.Parameter(torch.empty(1, queries, qformer.config.hidden_size))
-        self.projection = nn.Linear(qformer.config.hidden_size, width)
-        nn.init.normal_(self.queries, std=INITIAL_STD)
-        nn.init.normal_(self.projection.weight, std=INITIAL_STD)
-        nn.init.zeros_(self.projection.bias)
-
-    def query(self, features: Tensor, queries: Tensor) -> Tensor:
-        """Ask features (N, L, C_e) with queries (N, Q, D_q): (N, Q, D_q)."""
-        answer: Tensor = self.qformer(
-            query_embeds=queries, encoder_hidden_states=features
-        ).last_hidden_state
-        return answer
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the image tokens (N, Q, D) of global features (N, 1 + patches, C_e)."""
-        queries = self.queries.expand(features.shape[0], -1, -1)
-        tokens: Tensor = self.projection(self.query(features, queries))
-        return tokens
+def unread_tokens(config: SemanticEncoderConfig) -> slice:
+    """Return which tokens of the semantic encoder CEM does not see."""
+    return slice(int(config.class_token), 1 + config.registers)

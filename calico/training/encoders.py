@@ -18,6 +18,7 @@ from calico.config import CalicoConfig
 from calico.configfile import read_config, write_config
 from calico.data import BuiltDataset
 from calico.model.assembly import ImageParts, build_image_parts
+from calico.model.bridge import QueryBridge
 from calico.model.calico import Calico
 from calico.model.checkpoints import copy_weights, read_tensors, save_tensors
 from calico.processing import ImageProcessor, Pixels
@@ -98,7 +99,8 @@ def _see(
         _global_features(config, parts, [one.pixels.flipped() for one in images]),
     ]
     truth = np.stack([one.truth for one in images] * 2)
-    teach_qformer(config, parts.bridge, torch.cat(features), truth, labels, progress, log)
+    if isinstance(parts.bridge, QueryBridge):
+        teach_qformer(config, parts.bridge, torch.cat(features), truth, labels, progress, log)
     return {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
 
 
@@ -166,14 +168,16 @@ def load_encoders(model: Calico, config: CalicoConfig, folder: Path) -> None:
         listed = "\n".join(f"  {line}" for line in different)
         raise UsageError(f"the encoders in {folder} are of another architecture:\n{listed}")
     parts = ImageParts(model.encoders, model.bridge, model.grounding)
-    copy_weights(_weights(parts), read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    found = read_tensors(folder / WEIGHTS)
+    if model.encoders.semantic is None:  # an ablation starts from the encoders of the full model
+        found = {n: value for n, value in found.items() if not n.startswith("encoders.semantic.")}
+    copy_weights(_weights(parts), found, folder / WEIGHTS)
 
 
 def _weights(parts: ImageParts) -> dict[str, Tensor]:
     """Return what pretraining makes, under the names of the assembled model."""
     modules: dict[str, nn.Module] = {
         "encoders": parts.encoders,
-        "bridge.qformer": parts.bridge.qformer,
         "grounding.prompt_encoder": parts.grounding.prompt_encoder,
         "grounding.mask_decoder": parts.grounding.mask_decoder,
     }
@@ -182,4 +186,8 @@ def _weights(parts: ImageParts) -> dict[str, Tensor]:
         for prefix, module in modules.items()
         for name, value in module.state_dict().items()
     }
-    return {**found, "bridge.queries": parts.bridge.queries}
+    if isinstance(parts.bridge, QueryBridge):
+        qformer = parts.bridge.qformer.state_dict()
+        found.update((f"bridge.qformer.{name}", value) for name, value in qformer.items())
+        found["bridge.queries"] = parts.bridge.queries
+    return found

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from calico.config import CalicoConfig, PretrainingConfig
 from calico.model.assembly import ImageParts
+from calico.model.bridge import QueryBridge
 from calico.model.losses import per_mask_bce, per_mask_dice
-from calico.model.vision import QueryBridge
 from calico.processing import ImageProcessor
 from calico.training.heads import DenseHead, LabelPrompts, TokenLabels, grid_labels
 from calico.training.labels import BARE, LabelledImage, LabelSet, augmented
@@ -97,6 +97,8 @@ def teach_seeing(
         ("semantic encoder", semantic, config.semantic, settings.semantic_steps, Purpose.SEMANTIC),
     )
     for name, encoder, shape, steps, purpose in stages:
+        if encoder is None:  # an ablation that does not read it
+            continue
         head = DenseHead(shape.hidden_size, len(labels.classes), len(labels.parts))
         grid = shape.image_size // shape.patch_size
         taken = "vision" if encoder is vision else "semantic"
@@ -111,7 +113,7 @@ def teach_seeing(
         ) -> Losses:
             shown = [augmented(images[index], rng.random(4)) for index in batch]
             pixels = getattr(processor.inputs([one.pixels for one in shown]), taken)
-            states = encoder(pixels).last_hidden_state[:, 1:]
+            states = encoder(pixels).last_hidden_state[:, -grid * grid :]
             features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
             maps = torch.from_numpy(np.stack([one.direct for one in shown]))
             truth = grid_labels(maps, grid, len(labels.classes), len(labels.parts))

@@ -28,6 +28,7 @@ from calico.model.checkpoints import (
     save_checkpoint,
     trained_weights,
 )
+from calico.model.precision import arithmetic
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.tokenizer import build_tokenizer, load_tokenizer, token_ids
@@ -102,16 +103,17 @@ def train(
     start = _begin(config, dataset, pairs, settings, digest, progress)
     model, tokenizer, config = start.model, start.tokenizer, start.config
     processor = ImageProcessor(config)
-    features = feature_store(
-        model.encoders,
-        dataset.images("train"),
-        pairs.image_rows()["train"],
-        processor,
-        settings.output / "features",
-        config.training.flips,
-        progress,
-    )
-    prompts = PromptEncoder(tokenizer, config.prompt, config.qformer.queries)
+    with arithmetic(config.execution, next(model.parameters()).device):
+        features = feature_store(
+            model.encoders,
+            dataset.images("train"),
+            pairs.image_rows()["train"],
+            processor,
+            settings.output / "features",
+            config.training.flips,
+            progress,
+        )
+    prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
     batches = BatchMaker(pairs, features, prompts, processor, config)
     weights: dict[str, nn.Parameter] = trained_weights(model)  # type: ignore[assignment]
     chosen = config.training
@@ -161,7 +163,9 @@ class _Run:
         chosen = self.config.training
         factor = rate_factor(step, chosen.steps, chosen.warmup_steps, chosen.schedule)
         set_rate(self.optimizer, chosen.learning_rate * factor)
-        losses = self.model(self.batches.batch(step))
+        device = next(self.model.parameters()).device
+        with arithmetic(self.config.execution, device):
+            losses = self.model(self.batches.batch(step))
         named = {
             name: float(getattr(losses, name).detach())
             for name in ("total", "text", "mask", "dice")

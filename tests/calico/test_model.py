@@ -69,7 +69,8 @@ class TestCorrespondence:
         plain, _ = micro_model(correspondence={"layers": []})
         missing, unexpected = plain.load_state_dict(with_modules.state_dict(), strict=False)
         assert not missing
-        assert all(name.startswith("correspondence.") for name in unexpected)
+        unused = ("correspondence.", "encoders.semantic.")
+        assert all(name.startswith(unused) for name in unexpected)
         prompts = encoder().batch(QUESTIONS, 2)
         assert torch.equal(
             prompt_states(with_modules, prompts, config), prompt_states(plain, prompts, config)
@@ -325,7 +326,7 @@ class TestTrainedParts:
             for name, weight in model.language.named_parameters()
             if weight.requires_grad and "lora_" not in name
         ]
-        assert [tuple(weight.shape) for weight in rows] == [(4, 32), (4, 32)]
+        assert [tuple(weight.shape) for weight in rows] == [(5, 32), (5, 32)]
 
     @pytest.mark.parametrize(
         ("semantic", "trained", "frozen"),
