@@ -1,6 +1,7 @@
 """Readers of native formats, one module a source: reading only, no pairing and no policy.
 
-`paco`, `partimagenet`, `partinventory` and `ade20k` are the sources; what they share: `coco_source`
-(splits, shards, accounting), `coco_index` and `json_file` (large JSON files), `synsets` (the
-PartImageNet family), `segmentation`, `maps`, `paths`, `identifiers`.
+The sources are `paco`, `partimagenet`, `partinventory`, `ade20k`, `ade20k_full`. What they share:
+`coco_source` (splits, shards and accounting of one JSON file a split), `coco_index` and `json_file`
+(large JSON files), `file_source` and `file_listing` (one annotation file an image), `synsets` (the
+PartImageNet family), `division`, `segmentation`, `maps`, `paths`, `identifiers`.
 """

@@ -7,7 +7,6 @@ is `official`, which puts all of them in both.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ import numpy as np
 
 from builders.coco_index import CocoIndex
 from builders.coco_source import Annotation, CocoSource, Picture, Refuser, SplitFiles
+from builders.division import OFFICIAL, division
 from builders.maps import SIXTEEN_BIT, UnusableMap, read_label_map
 from builders.paths import first_present
 from builders.segmentation import Refusal, read_segmentations
@@ -28,7 +28,6 @@ _BASE = "ADE20KPart234"
 _SHORT = {"train": "train", "validation": "val", "test": "val"}
 _FOLDERS = {"train": "training", "validation": "validation", "test": "validation"}
 _UNLABELLED = 65535
-OFFICIAL = "official"
 
 
 class Ade20kPartSource(CocoSource):
@@ -106,12 +105,6 @@ class Ade20kPartSource(CocoSource):
                     detail = f"value in {path.name}"
                     yield refuse(Level.PART, str(value), Reason.UNKNOWN_CATEGORY, detail)
         yield picture.record(refuse, objects, parts, parts_known)
-
-
-def division(image_id: str) -> str:
-    """Return the split of an image of the val file, half of them `test`."""
-    digest = hashlib.blake2b(image_id.encode(), digest_size=8).digest()
-    return "test" if digest[0] & 1 else "validation"
 
 
 def _objects(

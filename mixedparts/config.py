@@ -107,7 +107,8 @@ class BuildConfig:
 
     def variant(self, name: str) -> str:
         """Return the source's own choice, as `ReadShard.variant` carries it."""
-        return "official" if name == "ade20k" and self.ade20k_test == "official" else ""
+        ade = name in ("ade20k", "ade20k_full")
+        return "official" if ade and self.ade20k_test == "official" else ""
 
     def identity(self) -> dict[str, Any]:
         """Return the choices that decide the result, as JSON values; folders are not among them."""

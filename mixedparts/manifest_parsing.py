@@ -111,7 +111,7 @@ def _listed_classes(top: Entry, renames: Sequence[Rename]) -> list[ObjectClass]:
     """Read `objects`: one class an entry, each with its own parts."""
     objects: dict[str, ObjectClass] = {}
     for entry in top.at("objects").elements():
-        entry.only("key", "name", "id", "synset", "instances", "parts")
+        entry.only("key", "name", "id", "also", "synset", "instances", "parts")
         key = entry.string("key")
         if key in objects:
             entry.fault(f"class '{key}' is listed twice")
@@ -124,6 +124,7 @@ def _listed_classes(top: Entry, renames: Sequence[Rename]) -> list[ObjectClass]:
             parts=_parts(entry.at("parts"), key, renames),
             synset=entry.string("synset", ""),
             instances=entry.integer("instances", 0),
+            also=entry.at("also").integers() if entry.has("also") else (),
         )
     _refuse_idle(top, renames, objects)
     return list(objects.values())
@@ -166,10 +167,13 @@ def _grouped_classes(
 
 def _parts(entry: Entry, owner: str, renames: Sequence[Rename]) -> tuple[PartClass, ...]:
     names = {r.native: r.name for r in renames if r.owner in ("", owner)}
-    return tuple(
-        PartClass(entry.integer(native), native, names.get(native, plain_name(native)))
-        for native, _ in entry.items()
-    )
+    parts = []
+    for native, value in entry.items():
+        listed = value.integers() if isinstance(value.value, list) else ()
+        number = listed[0] if listed else entry.integer(native)
+        name = names.get(native, plain_name(native))
+        parts.append(PartClass(number, native, name, listed[1:]))
+    return tuple(parts)
 
 
 def _refuse_idle(top: Entry, renames: Sequence[Rename], objects: dict[str, ObjectClass]) -> None:

@@ -12,14 +12,16 @@ class PartClass:
 
     Attributes:
         id: upstream id: category id of `object:part` (PACO), of `Superclass Part`
-            (PartImageNet), or the value in the part PNG (ADE20K).
+            (PartImageNet), the value in the part PNG (ADE20K), or name_ndx (full ADE20K).
         native: name as upstream (`inner_body`, `Side Mirror`, `arm`).
         name: normalised name; two parts of a class can share it and are then one.
+        also: further upstream ids that mean the same.
     """
 
     id: int
     native: str
     name: str
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class ObjectClass:
         superclass: PartImageNet's super-category, else empty.
         synset: WordNet name of the class in PACO (`ashcan.n.01`), else empty.
         instances: annotated objects in upstream train where its file says so, else 0.
+        also: further upstream ids that mean the same.
     """
 
     key: str
@@ -45,6 +48,7 @@ class ObjectClass:
     parts: tuple[PartClass, ...]
     synset: str = ""
     instances: int = 0
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

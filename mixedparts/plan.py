@@ -26,6 +26,7 @@ from mixedparts.sources import SPLITS, ReadShard, SelfDescribed, Source, get_sou
 from mixedparts.taxonomy import Manifest, load_manifest, manifests_digest
 
 PLAN = Path("_build/plan.json")
+_ANNOTATIONS = (".json", ".mat")
 SYNTHETIC_MARK = "SYNTHETIC.md"
 
 
@@ -163,7 +164,10 @@ def _is_synthetic(root: Path, paths: Iterable[str]) -> bool:
 
 
 def _digests(root: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Return the digest of each file's bytes, or of each folder's list of names and sizes."""
+    """Return the digest of each file's bytes, or of each folder's list of names and sizes.
+
+    In a folder, annotation files that stand for one image each count by their bytes.
+    """
     names = sorted(paths)
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(names, pool.map(lambda name: _digest(root / name), names), strict=True))
@@ -178,8 +182,10 @@ def _digest(path: Path) -> str:
         inside = os.path.relpath(folder, path)
         for name in sorted(files):
             if not name.startswith("."):
-                size = os.stat(os.path.join(folder, name)).st_size
-                digest.update(f"{inside}/{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+                inner_path = Path(folder, name)
+                is_note = name.endswith(_ANNOTATIONS)
+                fact = sha256_of(inner_path) if is_note else inner_path.stat().st_size
+                digest.update(f"{inside}/{name}\0{fact}\n".encode("utf-8", "surrogateescape"))
     return "listing:" + digest.hexdigest()
 
 

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     MALFORMED_RECORD = "malformed_record"  # a key is missing or holds another type
     DUPLICATE_ID = "duplicate_id"  # the first record with an id counts
     UNKNOWN_IMAGE = "unknown_image"  # the annotation's image is not in the file
+    OUTSIDE_VOCABULARY = "outside_vocabulary"  # sound, but the manifest leaves it out
     UNKNOWN_CATEGORY = "unknown_category"  # not in the file's categories or not in the taxonomy
     MISSING_MASK = "missing_mask"  # no segmentation, or no polygon left
     INVALID_MASK = "invalid_mask"  # an RLE that does not decode to its own size
@@ -51,7 +52,7 @@ class Reason(StrEnum):
     UNREADABLE_IMAGE = "unreadable_image"
     SIZE_MISMATCH = "size_mismatch"  # the picture's stored size is not the annotated one
     MISSING_PART_MAP = "missing_part_map"  # ADE: no readable 16-bit part PNG of the image's size
-    UNREADABLE_OBJECT_MAP = "unreadable_object_map"  # PartImageNet: whole PNG unusable, union taken
+    UNREADABLE_OBJECT_MAP = "unreadable_object_map"  # whole or instance PNG unusable; what stood in
 
 
 @dataclass(frozen=True, slots=True)

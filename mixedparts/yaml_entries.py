@@ -106,6 +106,13 @@ class Entry:
                 entry.fault(f"{entry.value!r} must be text; put it in quotes")
         return tuple(self.value)
 
+    def integers(self) -> tuple[int, ...]:
+        """Return a list of numbers, 0 or more."""
+        for entry in self.elements():
+            if type(entry.value) is not int or entry.value < 0:
+                entry.fault(f"{entry.value!r} must be a whole number")
+        return tuple(self.value)
+
     def _mapping(self) -> dict[Any, Any]:
         if not isinstance(self.value, dict):
             self.fault(f"keys and values belong here, not {_kind(self.value)}")

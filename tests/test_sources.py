@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builders.ade20k import Ade20kPartSource
+from builders.ade20k_full import Ade20kFullSource
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
 from builders.partinventory import PartInventorySource
@@ -18,10 +19,17 @@ from mixedparts.sources import available, get_source
 
 
 def test_the_built_in_readers_are_registered() -> None:
-    assert available() == ("ade20k", "paco", "partimagenet", "partinventory")
+    assert available() == (
+        "ade20k",
+        "ade20k_full",
+        "paco",
+        "partimagenet",
+        "partinventory",
+    )
     assert isinstance(get_source("paco"), PacoSource)
     assert isinstance(get_source("partimagenet"), PartImageNetSource)
     assert isinstance(get_source("ade20k"), Ade20kPartSource)
+    assert isinstance(get_source("ade20k_full"), Ade20kFullSource)
     assert isinstance(get_source("partinventory"), PartInventorySource)
 
 
@@ -33,7 +41,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name: str, near: str) -
     assert f"'{name}'" in caught.value.message
     assert ("Did you mean" in caught.value.message) == bool(near)
     assert near in caught.value.message
-    assert "ade20k, paco, partimagenet, partinventory" in str(caught.value)
+    assert "ade20k, ade20k_full, paco, partimagenet, partinventory" in str(caught.value)
 
 
 STRANGERS = {

@@ -169,7 +169,7 @@ def test_unknown_source_is_a_usage_error_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="Did you mean 'paco'") as caught:
         load_manifest("pacoo")
     assert caught.value.exit_code == 2
-    assert "ade20k, paco, partimagenet" in str(caught.value)
+    assert "ade20k, ade20k_full, paco, partimagenet" in str(caught.value)
 
 
 def test_manifests_are_read_once() -> None:

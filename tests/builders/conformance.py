@@ -86,6 +86,8 @@ class SourceConformance(ABC):
     """Level of the file's annotations, where they are all of one."""
     sharing: ClassVar[tuple[tuple[str, ...], ...]] = (("train",), ("validation",), ("test",))
     """Splits, grouped by the annotation file that they share."""
+    one_file_an_image: ClassVar[bool] = False
+    """Whether every image has an annotation file of its own; a broken one is then a reject."""
 
     @abstractmethod
     def write(self, root: Path) -> RecordCounts:
@@ -122,7 +124,7 @@ class SourceConformance(ABC):
             for path in required:
                 assert not PurePosixPath(path).is_absolute()
                 assert (tmp_path / path).exists()
-            assert (tmp_path / required[0]).is_file()
+            assert (tmp_path / required[0]).is_file() or self.one_file_an_image
 
     def test_an_empty_root_has_no_split_and_a_layout_to_show(
         self, tmp_path: Path, source: Source
@@ -231,6 +233,9 @@ class SourceConformance(ABC):
         self, tmp_path: Path, source: Source, records_in: RecordCounts
     ) -> None:
         split = self.sharing[0][0]
+        if self.one_file_an_image:
+            self._check_broken_files(tmp_path, source, split)
+            return
         path = tmp_path / source.required_files(tmp_path, split)[0]
         content = path.read_bytes()
         for broken in (b"", content[: len(content) // 2], b"[]", b"{}", b"\x89PNG\r\n"):
@@ -241,6 +246,21 @@ class SourceConformance(ABC):
             assert caught.value.hint
             assert caught.value.exit_code == 3
 
+    def _check_broken_files(self, root: Path, source: Source, split: str) -> None:
+        before = images_of(read_split(source, root, split))
+        name = before[0].image_id
+        (path,) = (p for p in root.rglob(f"{name}.*") if p.suffix in (".json", ".mat"))
+        content = path.read_bytes()
+        for broken in (b"", content[: len(content) // 2], b"[]", b"{}", b"\x89PNG\r\n"):
+            path.write_bytes(broken)
+            outcomes = read_split(source, root, split)
+            assert images_of(outcomes) == before[1:]
+            mine = [r for r in rejects_of(outcomes) if r.file == str(path.relative_to(root))]
+            assert [(r.record_id, r.level, r.reason) for r in mine] == [
+                (name, Level.IMAGE, Reason.MALFORMED_RECORD)
+            ]
+            assert str(root) not in mine[0].detail
+
     def test_a_folder_that_is_not_there_is_one_error_with_the_layout(
         self, tmp_path: Path, source: Source, records_in: RecordCounts
     ) -> None:
@@ -248,7 +268,9 @@ class SourceConformance(ABC):
         required = source.required_files(tmp_path, first)
         for folder in [path for path in required if (tmp_path / path).is_dir()]:
             (tmp_path / folder).rename(tmp_path / "away")
-            if folder in source.required_files(tmp_path, first):
+            if self.one_file_an_image and folder == required[0]:
+                assert first not in source.splits(tmp_path)
+            elif folder in source.required_files(tmp_path, first):
                 with pytest.raises(InputError) as caught:
                     source.splits(tmp_path)
                 assert caught.value.exit_code == 3

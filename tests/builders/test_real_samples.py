@@ -28,6 +28,7 @@ from tests.builders.conformance import images_of, read_split, rejects_of
 SAMPLES = Path(__file__).parents[3] / "shared" / "data"
 SPIN = SAMPLES / "partimagenet_spin2"
 PARTIMAGENET = SPIN / "DERIVED/partimagenet_native_mini"
+FULL = SAMPLES / "ade20k_full/ADE20K_2021_17_01"
 ADE = SAMPLES / "ade20k_full/DERIVED/ADE20KPart234_mini"
 Content = dict[str, Any]
 
@@ -177,6 +178,43 @@ def test_ade20k_mini(tmp_path: Path) -> None:
             for part in parts:
                 expected = (labels == ids[part.name]) & (mask > 0)
                 assert np.array_equal(masks.decode(part.mask) > 0, expected)
+
+
+@needs(FULL)
+def test_full_ade20k(tmp_path: Path) -> None:
+    """Every record of the 44 classes and 234 parts, its visible pixels and its true owner."""
+    (tmp_path / "ADE20K_2021_17_01").symlink_to(FULL)
+    mapping = load(SAMPLES / "ade20k_full/ade20kpart234_mapping.json")
+
+    def ids(value: int | list[int]) -> list[int]:
+        return value if isinstance(value, list) else [value]
+
+    classes = {number: entry for entry in mapping.values() for number in ids(entry["id"])}
+    outcomes = read_split(get_source("ade20k_full"), tmp_path, "train")
+    assert {r.reason for r in rejects_of(outcomes)} == {Reason.OUTSIDE_VOCABULARY}
+    images = images_of(outcomes)
+    assert [len(image.objects) for image in images] == [30, 16]
+    assert [len(image.parts) for image in images] == [9, 3]
+    told = 0
+    for image in images:
+        path = tmp_path / Path(image.path).with_suffix(".json")
+        records = {str(o["id"]): o for o in load(path)["annotation"]["object"]}
+        for item in (*image.objects, *image.parts):
+            png = path.parent / records[item.id]["instance_mask"]
+            expected = cv2.imread(str(png), cv2.IMREAD_UNCHANGED) == 255
+            assert np.array_equal(masks.decode(item.mask) > 0, expected)
+        wanted = {i for i, o in records.items() if not ids(o["parts"]["ispartof"])}
+        wanted = {i for i in wanted if records[i]["name_ndx"] in classes}
+        assert {item.id for item in image.objects} == wanted
+        for part in image.parts:
+            above = records[part.id]["parts"]["ispartof"]
+            while ids(records[str(above)]["parts"]["ispartof"]):
+                above = records[str(above)]["parts"]["ispartof"]
+            assert part.object_id == str(above)
+            names = classes[records[part.object_id]["name_ndx"]]["parts"]
+            assert records[part.id]["name_ndx"] in ids(names[part.name])
+        told += len(records) - len(image.objects) - len(image.parts)
+    assert told == len(rejects_of(outcomes)) == 49
 
 
 PACO_CATEGORIES = SAMPLES / "paco_meta/paco_lvis_v1_train_cat_info.json"
