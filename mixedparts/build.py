@@ -95,7 +95,7 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
 
 def remove_build(out: Path) -> None:
     """Remove a build's files; first of all what makes it load."""
-    for name in ("README.md", "manifest.json", "rejects.parquet"):
+    for name in ("README.md", "manifest.json", "croissant.json", "rejects.parquet"):
         (out / name).unlink(missing_ok=True)
     for name in ("pairs", "images", "entities", "preview", "_build"):
         shutil.rmtree(out / name, ignore_errors=True)

@@ -14,6 +14,7 @@ from mixedparts.build_manifest import CARD, MANIFEST, make_manifest, read_manife
 from mixedparts.card import card, unfinished_card
 from mixedparts.checkout import point_checkout_at
 from mixedparts.config import BuildConfig
+from mixedparts.croissant import CROISSANT, croissant_text
 from mixedparts.entity_table import map_table
 from mixedparts.parquet import parquet_rows, write_parquet
 from mixedparts.plan import Plan, stored_plan
@@ -78,6 +79,7 @@ def publish(
         _move(build / READY / table, build / table)
     os.replace(build / READY / "rejects.parquet", build / "rejects.parquet")
     write_json(build / MANIFEST, manifest)
+    write_text(build / CROISSANT, croissant_text(manifest))
     write_text(build / CARD, card(manifest))
     point_checkout_at(build, manifest)
     for folder in (WORK, READY):

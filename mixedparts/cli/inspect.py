@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,47 @@ def add_verify(verbs: Any) -> None:
         verbs,
         "verify",
         _verify,
-        "check a build: sizes (quick), digests and rows (full), every mask and answer (deep)",
-        "  mixedparts verify data/mixedparts --level deep",
+        "check a build: records and sizes (quick), digests and counts (full), every picture, mask"
+        " and row (deep)",
+        "  mixedparts verify data/mixedparts --level deep\n"
+        "  mixedparts verify data/mixedparts --level full --json",
     )
     parser.add_argument("build", type=Path, metavar="DIR")
     parser.add_argument("--level", choices=("quick", "full", "deep"), default="full")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+_SMALL_BUILD = 100_000_000  # bytes; under this, starting processes costs more than they save
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from mixedparts.errors import UsageError
+    from mixedparts.progress import for_people
     from mixedparts.verify import verify
 
-    problems = verify(arguments.build, arguments.level)
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UsageError(f"--workers must be at least 1, not {arguments.workers}")
+    size = sum(file.stat().st_size for file in arguments.build.glob("*/*.parquet"))
+    workers = arguments.workers or ((os.cpu_count() or 1) if size > _SMALL_BUILD else 1)
+    progress = for_people(arguments.quiet or arguments.json)
+    found = verify(arguments.build, arguments.level, workers, progress)
     if arguments.json:
-        print(json.dumps({"level": arguments.level, "problems": problems}, indent=1))
-    else:
-        for problem in problems:
-            print(problem)
-        print(f"{arguments.build}: {len(problems)} problems at level {arguments.level}")
-    return 1 if problems else 0
+        told = {
+            "level": arguments.level,
+            "problems": list(map(str, found.listed)),
+            "number": found.total,
+            "rules": dict(sorted(found.counts.items())),
+        }
+        print(json.dumps(told, indent=1))
+        return 1 if found.total else 0
+    for problem in found.listed:
+        print(problem)
+    if found.total > len(found.listed):
+        print(f"… and {found.total - len(found.listed)} more")
+    print(f"{arguments.build}: {found.total} problems at level {arguments.level}")
+    return 1 if found.total else 0
 
 
 def add_stats(verbs: Any) -> None:

@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from mixedparts.errors import EnvironmentFault
 from mixedparts.lean import arrow_without_pandas
-from mixedparts.shards import Commit
 
 T = TypeVar("T")
+R = TypeVar("R")
 _WORK = ("mixedparts.read_stage", "mixedparts.write_stage")  # modules that every worker needs
 
 
@@ -32,8 +32,8 @@ class LocalEngine:
         if workers > 1:
             warm_up()
 
-    def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterator[Commit]:
-        """Yield commit records as tasks end, never with more than two tasks a worker queued."""
+    def run(self, work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+        """Yield results as tasks end, never with more than two tasks a worker queued."""
         queue = list(tasks)
         if self._workers == 1 or len(queue) < 2:
             yield from map(work, queue)
@@ -67,9 +67,9 @@ def warm_up() -> None:
 
 
 def _in_flight(
-    pool: ProcessPoolExecutor, work: Callable[[T], Commit], tasks: Iterator[T], most: int
-) -> Iterator[Commit]:
-    running: set[Future[Commit]] = {pool.submit(work, task) for task in islice(tasks, most)}
+    pool: ProcessPoolExecutor, work: Callable[[T], R], tasks: Iterator[T], most: int
+) -> Iterator[R]:
+    running: set[Future[R]] = {pool.submit(work, task) for task in islice(tasks, most)}
     while running:
         done, running = wait(running, return_when=FIRST_COMPLETED)
         running |= {pool.submit(work, task) for task in islice(tasks, len(done))}

@@ -1,0 +1,1 @@
+"""The rules that `mixedparts verify` checks, by the table that they are about."""

@@ -1,0 +1,120 @@
+"""Deep checks shard by shard: what one process does with one file, and how a build is divided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixedparts.parquet import iter_rows, table_files
+from mixedparts.plan import manifest_of, stored_plan
+from mixedparts.sources import SPLITS
+from mixedparts.taxonomy import manifests_digest
+from mixedparts.verification.entities import Shares, check_entities
+from mixedparts.verification.findings import Findings, Rule
+from mixedparts.verification.images import check_images
+from mixedparts.verification.pairs import Traces, check_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class DeepTask:
+    """Check the rows of one shard.
+
+    Attributes:
+        first: number of the shard's first row in its table and split.
+        shares: the filters of the build.
+        mode: how the build keeps pictures.
+        licences: the note on each source's images.
+        compare: whether the curated groups here are those of the build.
+    """
+
+    build: Path
+    table: str
+    split: str
+    file: str
+    rows: int
+    first: int
+    shares: Shares
+    mode: str
+    licences: tuple[tuple[str, str], ...]
+    compare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeepResult:
+    """What checking one shard gave; shards of `pairs` leave traces."""
+
+    file: str
+    found: Findings
+    traces: Traces | None = None
+
+
+def deep_tasks(build: Path, manifest: dict[str, Any]) -> list[DeepTask]:
+    """Return a task for every shard of images, entities and pairs, those of a split together."""
+    configuration = manifest["configuration"]
+    shares = Shares(configuration["min_object_area"], configuration["min_part_area"])
+    licences = tuple(
+        (name, source.get("image_licence", ""))
+        for name, source in sorted(manifest["sources"].items())
+    )
+    plan = stored_plan(build)
+    compare = plan is not None and plan["identity"].get("manifests") == manifests_digest()
+    rows = {shard["path"]: shard["rows"] for shard in manifest["shards"]}
+    tasks = []
+    for split in SPLITS:
+        for table in ("images", "entities", "pairs"):
+            first = 0
+            for path in table_files(build, table, split):
+                file = f"{table}/{path.name}"
+                tasks.append(
+                    DeepTask(
+                        build, table, split, file, rows[file], first, shares,
+                        configuration["images"], licences, compare,
+                    )
+                )  # fmt: skip
+                first += rows[file]
+    return tasks
+
+
+def run_deep(task: DeepTask) -> DeepResult:
+    """Check one shard row by row."""
+    if task.table == "images":
+        licences = dict(task.licences)
+        found = check_images(task.build, task.file, task.split, task.first, licences, task.mode)
+        return DeepResult(task.file, found)
+    if task.table == "entities":
+        return DeepResult(task.file, check_entities(task.build, task.file, task.split, task.shares))
+    comparable = _comparable if task.compare else _anything
+    found, traces = check_pairs(task.build, task.file, task.split, comparable)
+    return DeepResult(task.file, found, traces)
+
+
+def _anything(source: str, classes: Sequence[str]) -> bool:
+    return True
+
+
+def _comparable(source: str, classes: Sequence[str]) -> bool:
+    """Say whether the curated groups compare these classes; across sources that is not asked."""
+    if "+" in source:
+        return True
+    known = manifest_of(source)
+    pairs = [(one, two) for one in classes for two in classes]
+    return all(known.comparable(one, two) if known else one == two for one, two in pairs)
+
+
+def check_repeated(build: Path, split: str) -> Findings:
+    """Check that no image and no entity of a split stands there twice."""
+    found = Findings()
+    for table, columns in (
+        ("images", ["source", "image_id"]),
+        ("entities", ["source", "image_id", "category"]),
+    ):
+        rows = Counter(tuple(row.values()) for row in iter_rows(build, table, split, columns))
+        for key, number in rows.items():
+            if number > 1:
+                name = " ".join(map(str, key))
+                file = f"{table}/{split}-*.parquet"
+                found.add(Rule.REPEATED, file, name, f"stands there {number} times")
+    return found

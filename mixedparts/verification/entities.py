@@ -1,0 +1,70 @@
+"""Rules of the `entities` table: every mask decoded, measured, and large enough to count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from mixedparts.verification.findings import Findings, Rule
+from mixedparts.verification.index import ImageFacts, entity_is_whole, image_facts
+from mixedparts.verification.regions import region_problems
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Least share of the image that an object and a part must cover, as the build was asked."""
+
+    objects: float
+    parts: float
+
+
+def check_entities(build: Path, file: str, split: str, shares: Shares) -> Findings:
+    """Check one shard of the entities table."""
+    found = Findings()
+    images = image_facts(build, split)
+    rows_of = {(source, image): row for row, (source, image, _, _) in images.items()}
+    for batch in pq.ParquetFile(build / file).iter_batches(500):
+        for row in batch.to_pylist():
+            name = f"{row['source']} {row['image_id']} {row['category']}"
+            if not entity_is_whole(row) or not (row["width"] and row["height"]):
+                found.add(Rule.STRUCTURE, file, name, "a value is missing")
+                continue
+            if row["split"] != split:
+                found.add(Rule.ENTITY, file, name, f"split '{row['split']}' in a {split} shard")
+            wanted = rows_of.get((row["source"], row["image_id"]))
+            for rule, text in _problems(row, shares, wanted, images):
+                found.add(rule, file, name, text)
+    return found
+
+
+def _problems(
+    row: Mapping[str, Any],
+    shares: Shares,
+    image_row: int | None,
+    images: Mapping[int, ImageFacts],
+) -> Iterator[tuple[Rule, str]]:
+    if row["row"] != image_row:
+        yield Rule.IMAGE, f"says row {row['row']} of images, its image is row {image_row}"
+    elif image_row is not None:
+        size = images[image_row][2:]
+        if size != (row["width"], row["height"]):
+            yield Rule.IMAGE, f"size {row['width']} x {row['height']}, its image has {size}"
+    names = [part["name"] for part in row["parts"]]
+    if names != sorted(set(names)):
+        yield Rule.PARTS, f"part names {names} are not sorted, or one occurs twice"
+    if names and not row["parts_known"]:
+        yield Rule.PARTS, "has parts although its parts are unknown"
+    regions = [row, *row["parts"]]
+    for place, rule, text in region_problems(regions, row["height"], row["width"]):
+        yield rule, f"{'part ' + names[place - 1] + ': ' if place else ''}{text}"
+    pixels = row["height"] * row["width"]
+    if row["area"] / pixels < shares.objects:
+        yield Rule.FILTER, f"covers {row['area'] / pixels:.4%} of the image, under the least share"
+    for part in row["parts"]:
+        if part["area"] / pixels < shares.parts:
+            share = part["area"] / pixels
+            yield Rule.FILTER, f"part {part['name']} covers {share:.4%}, under the least share"

@@ -1,0 +1,189 @@
+"""Rules of the files: the manifest's shape, plan and commit records, sizes, digests, counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from mixedparts.build_manifest import BENCHMARK, CARD, MANIFEST
+from mixedparts.card import loading_configs
+from mixedparts.croissant import CROISSANT, croissant_problems
+from mixedparts.plan import PLAN, stored_plan
+from mixedparts.schema import CONFIGS, REJECTS, SCHEMA_VERSION
+from mixedparts.shards import COMMITS, WrittenFile, intact, read_commit
+from mixedparts.sources import SPLITS
+from mixedparts.verification.findings import Findings, Rule
+
+Cells = dict[tuple[str, str, str], int]  # source, split, task or table -> rows
+
+
+class _Configuration(msgspec.Struct):
+    min_object_area: float
+    min_part_area: float
+    images: str
+
+
+class _Shape(msgspec.Struct):
+    """What the checks read from a manifest."""
+
+    build_id: str
+    schema_version: int
+    synthetic: bool
+    configuration: _Configuration
+    sources: dict[str, dict[str, Any]]
+    counts: dict[str, dict[str, dict[str, int]]]
+    benchmark: dict[str, Any]
+    rejects: dict[str, int]
+    shards: list[WrittenFile]
+
+
+def check_manifest(manifest: Mapping[str, Any]) -> Findings:
+    """Check that the manifest can be used at all; if not, nothing else is looked at."""
+    found = Findings()
+    try:
+        shape = msgspec.convert(dict(manifest), _Shape)
+    except msgspec.ValidationError as error:
+        found.add(Rule.MANIFEST, MANIFEST, "", f"not as a build writes it: {error}")
+        return found
+    if shape.schema_version != SCHEMA_VERSION:
+        text = f"schema version {shape.schema_version}, this program checks {SCHEMA_VERSION}"
+        found.add(Rule.MANIFEST, MANIFEST, "", text)
+    for shard in shape.shards:
+        if Path(shard.path).is_absolute() or ".." in Path(shard.path).parts:
+            found.add(Rule.MANIFEST, MANIFEST, "", f"names a file outside the build: {shard.path}")
+    return found
+
+
+def check_quick(build: Path, manifest: Mapping[str, Any]) -> Findings:
+    """Check plan and commit records, and that just the recorded files are there, in their sizes."""
+    found = Findings()
+    if not (build / CARD).is_file():
+        found.add(Rule.FILE, CARD, "", "is missing")
+    shards = {shard["path"]: shard for shard in manifest["shards"]}
+    for path, shard in shards.items():
+        if not (build / path).is_file():
+            found.add(Rule.FILE, path, "", "is missing")
+        elif (build / path).stat().st_size != shard["bytes"]:
+            size = (build / path).stat().st_size
+            found.add(Rule.FILE, path, "", f"has {size} bytes, recorded {shard['bytes']}")
+    for table in CONFIGS:
+        for file in sorted((build / table).glob("*")):
+            if f"{table}/{file.name}" not in shards:
+                found.add(Rule.FILE, f"{table}/{file.name}", "", "is not part of the build")
+    if (build / PLAN.parent).is_dir():  # a copy of the dataset may do without it
+        _plan_problems(build, manifest, found)
+        _commit_problems(build, shards, found)
+    return found
+
+
+def _plan_problems(build: Path, manifest: Mapping[str, Any], found: Findings) -> None:
+    plan = stored_plan(build)
+    if plan is None or not isinstance(plan.get("identity"), dict):
+        found.add(Rule.PLAN, str(PLAN), "", "is missing or no plan")
+        return
+    text = json.dumps(plan["identity"], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[: len(plan["build_id"])]
+    if digest != plan["build_id"]:
+        found.add(Rule.PLAN, str(PLAN), "", f"build id {plan['build_id']}, identity has {digest}")
+    if manifest["build_id"] != plan["build_id"]:
+        text = f"build id {manifest['build_id']}, the plan has {plan['build_id']}"
+        found.add(Rule.PLAN, MANIFEST, "", text)
+    for name in ("configuration", "schema_version", "code_version"):
+        if manifest.get(name) != plan["identity"].get(name):
+            found.add(Rule.PLAN, MANIFEST, "", f"{name} is not that of the plan")
+
+
+def _commit_problems(build: Path, shards: Mapping[str, Any], found: Findings) -> None:
+    committed: dict[str, dict[str, Any]] = {}
+    for file in sorted((build / COMMITS).glob("*.json")):
+        record = read_commit(build, file.stem)
+        if record is None:
+            found.add(Rule.COMMIT, f"{COMMITS}/{file.name}", "", "is no commit record")
+            continue
+        committed |= {item.path: asdict(item) for item in record.files}
+    for path, shard in shards.items():
+        if path.split("/")[0] not in CONFIGS:
+            continue
+        if path not in committed:
+            found.add(Rule.COMMIT, path, "", "has no commit record")
+        elif committed[path] != shard:
+            text = "its commit record says otherwise than the manifest"
+            found.add(Rule.COMMIT, path, "", text)
+
+
+def check_shard(build: Path, shard: WrittenFile) -> tuple[Findings, Cells]:
+    """Check digest, schema and rows of one file, and count its rows by source and task."""
+    found = Findings()
+    if not intact(build, shard):
+        found.add(Rule.DIGEST, shard.path, "", "does not match its recorded sha256")
+        return found, {}
+    table, _, name = shard.path.partition("/")
+    wanted = CONFIGS.get(table, REJECTS)
+    try:
+        file = pq.ParquetFile(build / shard.path)
+        if file.schema_arrow.remove_metadata() != wanted.remove_metadata():
+            found.add(Rule.COLUMNS, shard.path, "", "has other columns than the schema")
+            return found, {}
+        rows = file.metadata.num_rows
+        if rows != shard.rows:
+            found.add(Rule.COUNTS, shard.path, "", f"has {rows} rows, recorded {shard.rows}")
+        split = name.split("-")[0]
+        keys = {"pairs": ["source", "task"], "images": ["source"], "entities": ["source"]}
+        kept = keys.get(table, ["reason"] if wanted is REJECTS else [])
+        grouped = file.read(kept).group_by(kept).aggregate([([], "count_all")]).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        found.add(Rule.COLUMNS, shard.path, "", f"cannot be read: {error}")
+        return found, {}
+    if not kept:
+        return found, {}
+    if wanted is REJECTS:
+        return found, {("", "rejects", str(row["reason"])): row["count_all"] for row in grouped}
+    return found, {
+        (str(row["source"]), split, str(row.get("task", table))): row["count_all"]
+        for row in grouped
+    }
+
+
+def check_counts(manifest: Mapping[str, Any], cells: Cells) -> Findings:
+    """Compare counted rows with the counts of the manifest."""
+    found = Findings()
+    said: Counter[tuple[str, str, str]] = Counter()
+    for source, splits in manifest["counts"].items():
+        for split, counts in splits.items():
+            said.update({(source, split, key): number for key, number in counts.items()})
+    for source, tasks in manifest["benchmark"].get("counts", {}).items():
+        said.update({(source, BENCHMARK, task): number for task, number in tasks.items()})
+    said.update({("", "rejects", reason): n for reason, n in manifest["rejects"].items()})
+    known = {*SPLITS, BENCHMARK, "rejects"}
+    for key in sorted({*said, *cells}):
+        if said[key] != cells.get(key, 0) and key[1] in known:
+            what = " ".join(filter(None, key))
+            text = f"{what}: {cells.get(key, 0)} rows, recorded {said[key]}"
+            found.add(Rule.COUNTS, MANIFEST, "", text)
+    return found
+
+
+def check_metadata(build: Path, manifest: dict[str, Any]) -> Findings:
+    """Check that card and Croissant file name the build's files, so that it loads as it is."""
+    found = Findings()
+    text = (build / CARD).read_text(encoding="utf-8", errors="replace")
+    try:
+        front = yaml.safe_load(text.split("---\n", 2)[1])
+        same = front["configs"] == loading_configs(manifest)
+    except (yaml.YAMLError, IndexError, KeyError, TypeError):
+        same = False
+    if not same:
+        found.add(Rule.CARD, CARD, "", "its YAML does not name the files of this build")
+    for problem in croissant_problems(build, manifest):
+        found.add(Rule.METADATA, CROISSANT, "", problem)
+    return found

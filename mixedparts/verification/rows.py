@@ -1,0 +1,199 @@
+"""Rules of one row of `pairs`: everything it says follows from its entities.
+
+Common parts are those that all entities show, unique parts those that exactly one shows; with two
+images that is CALICO's definition (section 3).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixedparts import wording
+from mixedparts.records import Task
+from mixedparts.sample_ids import id_texts, sample_ids
+from mixedparts.verification.findings import Rule
+from mixedparts.verification.index import KnownEntity, SplitIndex, region_hash, region_is_whole
+from mixedparts.verification.regions import region_problems
+
+Row = Mapping[str, Any]
+Found = Iterator[tuple[Rule, str]]
+Comparable = Callable[[str, Sequence[str]], bool]  # source, classes
+
+
+def row_problems(row: Row, split: str, index: SplitIndex, comparable: Comparable) -> Found:
+    """Yield what is wrong with a row of `pairs`.
+
+    Args:
+        split: whose images and entities the row must be of; `test` for the benchmark.
+        comparable: says whether a source's classes may be compared.
+    """
+    broken = list(structure_problems(row))
+    if broken:
+        yield from ((Rule.STRUCTURE, text) for text in broken)
+        return
+    yield from _image_problems(row, split, index)
+    entities = []
+    for ref, item in zip(row["images"], row["objects"], strict=True):
+        known = index.entities.get((ref["row"], item["category"]))
+        if known is None:
+            yield Rule.ENTITY, f"image {ref['image_id']} has no entity '{item['category']}'"
+        else:
+            entities.append(known)
+    yield from _region_problems(row, index)
+    yield from _answer_problems(row)
+    if len(entities) < len(row["images"]):
+        return
+    yield from _part_problems(row, entities)
+    yield from _identity_problems(row, split, entities)
+    categories = [item["category"] for item in row["objects"]]
+    if not comparable(row["source"], categories):
+        yield Rule.CLASSES, f"{' and '.join(categories)} are not comparable classes"
+
+
+def structure_problems(row: Row) -> Iterator[str]:
+    """Yield a sentence for every value that is missing or points nowhere."""
+    for name in ("id", "source", "split", "task", "question", "answer"):
+        if not row[name]:
+            yield f"no {name}"
+    for name in ("images", "objects", "parts", "seg"):
+        if row[name] is None or None in row[name]:
+            yield f"{name} has no value"
+            return
+    if row["task"] not in set(Task):
+        yield f"there is no task '{row['task']}'"
+    count = len(row["images"])
+    if count < 2:
+        yield f"{count} images"
+    if any(None in ref.values() for ref in row["images"]):
+        yield "an image has no value somewhere"
+    if [item["image"] for item in row["objects"]] != list(range(count)):
+        yield "the objects are not one an image, in the order of the images"
+    for what, name in (("objects", "category"), ("parts", "name")):
+        for item in row[what]:
+            if item["image"] is None or not 0 <= item["image"] < count:
+                yield f"{what}: there is no image {item['image']}"
+            if not item[name] or not region_is_whole(item):
+                yield f"{what}: {item[name]} has no whole region"
+    sizes = {"object": len(row["objects"]), "part": len(row["parts"])}
+    for seg in row["seg"]:
+        if seg["index"] is None or not 0 <= seg["index"] < sizes.get(seg["kind"], 0):
+            yield f"a [SEG] means {seg['kind']} {seg['index']}, which is not there"
+
+
+def _image_problems(row: Row, split: str, index: SplitIndex) -> Found:
+    if row["split"] != split:
+        yield Rule.IMAGE, f"split '{row['split']}' in a shard of {split}"
+    sources = set()
+    for ref in row["images"]:
+        known = index.images.get(ref["row"])
+        if known is None:
+            yield Rule.IMAGE, f"images has no row {ref['row']} ({ref['image_id']})"
+            continue
+        sources.add(known[0])
+        if known[1:] != (ref["image_id"], ref["width"], ref["height"]):
+            yield Rule.IMAGE, f"image {ref['image_id']} is not row {ref['row']} of images"
+    if sources and "+".join(sorted(sources)) != row["source"]:
+        yield Rule.IMAGE, f"source '{row['source']}', its images are of {sorted(sources)}"
+    if len({ref["row"] for ref in row["images"]}) < len(row["images"]):
+        yield Rule.IMAGE, "an image is compared with itself"
+
+
+def _region_problems(row: Row, index: SplitIndex) -> Found:
+    """Compare every region with its entity's; decode and measure those that differ."""
+    for image, ref in enumerate(row["images"]):
+        owner = index.entities.get((ref["row"], row["objects"][image]["category"]))
+        labels = [row["objects"][image]["category"]]
+        regions = [row["objects"][image]]
+        known = [owner.region if owner else None]
+        for part in row["parts"]:
+            if part["image"] == image:
+                labels.append(part["name"])
+                regions.append(part)
+                known.append(owner.parts.get(part["name"]) if owner else None)
+        odd = [n for n, region in enumerate(regions) if region_hash(region) != known[n]]
+        told = set()
+        for place, rule, text in region_problems(
+            [regions[n] for n in odd], ref["height"], ref["width"]
+        ):
+            told.add(odd[place])
+            yield rule, f"{labels[odd[place]]} in image {image + 1}: {text}"
+        for n in odd:
+            if n not in told and known[n] is not None:
+                yield Rule.MASK, f"{labels[n]} in image {image + 1}: not the mask of the entity"
+
+
+def _part_problems(row: Row, entities: Sequence[KnownEntity]) -> Found:
+    """Derive the parts from the entities and compare them with the row's."""
+    task = Task(row["task"])
+    categories = {item["category"] for item in row["objects"]}
+    if task is Task.COMMON_OBJECT and len(categories) > 1:
+        yield Rule.CLASSES, f"no common object: {sorted(categories)}"
+    if task is not Task.COMMON_OBJECT and not all(e.parts_known for e in entities):
+        yield Rule.PARTS, "parts of an entity are unknown"
+    wanted = derived_parts(task, entities)
+    if task is not Task.COMMON_OBJECT and not wanted:
+        yield Rule.PARTS, f"the entities have no {task.replace('_', ' ')}"
+    if task is Task.UNIQUE_PARTS and not all(e.parts for e in entities):
+        yield Rule.PARTS, "an entity shows no part at all"
+    said = [(part["name"], part["image"], part["kind"]) for part in row["parts"]]
+    if said == wanted:
+        return
+    extra, missing = Counter(said) - Counter(wanted), Counter(wanted) - Counter(said)
+    for (name, image, kind), _ in sorted(extra.items()):
+        yield Rule.PARTS, f"{name} in image {image + 1} is no {kind} part of the entities"
+    for (name, image, kind), _ in sorted(missing.items()):
+        yield Rule.PARTS, f"{kind} part {name} in image {image + 1} is missing"
+    if not extra and not missing:
+        yield Rule.PARTS, "the parts are not in their order"
+
+
+def derived_parts(task: Task, entities: Sequence[KnownEntity]) -> list[tuple[str, int, str]]:
+    """Return (name, image, kind) of the parts that a row of these entities grounds, in order.
+
+    Common parts stand name by name, unique ones image by image.
+    """
+    if task is Task.COMMON_OBJECT:
+        return []
+    shown = Counter(name for entity in entities for name in entity.parts)
+    if task is Task.COMMON_PARTS:
+        everywhere = sorted(name for name, n in shown.items() if n == len(entities))
+        return [(name, image, "common") for name in everywhere for image in range(len(entities))]
+    return [
+        (name, image, "unique")
+        for image, entity in enumerate(entities)
+        for name in sorted(entity.parts)
+        if shown[name] == 1
+    ]
+
+
+def _answer_problems(row: Row) -> Found:
+    """Read the answer back: its phrases, tags and [SEG] must be those of the row's regions."""
+    parsed = wording.parse_answer(row["answer"], len(row["images"]))
+    if parsed.untagged or parsed.unknown_image or parsed.unnamed:
+        yield Rule.ANSWER, "a [SEG] of the answer has no phrase, no tag, or that of no image"
+    said = [(phrase.label, image) for phrase in parsed.phrases for image in phrase.images]
+    if any(not phrase.images for phrase in parsed.phrases):
+        yield Rule.ANSWER, "a phrase of the answer has no [SEG]"
+    meant = []
+    for seg in row["seg"]:
+        region = row["objects" if seg["kind"] == "object" else "parts"][seg["index"]]
+        meant.append((region.get("category") or region.get("name"), region["image"]))
+    if said != meant:
+        yield Rule.ANSWER, f"the answer says {said}, its masks are {meant}"
+    order = [("object", n) for n in range(len(row["objects"]))]
+    order += [("part", n) for n in range(len(row["parts"]))]
+    if [(seg["kind"], seg["index"]) for seg in row["seg"]] != order:
+        yield Rule.SEG, "the [SEG] do not mean every object, then every part, in their order"
+
+
+def _identity_problems(row: Row, split: str, entities: Sequence[KnownEntity]) -> Found:
+    keys = np.array([[entity.key for entity in entities]], np.uint64)
+    ids = sample_ids(split, [row["task"]], keys, np.ones(keys.shape, np.bool_))
+    if id_texts(ids) != [row["id"]]:
+        yield Rule.ID, f"its entities in this order have the id {id_texts(ids)[0]}"
+    elif row["question"] != wording.question(Task(row["task"]), int(ids[0])):
+        yield Rule.QUESTION, "the question is not the one that follows from the id"

@@ -1,0 +1,84 @@
+"""Rules of the rows that are shown or tested apart: the benchmark and the preview."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mixedparts.parquet import iter_rows, table_files
+from mixedparts.sources import SPLITS
+from mixedparts.verification.findings import Findings, Rule
+from mixedparts.verification.images import picture_fault
+
+MOST_A_CELL = 112  # of the benchmark
+
+
+def check_benchmark(build: Path) -> Findings:
+    """Check that the benchmark holds copies of test rows: the lowest ids of every filled cell."""
+    found = Findings()
+    held = [
+        (f"pairs/{path.name}", row)
+        for path in table_files(build, "pairs", "benchmark")
+        for row in pq.ParquetFile(path).read().to_pylist()
+    ]
+    test = dict(_rows_of(build, "test", {row["id"] for _, row in held}))
+    for file, row in held:
+        if row["id"] not in test:
+            found.add(Rule.BENCHMARK, file, row["id"], "test has no row of this id")
+        elif row != test[row["id"]]:
+            fields = [key for key in row if row[key] != test[row["id"]][key]]
+            text = f"differs from the row of test in {', '.join(fields)}"
+            found.add(Rule.BENCHMARK, file, row["id"], text)
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in iter_rows(build, "pairs", "test", ["id", "source", "task"]):
+        cells[row["source"], row["task"]].append(row["id"])
+    each = min([MOST_A_CELL, *map(len, cells.values())]) if cells else 0
+    wanted = sorted(id for ids in cells.values() for id in sorted(ids)[:each])
+    said = [row["id"] for _, row in held]
+    if said != wanted and not found.total:
+        file = held[0][0] if held else "pairs/benchmark-*.parquet"
+        odd = sorted((Counter(said) - Counter(wanted)) + (Counter(wanted) - Counter(said)))
+        text = f"not the {each} lowest ids of each source and task, in their order"
+        found.add(Rule.BENCHMARK, file, ", ".join(odd[:5]), text)
+    return found
+
+
+def _rows_of(
+    build: Path, split: str, ids: set[str], columns: list[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a split that have one of the ids."""
+    wanted = pa.array(sorted(ids), pa.string())
+    for path in table_files(build, "pairs", split):
+        for batch in pq.ParquetFile(path).iter_batches(1_000, columns=columns):
+            for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
+                yield row["id"], row
+
+
+def check_preview(build: Path) -> Findings:
+    """Check that the preview shows samples of the build, with their text and a picture."""
+    found = Findings()
+    shown = [
+        (f"preview/{path.name}", row)
+        for path in table_files(build, "preview")
+        for row in pq.ParquetFile(path).read().to_pylist()
+    ]
+    ids = {row["id"] for _, row in shown}
+    columns = ["id", "task", "question", "answer"]
+    rows = {id: row for split in SPLITS for id, row in _rows_of(build, split, ids, columns)}
+    for file, row in shown:
+        sample = rows.get(row["id"])
+        text = sample and f"{sample['question']}\n{sample['answer']}"
+        if sample is None or (row["task"], row["text"]) != (sample["task"], text):
+            found.add(Rule.PREVIEW, file, str(row["id"]), "not the text of a sample of this id")
+        problem = picture_fault((row["picture"] or {}).get("bytes") or b"")
+        if problem:
+            found.add(
+                Rule.PREVIEW, file, str(row["id"]), f"its picture cannot be opened: {problem}"
+            )
+    return found
