@@ -1,6 +1,9 @@
-"""A process that builds does without pandas, which pyarrow imports at its first array if it can.
+"""How pyarrow is set up in a process that builds: without pandas, and with memory given back.
 
-Measured on 2 cores with pandas 3.1: 0.3 s and 45 MB in every process, for nothing.
+pyarrow imports pandas at its first array if it can: measured on 2 cores with pandas 3.1, 0.3 s and
+45 MB in every process, for nothing. Its default allocator keeps what a row group needed: measured
+on 165,000 rows with 2 workers, about 90 MB more over all processes than jemalloc, which returns
+pages that are no longer used.
 """
 
 from __future__ import annotations
@@ -22,13 +25,18 @@ class _HidePandas(MetaPathFinder):
         return None
 
 
-def arrow_without_pandas() -> None:
-    """Let pyarrow take its one look for pandas while pandas is hidden.
+def lean_arrow() -> None:
+    """Set pyarrow up for building; later uses of pandas find it as usual."""
+    if "pandas" not in sys.modules:
+        _look_for_pandas_in_vain()
+    import pyarrow as pa
 
-    Afterwards pandas can be imported as usual, and `to_pandas` looks for it again.
-    """
-    if "pandas" in sys.modules:
-        return
+    jemalloc = "jemalloc" in pa.supported_memory_backends()
+    pa.set_memory_pool(pa.jemalloc_memory_pool() if jemalloc else pa.system_memory_pool())
+
+
+def _look_for_pandas_in_vain() -> None:
+    """Let pyarrow take its one look for pandas while pandas is hidden."""
     import pyarrow as pa
 
     finder = _HidePandas()

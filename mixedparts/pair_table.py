@@ -21,6 +21,7 @@ from mixedparts.select import TASKS
 
 _KINDS = ("common", "unique")
 _COMMON, _UNIQUE = 0, 1
+_ANSWERS = 8_192  # answers kept for rows of equal content: about 5 MB, however many rows there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,8 @@ class PairTable:
             key = (task, *categories[2 * row : 2 * row + 2], grounded[ends[row] : ends[row + 1]])
             answer = self._answers.get(key)
             if answer is None:
+                if len(self._answers) == _ANSWERS:
+                    self._answers.clear()
                 answer = self._answers[key] = self._answer(*key)
             answers.append(answer)
         return questions, answers

@@ -58,11 +58,11 @@ def add_build(verbs: Any) -> None:
 
 def _build(arguments: argparse.Namespace) -> int:
     from mixedparts.engines.local import warm_up
-    from mixedparts.lean import arrow_without_pandas
+    from mixedparts.lean import lean_arrow
 
     if arguments.workers != 1 and not arguments.dry_run:
         warm_up()  # while this process imports what it needs
-    arrow_without_pandas()
+    lean_arrow()
     from mixedparts.build import build
     from mixedparts.locate import remember_build
     from mixedparts.progress import for_people

@@ -15,7 +15,7 @@ from multiprocessing import forkserver
 from typing import TypeVar
 
 from mixedparts.errors import EnvironmentFault
-from mixedparts.lean import arrow_without_pandas
+from mixedparts.lean import lean_arrow
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -79,7 +79,7 @@ def _in_flight(
 
 def _begin_worker() -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone."""
-    arrow_without_pandas()
+    lean_arrow()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
