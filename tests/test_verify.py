@@ -500,7 +500,11 @@ def count_rejects_wrong(build: Path) -> None:
 
 
 def forge_rows(build: Path) -> None:
-    edit_manifest(build, lambda m: m["shards"][0].update(rows=7))
+    def edit(manifest: Row) -> None:
+        shard = next(s for s in manifest["shards"] if s["path"].startswith("preview/"))
+        shard["rows"] += 7
+
+    edit_manifest(build, edit)
 
 
 def forge_configuration(build: Path) -> None:
