@@ -49,6 +49,7 @@ class Reason(StrEnum):
     IMAGE_REJECTED = "image_rejected"  # its image was refused
     UNSAFE_PATH = "unsafe_path"  # file_name leaves the source's folders
     MISSING_IMAGE = "missing_image"
+    MISSING_ANNOTATION = "missing_annotation"  # listed, but its annotation file is not there
     UNREADABLE_IMAGE = "unreadable_image"
     SIZE_MISMATCH = "size_mismatch"  # the picture's stored size is not the annotated one
     MISSING_PART_MAP = "missing_part_map"  # ADE: no readable 16-bit part PNG of the image's size

@@ -11,7 +11,7 @@ import pytest
 from mixedparts.manifest_parsing import plain_name
 from mixedparts.taxonomy import groups, load_manifest, manifest_names
 
-SOURCES = ("paco", "partimagenet", "ade20k", "partinventory", "ade20k_full")
+SOURCES = ("paco", "partimagenet", "ade20k", "partinventory", "ade20k_full", "pascal_part")
 REAL = Path(__file__).parents[1] / "../shared/data/taxonomies"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real samples beside the checkout")
 
@@ -28,6 +28,7 @@ def test_every_source_has_a_manifest() -> None:
         ("ade20k", 44, 234, 85),
         ("partinventory", 158, 598, 14),
         ("ade20k_full", 44, 234, 85),
+        ("pascal_part", 20, 193, 41),
     ],
 )
 def test_published_counts(source: str, objects: int, parts: int, part_words: int) -> None:

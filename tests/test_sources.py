@@ -13,6 +13,7 @@ from builders.ade20k_full import Ade20kFullSource
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
 from builders.partinventory import PartInventorySource
+from builders.pascal_part import PascalPartSource
 from mixedparts import sources
 from mixedparts.errors import InputError, UsageError
 from mixedparts.sources import available, get_source
@@ -25,12 +26,14 @@ def test_the_built_in_readers_are_registered() -> None:
         "paco",
         "partimagenet",
         "partinventory",
+        "pascal_part",
     )
     assert isinstance(get_source("paco"), PacoSource)
     assert isinstance(get_source("partimagenet"), PartImageNetSource)
     assert isinstance(get_source("ade20k"), Ade20kPartSource)
     assert isinstance(get_source("ade20k_full"), Ade20kFullSource)
     assert isinstance(get_source("partinventory"), PartInventorySource)
+    assert isinstance(get_source("pascal_part"), PascalPartSource)
 
 
 @pytest.mark.parametrize(("name", "near"), [("pacco", "paco"), ("ade20", "ade20k"), ("zzz", "")])
@@ -41,7 +44,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name: str, near: str) -
     assert f"'{name}'" in caught.value.message
     assert ("Did you mean" in caught.value.message) == bool(near)
     assert near in caught.value.message
-    assert "ade20k, ade20k_full, paco, partimagenet, partinventory" in str(caught.value)
+    assert "ade20k, ade20k_full, paco, partimagenet, partinventory, pascal_part" in str(
+        caught.value
+    )
 
 
 STRANGERS = {
