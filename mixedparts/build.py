@@ -33,6 +33,7 @@ from mixedparts.plan import (
 )
 from mixedparts.progress import Progress
 from mixedparts.read_stage import ReadTask, run_read
+from mixedparts.reject_limit import check_rejects, parse_limit
 from mixedparts.shards import Commit
 from mixedparts.write_stage import WriteTask, run_write, write_tasks
 
@@ -52,6 +53,7 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     Raises:
         UsageError: the folder holds another build, or something that is no build.
         InputError: a source is missing, unreadable as a whole, or gives no sample at all.
+        ProblemsFound: more records were rejected than `config.max_rejects` allows.
     """
     plan = make_plan(config)
     prepare(config, plan, overwrite)
@@ -146,6 +148,7 @@ def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
     reads = _read(config, plan, stages)
     if reads is None:
         return _waiting(config, "reading", stages.progress)
+    check_rejects(config.out, parse_limit(config.max_rejects), reads)
     paired = _pair(config, reads)
     stages.log("paired", rows={name: found.get("pairs") for name, found in paired.counts.items()})
     tasks = write_tasks(config, paired)

@@ -12,6 +12,7 @@ import yaml
 from mixedparts.engines import ENGINES
 from mixedparts.errors import InputError, UsageError
 from mixedparts.records import Task
+from mixedparts.reject_limit import parse_limit
 from mixedparts.sources import available, get_source
 
 SAMPLES_AN_IMAGE = 27  # 2.4M samples of the paper over the ~89K annotated images of its sources
@@ -35,6 +36,8 @@ class BuildConfig:
         ade20k_test: `hash` divides ADE's validation images between validation and test;
             `official` puts all of them in both, as the published bundle does.
         read_shard_images, pair_shard_rows, image_shard_rows: sizes of the shards.
+        max_rejects: rejected records over which a build fails: a share (`5%`, `0.05`) or a number;
+            by default more than half, which speaks of a wrong folder rather than of bad records.
         workers, engine, shard_range: where and how much runs; they never change the result.
     """
 
@@ -52,6 +55,7 @@ class BuildConfig:
     read_shard_images: int = 256
     pair_shard_rows: int = 10_000
     image_shard_rows: int = 1_000
+    max_rejects: str = "50%"
     workers: int = 1
     engine: str = "local"
     shard_range: tuple[int, int] | None = None
@@ -97,6 +101,10 @@ class BuildConfig:
         for name in ("read_shard_images", "pair_shard_rows", "image_shard_rows"):
             if getattr(self, name) < 1:
                 faults.append(f"{name} must be at least 1, not {getattr(self, name)}")
+        try:
+            parse_limit(self.max_rejects)
+        except ValueError as error:
+            faults.append(f"max_rejects: {error}")
         if self.shard_range and not 0 <= self.shard_range[0] < self.shard_range[1]:
             faults.append("shard range must be i/N with 0 <= i < N")
         return faults
@@ -113,7 +121,15 @@ class BuildConfig:
     def identity(self) -> dict[str, Any]:
         """Return the choices that decide the result, as JSON values; folders are not among them."""
         known = asdict(self)
-        for name in ("root", "source_roots", "out", "workers", "engine", "shard_range"):
+        for name in (
+            "root",
+            "source_roots",
+            "out",
+            "max_rejects",
+            "workers",
+            "engine",
+            "shard_range",
+        ):
             del known[name]
         known["sources"] = sorted(self.sources)
         known["tasks"] = [task for task in Task if task in self.tasks]
@@ -153,7 +169,7 @@ def _typed(path: Path, key: str, value: Any) -> Any:
             if not isinstance(value, list):
                 raise TypeError("a list is wanted")
             return tuple(str(item) for item in value)
-        if key in ("images", "ade20k_test", "engine"):
+        if key in ("images", "ade20k_test", "engine", "max_rejects"):
             return str(value)
         if key == "shard_range":
             return parse_shard_range(value)

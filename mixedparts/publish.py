@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from mixedparts.build_manifest import CARD, MANIFEST, make_manifest, read_manifest
 from mixedparts.card import card, unfinished_card
 from mixedparts.checkout import point_checkout_at
 from mixedparts.config import BuildConfig
 from mixedparts.croissant import CROISSANT, croissant_text
-from mixedparts.entity_table import map_table
-from mixedparts.parquet import parquet_rows, write_parquet
 from mixedparts.plan import Plan, stored_plan
-from mixedparts.schema import REJECTS
+from mixedparts.reject_limit import REJECTS_FILE, write_rejects
 from mixedparts.shards import (
     Commit,
     WrittenFile,
     committed,
     intact,
     write_json,
-    write_shard,
     write_text,
 )
 from mixedparts.workspace import READY, WORK
@@ -73,11 +68,12 @@ def publish(
     build = config.out
     _gather(build, written)
     files = [record.files[0] for record in written]
-    files.append(_write_rejects(build, [*reads, paired]))
+    files.append(write_rejects(build / READY, build / WORK, [*reads, paired]))
     manifest = make_manifest(plan, reads, paired, files)
     for table in TABLES:
         _move(build / READY / table, build / table)
-    os.replace(build / READY / "rejects.parquet", build / "rejects.parquet")
+    os.replace(build / READY / REJECTS_FILE, build / REJECTS_FILE)
+    (build / WORK.parent / REJECTS_FILE).unlink(missing_ok=True)  # of a run that was refused
     write_json(build / MANIFEST, manifest)
     write_text(build / CROISSANT, croissant_text(manifest))
     write_text(build / CARD, card(manifest))
@@ -104,18 +100,3 @@ def _move(ready: Path, final: Path) -> None:
     shutil.rmtree(final, ignore_errors=True)
     if ready.is_dir():
         ready.rename(final)
-
-
-def _write_rejects(build: Path, reads: Sequence[Commit]) -> WrittenFile:
-    def batches() -> Iterator[pa.RecordBatch]:
-        for record in reads:
-            for item in record.files:
-                if item.path.startswith("rejects/"):
-                    yield from map_table(build / WORK / item.path).to_batches()
-
-    return write_shard(
-        build / READY,
-        "rejects.parquet",
-        lambda path: write_parquet(path, REJECTS, batches()),
-        parquet_rows,
-    )

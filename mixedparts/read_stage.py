@@ -50,7 +50,9 @@ def run_read(task: ReadTask) -> Commit:
         "source": task.shard.source,
         "split": task.shard.split,
         "images": counts["images"],
+        "records": counts["records"],
         "entities": table.num_rows,
+        "parts": counts["parts"],
         "filtered": {"objects": dropped.objects, "parts": dropped.parts},
         "rejects": dict(sorted(reasons.items())),
     }
@@ -66,7 +68,10 @@ def _read(
             rejects.append(item)
             continue
         counts["images"] += 1
-        yield item, entities_of(item, names, task.filters, dropped)
+        counts["records"] += 1 + len(item.objects) + len(item.parts)
+        entities = entities_of(item, names, task.filters, dropped)
+        counts["parts"] += sum(len(entity.parts) for entity in entities)
+        yield item, entities
 
 
 @lru_cache

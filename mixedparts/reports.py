@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixedparts.build import read_and_pair
 from mixedparts.card import in_order, split_rows
-from mixedparts.config import BuildConfig
-from mixedparts.plan import make_plan, manifest_of
-from mixedparts.progress import Progress
-from mixedparts.schema import CONFIGS
-from mixedparts.shards import Commit
+from mixedparts.plan import manifest_of
 from mixedparts.sources import available, get_source
 from mixedparts.taxonomy import Manifest
-from mixedparts.write_stage import WriteTask, pictures_bytes, run_write, write_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +32,7 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
         "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
     }
     lines = [_counts_table(manifest["counts"])]
-    lines += _reject_lines(values["rejects"])
+    lines += reject_lines(values["rejects"])
     empty = manifest["benchmark"]["empty_cells"]
     if empty:
         cells = ", ".join(f"{source}/{task}" for source, task in empty)
@@ -51,74 +45,36 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
     return Report("\n".join(lines), values)
 
 
-def dry_run_report(config: BuildConfig, progress: Progress) -> Report:
-    """Read and pair for real in a folder that is thrown away, and say what a build would hold.
-
-    Nothing is written to the build folder. Bytes of `images` are those of the pictures; bytes of
-    `pairs` are extrapolated from one shard of at most a thousand rows.
-    """
-    with tempfile.TemporaryDirectory(prefix="mixedparts-dry-run-") as folder:
-        trial = replace(config, out=Path(folder), shard_range=None)
-        plan = make_plan(trial)
-        reads, paired = read_and_pair(trial, plan, progress)
-        tasks = write_tasks(trial, paired)
-        counts = {
-            split: {key: found.get(key, 0) for key in ("images", "pairs")}
-            for split, found in paired.counts.items()
-            if "pairs" in found
-        }
-        rejects = _sum_rejects([*reads, paired])
-        sizes = {"images": pictures_bytes(trial, paired), "pairs": _pairs_bytes(tasks, paired)}
-        values = {
-            "build_id": plan.build_id,
-            "synthetic": plan.synthetic,
-            "splits": counts,
-            "entities": sum(record.counts["entities"] for record in reads),
-            "shards": {table: sum(task.table == table for task in tasks) for table in CONFIGS},
-            "bytes": sizes,
-            "rejects": rejects,
-        }
-    lines = ["| split | images | pairs |", "|---|---|---|"]
-    lines += [f"| {s} | {found['images']} | {found['pairs']} |" for s, found in counts.items()]
-    lines.append(f"entities: {values['entities']}")
-    for table, number in values["shards"].items():
-        size = f", about {sizes[table] / 1e6:.1f} MB" if table in sizes else ""
-        lines.append(f"{table}: {number} shards{size}")
-    lines += _reject_lines(rejects)
-    lines.append(f"dry run: nothing was written to {config.out}")
-    return Report("\n".join(lines), values)
-
-
-def _pairs_bytes(tasks: list[WriteTask], paired: Commit) -> int:
-    total: int = sum(found.get("pairs", 0) for found in paired.counts.values())
-    for task in tasks:
-        if task.table == "pairs":
-            trial = replace(task, stop=min(task.stop, task.start + 1_000))
-            written = run_write(trial).files[0]
-            return round(written.bytes * total / written.rows)
-    return 0
-
-
-def _sum_rejects(reads: list[Commit]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for record in reads:
-        for reason, number in record.counts["rejects"].items():
-            total[reason] = total.get(reason, 0) + number
-    return dict(sorted(total.items()))
-
-
-def _reject_lines(rejects: dict[str, int]) -> list[str]:
+def reject_lines(rejects: dict[str, int]) -> list[str]:
+    """Return a line for every reason; `docs/rejects.md` explains them."""
     return [f"rejected, {reason}: {number}" for reason, number in rejects.items()]
 
 
 def _counts_table(counts: dict[str, Any]) -> str:
-    tasks = ("common_object", "common_parts", "unique_parts")
-    lines = ["| source | split | images | entities | " + " | ".join(tasks) + " |", "|---" * 7 + "|"]
-    for source, splits in sorted(counts.items()):
-        for split, found in in_order(splits):
-            numbers = [found.get(key, 0) for key in ("images", "entities", *tasks)]
-            lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
-    return "\n".join(lines)
+    columns = ("images", "entities", "common_object", "common_parts", "unique_parts")
+    rows = [
+        [source, split, *(str(found.get(key, 0)) for key in columns)]
+        for source, splits in sorted(counts.items())
+        for split, found in in_order(splits)
+    ]
+    return text_table(["source", "split", *columns], rows)
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with columns of even width; numbers stand to the right."""
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    number = [all(row[n][:1].isdigit() for row in rows) for n in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        fitted = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, number, strict=True)
+        ]
+        return "| " + " | ".join(fitted) + " |"
+
+    marks = ["-" * (width - 1) + (":" if right else "-") for width, right in
+             zip(widths, number, strict=True)]  # fmt: skip
+    return "\n".join([line(head), line(marks), *map(line, rows)])
 
 
 def source_list() -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from mixedparts.records import Reason
+from mixedparts.reject_limit import parse_limit
 from tests.conftest import SOURCES
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -159,3 +163,49 @@ def test_bad_pictures_are_counted_with_their_reasons(
     assert rejects.get("size_mismatch", 0) in (0, 1)
     verified = run_mixedparts("verify", tmp_path / "o", "--level", "deep")
     assert verified.returncode == 0, verified.stdout
+
+
+def test_too_many_rejects_end_the_build_with_1_and_are_kept(
+    source_root: Path, tmp_path: Path, run_mixedparts: Run
+) -> None:
+    pictures = sorted((source_root / "PartImageNet" / "images" / "train").glob("*.JPEG"))
+    for picture in pictures[:3]:
+        picture.write_bytes(b"no picture")
+    out = tmp_path / "o"
+    words = ["build", "--sources", "partimagenet", "--root", source_root, "--out", out, "--quiet"]
+    done = run_mixedparts(*words, "--max-rejects", "2")
+    assert_refused(done, 1, "unreadable_image: 3", "--max-rejects 2", "_build/rejects.parquet")
+    kept = pq.read_table(out / "_build" / "rejects.parquet").to_pylist()
+    assert [row["reason"] for row in kept].count("unreadable_image") == 3
+    assert not (out / "manifest.json").exists()
+    dry = run_mixedparts(*words, "--max-rejects", "1%", "--dry-run")
+    assert_refused(dry, 1, "the build would fail", "unreadable_image: 3")
+    assert "dry run: nothing was written" in dry.stdout
+    assert run_mixedparts(*words, "--max-rejects", "50%").returncode == 0
+    assert not (out / "_build" / "rejects.parquet").exists()
+    assert len(pq.read_table(out / "rejects.parquet")) == len(kept)
+
+
+@pytest.mark.parametrize("limit", ["many", "-1", "101%", "1.5", ""])
+def test_a_limit_that_is_none_ends_with_2(run_mixedparts: Run, limit: str) -> None:
+    done = run_mixedparts("build", "--sources", "paco", f"--max-rejects={limit}")
+    assert_refused(done, 2, "max_rejects")
+
+
+def test_limits_are_shares_or_numbers() -> None:
+    for text, rejected, records, exceeded in (
+        ("0", 1, 1000, True),
+        ("0", 0, 1000, False),
+        ("3", 4, 1000, True),
+        ("3", 3, 3, False),
+        ("5%", 50, 1000, False),
+        ("0.05", 51, 1000, True),
+        ("100%", 7, 7, False),
+    ):
+        assert parse_limit(text).exceeded(rejected, records) is exceeded, text
+
+
+def test_every_reason_is_documented() -> None:
+    document = Path(__file__).parents[1] / "docs" / "rejects.md"
+    listed = re.findall(r"^\| `(\w+)` \|", document.read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(Reason)

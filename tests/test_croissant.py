@@ -15,6 +15,10 @@ from mixedparts.parquet import iter_rows
 from mixedparts.schema import CONFIGS
 
 mlcroissant = pytest.importorskip("mlcroissant")
+pytestmark = [  # of its own dependencies
+    pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated"),
+    pytest.mark.filterwarnings("ignore:The inplace keyword"),
+]
 
 
 @pytest.fixture(scope="module")

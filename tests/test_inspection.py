@@ -80,6 +80,19 @@ def test_a_dry_run_tells_what_a_build_then_holds(
     for split, counts in told["splits"].items():
         assert counts["pairs"] == made["rows"]["pairs"].get(split, 0)
         assert counts["images"] == made["rows"]["images"].get(split, 0)
+    for source, splits in made["counts"].items():
+        for split, counts in splits.items():
+            read = told["sources"][source][split]
+            tasks = ("common_object", "common_parts", "unique_parts")
+            assert read["pairs"] == sum(counts[task] for task in tasks)
+            assert read["images"] >= counts["images"] > 0
+            assert read["parts"] > read["objects"] > 0
+    manifest = json.loads((tmp_path / "o" / "manifest.json").read_text())
+    for table, guess in told["bytes"].items():
+        files = [s for s in manifest["shards"] if s["path"].startswith(f"{table}/")]
+        assert told["shards"][table] == len(files)
+        assert told["rows"][table] == sum(shard["rows"] for shard in files)
+        assert 0.3 < guess / sum(shard["bytes"] for shard in files) < 3
 
 
 def test_overlays_colour_only_what_they_mark() -> None:

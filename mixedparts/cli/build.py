@@ -12,6 +12,7 @@ from mixedparts.cli.verbs import add_verb
 
 if TYPE_CHECKING:
     from mixedparts.config import BuildConfig
+    from mixedparts.progress import Progress
 
 _ROOT_VARIABLE = "MIXEDPARTS_ROOT"
 
@@ -46,6 +47,11 @@ def add_build(verbs: Any) -> None:
     add("--min-part-area", type=float, metavar="F", help="least share of the image (0.001)")
     add("--ade20k-test", choices=("hash", "official"), help="how ADE's validation is divided")
     add("--images", choices=("embed", "reference"), help="store pictures, or only their paths")
+    add(
+        "--max-rejects",
+        metavar="LIMIT",
+        help="fail when more records are rejected: a share (5%%, 0.05) or a number (50%%)",
+    )
     add("--workers", type=int, metavar="N", help="processes (all cores)")
     add("--engine", choices=("local", "ray"), help="where tasks run (local)")
     add("--shard-range", metavar="i/N", help="do the i-th of N shares of the shards, from 0")
@@ -66,14 +72,12 @@ def _build(arguments: argparse.Namespace) -> int:
     from mixedparts.build import build
     from mixedparts.locate import remember_build
     from mixedparts.progress import for_people
-    from mixedparts.reports import build_report, dry_run_report
+    from mixedparts.reports import build_report
 
     config = _build_config(arguments)
     progress = for_people(arguments.quiet)
     if arguments.dry_run:
-        report = dry_run_report(config, progress)
-        print(json.dumps(report.values, indent=1) if arguments.json else report.text)
-        return 0
+        return _dry_run(config, progress, arguments.json)
     manifest = build(config, progress, arguments.overwrite)
     if "waiting" in manifest:
         print(json.dumps(manifest) if arguments.json else f"waiting: {manifest['waiting']}")
@@ -81,6 +85,17 @@ def _build(arguments: argparse.Namespace) -> int:
     remember_build(config.out)
     report = build_report(config.out, manifest)
     print(json.dumps(report.values, indent=1) if arguments.json else report.text)
+    return 0
+
+
+def _dry_run(config: BuildConfig, progress: Progress, as_json: bool) -> int:
+    from mixedparts.dry_run import dry_run
+    from mixedparts.errors import ProblemsFound
+
+    told = dry_run(config, progress)
+    print(json.dumps(told.report.values, indent=1) if as_json else told.report.text)
+    if told.refused:
+        raise ProblemsFound(f"the build would fail: {told.refused}")
     return 0
 
 
@@ -95,7 +110,7 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
         values |= read_config(arguments.config)
     for name in (
         "root", "out", "samples", "seed", "min_object_area", "min_part_area", "ade20k_test",
-        "images", "workers", "engine",
+        "images", "workers", "engine", "max_rejects",
     ):  # fmt: skip
         if getattr(arguments, name) is not None:
             values[name] = getattr(arguments, name)
