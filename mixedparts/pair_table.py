@@ -83,7 +83,7 @@ class PairTable:
             pa.array(id_texts(samples["id"]), pa.string()),
             self._columns.column("source").take(samples["first"]),
             pa.array([self._split] * len(samples), pa.string()),
-            pa.array([TASKS[task] for task in samples["task"]], pa.string()),
+            pa.array([TASKS[task] for task in samples["task"].tolist()], pa.string()),
             self._images(samples),
             self._objects(samples),
             self._part_lists(samples, parts, bounds),

@@ -36,8 +36,9 @@ def sample_ids(split: str, tasks: Iterable[str], keys: Ids, present: NDArray[np.
         keys: (n, k) keys of their entities in the order of their images.
         present: (n, k), False where a sample has fewer than k entities.
     """
-    starts: dict[str, int] = {}
-    ids = np.array([starts.setdefault(t, _hash(f"{split}\0{t}")) for t in tasks], np.uint64)
+    tasks = list(tasks)
+    starts = {task: _hash(f"{split}\0{task}") for task in set(tasks)}
+    ids = np.array([starts[task] for task in tasks], np.uint64)
     for column, there in zip(keys.T, present.T, strict=True):
         ids = np.where(there, _mixed(ids + column), ids)
     return ids

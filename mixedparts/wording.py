@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mixedparts.records import Task
 
@@ -154,6 +155,7 @@ def label_of(phrase: str) -> str:
     return _ARTICLE.sub("", " ".join(phrase.split()))
 
 
+@lru_cache(maxsize=4_096)
 def _grounded(phrase: str, images: tuple[int, ...]) -> str:
     marks = " ".join(f"[SEG] (IMAGE{image + 1})" for image in images)
     return f"<p> {phrase} </p> {marks}"
