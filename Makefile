@@ -9,7 +9,10 @@ DEMO := runs/demo
 PAIR := $(addprefix $(DEMO)/sources/ADE20KPart234/images/validation/, \
 	ADE_val_09000786.jpg ADE_val_09000113.jpg)
 
-.PHONY: demo test test-slow lint setup benchmarks clean
+# The lower bounds in pyproject.toml that decide whether the model works.
+OLDEST := transformers==5.4.0 peft==0.18.0
+
+.PHONY: demo test test-oldest test-slow lint setup benchmarks clean
 
 setup: $(READY)
 
@@ -36,6 +39,19 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest -m 'not slow'
 
+# The model's tests on the oldest transformers and peft that pyproject.toml allows. Everything else
+# comes from .venv: this one only lies over it.
+test-oldest: .venv-oldest/ready
+	.venv-oldest/bin/python -m pytest tests/calico -m 'not slow'
+
+.venv-oldest/ready: $(READY) Makefile
+	rm -rf .venv-oldest
+	$(BIN)/python -m venv .venv-oldest
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$(.venv-oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check $(OLDEST)
+	touch $@
+
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
 
@@ -48,4 +64,4 @@ benchmarks: $(READY)
 	$(BIN)/python -m benchmarks.build_speed --write docs/benchmarks.md
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-oldest runs

@@ -88,11 +88,12 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
     if seg is None or image is None:
         raise InputError(f"the tokenizer does not know {', '.join(missing)}")
     tags = tuple(_tag_ids(tokenizer, image_tag(number), seg) for number in range(max_images))
-    for one in tags:
-        if not one or sum(other[: len(one)] == one for other in tags) > 1:
-            raise InputError(
-                f"the tokenizer does not tell {', '.join(map(image_tag, range(max_images)))} apart"
-            )
+    unknown = [image_tag(number) for number, ids in enumerate(tags) if not ids]
+    if unknown:
+        raise InputError(f"the tokenizer does not know {', '.join(unknown)}")
+    if any(sum(other[: len(one)] == one for other in tags) > 1 for one in tags):
+        listed = ", ".join(map(image_tag, range(max_images)))
+        raise InputError(f"the tokenizer does not tell {listed} apart")
     single = [tag[0] for tag in tags if len(tag) == 1]
     new = sorted({seg, *single, *(index for index in others if index is not None)})
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
@@ -109,7 +110,7 @@ def _tag_ids(tokenizer: PreTrainedTokenizerBase, tag: str, seg: int) -> tuple[in
     """Return the ids that follow a [SEG] with this tag.
 
     A pretrained tokenizer has no token for it: there the tag is plain text, without its closing
-    bracket, which may be joined to what follows.
+    bracket, which may be joined to what follows. Nothing is returned where words are not known.
     """
     single = _known(tokenizer, tag)
     if single is not None:
@@ -118,7 +119,7 @@ def _tag_ids(tokenizer: PreTrainedTokenizerBase, tag: str, seg: int) -> tuple[in
     after = ids[ids.index(seg) + 1 :]
     while after and ")" in str(tokenizer.decode(after[-1:])):
         after.pop()
-    return tuple(after)
+    return () if tokenizer.unk_token_id in after else tuple(after)
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

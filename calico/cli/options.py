@@ -23,7 +23,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add dataset, configuration, output folder and threads."""
     add = parser.add_argument
     add("--dataset", default=None, help="build folder, 'mixedparts' (default) or a Hub id")
-    add("--preset", default=None, help="named configuration: tiny (default) or 7b")
+    add("--preset", default=None, help="named configuration: tiny (default), 7b, …")
     add("--config", type=Path, metavar="FILE", help="YAML with values that differ from the preset")
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
@@ -37,18 +37,28 @@ def read_options(arguments: argparse.Namespace) -> tuple[CalicoConfig, BuiltData
         UsageError: unknown preset, values that cannot work, or a dataset that is not on disk.
         InputError: no configuration file or no build there.
     """
+    return read_configuration(arguments), read_dataset(arguments)
+
+
+def read_configuration(arguments: argparse.Namespace) -> CalicoConfig:
+    """Return the configuration that --preset and --config name; errors as `read_options`."""
     from calico.configfile import read_config
-    from calico.data import BuiltDataset
     from calico.presets import preset
+
+    base = preset(arguments.preset or "tiny")
+    return base if arguments.config is None else read_config(arguments.config, base)
+
+
+def read_dataset(arguments: argparse.Namespace) -> BuiltDataset:
+    """Return the dataset that --dataset names; errors as `read_options`."""
+    from calico.data import BuiltDataset
     from mixedparts.errors import UsageError
     from mixedparts.locate import resolve_build
 
-    base = preset(arguments.preset or "tiny")
-    config = base if arguments.config is None else read_config(arguments.config, base)
     place = resolve_build(arguments.dataset)
     if isinstance(place, str):
         raise UsageError(
             f"{place} is a Hub id; training reads the folder of a build",
             f"Download it first: hf download {place} --repo-type dataset --local-dir DIR",
         )
-    return config, BuiltDataset(place)
+    return BuiltDataset(place)

@@ -6,15 +6,22 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico.cli.options import add_run_options, positive, read_options
+from calico.cli.options import (
+    add_run_options,
+    positive,
+    read_configuration,
+    read_dataset,
+    read_options,
+)
 from mixedparts.cli.running import run_command
+from mixedparts.errors import MixedPartsError
 
 _EXAMPLES = """examples:
   calico-train --dataset mixedparts --preset tiny --output-dir runs/tiny
   calico-train --dataset mixedparts --output-dir runs/tiny --resume auto
   calico-train --dataset data/mixedparts --encoders runs/encoders --config my.yaml
   calico-train --dataset mixedparts --max-steps 4 --output-dir runs/smoke
-  calico-train --preset tiny --dry-run"""
+  calico-train --preset 7b --dry-run                  # memory and time, without weights"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,16 +47,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    config, dataset = read_options(arguments)
-    if arguments.dry_run:
-        from calico.configfile import dump_config
+def _plan(arguments: argparse.Namespace) -> int:
+    """Print the configuration and what it costs; neither weights nor a dataset are needed."""
+    from calico.configfile import dump_config
+    from calico.cost.tables import dry_run
 
-        samples = len(dataset.pairs("train"))
-        print(dump_config(config), end="")
-        print(f"# {samples} samples of the train split of {dataset.path}")
-        print(f"# {config.training.steps} steps into {arguments.output_dir}")
-        return 0
+    config = read_configuration(arguments)
+    try:
+        dataset = read_dataset(arguments)
+        samples = f"{len(dataset.pairs('train'))} samples of the train split of {dataset.path}"
+    except MixedPartsError as error:
+        if arguments.dataset is not None:
+            raise
+        samples = f"no dataset: {error.message}"
+    print(dump_config(config), end="")
+    print(f"# {samples}")
+    print(f"# {config.training.steps} steps into {arguments.output_dir}")
+    for line in dry_run(config):
+        print(f"# {line}".rstrip())
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.dry_run:
+        return _plan(arguments)
+    config, dataset = read_options(arguments)
     import torch
 
     from calico.runtime import prepare_process

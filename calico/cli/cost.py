@@ -1,0 +1,95 @@
+"""`calico-cost`: what a configuration costs, counted without weights."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calico.cli.options import positive, read_configuration
+from mixedparts.cli.running import run_command
+from mixedparts.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from calico.config import CalicoConfig
+
+_EXAMPLES = """examples:
+  calico-cost --preset 7b
+  calico-cost --preset 7b-dinov2-giant --config my.yaml --batch-size 4
+  calico-cost --preset 7b --write docs/cost.md"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="calico-cost",
+        description="Count parameters, floating-point operations and memory of a configuration on"
+        " tensors without memory, beside GLaMM's and LISA's layout.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--preset", default="7b", help="named configuration (default: 7b)")
+    add("--config", type=Path, metavar="FILE", help="YAML with values that differ from the preset")
+    add("--batch-size", type=positive, default=2, metavar="N", help="samples on one device (2)")
+    add("--text", type=positive, default=128, metavar="N", help="tokens of prompt and answer (128)")
+    add("--write", type=Path, metavar="FILE", help="write the tables here as Markdown")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = read_configuration(arguments)
+    text = _document(config, arguments)
+    if arguments.write is None:
+        print(text)
+        return 0
+    try:
+        arguments.write.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault(f"{arguments.write} cannot be written: {error}") from error
+    print(f"written: {arguments.write}")
+    return 0
+
+
+def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
+    from calico.cost import tables
+    from calico.cost.flops import Workload
+
+    workload = Workload(text=arguments.text, answer=max(1, arguments.text // 2))
+    batch = arguments.batch_size
+    command = f"calico-cost --preset {arguments.preset} --write docs/cost.md"
+    return "\n\n".join(
+        [
+            "# What CALICO costs",
+            f"Written by `{command}` for the configuration `{config.name}`. Everything is counted"
+            " on tensors without memory, nothing here was timed.",
+            "## Parameters",
+            tables.parameter_table(config),
+            "## Operations of a forward pass",
+            f"One sample: {workload.images} images, {workload.text} tokens of text,"
+            f" {workload.masks} masks. All three layouts have the same language model and SAM and"
+            " are counted by `torch.utils.flop_counter`; a multiply-add is two operations.",
+            tables.flops_table(config, workload),
+            f"The paper reports {tables.PAPER_REDUCTION} % fewer operations than GLaMM and does not"
+            " say what it counted. Long answers, which cost every model the same, lower the"
+            " difference:",
+            tables.answer_table(config, workload, (0, 64, 256, 512)),
+            "## Memory",
+            f"A training step of {batch} samples on one device, and generation.",
+            tables.memory_table(config, workload, batch),
+            "Not counted: temporaries of kernels and of the frozen encoders, the allocator's"
+            " reserve, the CUDA context.",
+            "## Time, estimated",
+            f"A step of {config.training.batch_size} samples and a run of"
+            f" {config.training.steps} steps, if one device reached"
+            f' {tables.UTILISATION:.0%} of its dense bf16 peak (assumed). "Cached": the frozen'
+            " encoders' features are read, not computed.",
+            tables.time_table(config, workload),
+        ]
+    )

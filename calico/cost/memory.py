@@ -1,0 +1,168 @@
+"""Bytes that training and generation need, from the configuration alone.
+
+Weights, gradients, moments and caches follow from shapes. Activations are what autograd would
+keep, read from a pass over tensors without memory. Temporaries of an allocator, of kernels and of
+the CUDA context are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from calico.config import CalicoConfig
+from calico.cost.flops import Workload, meta_features, speak
+from calico.cost.skeleton import parts, skeleton
+from calico.model.calico import Calico
+from calico.model.correspondence import AdaptiveModule
+from calico.model.precision import kept_dtype
+
+_FP32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on one device.
+
+    Attributes:
+        frozen: weights that do not change.
+        trained: weights that do, in fp32.
+        gradients: of those.
+        moments: both of AdamW.
+        language: activations of the language model.
+        others: activations of everything else that gradients pass through, and logits.
+        features: of the batch's images.
+        cache: keys and values of one sample that is generated.
+        stored: features of one image in a feature cache, in half precision.
+    """
+
+    frozen: int
+    trained: int
+    gradients: int
+    moments: int
+    language: int
+    others: int
+    features: int
+    cache: int
+    stored: int
+
+    @property
+    def training(self) -> int:
+        """All of a training step."""
+        kept = self.frozen + self.trained + self.gradients + self.moments
+        return kept + self.language + self.others + self.features
+
+    @property
+    def generation(self) -> int:
+        """All of generating one sample."""
+        return self.frozen + self.trained + self.cache
+
+
+def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
+    """Count the bytes of a training step of `batch` samples, and of generating one sample."""
+    model = skeleton(config)
+    weights = {name: weight for part in parts(model) for name, weight in part.weights.items()}
+    frozen = trained = 0
+    for name, weight in weights.items():
+        size = kept_dtype(name, weight.requires_grad, config.execution).itemsize
+        if weight.requires_grad:
+            trained += weight.numel() * size
+        else:
+            frozen += weight.numel() * size
+    width = torch.bfloat16 if config.execution.precision == "bf16" else torch.float32
+    model.to(width)
+    length = workload.text + workload.images * config.image_tokens
+    language = _language(model, config, workload, batch, length, width)
+    shapes = meta_features(config, workload.images)
+    features = sum(one.numel() for one in (shapes.vision, shapes.semantic, shapes.sam))
+    chosen = config.language
+    head = chosen.head_size or chosen.hidden_size // chosen.heads
+    cached = 2 * chosen.layers * (chosen.kv_heads or chosen.heads) * head * length
+    return Memory(
+        frozen=frozen,
+        trained=trained,
+        gradients=trained,
+        moments=2 * trained,
+        language=language,
+        others=_others(model, config, workload, batch, length, width),
+        features=batch * features * _FP32,
+        cache=cached * width.itemsize,
+        stored=2 * features // workload.images,
+    )
+
+
+def saved_bytes(run: Callable[[], object], known: Calico) -> int:
+    """Return the bytes that autograd keeps for the backward pass of a call, weights left out."""
+    weights = {weight.untyped_storage()._cdata for weight in known.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()._cdata
+        if storage not in weights:
+            kept.setdefault(storage, value)
+        return value
+
+    with saved_tensors_hooks(pack, lambda value: value):
+        run()
+    return sum(value.untyped_storage().nbytes() for value in kept.values())
+
+
+def _language(
+    model: Calico,
+    config: CalicoConfig,
+    workload: Workload,
+    batch: int,
+    length: int,
+    width: torch.dtype,
+) -> int:
+    model.language.train()
+    size = config.language.hidden_size
+    embedded = torch.empty(batch, length, size, device="meta", dtype=width, requires_grad=True)
+    whole = saved_bytes(lambda: speak(model.language, workload.answer, length, embedded), model)
+    if not config.execution.activation_checkpointing:
+        return whole
+    inputs = config.language.layers * batch * length * size * width.itemsize
+    return inputs + whole // config.language.layers  # and one layer that is computed again
+
+
+def _others(
+    model: Calico,
+    config: CalicoConfig,
+    workload: Workload,
+    batch: int,
+    length: int,
+    width: torch.dtype,
+) -> int:
+    images = batch * workload.images
+    features = meta_features(config, images).to(torch.device("meta"), width)
+    hidden = torch.empty(
+        batch, length, config.language.hidden_size, device="meta", dtype=width, requires_grad=True
+    )
+    states = hidden[:, :1].expand(-1, workload.masks, -1).flatten(0, 1)
+    where = torch.zeros(batch * workload.masks, dtype=torch.int64, device="meta")
+    places = torch.zeros(
+        batch, workload.images * config.image_tokens, dtype=torch.int64, device="meta"
+    )
+
+    def run() -> list[Tensor]:
+        made = [model.bridge(features.vision)]
+        if model.correspondence is not None:
+            modules = model.correspondence
+            prefill = modules.prepare(features, places, where[:batch], workload.images)
+            for module in modules.adaptive:
+                assert isinstance(module, AdaptiveModule)
+                made.append(modules.update(module, model.bridge, hidden, prefill))
+        return [*made, model.grounding(states, features.sam, where)]
+
+    logits = batch * workload.answer * max(1, config.language.vocabulary) * _FP32
+    return saved_bytes(run, model) + 2 * logits
+
+
+def with_checkpointing(config: CalicoConfig, switched: bool) -> CalicoConfig:
+    """Return the configuration with activation checkpointing on or off."""
+    execution = replace(config.execution, activation_checkpointing=switched)
+    return replace(config, execution=execution)
