@@ -73,6 +73,12 @@ class Ade20kPartSource(CocoSource):
             return True
         return shard.split == ("validation" if image_id is None else division(image_id))
 
+    def map_path(self, root: Path, split: str, picture: Picture) -> str:
+        """Return where the part PNG lies: named after the picture's file name."""
+        folder = f"{_BASE}/annotations_detectron2_part/{_FOLDERS[split]}"
+        own = picture.name.with_suffix(".png")
+        return first_present(root, (f"{folder}/{own.name}", f"{folder}/{own}"))
+
     def read_image(
         self,
         root: Path,
@@ -90,7 +96,7 @@ class Ade20kPartSource(CocoSource):
                 yield outcome
         parts: list[PartInstance] = []
         parts_known = True
-        path = root / _map_path(root, refuse.split, picture)
+        path = root / self.map_path(root, refuse.split, picture)
         try:
             labels = read_label_map(path, picture.width, picture.height, SIXTEEN_BIT)
         except UnusableMap as error:
@@ -132,13 +138,6 @@ def _parts(item: ObjectInstance, present: dict[int, masks.Rle]) -> Iterator[Part
             mask = masks.intersection([present[part_id], item.mask])
             if masks.area(mask):
                 yield PartInstance(f"{item.id}:{part_id}", item.id, native, mask)
-
-
-def _map_path(root: Path, split: str, picture: Picture) -> str:
-    """Return where the part PNG lies: named after the picture's file name."""
-    folder = f"{_BASE}/annotations_detectron2_part/{_FOLDERS[split]}"
-    own = picture.name.with_suffix(".png")
-    return first_present(root, (f"{folder}/{own.name}", f"{folder}/{own}"))
 
 
 @cache

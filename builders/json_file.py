@@ -10,7 +10,7 @@ import json
 import mmap
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mixedparts.errors import InputError
 
+T = TypeVar("T")
 UNREADABLE = (ValueError, RecursionError)
 """What decoding one record may raise: wrong types, bytes that are no UTF-8, nesting."""
 
@@ -77,10 +78,22 @@ class JsonFile:
         Raises:
             InputError: the file is not JSON, or not an object with the three lists.
         """
+        return self._content(Lists)
+
+    def items(self) -> list[msgspec.Raw]:
+        """Check a file that is one list, as `lists` does, and cut it into records.
+
+        Raises:
+            InputError: the file is not JSON, or not a list.
+        """
+        return self._content(list[msgspec.Raw])
+
+    def _content(self, kind: type[T]) -> T:
         try:
-            return self._decode()
+            return self._decode(kind)
         except msgspec.ValidationError as error:
-            raise InputError(f"{self.path}: {_shape_fault(error)}", _HINT) from None
+            fault = _shape_fault(error) if kind is Lists else "it is not a list of records"
+            raise InputError(f"{self.path}: {fault}", _HINT) from None
         except msgspec.DecodeError as error:
             if self._patched or not self._blank_non_finite():
                 size = f"{len(self._map):,} bytes"
@@ -88,7 +101,7 @@ class JsonFile:
                     f"{self.path} ({size}) is not valid JSON: {error}", _HINT
                 ) from None
             self._patched = True
-            return self.lists()
+            return self._content(kind)
         except RecursionError:
             raise InputError(f"{self.path} is nested too deeply to be a COCO file", _HINT) from None
 
@@ -109,10 +122,10 @@ class JsonFile:
         if not self._patched and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
-    def _decode(self) -> Lists:
+    def _decode(self, kind: type[T]) -> T:
         view = memoryview(self._map)
         skip = len(_BOM) if self._map[: len(_BOM)] == _BOM else 0
-        return msgspec.json.decode(view[skip:], type=Lists)
+        return msgspec.json.decode(view[skip:], type=kind)
 
     def _blank_non_finite(self) -> bool:
         self._map = _map(self.path, mmap.ACCESS_COPY)

@@ -64,7 +64,7 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     publish.begin(config.out)
     for source, split in absent_splits(plan):
         progress.say(f"{source}: no {split} split here, skipped")
-    with _log(config.out) as log, closing(get_engine(config.engine, config.workers)) as engine:
+    with event_log(config.out) as log, closing(get_engine(config.engine, config.workers)) as engine:
         return _run(config, plan, Stages(config, engine, progress, log))
 
 
@@ -216,7 +216,7 @@ def _reject_lines(reads: Sequence[Commit]) -> str:
 
 
 @contextmanager
-def _log(out: Path) -> Iterator[Callable[..., None]]:
+def event_log(out: Path) -> Iterator[Callable[..., None]]:
     """Yield a function that adds an event to the build's log, the only place for times."""
     path = out / PLAN.parent / "log.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)

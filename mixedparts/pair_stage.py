@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,11 +28,27 @@ def run_pair(config: BuildConfig, reads: list[Commit]) -> Commit:
         return done
     files: list[WrittenFile] = []
     splits, rejects = _gather(config, reads, files)
-    samples = select(config, splits)
+    return store_samples(config, splits, select(config, splits), rejects, files)
+
+
+def store_samples(
+    config: BuildConfig,
+    splits: dict[str, EntityColumns],
+    samples: dict[str, NDArray[np.void]],
+    rejects: list[Reject],
+    files: list[WrittenFile],
+) -> Commit:
+    """Store the samples of all splits with what writing the tables needs to know of them.
+
+    Args:
+        rejects: what pairing refused.
+        files: working files that are there already, the entities of each split among them.
+    """
+    build, base = config.out, config.out / WORK
     counts: dict[str, Any] = {"rejects": {}}
     if rejects:
         files.append(store_rejects(base, "rejects/pair.arrow", rejects))
-        counts["rejects"][str(Reason.DUPLICATE_ID)] = len(rejects)
+        counts["rejects"] = dict(sorted(Counter(str(item.reason) for item in rejects).items()))
     for split, columns in splits.items():
         rows = used_images(samples[split], columns)
         files.append(store_array(base, f"{split}-samples.npy", samples[split]))

@@ -125,11 +125,9 @@ def _plan_source(config: BuildConfig, name: str) -> SourcePlan:
     if not splits:
         raise missing_source(source, root)
     required = {path: None for split in splits for path in source.required_files(root, split)}
-    inputs = _digests(root, required)
+    inputs = digests_below(root, required)
     described = _described(source, root)
-    return SourcePlan(
-        name, source.version, splits, _is_synthetic(root, required), inputs, described
-    )
+    return SourcePlan(name, source.version, splits, is_synthetic(root, required), inputs, described)
 
 
 def _described(source: Source, root: Path) -> str:
@@ -158,12 +156,12 @@ def missing_source(source: Source, root: Path) -> InputError:
     return InputError("\n".join(lines), hint)
 
 
-def _is_synthetic(root: Path, paths: Iterable[str]) -> bool:
+def is_synthetic(root: Path, paths: Iterable[str]) -> bool:
     tops = {Path(path).parts[0] for path in paths}
     return any((root / top / SYNTHETIC_MARK).is_file() for top in tops)
 
 
-def _digests(root: Path, paths: Iterable[str]) -> dict[str, str]:
+def digests_below(root: Path, paths: Iterable[str]) -> dict[str, str]:
     """Return the digest of each file's bytes, or of each folder's list of names and sizes.
 
     In a folder, annotation files that stand for one image each count by their bytes.

@@ -28,6 +28,7 @@ class Level(StrEnum):
     OBJECT = "object"
     PART = "part"
     POLYGON = "polygon"
+    PAIR = "pair"  # a record of the published bundle, or one entry of it
 
 
 class Reason(StrEnum):
@@ -54,6 +55,11 @@ class Reason(StrEnum):
     SIZE_MISMATCH = "size_mismatch"  # the picture's stored size is not the annotated one
     MISSING_PART_MAP = "missing_part_map"  # ADE: no readable 16-bit part PNG of the image's size
     UNREADABLE_OBJECT_MAP = "unreadable_object_map"  # whole or instance PNG unusable; what stood in
+    UNKNOWN_DATASET = "unknown_dataset"  # bundle: a `dataset_name` that is none of the three
+    NOTHING_STATED = "nothing_stated"  # bundle: a record without objects, pairs or parts
+    UNKNOWN_ANNOTATION = "unknown_annotation"  # bundle: an id that its image has no mask for
+    CLASS_MISMATCH = "class_mismatch"  # bundle: the annotation's class is not the record's
+    ORPHAN_PAIR = "orphan_pair"  # bundle: an object, or all parts, of a pair cannot be used
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, N
     capacity = [sum(space.capacities().values()) for space in spaces.values()]
     shares = proportional(wanted, images, capacity)
     return {
-        split: _in_order(split, splits[split], _draw_split(split, space, int(share), config.seed))
+        split: in_order(split, splits[split], _draw_split(split, space, int(share), config.seed))
         for (split, space), share in zip(spaces.items(), shares, strict=True)
     }
 
@@ -102,7 +102,7 @@ def _draw_split(split: str, space: SplitSpace, share: int, seed: int) -> NDArray
     return np.concatenate(drawn) if drawn else np.zeros(0, SAMPLE)
 
 
-def _in_order(split: str, columns: EntityColumns, samples: NDArray[np.void]) -> NDArray[np.void]:
+def in_order(split: str, columns: EntityColumns, samples: NDArray[np.void]) -> NDArray[np.void]:
     """Give the samples their ids and bring them into the order of these, which is a shuffle."""
     both = np.stack((samples["first"], samples["second"]), axis=1)
     keys = entity_keys(columns)[both]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from mixedparts import __version__
 from mixedparts.cli.build import add_build
-from mixedparts.cli.export import add_export
+from mixedparts.cli.export import add_export, add_import
 from mixedparts.cli.inspect import add_sources, add_stats, add_verify, add_view
 from mixedparts.cli.running import run_command
 from mixedparts.cli.sample import add_sample
@@ -57,5 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     add_stats(verbs)
     add_view(verbs)
     add_export(verbs)
+    add_import(verbs)
     add_sources(verbs)
     return parser

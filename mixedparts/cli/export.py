@@ -1,15 +1,16 @@
-"""`mixedparts export`."""
+"""`mixedparts export` and `mixedparts import`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from mixedparts.cli.verbs import add_verb
 
-_FORMATS = ("coco", "webdataset", "parquet")
+_FORMATS = ("published", "coco", "webdataset", "parquet")
 _SPLITS = ("train", "validation", "test", "benchmark")
 
 
@@ -18,7 +19,8 @@ def add_export(verbs: Any) -> None:
         verbs,
         "export",
         _export,
-        "write a build as COCO, WebDataset or self-contained Parquet",
+        "write a build as the published bundle, COCO, WebDataset or self-contained Parquet",
+        "  mixedparts export data/mixedparts --format published --out bundle\n"
         "  mixedparts export data/mixedparts --format coco --out coco --split train validation\n"
         "  mixedparts export data/mixedparts --format webdataset --out shards --shard-rows 500\n"
         "  mixedparts export data/mixedparts --format parquet --out few --limit 200",
@@ -32,13 +34,19 @@ def add_export(verbs: Any) -> None:
     add("--limit", type=int, metavar="N", help="rows of each split (all; parquet: 1,000)")
     add("--shard-rows", type=int, default=1_000, metavar="N", help="webdataset, parquet (1000)")
     add("--no-pictures", action="store_true", help="coco: annotations only")
+    add("--visibility", choices=("image-share", "object-share", "constant"), default="image-share",
+        help="published: what `visibility` holds (mask over image area)")  # fmt: skip
+    add("--annotations", choices=("own", "original"), default="own",
+        help="published: write PACO file and ADE part maps (own), or name ids of upstream's file"
+        " and leave the maps to upstream (original, needs --root)")  # fmt: skip
+    add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
     add("--overwrite", action="store_true", help="replace what an earlier export left there")
     add("--json", action="store_true", help="print the summary as JSON")
     add("--quiet", action="store_true", help="no progress")
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from mixedparts.export.request import ExportRequest, Format
+    from mixedparts.export.request import ExportRequest, Format, Origin, Visibility
     from mixedparts.export.run import export
     from mixedparts.progress import for_people
 
@@ -50,7 +58,62 @@ def _export(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         pictures=not arguments.no_pictures,
         shard_rows=arguments.shard_rows,
+        visibility=Visibility(arguments.visibility),
+        annotations=Origin(arguments.annotations),
+        root=_root(arguments.root),
     )
     report = export(request, for_people(arguments.quiet), arguments.overwrite)
+    print(json.dumps(report.values, indent=1) if arguments.json else report.text)
+    return 0
+
+
+def _root(given: Path | None) -> Path:
+    return given or Path(os.environ.get("MIXEDPARTS_ROOT") or "sources")
+
+
+def add_import(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "import",
+        _import,
+        "make a build out of the published bundle, or of one that `export` wrote",
+        "  mixedparts import --format published Part_Segm --root sources --out data/published\n"
+        "  mixedparts import --format published bundle --split test --out data/published_test",
+    )
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="folder with mixed_parts_{train,val,test}.json")
+    add("--format", required=True, choices=("published",))
+    add("--out", type=Path, required=True, metavar="DIR", help="build folder")
+    add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
+    add("--split", nargs="+", choices=_SPLITS[:3], default=(), metavar="SPLIT",
+        help="train, validation, test (all that are there)")  # fmt: skip
+    add("--images", choices=("embed", "reference"), default="embed",
+        help="store pictures, or only their paths")  # fmt: skip
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all)")
+    add("--overwrite", action="store_true", help="replace what an earlier build left there")
+    add("--json", action="store_true", help="print the manifest's summary as JSON")
+    add("--quiet", action="store_true", help="no progress")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from mixedparts.lean import arrow_without_pandas
+
+    arrow_without_pandas()
+    from mixedparts.locate import remember_build
+    from mixedparts.progress import for_people
+    from mixedparts.published.importing import ImportRequest, import_published
+    from mixedparts.reports import build_report
+
+    request = ImportRequest(
+        bundle=arguments.bundle,
+        root=_root(arguments.root),
+        out=arguments.out,
+        splits=tuple(arguments.split),
+        images=arguments.images,
+        workers=arguments.workers,
+    )
+    manifest = import_published(request, for_people(arguments.quiet), arguments.overwrite)
+    remember_build(request.out)
+    report = build_report(request.out, manifest)
     print(json.dumps(report.values, indent=1) if arguments.json else report.text)
     return 0

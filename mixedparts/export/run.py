@@ -55,7 +55,9 @@ def export(request: ExportRequest, progress: Progress, overwrite: bool = False) 
             "notes": outcome.notes,
         }
         write_text(folder / README, _readme(request, manifest, outcome))
-        write_json(folder / MARK, {"identity": identity, **summary})
+        write_json(
+            folder / MARK, {"identity": identity, "synthetic": manifest["synthetic"], **summary}
+        )
     return ExportReport(_text(request, outcome), {"out": str(request.out), **identity, **summary})
 
 
@@ -68,9 +70,13 @@ def _writer(name: Format) -> Writer:
         from mixedparts.export.webdataset import write_webdataset
 
         return write_webdataset
-    from mixedparts.export.self_contained import write_parquet_rows
+    if name is Format.PARQUET:
+        from mixedparts.export.self_contained import write_parquet_rows
 
-    return write_parquet_rows
+        return write_parquet_rows
+    from mixedparts.export.published import write_published
+
+    return write_published
 
 
 def _text(request: ExportRequest, outcome: Outcome) -> str:

@@ -127,7 +127,7 @@ def test_parquet_rows_need_no_other_file(built: Path, tmp_path: Path) -> None:
         assert stripped == original["parts"]
 
 
-@pytest.mark.parametrize("name", ["coco", "webdataset", "parquet"])
+@pytest.mark.parametrize("name", ["coco", "webdataset", "parquet", "published"])
 def test_same_build_same_bytes(built: Path, tmp_path: Path, name: str) -> None:
     run(built, name, tmp_path / "one", limit=30)
     run(built, name, tmp_path / "elsewhere" / "two", limit=30)
