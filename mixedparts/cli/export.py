@@ -89,6 +89,8 @@ def add_import(verbs: Any) -> None:
         help="train, validation, test (all that are there)")  # fmt: skip
     add("--images", choices=("embed", "reference"), default="embed",
         help="store pictures, or only their paths")  # fmt: skip
+    add("--max-rejects", default="100%", metavar="LIMIT",
+        help="rejects over which it fails: a share (5%%) or a number (100%%)")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all)")
     add("--overwrite", action="store_true", help="replace what an earlier build left there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
@@ -96,9 +98,9 @@ def add_import(verbs: Any) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from mixedparts.lean import arrow_without_pandas
+    from mixedparts.lean import lean_arrow
 
-    arrow_without_pandas()
+    lean_arrow()
     from mixedparts.locate import remember_build
     from mixedparts.progress import for_people
     from mixedparts.published.importing import ImportRequest, import_published
@@ -111,6 +113,7 @@ def _import(arguments: argparse.Namespace) -> int:
         splits=tuple(arguments.split),
         images=arguments.images,
         workers=arguments.workers,
+        max_rejects=arguments.max_rejects,
     )
     manifest = import_published(request, for_people(arguments.quiet), arguments.overwrite)
     remember_build(request.out)

@@ -33,6 +33,7 @@ from mixedparts.published.readers import BUNDLED
 from mixedparts.published.records import Refused, Stated
 from mixedparts.published.tables import MaskStore, entity_table, places
 from mixedparts.records import Level, Reason, Reject
+from mixedparts.reject_limit import check_rejects, parse_limit
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.select import SAMPLE, in_order
 from mixedparts.shards import Commit, WrittenFile, commit, committed
@@ -54,6 +55,7 @@ class ImportRequest:
         out: the build folder.
         splits: those to take; empty: all that are there.
         images: `embed` or `reference`, as in a build.
+        max_rejects: as in a build, but by default an import takes whatever can be used.
     """
 
     bundle: Path
@@ -62,6 +64,7 @@ class ImportRequest:
     splits: tuple[str, ...] = ()
     images: str = "embed"
     workers: int = 1
+    max_rejects: str = "100%"
 
 
 def import_published(
@@ -89,6 +92,7 @@ def import_published(
         log("begin", build_id=plan.build_id)
         store_plan(config.out, plan, [])
         reads, paired = _paired(bundle, config, progress)
+        check_rejects(config.out, parse_limit(config.max_rejects), reads)
         tasks = write_tasks(config, paired)
         sizes = [task.stop - task.start for task in tasks]
         written = Stages(config, engine, progress, log).run(
@@ -121,6 +125,7 @@ def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
         min_part_area=0.0,
         ade20k_test="official",
         workers=request.workers,
+        max_rejects=request.max_rejects,
     )
 
 
@@ -205,6 +210,7 @@ class _SplitImport:
         self._rejects: list[Reject] = []
         self._images: Counter[str] = Counter()
         self._entities: Counter[str] = Counter()
+        self._pairs: Counter[str] = Counter()
 
     def run(self) -> tuple[pa.Table, NDArray[np.void]]:
         """Return the entities, and the samples by their rows, not yet in order."""
@@ -222,7 +228,8 @@ class _SplitImport:
         rows = self._distinct(book, views)
         kept = self._kept(book, views, rows, entity_places)
         table, row_of = entity_table(objects, parts, entity_places, part_places, list(kept))
-        self._entities.update(table["source"].to_pylist())
+        sources = table["source"].to_pylist()
+        self._entities.update(sources)
         renumbered = np.full(len(views.numbers), -1, np.int64)
         for place, view in enumerate(kept):
             number = views.numbers.get(view)
@@ -231,6 +238,7 @@ class _SplitImport:
         samples = np.zeros(len(rows), SAMPLE)
         samples["first"], samples["second"] = renumbered[rows[:, 0]], renumbered[rows[:, 1]]
         samples["task"] = rows[:, 2]
+        self._pairs.update(sources[first] for first in samples["first"].tolist())
         return table, samples
 
     def _book(self) -> Book:
@@ -344,6 +352,7 @@ class _SplitImport:
                 "source": source,
                 "split": self._split,
                 "images": self._images[source],
+                "records": self._images[source] + self._pairs[source],
                 "entities": self._entities[source],
                 "filtered": {},
                 "rejects": dict(sorted(Counter(str(reject.reason) for reject in mine).items())),

@@ -49,7 +49,7 @@ def test_everything_comes_back(built: Path, native_root: Path, tmp_path: Path) -
         assert rows(tmp_path / "again", table) == rows(built, table), table
     assert manifest["counts"] == json.loads((built / "manifest.json").read_text())["counts"]
     assert manifest["rejects"] == {}
-    assert verify(tmp_path / "again", "deep") == []
+    assert verify(tmp_path / "again", "deep").listed == []
 
 
 def test_ade_images_in_two_splits_come_back(native_root: Path, tmp_path: Path) -> None:
