@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -113,16 +114,7 @@ class _ImageFields(msgspec.Struct):
     height: int | float
 
 
-class _AnnotationFields(msgspec.Struct):
-    id: Id
-    image_id: Id
-    category_id: Id
-    segmentation: msgspec.Raw = msgspec.Raw(b"null")
-    obj_ann_id: Any = None
-
-
 _image_fields = msgspec.json.Decoder(_ImageFields)
-_annotation_fields = msgspec.json.Decoder(_AnnotationFields)
 
 
 class CocoSource(ABC):
@@ -133,6 +125,8 @@ class CocoSource(ABC):
     level: ClassVar[Level]
     """Level of an annotation that cannot be told to be an object or a part."""
     variants: ClassVar[tuple[str, ...]] = ("",)
+    link_key: str = "obj_ann_id"
+    """Key of a part's annotation under which the id of its object's stands."""
 
     @abstractmethod
     def layout(self, root: Path) -> str:
@@ -273,7 +267,7 @@ class CocoSource(ABC):
         self, index: CocoIndex, image: int, refuse: Refuser
     ) -> Iterator[Annotation | Reject]:
         for position in index.annotations_of(image):
-            item = _annotation(index.annotations.raw(position), int(position))
+            item = _annotation(index.annotations.raw(position), int(position), self.link_key)
             if isinstance(item, Fault):
                 yield refuse(self.level, *item)
             elif index.duplicate_annotations[position]:
@@ -286,7 +280,7 @@ class CocoSource(ABC):
         for fault in index.category_faults:
             yield refuse(Level.FILE, *fault)
         for position, fault in index.stray_faults():
-            item = _annotation(index.annotations.raw(position), position)
+            item = _annotation(index.annotations.raw(position), position, self.link_key)
             level = self.level if isinstance(item, Fault) else self.level_of(index, item)
             yield refuse(level, *fault)
 
@@ -296,12 +290,27 @@ def _check(root: Path, picture: Picture) -> Picture | Fault:
     return picture if fault is None else Fault(picture.record_id, *fault)
 
 
-def _annotation(raw: memoryview, position: int) -> Annotation | Fault:
+@cache
+def _annotation_fields(link_key: str) -> msgspec.json.Decoder[Any]:
+    """Return what decodes an annotation whose link to its object stands under `link_key`."""
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("id", Id),
+        ("image_id", Id),
+        ("category_id", Id),
+        ("segmentation", msgspec.Raw, msgspec.Raw(b"null")),
+        ("link", Any, None),
+    ]
+    return msgspec.json.Decoder(
+        msgspec.defstruct("_AnnotationFields", fields, rename={"link": link_key})
+    )
+
+
+def _annotation(raw: memoryview, position: int, link_key: str) -> Annotation | Fault:
     try:
-        fields = _annotation_fields.decode(raw)
+        fields = _annotation_fields(link_key).decode(raw)
     except UNREADABLE as error:
         return malformed(raw, position, error)
     record_id, category_id = id_text(fields.id), id_text(fields.category_id)
     if record_id is None or category_id is None:
         return malformed(raw, position, "id or category_id is no id")
-    return Annotation(record_id, category_id, fields.obj_ann_id, fields.segmentation)
+    return Annotation(record_id, category_id, fields.link, fields.segmentation)

@@ -51,6 +51,7 @@ def make_manifest(
                 "splits": list(source.splits),
                 "synthetic": source.synthetic,
                 **_upstream(plan, source.name),
+                **_comparable(plan, source),
             }
             for source in plan.sources
         },
@@ -95,6 +96,14 @@ def _upstream(plan: Plan, name: str) -> dict[str, str]:
         "image_licence": known.image_licence,
         "citation": known.citation,
     }
+
+
+def _comparable(plan: Plan, source: SourcePlan) -> dict[str, dict[str, list[str]]]:
+    """Return the class pairs of a source that brings its manifest along: nobody else has them."""
+    known = plan.manifests.get(source.name)
+    if known is None or not source.described:
+        return {}
+    return {"comparable": {name: sorted(others) for name, others in known.neighbours.items()}}
 
 
 def _counts(plan: Plan, paired: Commit) -> dict[str, dict[str, dict[str, int]]]:

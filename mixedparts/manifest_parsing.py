@@ -17,6 +17,7 @@ from mixedparts.yaml_entries import Entry, load_yaml
 
 _IDENTITY = ("source", "title", "version", "homepage", "download")
 _TERMS = ("licence", "image_licence", "citation")
+_GROUPS = ("groups", "alone")
 _SPLITS = ("train", "validation", "test")
 _EVIDENCE = ("documented", "third party", "unverified")
 _HOUSEHOLD = "the everyday name"
@@ -40,7 +41,7 @@ def parse_manifest(
     """
     top = load_yaml(text, file)
     tables = ("files", "counts", "renames", "reasons", "objects", "superclasses")
-    top.only(*_IDENTITY, *_TERMS, *tables)
+    top.only(*_IDENTITY, *_TERMS, *tables, *_GROUPS)
     source = top.string("source")
     part_renames = _renames(top, source)
     if top.has("superclasses"):
@@ -211,7 +212,7 @@ def parse_groups(text: str, file: str) -> tuple[Group, ...]:
     """
     found: list[Group] = []
     for source, section in load_yaml(text, file).items():
-        section.only("groups", "alone", "same_as")
+        section.only(*_GROUPS, "same_as")
         if section.has("same_as"):
             model = section.string("same_as")
             same = [replace(group, source=source) for group in found if group.source == model]
@@ -219,15 +220,44 @@ def parse_groups(text: str, file: str) -> tuple[Group, ...]:
                 section.at("same_as").fault(f"no groups of '{model}' stand above")
             found += same
             continue
-        for name, entry in section.at("groups").items():
-            entry.only("why", "classes")
-            classes = entry.at("classes").strings()
-            if len(set(classes)) < max(2, len(classes)):
-                entry.fault(f"group '{name}' needs two or more classes, each once")
-            found.append(Group(source, name, entry.string("why"), classes))
-        alone = section.at("alone")
-        found += [Group(source, name, alone.string(name), (name,)) for name, _ in alone.items()]
+        found += read_groups(section, source)
     return tuple(found)
+
+
+def read_groups(section: Entry, source: str) -> list[Group]:
+    """Read `groups` and `alone` of one source."""
+    found = []
+    for name, entry in section.at("groups").items():
+        entry.only("why", "classes")
+        classes = entry.at("classes").strings()
+        if len(set(classes)) < max(2, len(classes)):
+            entry.fault(f"group '{name}' needs two or more classes, each once")
+        found.append(Group(source, name, entry.string("why"), classes))
+    alone = section.at("alone")
+    return found + [Group(source, name, alone.string(name), (name,)) for name, _ in alone.items()]
+
+
+def describe(text: str, file: str) -> Manifest:
+    """Read the YAML that a source of someone else's brings along, its groups in the same file.
+
+    It is written like a file in `manifests/`, with `groups` and `alone` as in `groups.yaml`.
+
+    Raises:
+        InputError: the text is broken, with file and line.
+    """
+    top = load_yaml(text, file)
+    known = parse_manifest(text, file)
+    groups = read_groups(top, known.source) if top.has("groups") else []
+    return with_groups(known, _of_known_classes(top, groups, known))
+
+
+def _of_known_classes(top: Entry, groups: Sequence[Group], known: Manifest) -> Sequence[Group]:
+    """Refuse a group that names no class of the source: it is misspelt."""
+    for group in groups:
+        for name in group.classes:
+            if name not in known.by_name:
+                top.fault(f"group '{group.name}': no class is called '{name}'")
+    return groups
 
 
 def with_groups(manifest: Manifest, groups: Sequence[Group]) -> Manifest:

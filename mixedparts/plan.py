@@ -77,10 +77,10 @@ def manifest_of(name: str, root: Path | None = None) -> Manifest | None:
     Raises:
         InputError: its description is missing or broken.
     """
-    source = get_source(name)
-    if isinstance(source, SelfDescribed):
-        return source.manifest(root)
     try:
+        source = get_source(name)
+        if isinstance(source, SelfDescribed):
+            return source.manifest(root)
         return load_manifest(name)
     except UsageError:
         return None

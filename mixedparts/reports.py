@@ -9,7 +9,7 @@ from typing import Any
 
 from mixedparts.card import in_order, split_rows
 from mixedparts.plan import manifest_of
-from mixedparts.sources import available, get_source
+from mixedparts.sources import SelfDescribed, available, get_source
 from mixedparts.taxonomy import Manifest
 
 
@@ -82,18 +82,25 @@ def source_list() -> str:
     lines = []
     for name in available():
         known = manifest_of(name)
-        lines.append(f"{name}: {known.title}" if known else name)
+        if known is None and isinstance(get_source(name), SelfDescribed):
+            lines.append(f"{name}: described by its own files (show it with --root DIR)")
+        else:
+            lines.append(f"{name}: {known.title}" if known else name)
     return "\n".join([*lines, "show one with: mixedparts sources show NAME"])
 
 
-def source_report(name: str) -> str:
+def source_report(name: str, root: Path | None = None) -> str:
     """Return what is known of a source: identity, layout, files, classes with their parts.
+
+    Args:
+        root: folder of the sources, for one that is described there.
 
     Raises:
         UsageError: no source of this name.
+        InputError: what describes it below the root is missing or broken.
     """
     source = get_source(name)
-    known = manifest_of(name)
+    known = manifest_of(name, root)
     layout = "\n".join(f"  {line}" for line in source.layout(Path("DIR")).splitlines())
     if known is None:
         return f"{name} {source.version}\nlayout:\n{layout}"

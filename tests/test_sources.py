@@ -23,6 +23,7 @@ def test_the_built_in_readers_are_registered() -> None:
     assert available() == (
         "ade20k",
         "ade20k_full",
+        "coco_parts",
         "paco",
         "partimagenet",
         "partinventory",

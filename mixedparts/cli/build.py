@@ -30,7 +30,7 @@ def add_build(verbs: Any) -> None:
         "  mixedparts build --config build.yaml",
     )
     add = parser.add_argument
-    add("--sources", nargs="+", metavar="NAME", help="paco, partimagenet, ade20k, or one of yours")
+    add("--sources", nargs="+", metavar="NAME", help="see `mixedparts sources`; also one of yours")
     add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
     add(
         "--source-root",

@@ -105,10 +105,14 @@ def add_sources(verbs: Any) -> None:
         "sources",
         _sources,
         "list the known sources, or show one: files, licence, classes",
-        "  mixedparts sources\n  mixedparts sources show paco",
+        "  mixedparts sources\n  mixedparts sources show paco\n"
+        "  mixedparts sources show coco_parts --root sources",
     )
     parser.add_argument("action", nargs="?", choices=("show",))
     parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="sources' folder, for those described there"
+    )
 
 
 def _sources(arguments: argparse.Namespace) -> int:
@@ -117,5 +121,5 @@ def _sources(arguments: argparse.Namespace) -> int:
 
     if arguments.action and not arguments.name:
         raise UsageError("show which source?", "For example: mixedparts sources show paco")
-    print(source_report(arguments.name) if arguments.name else source_list())
+    print(source_report(arguments.name, arguments.root) if arguments.name else source_list())
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import check_images
 from mixedparts.verification.pairs import Traces, check_pairs
 
+Brought = Mapping[str, Mapping[str, Sequence[str]]]
+
 
 @dataclass(frozen=True, slots=True)
 class DeepTask:
@@ -28,6 +31,7 @@ class DeepTask:
         mode: how the build keeps pictures.
         licences: the note on each source's images.
         compare: whether the curated groups here are those of the build, and drew its pairs.
+        brought: class -> comparable classes, of each source that brought its manifest along.
     """
 
     build: Path
@@ -40,6 +44,7 @@ class DeepTask:
     mode: str
     licences: tuple[tuple[str, str], ...]
     compare: bool
+    brought: Brought
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ def deep_tasks(build: Path, manifest: dict[str, Any]) -> list[DeepTask]:
         (name, source.get("image_licence", ""))
         for name, source in sorted(manifest["sources"].items())
     )
+    sources = manifest["sources"].items()
+    brought = {name: item["comparable"] for name, item in sources if "comparable" in item}
     plan = stored_plan(build)
     compare = plan is not None and plan["identity"].get("manifests") == manifests_digest()
     compare = compare and "imported" not in configuration  # a bundle chooses its own class pairs
@@ -72,7 +79,7 @@ def deep_tasks(build: Path, manifest: dict[str, Any]) -> list[DeepTask]:
                 tasks.append(
                     DeepTask(
                         build, table, split, file, rows[file], first, shares,
-                        configuration["images"], licences, compare,
+                        configuration["images"], licences, compare, brought,
                     )
                 )  # fmt: skip
                 first += rows[file]
@@ -87,7 +94,7 @@ def run_deep(task: DeepTask) -> DeepResult:
         return DeepResult(task.file, found)
     if task.table == "entities":
         return DeepResult(task.file, check_entities(task.build, task.file, task.split, task.shares))
-    comparable = _comparable if task.compare else _anything
+    comparable = partial(_comparable, task.brought) if task.compare else _anything
     found, traces = check_pairs(task.build, task.file, task.split, comparable)
     return DeepResult(task.file, found, traces)
 
@@ -96,13 +103,16 @@ def _anything(source: str, classes: Sequence[str]) -> bool:
     return True
 
 
-def _comparable(source: str, classes: Sequence[str]) -> bool:
+def _comparable(brought: Brought, source: str, classes: Sequence[str]) -> bool:
     """Say whether the curated groups compare these classes; across sources that is not asked."""
     if "+" in source:
         return True
+    pairs = [(one, two) for one in classes for two in classes if one != two]
+    own = brought.get(source)
+    if own is not None:
+        return all(two in own.get(one, ()) for one, two in pairs)
     known = manifest_of(source)
-    pairs = [(one, two) for one in classes for two in classes]
-    return all(known.comparable(one, two) if known else one == two for one, two in pairs)
+    return all(known is not None and known.comparable(one, two) for one, two in pairs)
 
 
 def check_repeated(build: Path, split: str) -> Findings:

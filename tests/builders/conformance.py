@@ -26,9 +26,10 @@ import pytest
 from mixedparts import masks
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
+from mixedparts.plan import manifest_of
 from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.sources import SPLITS, Source, available, get_source
-from mixedparts.taxonomy import load_manifest
+from mixedparts.taxonomy import Manifest
 
 NOTES = {Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP}
 Outcome = ImageRecord | Reject
@@ -94,6 +95,11 @@ class SourceConformance(ABC):
         """Write a source with good and bad records; return for each group's first split the
         number of image records and annotation records in its file."""
 
+    def known(self, root: Path) -> Manifest:
+        found = manifest_of(self.name, root)
+        assert found is not None
+        return found
+
     @pytest.fixture
     def source(self) -> Source:
         return get_source(self.name)
@@ -106,11 +112,13 @@ class SourceConformance(ABC):
     def read(self, tmp_path: Path, source: Source, records_in: RecordCounts) -> Reads:
         return {split: read_split(source, tmp_path, split) for split in source.splits(tmp_path)}
 
-    def test_is_registered_under_its_name_and_has_a_manifest(self, source: Source) -> None:
+    def test_is_registered_under_its_name_and_has_a_manifest(
+        self, tmp_path: Path, source: Source, records_in: RecordCounts
+    ) -> None:
         assert self.name in available()
         assert source.name == self.name
         assert source.version
-        assert load_manifest(self.name).objects
+        assert self.known(tmp_path).objects
 
     def test_finds_its_splits_and_what_they_need(
         self, tmp_path: Path, source: Source, records_in: RecordCounts
@@ -212,8 +220,8 @@ class SourceConformance(ABC):
                 assert all(part.object_id in objects for part in image.parts)
                 assert image.parts_known or not image.parts
 
-    def test_names_are_those_of_the_manifest(self, read: Reads) -> None:
-        classes = load_manifest(self.name).objects
+    def test_names_are_those_of_the_manifest(self, tmp_path: Path, read: Reads) -> None:
+        classes = self.known(tmp_path).objects
         for outcomes in read.values():
             for image in images_of(outcomes):
                 owners = {item.id: classes[item.category] for item in image.objects}

@@ -21,6 +21,7 @@ from tests.builders.conformance import (
     read_split,
     rejects_of,
 )
+from tests.factories.coco_parts import write_coco_parts
 from tests.factories.faults import (
     ANNOTATION_CASES,
     IMAGE_CASES,
@@ -57,6 +58,11 @@ READERS = [
         lambda root: write_partinventory(root, TWO),
         "PartInventory/annotations/spin2_train_parts.json",
         Level.PART,
+    ),
+    Reader(
+        "coco_parts",
+        lambda root: write_coco_parts(root, TWO),
+        "coco_parts/notes/train.json",
     ),
     Reader(
         "ade20k",

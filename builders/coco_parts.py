@@ -1,0 +1,230 @@
+"""Any COCO-style files with objects and parts, as a YAML beside them describes them.
+
+The YAML, `coco_parts/coco_parts.yaml` below the root, names the files of each split, says which
+categories are objects and which are their parts, and how a part finds its object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from builders.coco_description import (
+    FILE,
+    FOLDER,
+    NAME,
+    Description,
+    Link,
+    read_description,
+)
+from builders.coco_index import CocoIndex, open_index
+from builders.coco_source import Annotation, CocoSource, Picture, Refuser, SplitFiles
+from builders.identifiers import id_text
+from builders.segmentation import Refusal, Segmentation, read_segmentations
+from mixedparts import masks
+from mixedparts.manifest_types import Manifest
+from mixedparts.masks import Rle
+from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
+from mixedparts.sources import ReadShard
+
+LEAST_OVERLAP = 0.5  # share of a part's pixels that its object must hold
+
+
+class CocoPartsSource:
+    """Reader of whatever `coco_parts.yaml` describes."""
+
+    name = NAME
+    version = "1"
+
+    def layout(self, root: Path) -> str:
+        """Return the tree of files that the source is looked for in."""
+        return (
+            f"{root}/\n"
+            f"  {FILE}   (docs/coco-parts.md has an example)\n"
+            f"  {FOLDER}/…   the annotation files and picture folders that it names"
+        )
+
+    def manifest(self, root: Path | None) -> Manifest | None:
+        """Return classes, names and terms as the YAML says; see `SelfDescribed.manifest`."""
+        return None if root is None else _description(root).manifest
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        """Return the splits whose annotation file is there; see `Source.splits`."""
+        return _reader(root).splits(root) if (root / FILE).is_file() else ()
+
+    def required_files(self, root: Path, split: str) -> tuple[str, ...]:
+        """Return what a split is read from; see `Source.required_files`."""
+        return _reader(root).required_files(root, split)
+
+    def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
+        """Divide a split into shards; see `Source.plan`."""
+        return _reader(root).plan(root, split, shard_images, variant)
+
+    def read(self, shard: ReadShard) -> Iterator[ImageRecord | Reject]:
+        """Yield the records and rejects of a shard; see `Source.read`."""
+        return _reader(Path(shard.root)).read(shard)
+
+
+def _description(root: Path) -> Description:
+    try:
+        status = (root / FILE).stat()
+        changed = (status.st_size, status.st_mtime_ns)
+    except OSError:  # reading it says so
+        changed = (0, 0)
+    return _read_description(root, changed)
+
+
+@lru_cache(maxsize=2)
+def _read_description(root: Path, changed: tuple[int, int]) -> Description:
+    def categories(file: str) -> list[str]:
+        if not (root / file).exists():  # a split that is not there
+            return []
+        index = open_index(root / file, _Reader.image_key)
+        return [category.name for category in index.categories.values() if category.name]
+
+    return read_description(root, categories)
+
+
+def _reader(root: Path) -> _Reader:
+    return _Reader(_description(root))
+
+
+class _Reader(CocoSource):
+    """Reads one description's files."""
+
+    name = NAME
+    version = CocoPartsSource.version
+    level = Level.OBJECT
+
+    def __init__(self, described: Description) -> None:
+        self._described = described
+        self.link_key = described.link_key
+        objects = described.manifest.objects
+        self._parts: dict[str, frozenset[str]] = {}
+        for item in objects.values():
+            for part in item.parts:
+                mine = self._parts.get(part.native, frozenset())
+                self._parts[part.native] = mine | {item.key}
+        self._objects = frozenset() if described.link is Link.UNION else frozenset(objects)
+
+    def layout(self, root: Path) -> str:
+        """Return the tree of files that the source is looked for in."""
+        return CocoPartsSource().layout(root)
+
+    def files(self, root: Path, split: str) -> SplitFiles:
+        """Say where a split lies; one that the YAML does not name lies nowhere."""
+        place = self._described.splits.get(split)
+        if place is None:
+            return SplitFiles("", ())
+        return SplitFiles(place.annotations, (place.images,), (FILE,))
+
+    @staticmethod
+    def image_key(record_id: str, file_name: str) -> str:
+        """Return `image_id`: the file name without its suffix; ids often begin anew a split."""
+        path = PurePosixPath(file_name)
+        return str(path.parent / path.stem)
+
+    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
+        """Yield the file name below the split's folder, then its last part."""
+        folder = self._described.splits[split].images
+        yield f"{folder}/{name}"
+        yield f"{folder}/{name.name}"
+
+    def level_of(self, index: CocoIndex, annotation: Annotation) -> Level:
+        """Tell a part by its category, else by its link to another annotation."""
+        name = _category(index, annotation)
+        if name in self._objects or name in self._parts:
+            return Level.PART if name in self._parts else Level.OBJECT
+        linked = annotation.link is not None and id_text(annotation.link) != annotation.id
+        return Level.PART if linked else Level.OBJECT
+
+    def read_image(
+        self,
+        root: Path,
+        index: CocoIndex,
+        picture: Picture,
+        annotations: Sequence[Annotation],
+        refuse: Refuser,
+    ) -> Iterator[ImageRecord | Reject]:
+        """Yield the record of a usable picture, and a reject for each refused annotation."""
+        raws = [item.segmentation for item in annotations]
+        read = read_segmentations(raws, picture.width, picture.height)
+        objects: dict[str, ObjectInstance] = {}
+        found: list[tuple[Annotation, str, Segmentation]] = []
+        for item, segmentation in zip(annotations, read, strict=True):
+            name, level = _category(index, item), self.level_of(index, item)
+            for dropped in segmentation.dropped:
+                yield refuse(Level.POLYGON, item.id, *dropped)
+            if name not in self._objects and name not in self._parts:
+                detail = f"category {item.category_id} {name}".rstrip()
+                yield refuse(level, item.id, Reason.UNKNOWN_CATEGORY, detail)
+            elif name in self._parts:
+                found.append((item, name, segmentation))
+            elif isinstance(segmentation.mask, Refusal):
+                yield refuse(level, item.id, *segmentation.mask)
+            else:
+                objects[item.id] = ObjectInstance(item.id, name, segmentation.mask)
+        parts: list[PartInstance] = []
+        for item, name, segmentation in found:
+            part = self._part(item, name, segmentation.mask, objects)
+            if isinstance(part, Refusal):
+                yield refuse(Level.PART, item.id, *part)
+            else:
+                parts.append(part)
+        if self._described.link is Link.UNION:
+            objects = _united(parts)
+        yield picture.record(refuse, tuple(objects.values()), parts)
+
+    def _part(
+        self,
+        item: Annotation,
+        name: str,
+        mask: Rle | Refusal,
+        objects: Mapping[str, ObjectInstance],
+    ) -> PartInstance | Refusal:
+        """Return a part of one of the image's objects, or why it is refused."""
+        owners = self._parts[name]
+        if self._described.link is Link.UNION:
+            (only,) = owners
+            return mask if isinstance(mask, Refusal) else PartInstance(item.id, only, name, mask)
+        if self._described.link is Link.OVERLAP:
+            if isinstance(mask, Refusal):
+                return mask
+            fitting = [owner for owner in objects.values() if owner.category in owners]
+            return _overlapping(item.id, name, mask, fitting)
+        owner_id = id_text(item.link)
+        if owner_id is None and item.link is not None:
+            return Refusal(Reason.MALFORMED_RECORD, f"{self.link_key} is no id")
+        owner = objects.get(owner_id or "")
+        if owner is None:
+            return Refusal(Reason.ORPHAN_PART, f"no usable object {owner_id} in its image")
+        if owner.category not in owners:
+            return Refusal(Reason.PART_CLASS_MISMATCH, f"{name} of a {owner.category}")
+        return mask if isinstance(mask, Refusal) else PartInstance(item.id, owner.id, name, mask)
+
+
+def _category(index: CocoIndex, annotation: Annotation) -> str:
+    category = index.categories.get(annotation.category_id)
+    return "" if category is None else category.name
+
+
+def _overlapping(
+    part_id: str, name: str, mask: Rle, fitting: Sequence[ObjectInstance]
+) -> PartInstance | Refusal:
+    """Give a part to the object that holds most of its pixels, the first of equals."""
+    held = [masks.area(masks.intersection([mask, owner.mask])) for owner in fitting]
+    most = max(held, default=0)
+    share = most / masks.area(mask)
+    if share < LEAST_OVERLAP:
+        detail = f"no object of its classes holds more than {share:.0%} of it"
+        return Refusal(Reason.ORPHAN_PART, detail)
+    return PartInstance(part_id, fitting[held.index(most)].id, name, mask)
+
+
+def _united(parts: Sequence[PartInstance]) -> dict[str, ObjectInstance]:
+    """Return one object a class, as the union of its parts; its id is the class."""
+    mine: dict[str, list[Rle]] = {}
+    for part in parts:
+        mine.setdefault(part.object_id, []).append(part.mask)
+    return {key: ObjectInstance(key, key, masks.union(rles)) for key, rles in mine.items()}
