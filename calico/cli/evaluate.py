@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from calico.evaluation.truth import SampleTruth, SplitTruth
     from calico.predictions import Prediction
 
-_BASELINES = ("oracle", "most-frequent")
+_BASELINES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
 _INTERRUPTED = 130
 
 
@@ -72,7 +72,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="of Recall; default: that of SS; bert-base-uncased for GLaMM's Recall",
     )
-    add("--no-baseline", action="store_true", help="leave out the row of the trivial baseline")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument(
+        "--baselines",
+        nargs="+",
+        metavar="NAME",
+        choices=(*_BASELINES, "all"),
+        default=_BASELINES[:1],
+        help=f"rows beside the result: {', '.join(_BASELINES)}, or all (most-frequent)",
+    )
+    beside.add_argument(
+        "--no-baseline", dest="baselines", action="store_const", const=(), help="no such rows"
+    )
     return parser
 
 
@@ -99,7 +110,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
         write_predictions(arguments.save_predictions, predictions.values())
     scored = [_score(arguments, truth, predictions, models, facts)]
-    scored += _baseline(arguments, build, truth, models)
+    scored += _baselines(arguments, build, truth, models)
     _warn(scored[0], len(truth.samples))
     print(report.table(scored))
     if arguments.full:
@@ -174,12 +185,9 @@ def _predictions(
 
 
 def _from_baseline(name: str, build: Path, samples: Sequence[SampleTruth]) -> dict[str, Prediction]:
-    from calico.evaluation import baselines
+    from calico.evaluation.baselines import BASELINES
 
-    if name == baselines.ORACLE:
-        return {sample.id: baselines.oracle(sample) for sample in samples}
-    constant = baselines.most_frequent(build)
-    return {sample.id: constant.predict(sample) for sample in samples}
+    return {answer.id: answer for answer in BASELINES[name](build, samples)}
 
 
 def _from_checkpoint(
@@ -227,22 +235,24 @@ def _score(
     return Scored(facts["name"], summary, {**facts, **counted})
 
 
-def _baseline(
+def _baselines(
     arguments: argparse.Namespace,
     build: Path,
     truth: SplitTruth,
     models: tuple[TextModel, TextModel],
 ) -> list[Scored]:
-    """Score the trivial baseline, where the build has a train split to count in."""
-    name = "most-frequent"
-    if arguments.no_baseline or arguments.predictions == name:
-        return []
-    try:
-        predictions = _from_baseline(name, build, truth.samples)
-    except UsageError as error:
-        print(f"calico-eval: no row of the trivial baseline: {error.message}", file=sys.stderr)
-        return []
-    return [_score(arguments, truth, predictions, models, {"name": name, "kind": "baseline"})]
+    """Score the baselines asked for; one that the build cannot give is left out, and said."""
+    asked = _BASELINES if "all" in arguments.baselines else arguments.baselines
+    rows = []
+    for name in (name for name in asked if name != arguments.predictions):
+        try:
+            predictions = _from_baseline(name, build, truth.samples)
+        except UsageError as error:
+            print(f"calico-eval: no row of {name}: {error.message}", file=sys.stderr)
+            continue
+        facts = {"name": name, "kind": "baseline"}
+        rows.append(_score(arguments, truth, predictions, models, facts))
+    return rows
 
 
 def _warn(scored: Scored, samples: int) -> None:

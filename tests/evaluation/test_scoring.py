@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calico.evaluation.baselines import oracle
 from calico.evaluation.labels import plain, whole_string, word_iou
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import METRICS, RATIOS, summarise
@@ -17,7 +16,7 @@ from calico.evaluation.truth import SampleTruth
 from calico.predictions import Prediction, Segment
 from mixedparts import masks
 from mixedparts.errors import InputError
-from tests.evaluation.fabricate import LetterModel, box, predicted, truth
+from tests.evaluation.fabricate import LetterModel, answered, box, predicted, truth
 
 MODEL = LetterModel()
 Case = tuple[list[SampleTruth], dict[str, Prediction]]
@@ -164,7 +163,7 @@ def short(sample: SampleTruth) -> list[Segment]:
 def test_the_truth_scores_exactly_one(case: Case) -> None:
     # Of two equal masks in an image any may be taken first, whatever its label: keep one.
     samples = [truth(s.id, one_a_mask(s)) for s in case[0]]
-    found = metrics((samples, {sample.id: oracle(sample) for sample in samples}))
+    found = metrics((samples, {sample.id: answered(sample) for sample in samples}))
     assert found == dict.fromkeys(METRICS, 1.0)
 
 

@@ -1,0 +1,131 @@
+"""The floor of the metrics: predictions that look at no pixel.
+
+For every task and image slot (first, second image), as many object labels as the
+median number of objects in that slot of the train split, the most frequent ones there, and part
+labels by the same rule; medians are rounded half up, equal frequencies go by the alphabet. Every
+mask is the whole image. A task that the train split lacks is answered by nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from calico.evaluation.truth import SampleTruth, pair_files
+from calico.predictions import Prediction, Segment
+from mixedparts import masks
+from mixedparts.errors import InputError
+
+_BATCH_ROWS = 65_536
+_LABEL = {"objects": "category", "parts": "name"}
+_Slot = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MostFrequent:
+    """The most frequent labels of the train split, each on the whole image.
+
+    Attributes:
+        labels: (task, image) to labels, objects before parts.
+    """
+
+    labels: Mapping[_Slot, tuple[str, ...]]
+
+    def predict(self, sample: SampleTruth) -> Prediction:
+        """Answer a sample from its task and image sizes alone."""
+        segments = tuple(
+            Segment(label, image, masks.from_counts([0, height * width], height, width))
+            for image, (height, width) in enumerate(sample.sizes)
+            for label in self.labels.get((sample.task, image), ())
+        )
+        return Prediction(sample.id, "", segments)
+
+
+def most_frequent(build: Path, split: str = "train") -> MostFrequent:
+    """Count labels in a split's `pairs` tables; masks are not read.
+
+    Raises:
+        UsageError: the build has no such split.
+        InputError: a shard cannot be read.
+    """
+    labels: dict[str, dict[_Slot, Counter[str]]] = {c: defaultdict(Counter) for c in _LABEL}
+    numbers: dict[str, dict[_Slot, Counter[int]]] = {c: defaultdict(Counter) for c in _LABEL}
+    for path in pair_files(build, split):
+        try:
+            file = pq.ParquetFile(path)
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=_leaves(file)):
+                for column, label in _LABEL.items():
+                    _count_labels(batch, column, label, labels[column])
+                    _count_numbers(batch, column, numbers[column])
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+    slots = sorted(numbers["objects"])
+    return MostFrequent(
+        {
+            slot: tuple(
+                label
+                for column in _LABEL
+                for label in _top(labels[column][slot], _median(numbers[column][slot]))
+            )
+            for slot in slots
+        }
+    )
+
+
+def _leaves(file: pq.ParquetFile) -> list[str]:
+    """Return the Parquet columns that hold tasks, image numbers and labels, but no masks."""
+    wanted = {("task", "task"), ("images", "row")}
+    wanted |= {(column, leaf) for column, label in _LABEL.items() for leaf in ("image", label)}
+    paths = [file.schema.column(index).path for index in range(len(file.schema))]
+    return [path for path in paths if (path.split(".")[0], path.split(".")[-1]) in wanted]
+
+
+def _count_labels(
+    batch: pa.RecordBatch, column: str, label: str, counts: dict[_Slot, Counter[str]]
+) -> None:
+    items = batch.column(column).flatten()
+    rows = pc.list_parent_indices(batch.column(column))
+    table = pa.table(
+        {
+            "task": batch.column("task").take(rows),
+            "image": items.field("image"),
+            "label": items.field(label),
+        }
+    )
+    found = table.group_by(["task", "image", "label"]).aggregate([([], "count_all")])
+    for entry in found.to_pylist():
+        counts[entry["task"], entry["image"]][entry["label"]] += entry["count_all"]
+
+
+def _count_numbers(batch: pa.RecordBatch, column: str, counts: dict[_Slot, Counter[int]]) -> None:
+    """Count how many items each image slot of each row has; slots without any count as 0."""
+    slots = pc.fill_null(pc.list_value_length(batch.column("images")), 0).to_numpy()
+    width = int(slots.max(initial=0))
+    rows = pc.list_parent_indices(batch.column(column)).to_numpy()
+    images = batch.column(column).flatten().field("image").to_numpy(zero_copy_only=False)
+    held = np.bincount(rows * width + images, minlength=batch.num_rows * width)
+    tasks = np.array(batch.column("task").to_pylist(), dtype=object)
+    for image in range(width):
+        there = slots > image
+        number = held.reshape(-1, width)[:, image]
+        for task in sorted(set(tasks[there])):
+            values, times = np.unique(number[there & (tasks == task)], return_counts=True)
+            for value, count in zip(values.tolist(), times.tolist(), strict=True):
+                counts[task, image][value] += count
+
+
+def _median(numbers: Counter[int]) -> int:
+    values = sorted(numbers)
+    every = np.repeat(values, [numbers[value] for value in values])
+    return int(np.floor(np.median(every) + 0.5)) if len(every) else 0
+
+
+def _top(counts: Counter[str], number: int) -> list[str]:
+    return sorted(counts, key=lambda label: (-counts[label], label))[:number]
