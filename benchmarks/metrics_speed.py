@@ -74,7 +74,9 @@ def draw(pairs: int, seed: int) -> Case:
         (first, said_first), (second, said_second) = unit(rng, 0), unit(rng, 1)
         sizes = ((HEIGHT, WIDTH), (HEIGHT, WIDTH))
         samples.append(
-            SampleTruth(name, "drawn", "common_parts", ("0", "1"), sizes, (*first, *second))
+            SampleTruth(
+                name, "drawn", "common_parts", ("0", "1"), sizes, (*first, *second), ("a", "b")
+            )
         )
         predictions[name] = Prediction(name, "", (*said_first, *said_second))
     return samples, predictions

@@ -117,6 +117,7 @@ def full_table(item: Scored) -> str:
         for task, cells in item.summary.cells.items()
         for source, group in cells.items()
     ]
+    named += [(f"classes {name}", group) for name, group in item.summary.class_pairs.items()]
     rows = []
     for title, group in named:
         for metric in METRICS:
@@ -162,6 +163,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
             task: {source: _group(group) for source, group in cells.items()}
             for task, cells in summary.cells.items()
         },
+        "class_pairs": {name: _group(group) for name, group in summary.class_pairs.items()},
     }
 
 

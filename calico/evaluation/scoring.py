@@ -58,6 +58,7 @@ class ScoreTable:
 
     Attributes:
         tasks, sources: one a sample.
+        class_pairs: one a sample: its object classes, `bus / truck`, whichever image is first.
         sums: (S, len(Sum)) float64.
         detections: with score 1.0 for all, that is in order of generation.
         scored: by the model's own scores.
@@ -67,6 +68,7 @@ class ScoreTable:
 
     tasks: tuple[str, ...]
     sources: tuple[str, ...]
+    class_pairs: tuple[str, ...]
     sums: NDArray[np.float64]
     detections: Detections
     scored: Detections
@@ -126,6 +128,7 @@ def score(
     return ScoreTable(
         tasks=tuple(sample.task for sample in samples),
         sources=tuple(sample.source for sample in samples),
+        class_pairs=tuple(" / ".join(sorted(sample.classes)) for sample in samples),
         sums=sums,
         detections=_in_order(units, scored=False),
         scored=_in_order(units, scored=True),

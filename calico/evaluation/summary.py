@@ -66,12 +66,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All rows of the report; tasks in the paper's order, sources by name, empty cells absent."""
+    """All rows of the report; tasks in the paper's order, the rest by name, empty cells absent.
+
+    Attributes:
+        class_pairs: without intervals, for which most of them have too few samples.
+    """
 
     overall: Group
     tasks: Mapping[str, Group]
     sources: Mapping[str, Group]
     cells: Mapping[str, Mapping[str, Group]]
+    class_pairs: Mapping[str, Group]
 
 
 def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summary:
@@ -104,6 +109,12 @@ def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summa
         means = {m: np.mean([part[m] for part in parts], axis=0) for m in METRICS}
         return Group(samples, {metric: _estimate(values) for metric, values in means.items()})
 
+    def class_pair(name: str) -> Group:
+        members = np.array(table.class_pairs) == name
+        there = [members & (tasks == task) for task in task_names]
+        parts = [_draw(table, np.flatnonzero(t), name, replicates=0) for t in there if t.any()]
+        return group(parts, int(members.sum()))
+
     def count(task: str | None = None, source: str | None = None) -> int:
         return sum(
             (task is None or t == task) and (source is None or s == source)
@@ -125,6 +136,7 @@ def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summa
             }
             for task in task_names
         },
+        class_pairs={name: class_pair(name) for name in sorted(set(table.class_pairs))},
     )
 
 

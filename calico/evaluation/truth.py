@@ -29,6 +29,7 @@ class SampleTruth:
         sizes: (height, width) in pixels of each image.
         segments: all annotated masks with their labels (category or part name), in the order of
             the answer's `[SEG]`; every image has at least one.
+        classes: object class of each image.
     """
 
     id: str
@@ -37,6 +38,7 @@ class SampleTruth:
     image_ids: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     segments: tuple[Segment, ...]
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ def _sample(row: dict[str, Any], where: str) -> SampleTruth:
             image_ids=tuple(str(image["image_id"]) for image in row["images"]),
             sizes=sizes,
             segments=segments,
+            classes=tuple(str(item["category"]) for item in row["objects"]),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(

@@ -33,9 +33,11 @@ def truth(
     task: str = "common_parts",
     source: str = "paco",
     images: tuple[str, str] = ("a", "b"),
+    classes: tuple[str, str] = ("cup", "pan"),
 ) -> SampleTruth:
     """Return the ground truth of a two-image sample."""
-    return SampleTruth(name, source, task, images, ((HEIGHT, WIDTH),) * 2, tuple(segments))
+    sizes = ((HEIGHT, WIDTH),) * 2
+    return SampleTruth(name, source, task, images, sizes, tuple(segments), classes)
 
 
 def predicted(name: str, segments: Sequence[Segment], untagged: int = 0) -> Prediction:

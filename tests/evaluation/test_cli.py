@@ -79,6 +79,22 @@ def test_a_predictions_file_is_scored(build: Path, tmp_path: Path) -> None:
     cells = result["metrics"]["cells"]
     assert cells["unique_parts"]["paco"]["miou"]["value"] == 0.5
     assert cells["unique_parts"]["ade20k"]["miou"]["value"] == 1.0
+    assert sum(group["samples"] for group in result["metrics"]["class_pairs"].values()) == 18
+
+
+def test_all_baselines_stand_beside_the_result(build: Path) -> None:
+    done = run(
+        "--dataset", build, "--predictions", "oracle", "--baselines", "all", "--bootstrap", 0,
+        "--text-model", "minilm",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    overall = [line.split("|") for line in done.stdout.splitlines() if "| all tasks" in line]
+    scores = {row[2].strip(): [float(cell) for cell in row[4:9]] for row in overall}
+    assert list(scores) == ["oracle", "most-frequent", "other-image", "wrong-labels", "boxes"]
+    assert scores["oracle"] == [100.0] * 5
+    assert scores["wrong-labels"][:2] == [100.0, 100.0]
+    assert scores["wrong-labels"][4] < 100
+    assert scores["boxes"][3:] == [100.0, 100.0]
 
 
 def test_the_oracle_is_the_ceiling_on_a_subset(build: Path, tmp_path: Path) -> None:

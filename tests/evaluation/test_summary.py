@@ -64,6 +64,29 @@ def test_overall_is_the_mean_over_tasks_and_a_source_the_mean_over_its_tasks() -
     assert summary.cells["common_object"]["ade20k"].samples == 3
 
 
+def test_a_class_pair_is_the_mean_over_its_tasks_whichever_image_is_first() -> None:
+    segments = [Segment("dog", 0, box(0, 0, 8, 8)), Segment("dog", 1, box(0, 0, 8, 8))]
+
+    def sample(name: str, task: str, *classes: str) -> SampleTruth:
+        return truth(name, segments, task, classes=(classes[0], classes[1]))
+
+    samples = [
+        sample("1", "common_parts", "bus", "truck"),
+        sample("2", "common_parts", "truck", "bus"),
+        sample("3", "unique_parts", "bus", "truck"),
+        sample("4", "unique_parts", "bus", "bus"),
+    ]
+    right = {s.id: predicted(s.id, s.segments) for s in samples if s.id in ("1", "4")}
+    found = summarise(score(samples, right, MODEL, MODEL), replicates=9).class_pairs
+    assert {name: group.samples for name, group in found.items()} == {
+        "bus / bus": 1,
+        "bus / truck": 3,
+    }
+    assert found["bus / bus"].metrics["miou"].value == 1.0
+    mixed = found["bus / truck"].metrics["miou"]
+    assert (mixed.value, mixed.low) == (0.25, None)  # (1/2 + 0) / 2, without an interval
+
+
 def test_without_draws_there_is_no_interval() -> None:
     estimate = summarise(table_of(NUMBERS), replicates=0).overall.metrics["ap50"]
     assert (estimate.low, estimate.high) == (None, None)
