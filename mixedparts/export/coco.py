@@ -13,7 +13,7 @@ from typing import Any
 from mixedparts.export.pictures import open_pictures
 from mixedparts.export.regions import Region, RegionNumbers
 from mixedparts.export.request import Job, Outcome
-from mixedparts.export.rows import Row, image_split, rows_of
+from mixedparts.export.rows import Row, entities_of, image_split, rows_of
 from mixedparts.export.spool import Spool, write_document
 
 PAIRS_KEY = "mixedparts_pairs"
@@ -32,6 +32,7 @@ masks = [coco.annToMask(coco.anns[i]) for i in pair["seg"]]  # the n-th [SEG] of
 | `images[].source`, `.image_id`, `.sha256` | its origin, and the digest of its bytes |
 | `categories[].supercategory` | `object` or `part`; a part's name is `object class:part` |
 | `annotations[].object_id` | of a part: id of the annotation of its object |
+| `annotations[].parts_known` | of an object: whether its source says anything about its parts |
 | `mixedparts_pairs[]` | one entry a row of `pairs`, in their order |
 | … `images`, `objects` | ids of images and of object annotations, image by image |
 | … `parts` | `{annotation, kind}` in the order of the row, kind `common` or `unique` |
@@ -47,7 +48,8 @@ def write_coco(job: Job) -> Outcome:
     outcome.notes = [
         "Masks are the unions of a class in an image; upstream's single instances are not in a"
         " build.",
-        "Previews, rejects, the manifest and entities that no sample uses stay in the build.",
+        "Previews, rejects and the manifest stay in the build, and so do entities of images that no"
+        " sample shows: a build has no pixels of those.",
     ]
     if not job.request.pictures:
         outcome.notes.append("Pictures were left out as asked (--no-pictures).")
@@ -72,6 +74,9 @@ class _CocoSplit:
             Spool(work / "annotations") as annotations,
             Spool(work / "pairs") as pairs,
         ):
+            for entity in entities_of(self._job, self._split):
+                if entity["row"] is not None:  # a build has no pixels of other images
+                    self._note(entity, annotations)
             self._job.progress.start(f"coco {self._split}", self._job.splits[self._split], "rows")
             for row in rows_of(self._job, self._split):
                 pairs.add(self._pair(row, annotations))
@@ -89,6 +94,18 @@ class _CocoSplit:
             written = pairs.items
         shutil.rmtree(work)
         return written
+
+    def _note(self, entity: Row, annotations: Spool) -> None:
+        """List an entity with its parts, whether a sample shows them or not."""
+        image_id = self._images.setdefault(entity["row"], len(self._images) + 1)
+        as_row = {
+            "objects": [{"image": 0, **entity}],
+            "parts": [{"image": 0, **part} for part in entity["parts"]],
+        }
+        objects, parts = self._numbers.of(as_row, [str(entity["row"])])
+        for region in (*objects, *parts):
+            if region.is_new:
+                annotations.add(self._annotation(region, image_id))
 
     def _pair(self, row: Row, annotations: Spool) -> dict[str, Any]:
         image_ids = [
@@ -122,7 +139,9 @@ class _CocoSplit:
             "category_id": self._categories.setdefault(key, len(self._categories) + 1),
             **region.coco,
         }
-        return found | {"object_id": region.owner + 1} if region.part else found
+        if region.part:
+            return found | {"object_id": region.owner + 1}
+        return found | {"parts_known": region.value.get("parts_known", True)}
 
     def _category_list(self) -> list[dict[str, Any]]:
         found = []

@@ -21,9 +21,8 @@ from mixedparts.export.annotation_files import (
 )
 from mixedparts.export.paco_original import PacoOriginal
 from mixedparts.export.record_list import Entry, RecordList
-from mixedparts.export.request import BENCHMARK, Job, Origin, Outcome, Visibility
-from mixedparts.export.rows import Row, image_split, rows_of
-from mixedparts.parquet import iter_rows
+from mixedparts.export.request import Job, Origin, Outcome, Visibility
+from mixedparts.export.rows import Row, entities_of, image_split, rows_of
 from mixedparts.published.layout import (
     DATASETS,
     maps_folder,
@@ -99,26 +98,15 @@ class _Bundle:
 
     def write_entities(self, split: str) -> _Known:
         """Write the annotations of a split; returns them by source, image and class."""
-        job, table = self._job, image_split(split)
-        wanted = self._used_images(split)
         known: _Known = {}
-        for entity in iter_rows(job.request.build, "entities", table):
-            key = entity["source"], entity["image_id"], entity["category"]
-            if entity["source"] not in DATASETS or not (wanted is None or key[:2] in wanted):
+        for entity in entities_of(self._job, split):
+            if entity["source"] not in DATASETS:
                 continue
-            named = self._writer(entity["source"], table).add(entity)
+            named = self._writer(entity["source"], image_split(split)).add(entity)
             if named is not None:
+                key = entity["source"], entity["image_id"], entity["category"]
                 known.setdefault(key, []).append(named)
         return known
-
-    def _used_images(self, split: str) -> set[tuple[str, str]] | None:
-        """Return the images that the exported rows show; None: those of all entities count."""
-        job = self._job
-        if job.request.limit is None and split != BENCHMARK:
-            return None
-        rows = iter_rows(job.request.build, "pairs", split, ["source", "images"])
-        taken = zip(rows, range(job.splits[split]), strict=False)
-        return {(row["source"], ref["image_id"]) for row, _ in taken for ref in row["images"]}
 
     def _writer(self, source: str, split: str) -> AnnotationWriter:
         file = objects_file(source, split)

@@ -48,6 +48,18 @@ def rows_of(job: Job, split: str) -> Iterator[Row]:
         job.progress.advance()
 
 
+def entities_of(job: Job, split: str) -> Iterator[Row]:
+    """Yield the entities that go with a split's rows: all of them, or those of the rows' images."""
+    shown = None
+    if job.request.limit is not None or split == BENCHMARK:
+        rows = iter_rows(job.request.build, "pairs", split, ["source", "images"])
+        taken = islice(rows, job.splits[split])
+        shown = {(row["source"], ref["image_id"]) for row in taken for ref in row["images"]}
+    for entity in iter_rows(job.request.build, "entities", image_split(split)):
+        if shown is None or (entity["source"], entity["image_id"]) in shown:
+            yield entity
+
+
 def image_split(split: str) -> str:
     """Return the split whose `images` table holds a split's pictures."""
     return "test" if split == BENCHMARK else split

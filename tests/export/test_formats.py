@@ -80,6 +80,19 @@ def test_coco_holds_every_mask_and_pair(built: Path, tmp_path: Path, split: str)
                 assert category["name"] == f"{whole}:{region['name']}"
             else:
                 assert category["name"] == region["category"]
+    known = {(i["source"], i["image_id"]): n for n, i in coco.imgs.items()}
+    shown = 0
+    for entity in iter_rows(built, "entities", "test" if split == "benchmark" else split):
+        image_id = known.get((entity["source"], entity["image_id"]))
+        if image_id is None:
+            continue
+        shown += 1
+        mine = [a for a in coco.imgToAnns[image_id]
+                if coco.cats[a["category_id"]]["name"] == entity["category"]]  # fmt: skip
+        assert [a["segmentation"] for a in mine] == [entity["mask"]]
+        parts = [a for a in coco.imgToAnns[image_id] if a.get("object_id") == mine[0]["id"]]
+        assert [a["segmentation"] for a in parts] == [p["mask"] for p in entity["parts"]]
+    assert shown
     for image in coco.imgs.values():
         data = (tmp_path / "coco" / "images" / split / image["file_name"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == image["sha256"]
