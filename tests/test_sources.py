@@ -15,7 +15,9 @@ from builders.partimagenet import PartImageNetSource
 from builders.partinventory import PartInventorySource
 from builders.pascal_part import PascalPartSource
 from mixedparts import sources
+from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError, UsageError
+from mixedparts.plan import make_plan, manifest_of
 from mixedparts.sources import available, get_source
 
 
@@ -46,6 +48,21 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name: str, near: str) -
     assert ("Did you mean" in caught.value.message) == bool(near)
     assert near in caught.value.message
     assert ", ".join(available()) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", available())
+def test_a_source_that_is_not_there_shows_its_tree_and_terms(name: str, tmp_path: Path) -> None:
+    config = BuildConfig(sources=(name,), root=tmp_path, out=tmp_path / "out")
+    with pytest.raises(InputError) as caught:
+        make_plan(config)
+    assert caught.value.exit_code == 3
+    for line in get_source(name).layout(tmp_path).splitlines():
+        assert line in caught.value.message
+    known = manifest_of(name)
+    if known is not None:
+        assert known.licence in caught.value.message
+        assert known.download in caught.value.message
+    assert f"--source-root {name}=DIR" in caught.value.hint
 
 
 STRANGERS = {

@@ -20,9 +20,13 @@ from pycocotools import mask as coco_mask
 
 from builders.segmentation import Refusal, read_segmentations
 from mixedparts import masks
-from mixedparts.records import ImageRecord, Reason
+from mixedparts.build import build
+from mixedparts.config import BuildConfig
+from mixedparts.progress import Silent
+from mixedparts.records import ImageRecord, Reason, Task
 from mixedparts.sources import get_source
 from mixedparts.taxonomy import load_manifest
+from mixedparts.verify import verify
 from tests.builders.conformance import images_of, read_split, rejects_of
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data"
@@ -153,6 +157,61 @@ def test_all_of_partinventory_s_masks(tmp_path: Path, copy: str) -> None:
         image = images[Path(entry["file_name"]).stem]
         notes = [a for a in content["annotations"] if a["image_id"] == entry["id"]]
         check_parts(image, notes, lambda n: names[n["category_id"]])
+
+
+@needs(SPIN / "annotations_dev/AeroplaneWing_coco.json")
+def test_an_export_of_partinventory_s_tool(tmp_path: Path) -> None:
+    """URLs as file names, one category without a space, one mask of another size."""
+    file = SPIN / "annotations_dev/AeroplaneWing_coco.json"
+    base = tmp_path / "PartInventory"
+    (base / "annotations").mkdir(parents=True)
+    (base / "annotations/spin2_train_parts.json").symlink_to(file)
+    (base / "images/train").mkdir(parents=True)
+    content = load(file)
+    for entry in content["images"]:
+        picture = base / "images/train" / entry["file_name"].rsplit("/", 1)[1]
+        Image.new("L", (entry["width"], entry["height"])).save(picture)
+    outcomes = read_split(get_source("partinventory"), tmp_path, "train")
+    refused = [(r.record_id, r.reason) for r in rejects_of(outcomes)]
+    broken = next(n for n in content["annotations"] if str(n["id"]) == refused[0][0])
+    same = [n for n in content["annotations"] if n["image_id"] == broken["image_id"]]
+    assert refused[0][1] == Reason.MASK_SIZE_MISMATCH
+    # Where it was its image's only part, no object is left either.
+    assert len(refused) == (2 if len(same) == 1 else 1)
+    assert sum(len(image.parts) for image in images_of(outcomes)) == 188
+    assert {part.name for image in images_of(outcomes) for part in image.parts} == {"Wing"}
+
+
+@needs(PARTIMAGENET, SPIN / "images_224", ADE, FULL)
+def test_all_real_slices_build_and_verify(tmp_path: Path) -> None:
+    root = tmp_path / "sources"
+    for folder, target in (
+        ("PartImageNet", PARTIMAGENET),
+        ("PartInventory/images/val", SPIN / "images_224"),
+        ("PartInventory/annotations/spin2_val_parts.json", SPIN / "DERIVED/val_slice_224.json"),
+        ("ADE20KPart234", ADE),
+        ("ADE20K_2021_17_01", FULL),
+    ):
+        (root / folder).parent.mkdir(parents=True, exist_ok=True)
+        (root / folder).symlink_to(target)
+    names = ("ade20k", "ade20k_full", "partimagenet", "partinventory")
+    config = BuildConfig(
+        sources=names,
+        root=root,
+        out=tmp_path / "out",
+        min_object_area=0.001,  # the street scenes show small objects
+        min_part_area=0.00001,
+    )
+    manifest = build(config, Silent())
+    rows = {
+        name: sum(
+            count.get(str(task), 0) for count in manifest["counts"][name].values() for task in Task
+        )
+        for name in names
+    }
+    assert all(rows.values()), rows
+    assert set(manifest["rejects"]) == {str(Reason.OUTSIDE_VOCABULARY)}
+    assert verify(config.out, "deep").listed == []
 
 
 @needs(ADE)
