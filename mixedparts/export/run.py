@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from mixedparts.build_manifest import MANIFEST, read_manifest
@@ -14,6 +15,7 @@ from mixedparts.export.folder import MARK, appearing, check_target, stored_ident
 from mixedparts.export.request import ExportRequest, Format, Job, Outcome, Writer
 from mixedparts.export.rows import chosen_splits
 from mixedparts.progress import Progress
+from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import write_json, write_text
 
 README = "README.md"
@@ -34,7 +36,7 @@ def export(request: ExportRequest, progress: Progress, overwrite: bool = False) 
 
     Raises:
         UsageError: the build has no such split, or the folder holds something else.
-        InputError: there is no finished build.
+        InputError: there is no finished build of this schema version, or it is damaged.
         EnvironmentFault: the format needs a package that is not installed.
     """
     manifest = read_manifest(request.build)
@@ -43,6 +45,24 @@ def export(request: ExportRequest, progress: Progress, overwrite: bool = False) 
             f"{request.build} holds no finished build (no readable {MANIFEST})",
             "Run the `mixedparts build` command again: it goes on where it stopped.",
         )
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{request.build} has schema version {manifest.get('schema_version')}, this program"
+            f" knows {SCHEMA_VERSION}",
+            "Build it again with this version.",
+        )
+    try:
+        return _export(request, manifest, progress, overwrite)
+    except pa.ArrowInvalid as error:  # a damaged table; other faults of reading are OSErrors
+        raise InputError(
+            f"{request.build}: a table cannot be read: {error}",
+            f"Look at what `mixedparts verify {request.build}` says.",
+        ) from error
+
+
+def _export(
+    request: ExportRequest, manifest: dict[str, Any], progress: Progress, overwrite: bool
+) -> ExportReport:
     splits = chosen_splits(request)
     identity = {"build_id": manifest["build_id"], **request.identity()}
     check_target(request.out, overwrite or stored_identity(request.out) == identity)

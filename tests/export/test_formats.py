@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -218,6 +219,23 @@ def test_the_command_says_what_is_lost(
         done = run_mixedparts("export", built, *arguments)
         assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert run_mixedparts("export", "nowhere", "--format", "coco", "--out", "x").returncode == 3
+
+
+@pytest.mark.parametrize("name", ["coco", "published", "webdataset"])
+def test_a_damaged_or_older_build_is_one_clear_error(
+    built: Path, tmp_path: Path, name: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(built, broken)
+    table = next((broken / "pairs").glob("train-*"))
+    table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
+    with pytest.raises(InputError, match="mixedparts verify"):
+        run(broken, name, tmp_path / "out")
+    manifest = json.loads((broken / "manifest.json").read_text())
+    (broken / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 1}))
+    with pytest.raises(InputError, match="schema version 1"):
+        run(broken, name, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
 def test_a_missing_extra_names_the_line_that_installs_it(

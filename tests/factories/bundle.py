@@ -196,6 +196,7 @@ def ade_records() -> list[Record]:
     """Two chairs: image 1 shows `seat`, image 2 `seat cushion`, which have one name here."""
     seat = [ade_part("chair", "seat"), ade_part("chair", "seat cushion")]
     leg, back = ade_part("chair", "leg"), ade_part("chair", "back")
+    shade = ade_part("lamp", "shade")
     first, second = "ADE_val_00000001", "ADE_val_00000002"
     return [
         {
@@ -214,7 +215,13 @@ def ade_records() -> list[Record]:
                                 "part_cat_ids": [seat, seat]}],
                     "unique": {"part_cats": [["leg"], ["back"]],
                                "part_cat_ids": [[[leg]], [[back]]]},
-                }
+                },
+                {
+                    "cats": ["lamp", "lamp"], "ann_ids": [[3], [4]], "visibility": [0.2, 0.2],
+                    "common": [{"part_cat": "shade", "part_visibility": [0.1, 0.1],
+                                "part_cat_ids": [[shade], [shade]]}],
+                    "unique": None,
+                },
             ],
         },
     ]  # fmt: skip
@@ -241,6 +248,7 @@ def write_bundle(root: Path) -> tuple[Path, Path]:
         labels = np.full((HEIGHT, WIDTH), 65535, np.uint16)
         native = "seat" if number == 1 else "seat cushion"
         labels[8:14, 0:40] = ade_part("chair", native)  # wider than the chair
+        labels[2:6, 25:40] = ade_part("lamp", "shade")
         labels[14:20, 5:9] = ade_part("chair", "leg" if number == 1 else "back")
         path = sources / f"ADE20KPart234/annotations_detectron2_part/validation/{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

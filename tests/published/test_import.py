@@ -80,6 +80,7 @@ def test_a_bundle_written_by_hand_becomes_a_build(
         ("ade20k", "common_object", "lamp", "lamp"),
         ("ade20k", "common_parts", "chair", "chair"),
         ("ade20k", "unique_parts", "chair", "chair"),
+        ("ade20k", "common_parts", "lamp", "lamp"),
     }
     loaded = load_dataset(out, split="test")
     assert loaded[0]["images"][0]["pixels"].size == (written.WIDTH, written.HEIGHT)
@@ -106,6 +107,43 @@ def test_masks_are_unions_of_the_named_annotations(
     found = parts(row)  # of two ids of one name each image shows one; cut by the object
     assert np.array_equal(found[0, "seat", "common"], written.dense((2, 8, 20, 6)))
     assert np.array_equal(found[1, "seat", "common"], written.dense((4, 8, 20, 6)))
+
+
+def test_the_published_layout_needs_no_other_folder(
+    bundle: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, sources = bundle
+    load(folder, sources, tmp_path / "out")
+    (sources / "coco").rename(tmp_path / "coco_2017")
+    (folder / "paco_lvis").mkdir()
+    (sources / "paco" / "annotations").rename(folder / "paco_lvis" / "annotations")
+    (sources / "PartImageNet" / "images").rename(folder / "PartImageNet" / "images")
+    for name in ("images", "annotations_detectron2_part"):
+        (sources / "ADE20KPart234" / name).rename(folder / "ADE20KPart234" / name)
+    shutil.rmtree(sources)
+    load(folder, sources, tmp_path / "again")
+    for split in ("train", "test"):
+        assert rows(tmp_path / "again", split) == rows(tmp_path / "out", split)
+
+
+def test_an_interrupted_import_goes_on(
+    bundle: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    load(*bundle, tmp_path / "whole")
+    for place in ("entity_table", "run_write"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"mixedparts.published.importing.{place}", stop)
+            with pytest.raises(KeyboardInterrupt):
+                load(*bundle, tmp_path / "out")
+        assert not (tmp_path / "out" / "manifest.json").exists()
+    load(*bundle, tmp_path / "out")
+    for path in (tmp_path / "whole").rglob("*"):
+        if path.is_file() and path.name != "log.jsonl":
+            other = tmp_path / "out" / path.relative_to(tmp_path / "whole")
+            assert other.read_bytes() == path.read_bytes(), path
 
 
 def test_a_record_is_kept_as_stated_where_the_bundle_contradicts_itself(
