@@ -1,116 +1,178 @@
-"""Numbers of a build for people and programs: samples, usage, areas, answers."""
+"""Numbers of a build: samples, images, classes, parts, use of images and class pairs, areas, words.
+
+The `pairs` table is read without its masks, a few thousand rows at a time; areas come from the
+`entities` table, where every mask stands once. `benchmark` rows are copies and not counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
-from mixedparts.parquet import table_files
+from mixedparts.parquet import iter_rows, table_files
+from mixedparts.sources import SPLITS
 
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+Cell = tuple[str, str]  # source as the rows say it, task
+_LEAVES = (
+    "source",
+    "task",
+    "answer",
+    "images.list.element.row",
+    "objects.list.element.category",
+    "parts.list.element.name",
+)
 
 
-def collect(build: Path) -> dict[str, Any]:
-    """Return the statistics of a build as JSON values.
+@dataclass(slots=True)
+class Statistics:
+    """What is counted.
+
+    Attributes:
+        manifest: of the build.
+        samples: rows by (split, source, task).
+        images: rows of the images table by (split, source).
+        sizes: samples by their number of images.
+        classes, parts: grounded masks by name, over all rows.
+        class_pairs: rows by cell and the classes that are compared, joined by " + ".
+        image_use: by cell and split, samples of each image (a row of the images table).
+        image_sources: by split, the source of each row of the images table.
+        shares: by level (object, part), the share of its image that each mask covers.
+        words: by task, how many answers have how many words.
+        known: by source and split, images, objects and parts with their names, in `entities`.
+    """
+
+    manifest: dict[str, Any]
+    samples: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    images: Counter[tuple[str, str]] = field(default_factory=Counter)
+    sizes: Counter[int] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
+    class_pairs: dict[Cell, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    image_use: dict[Cell, dict[str, NDArray[np.int64]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    image_sources: dict[str, NDArray[np.str_]] = field(default_factory=dict)
+    shares: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    words: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    known: dict[tuple[str, str], KnownCounts] = field(default_factory=dict)
+
+    def uses(self, cell: Cell) -> NDArray[np.int64]:
+        """Return how many samples of a cell each image is in, images that it uses only."""
+        found = [counts[counts > 0] for counts in self.image_use[cell].values()]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+    def unused(self, cell: Cell) -> int:
+        """Return how many images of the cell's sources are in other samples only."""
+        sources = cell[0].split("+")
+        mine = sum(int(np.isin(names, sources).sum()) for names in self.image_sources.values())
+        return mine - self.uses(cell).size
+
+
+@dataclass(slots=True)
+class KnownCounts:
+    """What the `entities` table holds of one source in one split."""
+
+    images: set[str] = field(default_factory=set)
+    objects: int = 0
+    parts: int = 0
+    classes: set[str] = field(default_factory=set)
+    part_names: set[str] = field(default_factory=set)
+
+
+def collect(build: Path) -> Statistics:
+    """Count a build.
 
     Raises:
         InputError: there is no finished build in the folder.
     """
     manifest = read_manifest(build)
     if manifest is None:
-        raise InputError(f"{build} holds no finished build")
-    samples, regions, uses = (pd.concat(f, ignore_index=True) for f in _frames(build))
-    areas = regions.groupby("level")["share"].quantile(np.array(_QUANTILES)).unstack()
-    cells = samples.groupby(["split", "source", "task"]).size()
-    usage = uses.groupby(["source", "task", "image_id"]).size().groupby(["source", "task"])
-    return {
-        "build_id": manifest["build_id"],
-        "synthetic": manifest["synthetic"],
-        "samples": {_joined(key): int(n) for key, n in cells.items()},
-        "class_pairs": _top(samples["classes"]),
-        "classes": _top(regions.loc[regions.level == "object", "name"]),
-        "parts": _top(regions.loc[regions.level == "part", "name"]),
-        "image_use": {
-            _joined(key): {f"{q:.0%}": float(n.quantile(q)) for q in _QUANTILES} for key, n in usage
-        },
-        "mask_share_of_image": {
-            str(level): {f"{q:.0%}": round(float(v), 5) for q, v in row.items()}
-            for level, row in areas.iterrows()
-        },
-        "answer_words": {
-            str(task): round(float(words.mean()), 2)
-            for task, words in samples.groupby("task")["words"]
-        },
-    }
+        raise InputError(
+            f"{build} holds no finished build",
+            "Run the `mixedparts build` command again: it goes on where it stopped.",
+        )
+    found = Statistics(manifest)
+    for split in SPLITS:
+        sources = [row["source"] for row in iter_rows(build, "images", split, ["source"])]
+        found.image_sources[split] = np.array(sources, np.str_)
+        found.images.update((split, source) for source in sources)
+        for batch in _batches(build, split):
+            _add_rows(found, split, batch)
+    _add_entities(found, build)
+    return found
 
 
-def _frames(build: Path) -> tuple[list[pd.DataFrame], list[pd.DataFrame], list[pd.DataFrame]]:
-    """Return frames of samples, of regions, and of (sample, image) uses; masks are not read."""
-    samples, regions, uses = [], [], []
-    columns = ["source", "split", "task", "answer", "images"]
-    fields = ["image", "category", "name", "area"]
-    leaves = [f"objects.list.element.{field}" for field in fields]
-    leaves += [f"parts.list.element.{field}" for field in fields]
-    for split in ("train", "validation", "test"):
-        for path in table_files(build, "pairs", split):
-            for batch in pq.ParquetFile(path).iter_batches(1_000, columns=columns + leaves):
-                rows = batch.to_pylist()
-                samples.append(pd.DataFrame(map(_sample, rows)))
-                regions.append(pd.DataFrame(r for row in rows for r in _regions(row)))
-                uses.append(pd.DataFrame(u for row in rows for u in _uses(row)))
-    return samples, regions, uses
+def _batches(build: Path, split: str) -> Iterator[pa.RecordBatch]:
+    for path in table_files(build, "pairs", split):
+        yield from pq.ParquetFile(path).iter_batches(5_000, columns=list(_LEAVES))
 
 
-def _sample(row: dict[str, Any]) -> dict[str, Any]:
-    classes = " + ".join(sorted(item["category"] for item in row["objects"]))
-    kept = {key: row[key] for key in ("source", "split", "task")}
-    return {**kept, "classes": classes, "words": len(row["answer"].split())}
-
-
-def _regions(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for level, key, items in (
-        ("object", "category", row["objects"]),
-        ("part", "name", row["parts"]),
+def _add_rows(found: Statistics, split: str, batch: pa.RecordBatch) -> None:
+    sources, tasks = batch["source"].to_pylist(), batch["task"].to_pylist()
+    found.samples.update((split, source, task) for source, task in zip(sources, tasks, strict=True))
+    words = pc.list_value_length(pc.utf8_split_whitespace(batch["answer"])).to_pylist()
+    for task, number in zip(tasks, words, strict=True):
+        found.words[task][number] += 1
+    names = _flat(batch["objects"], "category").to_pylist()
+    found.classes.update(names)
+    found.parts.update(_flat(batch["parts"], "name").to_pylist())
+    rows = _flat(batch["images"], "row").to_numpy()
+    ends = np.cumsum(pc.list_value_length(batch["images"]).to_numpy())
+    images = len(found.image_sources[split])
+    for source, task, start, stop in zip(
+        sources, tasks, (ends - np.diff(ends, prepend=0)).tolist(), ends.tolist(), strict=True
     ):
-        for item in items:
-            image = row["images"][item["image"]]
-            share = item["area"] / (image["width"] * image["height"])
-            yield {"level": level, "name": item[key], "share": share}
+        cell = source, task
+        found.sizes[stop - start] += 1
+        found.class_pairs[cell][" + ".join(sorted(names[start:stop]))] += 1
+    cells = np.array([f"{source}\0{task}" for source, task in zip(sources, tasks, strict=True)])
+    of_image = np.repeat(cells, np.diff(ends, prepend=0))
+    for key in np.unique(cells).tolist():
+        source, _, task = key.partition("\0")
+        counts = np.bincount(rows[of_image == key], minlength=images)
+        by_split = found.image_use[source, task]
+        by_split[split] = by_split.get(split, np.zeros(images, np.int64)) + counts
 
 
-def _uses(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for image in row["images"]:
-        yield {"source": row["source"], "task": row["task"], "image_id": image["image_id"]}
+def _flat(column: pa.Array, name: str) -> pa.Array:
+    """Return a field of all items of a list column."""
+    return pc.struct_field(pc.list_flatten(column), name)
 
 
-def _joined(key: Hashable) -> str:
-    return " / ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+def _add_entities(found: Statistics, build: Path) -> None:
+    shares: dict[str, list[NDArray[np.float64]]] = {"object": [], "part": []}
+    leaves = ["source", "image_id", "category", "width", "height", "area"]
+    leaves += ["parts.list.element.name", "parts.list.element.area"]
+    for split in SPLITS:
+        for path in table_files(build, "entities", split):
+            for batch in pq.ParquetFile(path).iter_batches(5_000, columns=leaves):
+                pixels = batch["width"].to_numpy() * batch["height"].to_numpy().astype(np.int64)
+                lengths = pc.list_value_length(batch["parts"]).to_numpy()
+                shares["object"].append(batch["area"].to_numpy() / pixels)
+                areas = _flat(batch["parts"], "area").to_numpy()
+                shares["part"].append(areas / np.repeat(pixels, lengths))
+                _add_names(found, split, batch)
+    empty = np.zeros(0, np.float64)
+    found.shares = {level: np.concatenate([empty, *every]) for level, every in shares.items()}
 
 
-def _top(names: pd.Series[str]) -> dict[str, int]:
-    return {str(name): int(number) for name, number in names.value_counts(sort=True).items()}
-
-
-def as_text(values: dict[str, Any], most: int = 15) -> str:
-    """Return the statistics as text, the longest lists cut."""
-    made = " (synthetic)" if values["synthetic"] else ""
-    lines = [f"build {values['build_id']}{made}"]
-    for key, found in values.items():
-        if not isinstance(found, dict):
-            continue
-        lines.append(f"\n{key.replace('_', ' ')}:")
-        for name, number in list(found.items())[:most]:
-            text = number
-            if isinstance(number, dict):
-                text = ", ".join(f"{q} {v:g}" for q, v in number.items())
-            lines.append(f"  {name}: {text}")
-        if len(found) > most:
-            lines.append(f"  … and {len(found) - most} more; all of them with --json")
-    return "\n".join(lines)
+def _add_names(found: Statistics, split: str, batch: pa.RecordBatch) -> None:
+    columns = (batch[name].to_pylist() for name in ("source", "image_id", "category", "parts"))
+    for source, image, category, parts in zip(*columns, strict=True):
+        mine = found.known.setdefault((source, split), KnownCounts())
+        mine.images.add(image)
+        mine.objects += 1
+        mine.parts += len(parts)
+        mine.classes.add(category)
+        mine.part_names.update(part["name"] for part in parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +65,32 @@ def add_stats(verbs: Any) -> None:
         verbs,
         "stats",
         _stats,
-        "count samples, images, classes, parts and mask areas of a build",
-        "  mixedparts stats data/mixedparts --json",
+        "count samples, images, classes, parts, uses, mask areas and answers of a build, beside the"
+        " paper's figures",
+        "  mixedparts stats data/mixedparts\n"
+        "  mixedparts stats data/mixedparts --json > stats.json\n"
+        "  mixedparts stats data/mixedparts --plots plots",
     )
     parser.add_argument("build", type=Path, metavar="DIR")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="all numbers, none cut")
+    parser.add_argument("--plots", type=Path, metavar="OUT", help="folder to draw PNG files into")
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    from mixedparts.stats import as_text, collect
+    from mixedparts.stats import collect
+    from mixedparts.stats_report import as_text, values_of
 
-    values = collect(arguments.build)
-    print(json.dumps(values, indent=1) if arguments.json else as_text(values))
+    if arguments.plots:
+        from mixedparts.view.plots import load_matplotlib
+
+        load_matplotlib()  # before the counting, which takes long
+    found = collect(arguments.build)
+    print(json.dumps(values_of(found), indent=1) if arguments.json else as_text(found))
+    if arguments.plots:
+        from mixedparts.view.plots import draw_plots
+
+        for path in draw_plots(found, arguments.plots):
+            print(path, file=sys.stderr)
     return 0
 
 

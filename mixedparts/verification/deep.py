@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,17 @@ def _comparable(brought: Brought, source: str, classes: Sequence[str]) -> bool:
     """Say whether the curated groups compare these classes; across sources that is not asked."""
     if "+" in source:
         return True
-    pairs = [(one, two) for one in classes for two in classes if one != two]
     own = brought.get(source)
     if own is not None:
-        return all(two in own.get(one, ()) for one, two in pairs)
+        return all(two in own.get(one, ()) for one in classes for two in classes if one != two)
+    return _grouped(source, tuple(sorted(set(classes))))
+
+
+@cache
+def _grouped(source: str, classes: tuple[str, ...]) -> bool:
+    """Say whether all of some classes may be compared with each other; looked up once each."""
     known = manifest_of(source)
-    return all(known is not None and known.comparable(one, two) for one, two in pairs)
+    return all(known is not None and known.comparable(*pair) for pair in combinations(classes, 2))
 
 
 def check_repeated(build: Path, split: str) -> Findings:
