@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from calico.config import PromptConfig
 from calico.model.calico import TokenIds
 from calico.model.segments import SegVocabulary
 from mixedparts.errors import InputError
@@ -132,3 +133,33 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
             kept.append(index)
     text = tokenizer.decode(kept, clean_up_tokenization_spaces=False)
     return re.sub(rf" ([{_PUNCTUATION}])", r"\1", str(text)).strip()
+
+
+def extended_tokenizer(folder: Path, prompt: PromptConfig) -> tuple[PreTrainedTokenizerBase, int]:
+    """Load the tokenizer of a pretrained language model and add the grounding tokens to it.
+
+    Tags stay plain text, as the model reads them; padding is the unknown token where there is none.
+
+    Returns:
+        the tokenizer, and how many tokens it had before.
+
+    Raises:
+        InputError: there is no tokenizer, or it cannot be read.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise InputError(
+            f"{folder} holds the language model but no tokenizer (tokenizer.json, tokenizer.model)"
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+    before = len(tokenizer)
+    markers = [IMAGE_START, IMAGE_END] if prompt.image_markers else []
+    wanted = [SEG, PHRASE, PHRASE_END, IMAGE, *markers]
+    new = [AddedToken(name, special=True) for name in wanted if _known(tokenizer, name) is None]
+    tokenizer.add_tokens(new, special_tokens=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    return tokenizer, before

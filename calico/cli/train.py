@@ -20,6 +20,7 @@ _EXAMPLES = """examples:
   calico-train --dataset mixedparts --preset tiny --output-dir runs/tiny
   calico-train --dataset mixedparts --output-dir runs/tiny --resume auto
   calico-train --dataset data/mixedparts --encoders runs/encoders --config my.yaml
+  calico-train --dataset mixedparts --preset 7b --init instructblip-vicuna-7b GLaMM dinov2-base
   calico-train --dataset mixedparts --max-steps 4 --output-dir runs/smoke
   calico-train --preset 7b --dry-run                  # memory and time, without weights"""
 
@@ -42,6 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("runs/calico"), help="default: runs/calico")
     add("--encoders", type=Path, metavar="DIR", help="what calico-pretrain wrote")
+    add(
+        "--init",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="published weights: folders or files of InstructBLIP, GLaMM, CALICO, SAM (also .pth),"
+        " DINOv2, EVA-CLIP, Q-Former or a language model; a later one is taken before an earlier",
+    )
     add("--resume", choices=["auto"], help="go on from the newest checkpoint in --output-dir")
     add("--max-steps", type=positive, metavar="N", help="stop after N steps of the schedule")
     return parser
@@ -82,6 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = RunSettings(
         output=arguments.output_dir,
         encoders=arguments.encoders,
+        init=tuple(arguments.init),
         resume=arguments.resume == "auto",
         max_steps=arguments.max_steps,
         side_by_side=torch.get_num_threads() > 1,

@@ -1,8 +1,9 @@
 """Weights in and out: only what training changed, by name, and nothing missing silently.
 
 A checkpoint is a folder: `config.yaml`, `model.safetensors` (trained weights), the tokenizer, and
-`checkpoint.json`. Where frozen parts have no published weights (the tiny preset), they lie beside
-it in `frozen.safetensors`.
+`checkpoint.json`. Frozen parts of published models are named there and read from their place;
+where there are none (the tiny preset), or in a stand-alone checkpoint, they lie beside it in
+`frozen.safetensors`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from calico.config import FORMAT_VERSION, CalicoConfig
 from calico.configfile import read_config, write_config
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
+from calico.model.precision import store
 from calico.tokenizer import load_tokenizer, token_ids
 from mixedparts.errors import InputError
 
@@ -124,7 +126,7 @@ def save_checkpoint(
         write_config(config, temporary / CONFIG)
         tokenizer.save_pretrained(str(temporary))
         save_tensors(trained_weights(model), temporary / TRAINED)
-        if config.pretraining.steps > 0:
+        if not (extra or {}).get("init"):
             save_tensors(frozen_weights(model), temporary / FROZEN)
         if state is not None:
             save_tensors(state, temporary / "training.safetensors")
@@ -161,20 +163,16 @@ def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedToken
     place = find_checkpoint(folder)
     config = read_config(place / CONFIG)
     tokenizer = load_tokenizer(place)
-    if config.pretraining.steps == 0:
-        raise InputError(
-            f"{place} holds trained weights only; its frozen parts come from published models, "
-            "which this version does not load yet"
-        )
-    model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
-    load_weights(model, place)
-    return model.eval(), config, tokenizer
+    record = read_facts(place).get("init")
+    if record and not (place / FROZEN).is_file():
+        from calico.weights.initial import restore
 
-
-def load_weights(model: Calico, place: Path) -> None:
-    """Fill a model from a checkpoint folder; errors as `copy_weights`."""
+        model = restore(config, tokenizer, record)
+    else:
+        model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
+        copy_weights(frozen_weights(model), read_tensors(place / FROZEN), place / FROZEN)
     copy_weights(trained_weights(model), read_tensors(place / TRAINED), place / TRAINED)
-    copy_weights(frozen_weights(model), read_tensors(place / FROZEN), place / FROZEN)
+    return store(model, config.execution).eval(), config, tokenizer
 
 
 def read_facts(place: Path) -> dict[str, Any]:

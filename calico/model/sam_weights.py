@@ -37,6 +37,13 @@ _RENAMES = (
 )  # fmt: skip
 
 
+def rename_segment_anything(name: str) -> str:
+    """Return the name in `SamModel` of a weight's published name."""
+    for pattern, replacement in _RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 def from_segment_anything(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return published SAM weights under the names of `SamModel`.
 
@@ -44,9 +51,7 @@ def from_segment_anything(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed: dict[str, Tensor] = {}
     for name, value in weights.items():
-        for pattern, replacement in _RENAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
+        renamed[rename_segment_anything(name)] = value
     code = "prompt_encoder.shared_embedding.positional_embedding"
     if code in renamed:
         renamed["shared_image_embedding.positional_embedding"] = renamed[code]

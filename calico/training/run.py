@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from calico.model.calico import Calico
 from calico.model.checkpoints import (
     CONFIG,
     find_checkpoint,
-    load_weights,
+    load_checkpoint,
     read_facts,
     read_tensors,
     save_checkpoint,
@@ -31,7 +31,7 @@ from calico.model.checkpoints import (
 from calico.model.precision import arithmetic
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.tokenizer import build_tokenizer, load_tokenizer, token_ids
+from calico.tokenizer import build_tokenizer, token_ids
 from calico.training.batches import BatchMaker, data_digest
 from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
@@ -53,6 +53,7 @@ class RunSettings:
         output: the run's folder.
         encoders: pretrained encoders; None makes them first, in `output`/encoders.
         resume: go on from the newest checkpoint in `output`, if there is one.
+        init: published weights that the model starts from.
         max_steps: stop after this many steps of the schedule; None runs to its end.
         side_by_side: pretrain encoders in two processes.
     """
@@ -62,6 +63,7 @@ class RunSettings:
     resume: bool = False
     max_steps: int | None = None
     side_by_side: bool = False
+    init: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Assembled:
     config: CalicoConfig
     step: int
     checkpoint: Path | None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -127,6 +130,7 @@ def train(
     run = _Run(model, optimizer, weights, batches, config)
     stop = min(chosen.steps, settings.max_steps or chosen.steps)
     runlog = RunLog(settings.output / "train.log.jsonl", chosen.log_every)
+    facts = {**start.facts, "data": digest}
     last = start.checkpoint
     if last is not None:
         runlog.write({"stage": "train", "event": "resumed", "step": start.step})
@@ -139,7 +143,7 @@ def train(
         if (step + 1) % chosen.save_every == 0 or step + 1 == stop:
             last = settings.output / f"checkpoint-{step + 1:06d}"
             state = optimizer_tensors(optimizer, weights)
-            save_checkpoint(last, model, config, tokenizer, step + 1, {"data": digest}, state)
+            save_checkpoint(last, model, config, tokenizer, step + 1, facts, state)
             _drop_old(settings.output, chosen.keep)
     progress.finish()
     model.eval()
@@ -193,13 +197,14 @@ def _begin(
         )
     if existing:
         return _resumed(config, find_checkpoint(settings.output), digest, progress)
+    torch.manual_seed(config.training.seed)
+    if settings.init:
+        return _from_published(config, settings, progress)
     if settings.encoders is None and config.pretraining.steps == 0:
         raise UsageError(
-            f"the configuration '{config.name}' starts from published weights, which this version "
-            "does not load yet",
-            "Train the small model with: calico-train --dataset mixedparts --preset tiny",
+            f"the configuration '{config.name}' starts from published weights",
+            "Give them with --init, or train the small model with --preset tiny.",
         )
-    torch.manual_seed(config.training.seed)
     prompt = config.prompt
     lead = prompt.system + prompt.user + prompt.lead.format(images=" ") + prompt.assistant
     tokenizer = build_tokenizer(dataset_words(pairs, lead), prompt.max_images)
@@ -219,7 +224,8 @@ def _begin(
 def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Progress) -> Assembled:
     """Rebuild the model of a checkpoint after proving that it is this run's."""
     saved = read_config(checkpoint / CONFIG)
-    if config.language.vocabulary == 0:
+    facts = read_facts(checkpoint)
+    if config.language.vocabulary == 0 or "init" in facts:  # then the tokenizer decides
         vocabulary = saved.language.vocabulary
         config = replace(config, language=replace(config.language, vocabulary=vocabulary))
     if config != saved:
@@ -228,16 +234,27 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
             f"{checkpoint} was trained with another configuration:\n{differences}",
             "Resume with the same --preset and --config, or choose another --output-dir.",
         )
-    facts = read_facts(checkpoint)
     if facts.get("data") != digest:
         raise InputError(
             f"{checkpoint} was trained on another dataset: the samples of the train split differ"
         )
-    tokenizer = load_tokenizer(checkpoint)
-    model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
-    load_weights(model, checkpoint)
+    model, _, tokenizer = load_checkpoint(checkpoint)
     progress.say(f"Going on from {checkpoint}.")
-    return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint)
+    kept = {"init": facts["init"]} if "init" in facts else {}
+    return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint, kept)
+
+
+def _from_published(config: CalicoConfig, settings: RunSettings, progress: Progress) -> Assembled:
+    """Fill the model with published weights and say what each was used for."""
+    from calico.weights.initial import initial_model
+
+    start = initial_model(config, settings.init)
+    for line in start.report:
+        progress.say(line)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    write_config(start.config, settings.output / CONFIG)
+    facts = {"init": start.record}
+    return Assembled(start.model, start.tokenizer, start.config, 0, None, facts)
 
 
 def _differences(saved: CalicoConfig, wanted: CalicoConfig) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Published weights into CALICO: which file holds what, under which names."""

@@ -1,0 +1,82 @@
+"""Whether a published model's own configuration agrees with ours where shapes do not tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from calico.config import CalicoConfig
+from mixedparts.errors import InputError, UsageError
+
+
+def check_agreement(place: Path, layout: str, config: CalicoConfig) -> None:
+    """Compare `config.json` beside weights, if there is one, with the configuration.
+
+    Heads, norms and rotary bases leave no trace in the shapes: a wrong one loads and computes
+    nonsense.
+
+    Raises:
+        InputError: the file is no JSON object.
+        UsageError: values that differ, all listed.
+    """
+    folder = place if place.is_dir() else place.parent
+    path = folder / "config.json"
+    if not path.is_file():
+        return
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} is no JSON object")
+    faults = [
+        f"{name}: {theirs!r} there, {ours!r} here"
+        for name, theirs, ours in _compared(data, layout, config)
+        if theirs is not None and theirs != ours
+    ]
+    if faults:
+        listed = "\n".join(f"  {fault}" for fault in faults)
+        raise UsageError(
+            f"the weights in {folder} are of another architecture:\n{listed}",
+            "Set these values in a --config file.",
+        )
+
+
+def _compared(
+    data: Mapping[str, Any], layout: str, config: CalicoConfig
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, their value (None: not said) and ours."""
+    if layout in ("CALICO", "GLaMM", "LISA", "language model"):
+        yield from _language(data, config)
+    if layout == "InstructBLIP":
+        yield from _language(data.get("text_config") or {}, config)
+        seen = data.get("vision_config") or {}
+        yield "vision.heads", seen.get("num_attention_heads"), config.vision.heads
+        asked = data.get("qformer_config") or {}
+        yield "qformer.heads", asked.get("num_attention_heads"), config.qformer.heads
+        every = config.qformer.cross_attention_every
+        yield "qformer.cross_attention_every", asked.get("cross_attention_frequency"), every
+    if layout == "DINOv2":
+        yield "semantic.heads", data.get("num_attention_heads"), config.semantic.heads
+        yield "semantic.patch_size", data.get("patch_size"), config.semantic.patch_size
+    if layout == "SAM":
+        seen = data.get("vision_config") or {}
+        yield "sam.heads", seen.get("num_attention_heads"), config.sam.heads
+        yield "sam.window", seen.get("window_size"), config.sam.window
+        layers = seen.get("global_attn_indexes")
+        yield "sam.global_layers", layers and tuple(layers), config.sam.global_layers
+
+
+def _language(data: Mapping[str, Any], config: CalicoConfig) -> Iterator[tuple[str, Any, Any]]:
+    chosen = config.language
+    yield "language.heads", data.get("num_attention_heads"), chosen.heads
+    heads = chosen.kv_heads or chosen.heads
+    yield "language.kv_heads", data.get("num_key_value_heads"), heads
+    yield "language.norm_eps", data.get("rms_norm_eps"), chosen.norm_eps
+    rope = data.get("rope_parameters") or {}
+    theta = rope.get("rope_theta", data.get("rope_theta"))
+    yield "language.rope_theta", theta, chosen.rope_theta
+    tied = data.get("tie_word_embeddings")
+    yield "language.tie_embeddings", tied, chosen.tie_embeddings

@@ -1,0 +1,144 @@
+"""Weights on disk as a mapping from name to tensor, read one at a time; nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mixedparts.errors import InputError
+
+_PICKLED = (".pth", ".pt", ".bin")
+_SAMPLED = 1 << 20  # bytes at either end of a file that its fingerprint reads
+_SINGLE = ("model.safetensors", "pytorch_model.bin")
+
+
+class WeightFiles(Mapping[str, Tensor]):
+    """The tensors of one published model.
+
+    Args:
+        place: a safetensors, .pth, .pt or .bin file, or a folder with one model in one or several
+            of them.
+
+    Raises:
+        InputError: there is nothing of the kind, a file is broken, or it holds more than tensors.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.files = _files(place)
+        self._where: dict[str, Path] = {}
+        self._pickled: dict[Path, Mapping[str, Tensor]] = {}
+        for path in self.files:
+            for name in self._names(path):
+                if name in self._where:
+                    raise InputError(f"{name} is in {self._where[name].name} and in {path.name}")
+                self._where[name] = path
+
+    def _names(self, path: Path) -> list[str]:
+        if path.suffix in _PICKLED:
+            self._pickled[path] = _unpacked(path)
+            return list(self._pickled[path])
+        try:
+            with safe_open(path, framework="pt") as file:
+                return list(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"the weights {path} cannot be read: {error}") from error
+
+    def __getitem__(self, name: str) -> Tensor:
+        path = self._where[name]
+        if path in self._pickled:
+            return self._pickled[path][name]
+        with safe_open(path, framework="pt") as file:
+            value: Tensor = file.get_tensor(name)
+        return value
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor without reading it."""
+        path = self._where[name]
+        if path in self._pickled:
+            return tuple(self._pickled[path][name].shape)
+        with safe_open(path, framework="pt") as file:
+            return tuple(file.get_slice(name).get_shape())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def fingerprint(self) -> str:
+        """Return a digest of names, sizes and both ends of every file.
+
+        It tells other weights from these without reading tens of gigabytes.
+        """
+        digest = hashlib.sha256()
+        for path in self.files:
+            size = path.stat().st_size
+            digest.update(f"{path.name}\0{size}\0".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_SAMPLED))
+                file.seek(max(0, size - _SAMPLED))
+                digest.update(file.read(_SAMPLED))
+        return digest.hexdigest()[:20]
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise InputError(
+            f"there are no weights at {place}",
+            "Give --init a file (.safetensors, .pth) or the folder of a published model.",
+        )
+    indices = sorted(place.glob("*.safetensors.index.json")) or sorted(
+        place.glob("*.bin.index.json")
+    )
+    if indices:
+        try:
+            listed = json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values()
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(f"the index {indices[0]} cannot be read: {error!r}") from error
+        files = [place / name for name in sorted(set(map(str, listed)))]
+        missing = [path.name for path in files if not path.is_file()]
+        if missing:
+            raise InputError(f"{place} lacks {', '.join(missing)}, which its index names")
+        return files
+    for name in _SINGLE:
+        if (place / name).is_file():
+            return [place / name]
+    found = [path for path in sorted(place.iterdir()) if path.suffix in (".safetensors", *_PICKLED)]
+    if len(found) != 1:
+        raise InputError(
+            f"{place} holds {len(found)} weight files and no index",
+            "Give --init the file itself.",
+        )
+    return found
+
+
+def _unpacked(path: Path) -> Mapping[str, Tensor]:
+    """Return the tensors of a file that torch saved; `weights_only` runs no code of the file."""
+    try:
+        with path.open("rb") as file:
+            mapped = file.read(2) == b"PK"  # the format before torch 1.6 cannot be mapped
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # broken bytes lead torch into errors of any kind
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"the weights {path} cannot be read without running code: {reason}",
+            "Only tensors are read from .pth and .bin files; convert others to safetensors.",
+        ) from error
+    for wrapper in ("model", "state_dict", "module"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping):
+        raise InputError(f"{path} holds no mapping of names to tensors")
+    odd = [name for name, value in found.items() if not isinstance(value, Tensor)]
+    if odd or not found:
+        raise InputError(f"{path} holds things that are no tensors: {', '.join(map(str, odd[:8]))}")
+    return found

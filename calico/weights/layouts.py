@@ -1,0 +1,143 @@
+"""The layouts of published checkpoints: how to know one, and which family names each prefix.
+
+The prefixes of the published CALICO checkpoint are inferred from its authors' earlier code and from
+GLaMM, since its index is not public knowledge here: what does not fit is reported by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from calico.weights import families
+from calico.weights.families import Family, Found, Ignored, Piece, Shape
+from mixedparts.errors import InputError
+
+_CLIP = Ignored("CLIP and its projection, which CALICO replaces by EVA-CLIP and the Q-Former")
+_REGION = Ignored("GLaMM's region encoder, for boxes in the prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way to lay out a checkpoint.
+
+    Attributes:
+        name: for reports.
+        sign: matches a name that no other layout has.
+        rules: (prefix, family of what follows, or why it is ignored), the first that fits counts.
+    """
+
+    name: str
+    sign: str
+    rules: tuple[tuple[str, Family | Ignored], ...]
+
+    def find(self, name: str, shape: Shape) -> Found:
+        """Return what a tensor is in the model; None if the layout does not know it."""
+        for prefix, rule in self.rules:
+            match = re.match(prefix, name)
+            if match is not None:
+                return rule if isinstance(rule, Ignored) else rule(name[match.end() :], shape)
+        return None
+
+
+def _cem(name: str, shape: Shape) -> Found:
+    return [Piece(f"correspondence.extraction.attention.{name}")]
+
+
+def _cam(linear: str) -> Family:
+    def family(name: str, shape: Shape) -> Found:
+        return [Piece(f"correspondence.adaptive.{name.replace('.', f'.{linear}.', 1)}")]
+
+    return family
+
+
+_LANGUAGE = (
+    (r"(?=lm_head\.)", families.language),
+    (r"(?=model\.(embed_tokens|layers|norm)\.)", families.language),
+)
+_BLIP: tuple[tuple[str, Family | Ignored], ...] = (
+    (r"vision_model\.", families.blip_vision),
+    (r"qformer\.", families.qformer),
+    (r"query_tokens$", families.queries),
+    (r"language_projection\.", families.projection),
+    (r"language_model\.", families.language),
+)
+_LAVIS: tuple[tuple[str, Family | Ignored], ...] = (
+    (r"visual_encoder\.", families.lavis_vision),
+    (r"ln_vision\.", families.final_norm),
+    (r"Qformer\.", families.lavis_qformer),
+    (r"query_tokens$", families.queries),
+    (r"(llm_proj|llama_proj)\.", families.projection),
+    (r"llm_model\.", families.language),
+)
+_GLAMM: tuple[tuple[str, Family | Ignored], ...] = (
+    (r"model\.text_hidden_fcs\.", families.seg_projection),
+    (r"model\.(vision_tower|mm_projector)\.", _CLIP),
+    (r"model\.region_encoder\.", _REGION),
+    *_LANGUAGE,
+)
+
+LAYOUTS = (
+    Layout(
+        "CALICO",
+        r"model\.(adaptive|reintegration|extraction)_layers?\.",
+        (
+            (r"model\.grounding_encoder\.", families.segment_anything),
+            (r"model\.text_hidden_fcs\.", families.seg_projection),
+            (r"model\.Qformer\.", families.lavis_qformer),
+            (r"model\.query_tokens$", families.queries),
+            (r"model\.visual_encoder\.", families.lavis_vision),
+            (r"model\.ln_vision\.", families.final_norm),
+            (r"model\.mm_projector\.", families.projection),
+            (r"model\.dino_model\.(model\.)?", families.dino_hub),
+            (r"model\.adaptive_layers\.", _cam("adaptation")),
+            (r"model\.reintegration_layers\.", _cam("reintegration")),
+            (r"model\.extraction_layer\.", _cem),
+            (r"model\.vision_tower\.", _CLIP),
+            (r"model\.region_encoder\.", _REGION),
+            *_LANGUAGE,
+        ),
+    ),
+    Layout(
+        "GLaMM",
+        r"model\.grounding_encoder\.",
+        ((r"model\.grounding_encoder\.", families.segment_anything), *_GLAMM),
+    ),
+    Layout(
+        "LISA",
+        r"model\.visual_model\.",
+        ((r"model\.visual_model\.", families.segment_anything), *_GLAMM),
+    ),
+    Layout("InstructBLIP", r"(vision_model|qformer)\.", _BLIP),
+    Layout("LAVIS", r"(Qformer|visual_encoder|ln_vision)\.", _LAVIS),
+    Layout("EVA-CLIP of LAVIS", r"blocks\.0\.attn\.q_bias$", ((r"", families.lavis_vision),)),
+    Layout("EVA-CLIP", r"encoder\.layers\.0\.self_attn\.qkv\.", ((r"", families.blip_vision),)),
+    Layout("Q-Former", r"encoder\.layer\.0\.crossattention\.", ((r"", families.qformer),)),
+    Layout("DINOv2 of its repository", r"blocks\.(0\.)?0\.ls1\.", ((r"", families.dino_hub),)),
+    Layout(
+        "DINOv2",
+        r"(dinov2\.|dinov2_with_registers\.)?encoder\.layer\.0\.layer_scale1\.",
+        ((r"(dinov2\.|dinov2_with_registers\.)?", families.dino),),
+    ),
+    Layout("segment-anything", r"image_encoder\.", ((r"", families.segment_anything),)),
+    Layout("SAM", r"vision_encoder\.neck\.", ((r"", families.sam),)),
+    Layout("language model", r"model\.layers\.0\.self_attn\.q_proj\.", _LANGUAGE),
+)
+
+
+def recognise(names: Iterable[str], origin: str) -> Layout:
+    """Return the layout that some names belong to.
+
+    Raises:
+        InputError: none of the known ones.
+    """
+    listed = list(names)
+    for layout in LAYOUTS:
+        if any(re.match(layout.sign, name) for name in listed):
+            return layout
+    shown = ", ".join(listed[:5])
+    raise InputError(
+        f"{origin} is of no known layout; it begins with {shown}",
+        f"Known: {', '.join(layout.name for layout in LAYOUTS)}.",
+    )

@@ -1,0 +1,90 @@
+"""Every layout at full scale: all names and shapes, without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from calico.config import CalicoConfig
+from calico.model.calico import TokenIds
+from calico.model.segments import SegVocabulary
+from calico.presets import seven_b, seven_b_with
+from calico.weights.initial import hollow, wanted_shapes
+from calico.weights.matching import Source, match, reconcile
+from tests.calico import published
+
+IDS = TokenIds(0, 2, 3, SegVocabulary(4, ((5,), (6,))))
+ROWS = 32007
+State = dict[str, Tensor]
+
+
+def full(name: str, config: CalicoConfig) -> list[State]:
+    """Return the sources of a named start, on the meta device."""
+    with torch.device("meta"):
+        makers: dict[str, Callable[[], State]] = {
+            "instructblip": lambda: dict(published.instructblip(config, ROWS).state_dict()),
+            "dinov2": lambda: dict(published.dinov2(config).state_dict()),
+            "hub": lambda: published.dinov2_hub(published.dinov2(config), config),
+            "sam": lambda: dict(published.sam(config).state_dict()),
+            "native sam": lambda: dict(published.segment_anything(config).state_dict()),
+            "glamm": lambda: published.glamm(config, ROWS),
+            "calico": lambda: published.calico(config, ROWS),
+            "lavis": lambda: published.lavis(config),
+            "llama": lambda: dict(published.llama(config, ROWS).state_dict()),
+            "projection": lambda: {
+                name: value
+                for name, value in published.instructblip(config, ROWS).state_dict().items()
+                if name.startswith(("qformer.", "language_projection.", "query_tokens"))
+            },
+        }
+        return [makers[part]() for part in name.split(" + ")]
+
+
+@pytest.mark.parametrize(
+    ("sources", "trained_projection"),
+    [
+        ("instructblip + dinov2 + sam", True),
+        ("instructblip + hub + native sam", True),
+        ("instructblip + dinov2 + glamm", False),
+        ("projection + lavis + llama + dinov2 + native sam", True),
+        ("calico", False),
+    ],
+)
+def test_every_name_and_shape_of_the_7b_model_is_matched(
+    sources: str, trained_projection: bool
+) -> None:
+    config = seven_b()
+    config = replace(
+        config,
+        trained=replace(config.trained, seg_projection=trained_projection),
+        language=replace(config.language, vocabulary=ROWS),
+    )
+    states = full(sources, config)
+    matching = match(Source(str(n), state) for n, state in enumerate(states))
+    fresh = reconcile(matching, wanted_shapes(hollow(config, IDS)), config)
+    expected = {"grounding.projection"} if trained_projection else set()
+    if sources != "calico":
+        expected |= {"correspondence.extraction", "correspondence.adaptive"}
+    assert {".".join(name.split(".")[:2]) for name in fresh} == expected
+    for number, state in enumerate(states):
+        ignored = {name for names in matching.ignored[number].values() for name in names}
+        assert matching.used[number] | ignored == set(state)
+        assert not matching.used[number] & ignored
+
+
+@pytest.mark.parametrize("size", ["large", "giant"])
+def test_other_sizes_of_dinov2_match_by_both_names(size: str) -> None:
+    config = seven_b_with(size)
+    with torch.device("meta"):
+        model = published.dinov2(config)
+        states = [dict(model.state_dict()), published.dinov2_hub(model, config)]
+    for state in states:
+        found = match([Source("dinov2", state)])
+        with torch.device("meta"):
+            wanted = wanted_shapes(hollow(config, IDS))
+        own = {n: shape for n, shape in wanted.items() if n.startswith("encoders.semantic.")}
+        assert {name: found.shape(name) for name in found.recipes} == own
