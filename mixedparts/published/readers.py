@@ -67,10 +67,11 @@ class _Bundled(CocoSource):
             self.name, split, str(self._place.pictures), str(self._place.objects), 0, total
         )
         for item in self.read(shard):
-            if isinstance(item, Reject):
-                yield replace(item, file=self._place.named.get(item.file, item.file))
-            else:
-                yield item
+            yield self._called(item) if isinstance(item, Reject) else item
+
+    def _called(self, reject: Reject) -> Reject:
+        """Return the reject with its file as the layout calls it, wherever it lies."""
+        return replace(reject, file=self._place.named.get(reject.file, reject.file))
 
 
 class BundledPaco(_Bundled, PacoSource):
@@ -111,7 +112,7 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
         """Yield what belongs to no image of the part file, then the records."""
         parts, refuse = self._parts_index(), self._parts_refuser(split)
         for reject in self._belonging_to_no_image(parts, refuse):
-            yield replace(reject, level=_part_level(reject.level))
+            yield self._called(replace(reject, level=_part_level(reject.level)))
         yield from super().records(split)
 
     def read_image(
