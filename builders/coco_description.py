@@ -12,8 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from builders.paths import safe_name
 from mixedparts.errors import InputError
-from mixedparts.manifest_parsing import plain_name, read_groups, with_groups
-from mixedparts.manifest_types import Manifest, ObjectClass, PartClass, Rename
+from mixedparts.manifest_parsing import described_groups
+from mixedparts.manifest_types import (
+    Manifest,
+    ObjectClass,
+    PartClass,
+    Rename,
+    by_name,
+    plain_name,
+)
 from mixedparts.sources import SPLITS
 from mixedparts.yaml_entries import Entry, load_yaml
 
@@ -91,9 +98,6 @@ def read_description(root: Path, categories: Categories) -> Description:
         names = dict.fromkeys(n for place in splits.values() for n in categories(place.annotations))
         objects = _separated(top, list(names))
     _check(top, objects, link)
-    by_name: dict[str, tuple[ObjectClass, ...]] = {}
-    for item in objects:
-        by_name[item.name] = (*by_name.get(item.name, ()), item)
     manifest = Manifest(
         source=NAME,
         title=top.string("title"),
@@ -107,14 +111,9 @@ def read_description(root: Path, categories: Categories) -> Description:
         counts={},
         objects={item.key: item for item in objects},
         renames=_renames(objects),
-        by_name=by_name,
+        by_name=by_name(objects),
     )
-    groups = read_groups(top, NAME) if top.has("groups") or top.has("alone") else []
-    for group in groups:
-        for name in group.classes:
-            if name not in by_name:
-                top.fault(f"group '{group.name}': no class is called '{name}'")
-    return Description(splits, link, link_key, with_groups(manifest, groups))
+    return Description(splits, link, link_key, described_groups(top, manifest))
 
 
 def _splits(entry: Entry) -> dict[str, SplitPlace]:

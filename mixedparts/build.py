@@ -176,7 +176,7 @@ def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | Non
     shards = read_shards(config, plan)
     store_plan(config.out, plan, shards)
     filters = Filters(config.min_object_area, config.min_part_area)
-    tasks = [ReadTask(config.out, shard, filters) for shard in shards]
+    tasks = [ReadTask(config.out, shard, filters, config.profile) for shard in shards]
     sizes = [shard.stop - shard.start for shard in shards]
     return stages.run("reading", tasks, run_read, sizes, "images")
 

@@ -12,7 +12,7 @@ from typing import Any
 from mixedparts.plan import Plan, SourcePlan
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import Commit, WrittenFile
-from mixedparts.taxonomy import Rename
+from mixedparts.taxonomy import Rename, profiles
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -45,6 +45,7 @@ def make_manifest(
         "code_version": plan.identity["code_version"],
         "synthetic": plan.synthetic,
         "configuration": plan.identity["configuration"],
+        "profile": asdict(profiles()[plan.profile]),
         "sources": {
             source.name: {
                 "version": source.version,
@@ -85,11 +86,14 @@ def renames_of(plan: Plan, name: str) -> tuple[Rename, ...]:
     return known.renames if known else ()
 
 
-def _upstream(plan: Plan, name: str) -> dict[str, str]:
+def _upstream(plan: Plan, name: str) -> dict[str, Any]:
     known = plan.manifests.get(name)
     if known is None:
         return {}
     return {
+        "classes": len(known.by_name),
+        "parts": len(known.part_names()),
+        "left_out": sorted(known.left_out),
         "title": known.title,
         "homepage": known.homepage,
         "licence": known.licence,
@@ -103,7 +107,7 @@ def _comparable(plan: Plan, source: SourcePlan) -> dict[str, dict[str, list[str]
     known = plan.manifests.get(source.name)
     if known is None or not source.described:
         return {}
-    return {"comparable": {name: sorted(others) for name, others in known.neighbours.items()}}
+    return {"comparable": {name: sorted(others) for name, others in known.neighbours().items()}}
 
 
 def _counts(plan: Plan, paired: Commit) -> dict[str, dict[str, dict[str, int]]]:

@@ -37,6 +37,7 @@ def card(manifest: dict[str, Any]) -> str:
         _about(manifest),
         _use(),
         "## Counts\n\n" + _count_table(manifest),
+        "## Names\n\n" + _names(manifest),
         "## Sources and licences\n\n" + _licence_table(manifest),
         _limits(manifest),
         "## Citation\n\n" + _citations(manifest),
@@ -150,6 +151,29 @@ def _licence_table(manifest: dict[str, Any]) -> str:
         made = "yes" if source["synthetic"] else "no"
         lines.append(f"| {source.get('title', name)} | {marks[0]} | {marks[1]} | {made} |")
     return "\n".join(lines)
+
+
+def _names(manifest: dict[str, Any]) -> str:
+    """Say which profile the classes and names follow, and what of it is only inferred."""
+    profile = manifest["profile"]
+    text = (
+        f"Profile `{profile['name']}`: {profile['about']}. {len(manifest['renames'])} classes and"
+        " parts bear another name than upstream; each stands in `manifest.json` under `renames`"
+        " with its reason."
+    )
+    lines = [
+        f"- left out ({item['evidence']}): {item['source']} {', '.join(item['superclasses'])}."
+        f" {item['reason']}."
+        for item in profile["drop"]
+    ]
+    for item in profile["names"] or ():
+        what = f"`{item['part']}`" if item["part"] else "all object names"
+        of = f" of {', '.join(item['owners'])}" if item["owners"] else ""
+        lines.append(
+            f"- renamed ({item['evidence']}): {item['source']} {what}{of}: {item['reason']}."
+        )
+    lines += [f"- unknown: {what}." for what in profile["unknown"]]
+    return text + "\n\n" * bool(lines) + "\n".join(lines)
 
 
 def _limits(manifest: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.records import Task
 from mixedparts.reject_limit import parse_limit
 from mixedparts.sources import available, get_source
+from mixedparts.taxonomy import FULL, profile_for, profiles
 
 SAMPLES_AN_IMAGE = 27  # 2.4M samples of the paper over the ~89K annotated images of its sources
 
@@ -33,6 +34,8 @@ class BuildConfig:
         images: `embed` stores the pictures' bytes, `reference` only where they are.
         tasks: the tasks to make rows for.
         min_object_area, min_part_area: least share of the image, in [0, 1].
+        profile: which classes and names of `manifests/profiles.yaml` are used; `full` is all of
+            them, `published` what is known of the published bundle.
         ade20k_test: `hash` divides ADE's validation images between validation and test;
             `official` puts all of them in both, as the published bundle does.
         read_shard_images, pair_shard_rows, image_shard_rows: sizes of the shards.
@@ -51,6 +54,7 @@ class BuildConfig:
     tasks: tuple[str, ...] = tuple(Task)
     min_object_area: float = 0.02
     min_part_area: float = 0.001
+    profile: str = FULL
     ade20k_test: str = "hash"
     read_shard_images: int = 256
     pair_shard_rows: int = 10_000
@@ -66,6 +70,7 @@ class BuildConfig:
             raise UsageError("\n".join(faults))
         for name in self.sources:
             get_source(name)
+            profile_for(name, self.profile)
 
     def _faults(self) -> list[str]:
         """Return a sentence for each choice that cannot be, all of them together."""
@@ -89,6 +94,7 @@ class BuildConfig:
             ("images", ("embed", "reference")),
             ("ade20k_test", ("hash", "official")),
             ("engine", ENGINES),
+            ("profile", tuple(profiles())),
         ):
             if getattr(self, name) not in allowed:
                 faults.append(f"{name} must be one of {', '.join(allowed)}")
@@ -169,7 +175,7 @@ def _typed(path: Path, key: str, value: Any) -> Any:
             if not isinstance(value, list):
                 raise TypeError("a list is wanted")
             return tuple(str(item) for item in value)
-        if key in ("images", "ade20k_test", "engine", "max_rejects"):
+        if key in ("images", "profile", "ade20k_test", "engine", "max_rejects"):
             return str(value)
         if key == "shard_range":
             return parse_shard_range(value)

@@ -6,6 +6,9 @@ Every error carries the exit code of the command that it ends: 1 problems found,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MixedPartsError(Exception):
     """Base of all expected failures; its text is a message for people.
@@ -49,3 +52,9 @@ class EnvironmentFault(MixedPartsError):
     """The machine cannot do it: no space, no permission, a missing extra."""
 
     exit_code = 3
+
+
+def near_names(word: str, known: Iterable[str]) -> str:
+    """Return a question that offers the names nearest to a misspelt one, or nothing."""
+    near = get_close_matches(word.lower(), known, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -65,6 +65,7 @@ class Names:
     def __init__(self, manifest: Manifest | None) -> None:
         self._objects: dict[str, str] = {}
         self._parts: dict[tuple[str, str], str] = {}
+        self._left_out = manifest.left_out if manifest else frozenset()
         for key, category in (manifest.objects if manifest else {}).items():
             self._objects[key] = category.name
             for part in category.parts:
@@ -73,6 +74,10 @@ class Names:
     def category(self, key: str) -> str:
         """Return the everyday name of a class."""
         return self._objects.get(key) or plain(key)
+
+    def leaves_out(self, key: str) -> bool:
+        """Say whether the profile drops a class."""
+        return key in self._left_out
 
     def part(self, key: str, native: str) -> str:
         """Return the normalised name of a class's part."""
@@ -87,18 +92,21 @@ def plain(native: str) -> str:
 def entities_of(
     record: ImageRecord, names: Names, filters: Filters, dropped: FilterCounts
 ) -> list[Entity]:
-    """Unite a record's masks by class and part name, and drop what the filters drop.
+    """Unite a record's masks by class and part name, and drop what profile and filters drop.
 
     Returns:
         Kept entities in the order of their names.
     """
     objects: dict[str, list[Rle]] = defaultdict(list)
     parts: dict[str, dict[str, list[Rle]]] = defaultdict(lambda: defaultdict(list))
-    keys = {instance.id: instance.category for instance in record.objects}
-    for instance in record.objects:
+    used = [item for item in record.objects if not names.leaves_out(item.category)]
+    dropped.objects += len({i.category for i in record.objects} - {i.category for i in used})
+    keys = {instance.id: instance.category for instance in used}
+    for instance in used:
         objects[names.category(instance.category)].append(instance.mask)
     for part in record.parts:
-        key = keys[part.object_id]
+        if (key := keys.get(part.object_id)) is None:
+            continue
         parts[names.category(key)][names.part(key, part.name)].append(part.mask)
     pixels = record.width * record.height
     kept = []

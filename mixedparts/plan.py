@@ -23,7 +23,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import sha256_of, write_json
 from mixedparts.sources import SPLITS, ReadShard, SelfDescribed, Source, get_source
-from mixedparts.taxonomy import Manifest, load_manifest, manifests_digest
+from mixedparts.taxonomy import FULL, Manifest, load_manifest, manifest_names, manifests_digest
 
 PLAN = Path("_build/plan.json")
 _ANNOTATIONS = (".json", ".mat")
@@ -67,23 +67,29 @@ class Plan:
         """Whether any source is synthetic."""
         return any(source.synthetic for source in self.sources)
 
+    @property
+    def profile(self) -> str:
+        """Which classes and names are used."""
+        return str(self.identity["configuration"]["profile"])
 
-def manifest_of(name: str, root: Path | None = None) -> Manifest | None:
+
+def manifest_of(name: str, root: Path | None = None, profile: str = FULL) -> Manifest | None:
     """Return what is known of a source; None for a source of someone else's that says nothing.
 
     Args:
         root: folder that the source's layout starts from, for those that are described there.
+        profile: whose names and classes it gives; what a source brings along is in none.
 
     Raises:
         InputError: its description is missing or broken.
     """
     try:
         source = get_source(name)
-        if isinstance(source, SelfDescribed):
-            return source.manifest(root)
-        return load_manifest(name)
-    except UsageError:
+    except UsageError:  # of someone else's, and not installed here
         return None
+    if isinstance(source, SelfDescribed):
+        return source.manifest(root)
+    return load_manifest(name, profile) if name in manifest_names() else None
 
 
 def make_plan(config: BuildConfig) -> Plan:
@@ -94,7 +100,7 @@ def make_plan(config: BuildConfig) -> Plan:
     """
     names = sorted(config.sources)
     sources = tuple(_plan_source(config, name) for name in names)
-    known = {name: manifest_of(name, config.source_root(name)) for name in names}
+    known = {name: manifest_of(name, config.source_root(name), config.profile) for name in names}
     identity = {
         "configuration": config.identity(),
         "schema_version": SCHEMA_VERSION,

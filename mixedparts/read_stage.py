@@ -15,6 +15,7 @@ from mixedparts.plan import manifest_of, read_task
 from mixedparts.records import ImageRecord, Reject
 from mixedparts.shards import Commit, commit, committed
 from mixedparts.sources import ReadShard, get_source
+from mixedparts.taxonomy import FULL
 from mixedparts.workspace import WORK, store_rejects, store_table
 
 
@@ -25,6 +26,7 @@ class ReadTask:
     build: Path
     shard: ReadShard
     filters: Filters
+    profile: str = FULL
 
     @property
     def name(self) -> str:
@@ -62,7 +64,7 @@ def run_read(task: ReadTask) -> Commit:
 def _read(
     task: ReadTask, dropped: FilterCounts, rejects: list[Reject], counts: Counter[str]
 ) -> Iterator[tuple[ImageRecord, list[Entity]]]:
-    names = _names(task.shard.source, task.shard.root)
+    names = _names(task.shard.source, task.shard.root, task.profile)
     for item in get_source(task.shard.source).read(task.shard):
         if isinstance(item, Reject):
             rejects.append(item)
@@ -75,5 +77,5 @@ def _read(
 
 
 @lru_cache
-def _names(source: str, root: str) -> Names:
-    return Names(manifest_of(source, Path(root)))
+def _names(source: str, root: str, profile: str) -> Names:
+    return Names(manifest_of(source, Path(root), profile))

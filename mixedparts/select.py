@@ -67,7 +67,7 @@ def _space(config: BuildConfig, columns: EntityColumns) -> SplitSpace:
         names = tuple(category_names[i] for i in present)
         visible = _visible(columns, rows)
         index = EntityIndex(rows, image_of[rows], codes, names, visible, known[rows])
-        manifest = manifest_of(source, config.source_root(source))
+        manifest = manifest_of(source, config.source_root(source), config.profile)
         space = PairSpace(index, manifest.comparable if manifest else lambda a, b: a == b)
         for task in config.identity()["tasks"]:
             cells[source, str(task)] = [(space, p) for p in space.class_pairs if p.task == task]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.manifest_types import Manifest
 from mixedparts.records import ImageRecord, Reject
 
@@ -135,8 +134,7 @@ def get_source(name: str) -> Source:
                 ) from error
             source: Source = reader()
             return source
-    near = get_close_matches(name, available(), n=1)
-    guess = f" Did you mean '{near[0]}'?" if near else ""
     raise UsageError(
-        f"there is no source '{name}'.{guess}", f"Known sources: {', '.join(available())}"
+        f"there is no source '{name}'.{near_names(name, available())}",
+        f"Known sources: {', '.join(available())}",
     )

@@ -73,6 +73,25 @@ def test_small_instances_count_together() -> None:
     assert entities_of(record(objects, []), Names(None), Filters(), FilterCounts())
 
 
+def test_a_class_that_the_profile_drops_is_counted_and_gone() -> None:
+    boat, dog = "n04147183", "n02099601"
+    objects = [
+        ObjectInstance("1", boat, box(0, 0, 50, 50)),
+        ObjectInstance("2", dog, box(0, 0, 9, 50)),
+    ]
+    parts = [
+        PartInstance("3", "1", "Sail", box(0, 0, 9, 9)),
+        PartInstance("4", "2", "Head", box(0, 0, 9, 9)),
+    ]
+    for profile, kept, gone in (("full", ["dog", "sailboat"], 0), ("published", ["dog"], 1)):
+        dropped = FilterCounts()
+        names = Names(load_manifest("partimagenet", profile))
+        found = entities_of(record(objects, parts), names, Filters(), dropped)
+        assert [entity.region.name for entity in found] == kept
+        assert [part.name for entity in found for part in entity.parts][:1] == ["head"]
+        assert (dropped.objects, dropped.parts) == (gone, 0)
+
+
 def test_names_come_from_the_manifest_or_plainly() -> None:
     names = Names(load_manifest("paco"))
     assert names.category("car_(automobile)") == "car"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mixedparts.errors import InputError, UsageError
-from mixedparts.manifest_parsing import parse_groups, parse_manifest, plain_name, with_groups
+from mixedparts.manifest_parsing import parse_groups, parse_manifest, with_groups
+from mixedparts.manifest_types import plain_name
 from mixedparts.taxonomy import Group, PartClass, load_manifest, manifests_digest
 from mixedparts.yaml_entries import load_yaml
 
@@ -22,28 +23,24 @@ files:
   - {name: zoo.zip, sha256: abc, evidence: documented}
 counts:
   train: {images: 3, evidence: unverified}
-renames:
-  - {class: owl, part: Beek, name: beak, reason: misspelt}
 """
 LISTED = (
     HEAD
     + """\
 objects:
-  - {key: owl, name: owl, id: 7, parts: {Beek: 1, left_wing: 2}}
-  - {key: barn_owl, name: owl, id: 8, parts: {tail: 3}}
-  - {key: bat, name: bat, id: 9, parts: {left_wing: 4}}
-  - {key: stone, name: stone, id: 4, parts: {}}
+  - {key: owl, id: 7, parts: {Beek: 1, left_wing: 2}}
+  - {key: barn_owl, id: 8, parts: {tail: 3}}
+  - {key: bat, id: 9, parts: {left_wing: 4}}
+  - {key: stone, id: 4, parts: {}}
 """
 )
-GROUPED = HEAD.replace("class: owl, ", "") + (
-    """\
-reasons: {owl: kinds of one bird}
+GROUPED = (
+    HEAD
+    + """\
 superclasses:
   Bird:
     parts: {Beek: 0, Side Wing: 1}
-    classes:
-      owl: [n2 barn owl, n1 eagle owl]
-      hen: [n3 hen]
+    classes: [n2 barn owl, n1 eagle owl, n3 hen]
 """
 )
 
@@ -52,48 +49,67 @@ def test_listed_classes_keep_upstream_ids_and_native_names() -> None:
     manifest = parse_manifest(LISTED, "zoo.yaml")
     assert list(manifest.objects) == ["owl", "barn_owl", "bat", "stone"]
     owl = manifest.objects["owl"]
-    assert (owl.id, owl.superclass) == (7, "")
-    assert owl.parts == (PartClass(1, "Beek", "beak"), PartClass(2, "left_wing", "left wing"))
+    assert (owl.id, owl.name, owl.superclass) == (7, "owl", "")
+    assert owl.parts == (PartClass(1, "Beek", "beek"), PartClass(2, "left_wing", "left wing"))
+    assert manifest.objects["barn_owl"].name == "barn owl"
     assert manifest.objects["stone"].parts == ()
-
-
-def test_part_names_unite_the_classes_of_one_display_name() -> None:
-    manifest = parse_manifest(LISTED, "zoo.yaml")
-    assert manifest.part_names("owl") == ("beak", "left wing", "tail")
-    assert manifest.part_names() == ("beak", "left wing", "tail")
+    assert manifest.part_names("owl") == ("beek", "left wing")
+    assert manifest.part_names() == ("beek", "left wing", "tail")
     assert manifest.part_names("no such class") == ()
 
 
 def test_grouped_classes_are_numbered_by_sorted_key() -> None:
     manifest = parse_manifest(GROUPED, "zoo.yaml")
-    found = [(o.key, o.id, o.native, o.name, o.superclass) for o in manifest.objects.values()]
+    found = [(o.key, o.id, o.native, o.superclass, o.owner) for o in manifest.objects.values()]
     assert found == [
-        ("n1", 0, "eagle owl", "owl", "Bird"),
-        ("n2", 1, "barn owl", "owl", "Bird"),
-        ("n3", 2, "hen", "hen", "Bird"),
+        ("n1", 0, "eagle owl", "Bird", "Bird"),
+        ("n2", 1, "barn owl", "Bird", "Bird"),
+        ("n3", 2, "hen", "Bird", "Bird"),
     ]
     assert manifest.objects["n3"].parts[1] == PartClass(1, "Side Wing", "side wing")
 
 
-def test_every_changed_name_is_a_rename_with_a_reason() -> None:
-    manifest = parse_manifest(GROUPED, "zoo.yaml")
-    found = {(r.level, r.owner, r.native, r.name, r.reason) for r in manifest.renames}
-    assert found == {
-        ("part", "", "Beek", "beak", "misspelt"),
-        ("object", "n1", "eagle owl", "owl", "kinds of one bird"),
-        ("object", "n2", "barn owl", "owl", "kinds of one bird"),
-    }
+def test_classes_can_be_those_of_another_source() -> None:
+    text = GROUPED.replace("superclasses:", "names_of: zoo\nsuperclasses:")
+    text = text.replace("    classes: [n2 barn owl, n1 eagle owl, n3 hen]\n", "")
+    text = text.replace("source: zoo", "source: aviary").replace("Beek: 0", "Beak: 5")
+    other = parse_manifest(text, "aviary.yaml", lambda _: parse_manifest(GROUPED, "zoo.yaml"))
+    assert other.names_of == "zoo"
+    assert [(o.key, o.native) for o in other.objects.values()] == [
+        ("n1", "eagle owl"), ("n2", "barn owl"), ("n3", "hen"),
+    ]  # fmt: skip
+    assert other.objects["n1"].parts[0] == PartClass(5, "Beak", "beak")
+    with pytest.raises(InputError, match="zoo has no superclass 'Fish'"):
+        parse_manifest(
+            text.replace("  Bird:", "  Fish:"), "a", lambda _: parse_manifest(GROUPED, "zoo.yaml")
+        )
+    with pytest.raises(InputError, match="no other source"):
+        parse_manifest(text, "aviary.yaml")
 
 
 def test_comparable_needs_a_shared_group_and_a_shared_part() -> None:
-    birds = Group("zoo", "flyers", "they fly", ("owl", "bat", "stone"))
-    manifest = with_groups(parse_manifest(LISTED, "zoo.yaml"), (birds,))
+    flyers = Group("flyers", "they fly", ("owl", "bat", "stone"))
+    manifest = with_groups(parse_manifest(LISTED, "zoo.yaml"), (flyers,))
     assert manifest.comparable("owl", "bat")
     assert manifest.comparable("bat", "owl")
     assert manifest.comparable("stone", "stone")
     assert not manifest.comparable("owl", "stone")  # one group, no part in common
     apart = with_groups(parse_manifest(LISTED, "zoo.yaml"), ())
     assert not apart.comparable("owl", "bat")  # a part in common, no group
+
+
+def test_groups_span_sources() -> None:
+    flyers = Group("flyers", "they fly", ("owl", "bat", "kite"))
+    swimmers = Group("swimmers", "they swim", ("seal", "whale"))
+    zoo = with_groups(parse_manifest(LISTED, "zoo.yaml"), (flyers, swimmers))
+    text = LISTED.replace("source: zoo", "source: park").replace("key: owl", "key: kite")
+    park = with_groups(parse_manifest(text, "park.yaml"), (flyers, swimmers))
+    assert zoo.groups == (flyers,)
+    assert zoo.members(flyers) == ("bat", "owl")
+    assert zoo.comparable("owl", "kite", park)
+    assert park.comparable("kite", "owl", zoo)
+    assert zoo.comparable("stone", "stone", park)
+    assert not zoo.comparable("barn owl", "kite", park)
 
 
 def test_plain_names() -> None:
@@ -108,16 +124,15 @@ def test_plain_names() -> None:
         ("title: Zoo", "titel: Zoo", 2, "unknown key 'titel'"),
         ("title: Zoo", "title: 3", 2, "'title' must be text"),
         ("version: v1\n", "", 1, "'version' is missing"),
-        ("part: Beek,", "part: Beak,", 14, "no class 'owl' has a part 'Beak'"),
         ("evidence: documented", "evidence: hearsay", 10, "evidence is one of"),
         ("images: 3", "images: many", 12, "'images' must be a whole number"),
         ("  train:", "  trian:", 12, "unknown key 'trian'"),
-        ("id: 8", "id: -8", 17, "'id' must be a whole number"),
-        ("key: barn_owl", "key: owl", 17, "class 'owl' is listed twice"),
-        ("{tail: 3}", "[tail]", 17, "keys and values belong here"),
-        ("{tail: 3}", "{tail: 3, no: 4}", 17, "put it in quotes"),
-        ("{tail: 3}", "{tail: 3, tail: 4}", 17, "'tail' is written twice"),
-        ("{tail: 3}}", "{tail: 3}", 18, ""),
+        ("id: 8", "id: -8", 15, "'id' must be a whole number"),
+        ("key: barn_owl", "key: owl", 15, "class 'owl' is listed twice"),
+        ("{tail: 3}", "[tail]", 15, "keys and values belong here"),
+        ("{tail: 3}", "{tail: 3, no: 4}", 15, "put it in quotes"),
+        ("{tail: 3}", "{tail: 3, tail: 4}", 15, "'tail' is written twice"),
+        ("{tail: 3}}", "{tail: 3}", 16, ""),
     ],
 )
 def test_a_fault_names_file_and_line(old: str, new: str, line: int, words: str) -> None:
@@ -134,8 +149,7 @@ def test_a_fault_names_file_and_line(old: str, new: str, line: int, words: str) 
     [
         ("n3 hen", "n2 hen", "listed twice"),
         ("n3 hen", "n3", "lacks its name"),
-        ("[n3 hen]", "n3 hen", "a list belongs here"),
-        ("reasons: {owl:", "reasons: {howl:", "no class is called 'howl'"),
+        ("[n2 barn owl, n1 eagle owl, n3 hen]", "n3 hen", "a list belongs here"),
     ],
 )
 def test_faults_of_grouped_classes(old: str, new: str, words: str) -> None:
@@ -146,11 +160,12 @@ def test_faults_of_grouped_classes(old: str, new: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("zoo: {groups: {a: {why: x, classes: [owl]}}, alone: {}}", "two or more classes"),
-        ("zoo: {groups: {a: {why: x, classes: [owl, owl]}}, alone: {}}", "each once"),
-        ("zoo: {groups: {a: {classes: [owl, bat]}}, alone: {}}", "'why' is missing"),
-        ("zoo: {groups: {}, alone: {owl: }}", "'owl' must be text"),
-        ("zoo: {groups: {}}", "'alone' is missing"),
+        ("{groups: {a: {why: x, classes: [owl]}}, alone: {}}", "two or more classes"),
+        ("{groups: {a: {why: x, classes: [owl, owl]}}, alone: {}}", "each once"),
+        ("{groups: {a: {classes: [owl, bat]}}, alone: {}}", "'why' is missing"),
+        ("{groups: {a: {why: ' ', classes: [owl, bat]}}, alone: {}}", "'why' must be text"),
+        ("{groups: {}, alone: {owl: }}", "'owl' must be text"),
+        ("{groups: {}}", "'alone' is missing"),
     ],
 )
 def test_faults_of_groups(text: str, words: str) -> None:

@@ -27,6 +27,7 @@ def add_build(verbs: Any) -> None:
         "  mixedparts build --sources paco --source-root paco=/data/paco --out data/paco_only\n"
         "  mixedparts build --sources ade20k --samples 10000 --seed 3 --workers 8\n"
         "  mixedparts build --sources paco partimagenet --dry-run\n"
+        "  mixedparts build --sources paco partimagenet ade20k --profile published\n"
         "  mixedparts build --config build.yaml",
     )
     add = parser.add_argument
@@ -45,6 +46,7 @@ def add_build(verbs: Any) -> None:
     add("--tasks", nargs="+", metavar="TASK", help="common_object, common_parts, unique_parts")
     add("--min-object-area", type=float, metavar="F", help="least share of the image (0.02)")
     add("--min-part-area", type=float, metavar="F", help="least share of the image (0.001)")
+    add("--profile", metavar="NAME", help="classes and names: full, or published (full)")
     add("--ade20k-test", choices=("hash", "official"), help="how ADE's validation is divided")
     add("--images", choices=("embed", "reference"), help="store pictures, or only their paths")
     add(
@@ -109,8 +111,8 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
     if arguments.config:
         values |= read_config(arguments.config)
     for name in (
-        "root", "out", "samples", "seed", "min_object_area", "min_part_area", "ade20k_test",
-        "images", "workers", "engine", "max_rejects",
+        "root", "out", "samples", "seed", "min_object_area", "min_part_area", "profile",
+        "ade20k_test", "images", "workers", "engine", "max_rejects",
     ):  # fmt: skip
         if getattr(arguments, name) is not None:
             values[name] = getattr(arguments, name)

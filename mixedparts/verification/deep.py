@@ -31,7 +31,8 @@ class DeepTask:
         shares: the filters of the build.
         mode: how the build keeps pictures.
         licences: the note on each source's images.
-        compare: whether the curated groups here are those of the build, and drew its pairs.
+        profile: whose groups the classes are held against; empty where the manifests here are not
+            those of the build, or did not draw its pairs.
         brought: class -> comparable classes, of each source that brought its manifest along.
     """
 
@@ -44,7 +45,7 @@ class DeepTask:
     shares: Shares
     mode: str
     licences: tuple[tuple[str, str], ...]
-    compare: bool
+    profile: str
     brought: Brought
 
 
@@ -68,8 +69,9 @@ def deep_tasks(build: Path, manifest: dict[str, Any]) -> list[DeepTask]:
     sources = manifest["sources"].items()
     brought = {name: item["comparable"] for name, item in sources if "comparable" in item}
     plan = stored_plan(build)
-    compare = plan is not None and plan["identity"].get("manifests") == manifests_digest()
-    compare = compare and "imported" not in configuration  # a bundle chooses its own class pairs
+    same = plan is not None and plan["identity"].get("manifests") == manifests_digest()
+    same = same and "imported" not in configuration  # a bundle chooses its own class pairs
+    profile = configuration["profile"] if same else ""
     rows = {shard["path"]: shard["rows"] for shard in manifest["shards"]}
     tasks = []
     for split in SPLITS:
@@ -80,7 +82,7 @@ def deep_tasks(build: Path, manifest: dict[str, Any]) -> list[DeepTask]:
                 tasks.append(
                     DeepTask(
                         build, table, split, file, rows[file], first, shares,
-                        configuration["images"], licences, compare, brought,
+                        configuration["images"], licences, profile, brought,
                     )
                 )  # fmt: skip
                 first += rows[file]
@@ -95,7 +97,8 @@ def run_deep(task: DeepTask) -> DeepResult:
         return DeepResult(task.file, found)
     if task.table == "entities":
         return DeepResult(task.file, check_entities(task.build, task.file, task.split, task.shares))
-    comparable = partial(_comparable, task.brought) if task.compare else _anything
+    compare = partial(_comparable, task.profile, task.brought)
+    comparable = compare if task.profile else _anything
     found, traces = check_pairs(task.build, task.file, task.split, comparable)
     return DeepResult(task.file, found, traces)
 
@@ -104,20 +107,20 @@ def _anything(source: str, classes: Sequence[str]) -> bool:
     return True
 
 
-def _comparable(brought: Brought, source: str, classes: Sequence[str]) -> bool:
+def _comparable(profile: str, brought: Brought, source: str, classes: Sequence[str]) -> bool:
     """Say whether the curated groups compare these classes; across sources that is not asked."""
     if "+" in source:
         return True
     own = brought.get(source)
     if own is not None:
         return all(two in own.get(one, ()) for one in classes for two in classes if one != two)
-    return _grouped(source, tuple(sorted(set(classes))))
+    return _grouped(profile, source, tuple(sorted(set(classes))))
 
 
 @cache
-def _grouped(source: str, classes: tuple[str, ...]) -> bool:
+def _grouped(profile: str, source: str, classes: tuple[str, ...]) -> bool:
     """Say whether all of some classes may be compared with each other; looked up once each."""
-    known = manifest_of(source)
+    known = manifest_of(source, profile=profile)
     return all(known is not None and known.comparable(*pair) for pair in combinations(classes, 2))
 
 
