@@ -18,7 +18,7 @@ from mixedparts.yaml_entries import Entry, load_yaml
 
 _IDENTITY = ("source", "title", "version", "homepage", "download")
 _TERMS = ("licence", "image_licence", "citation")
-_GROUPS = ("groups", "alone")
+GROUPS = ("groups", "alone")
 _SPLITS = ("train", "validation", "test")
 _EVIDENCE = ("documented", "third party", "unverified")
 
@@ -34,8 +34,23 @@ def parse_manifest(
     Raises:
         InputError: the text is broken, with file and line.
     """
-    top = load_yaml(text, file)
-    top.only(*_IDENTITY, *_TERMS, "files", "counts", "names_of", "objects", "superclasses")
+    return read_manifest(load_yaml(text, file), other)
+
+
+def read_manifest(
+    top: Entry, other: Callable[[str], Manifest] | None = None, extra: Sequence[str] = ()
+) -> Manifest:
+    """Read what is so upstream.
+
+    Args:
+        other: as in `parse_manifest`.
+        extra: keys that stand in the same file and are read by others.
+
+    Raises:
+        InputError: the file is broken, with file and line.
+    """
+    facts = ("files", "counts", "names_of", "objects", "superclasses")
+    top.only(*_IDENTITY, *_TERMS, *facts, *extra)
     like = None
     if top.has("names_of"):
         if other is None:
@@ -158,7 +173,7 @@ def parse_groups(text: str, file: str) -> tuple[Group, ...]:
         InputError: the text is broken, with file and line.
     """
     top = load_yaml(text, file)
-    top.only(*_GROUPS)
+    top.only(*GROUPS)
     return read_groups(top)
 
 
@@ -186,7 +201,7 @@ def described_groups(top: Entry, manifest: Manifest) -> Manifest:
     Raises:
         InputError: a group is broken or names no class of the source, with file and line.
     """
-    if not any(top.has(key) for key in _GROUPS):
+    if not any(top.has(key) for key in GROUPS):
         return with_groups(manifest, ())
     groups = read_groups(top)
     for group in groups:

@@ -35,7 +35,15 @@ def parse_names(text: str, file: str, sources: Sequence[str]) -> Entry:
     Raises:
         InputError: the text is broken, with file and line.
     """
-    top = load_yaml(text, file)
+    return check_names(load_yaml(text, file), sources)
+
+
+def check_names(top: Entry, sources: Sequence[str]) -> Entry:
+    """Refuse keys that nothing reads and sources that are not there; return the entry.
+
+    Raises:
+        InputError: there is one, with file and line.
+    """
     top.only("objects", "parts", "kept_apart")
     for _, entry in top.at("objects").items():
         entry.only(*sources, "reason")

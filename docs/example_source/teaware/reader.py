@@ -14,8 +14,8 @@ from typing import Any
 
 from builders.paths import safe_name
 from builders.segmentation import Refusal, read_segmentations
+from mixedparts.description import describe
 from mixedparts.errors import InputError, UsageError
-from mixedparts.manifest_parsing import describe
 from mixedparts.masks import Rle
 from mixedparts.pixels import check_picture
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
