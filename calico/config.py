@@ -94,7 +94,8 @@ class PromptConfig:
     max_images: int = 2  # tags (IMAGE1) … that the vocabulary knows
     # State that a mask is decoded from: t-1, the one that predicts [SEG] (CALICO's family).
     seg_state: Literal["predicting"] = "predicting"
-    untagged: Literal["first_image"] = "first_image"  # a [SEG] without a known tag; counted
+    # A generated [SEG] without a tag; counted. One with a tag that names no image is never drawn.
+    untagged: Literal["first_image", "drop"] = "first_image"
 
     def faults(self) -> Iterator[str]:
         if "{images}" not in self.lead:
@@ -171,13 +172,16 @@ class ExecutionConfig:
 
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
-    """Greedy decoding."""
+    """Greedy decoding, or beam search."""
 
     max_new_tokens: int = 512
     batch_size: int = 8
+    num_beams: int = 1  # hypotheses kept for each prompt; 1 is greedy
+    length_penalty: float = 1.0  # of beams: log probability / length ** length_penalty
+    max_masks: int = 100  # of an answer, as many as COCO scores in an image; the rest is counted
 
     def faults(self) -> Iterator[str]:
-        yield from positive(self, "max_new_tokens", "batch_size")
+        yield from positive(self, "max_new_tokens", "batch_size", "num_beams", "max_masks")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,20 +14,20 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from calico.answers import Binding, Reading, read_answer
 from calico.config import CalicoConfig
+from calico.configfile import override
 from calico.model.calico import Calico
 from calico.model.checkpoints import load_checkpoint
 from calico.model.generation import generate
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
-from calico.predictions import Prediction, Segment
+from calico.predictions import COUNTED, Prediction, Segment
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.tokenizer import decode
 from mixedparts import wording
 from mixedparts.errors import InputError
 from mixedparts.records import Task
-from mixedparts.wording import ParsedAnswer, parse_answer
 
 _KEPT_IMAGES = 512  # features of recent images; a split shows the same image in several pairs
 
@@ -58,9 +58,12 @@ class Outcomes:
         answers: all of them.
         unfinished: reached the limit of tokens before they ended.
         without_masks: held no [SEG] that could be drawn.
-        untagged: [SEG] without a tag, drawn on the first image.
+        untagged: [SEG] without a tag, drawn on the first image unless configured otherwise.
         unknown_image: [SEG] with the tag of an image that there is not; not drawn.
-        unnamed: [SEG] before any phrase; drawn without a label.
+        malformed_tag: [SEG] with a tag that cannot be read, or cut off before it; not drawn.
+        unnamed: [SEG] that no phrase precedes; drawn without a label.
+        spelled: [SEG] as plain text instead of the token; not drawn.
+        over_limit: [SEG] beyond the configured number of masks of an answer; not drawn.
     """
 
     answers: int = 0
@@ -68,16 +71,17 @@ class Outcomes:
     without_masks: int = 0
     untagged: int = 0
     unknown_image: int = 0
+    malformed_tag: int = 0
     unnamed: int = 0
+    spelled: int = 0
+    over_limit: int = 0
 
-    def count(self, parsed: ParsedAnswer, drawn: int, finished: bool) -> None:
+    def count(self, prediction: Prediction) -> None:
         """Add one answer."""
         self.answers += 1
-        self.unfinished += not finished
-        self.without_masks += drawn == 0
-        self.untagged += parsed.untagged
-        self.unknown_image += parsed.unknown_image
-        self.unnamed += parsed.unnamed
+        self.without_masks += not prediction.segments
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(prediction, name))
 
 
 class Predictor:
@@ -108,6 +112,14 @@ class Predictor:
             InputError: there is none, or it does not fit the code.
         """
         return cls(*load_checkpoint(Path(folder)))
+
+    def configure(self, generation: Mapping[str, Any]) -> None:
+        """Change how answers are generated, by the names of `GenerationConfig`.
+
+        Raises:
+            UsageError: unknown names, or values that cannot work.
+        """
+        self.config = override(self.config, {"generation": generation}, "of the generation")
 
     def predict_rows(
         self, rows: Iterable[Mapping[str, Any]], batch_size: int | None = None
@@ -150,35 +162,53 @@ class Predictor:
         if not 1 <= images <= self.config.prompt.max_images:
             raise InputError(
                 f"a query has {images} pictures, the model takes 1 to "
-                f"{self.config.prompt.max_images}"
+                f"{self.config.prompt.max_images}",
+                "Train one that knows more tags: prompt.max_images in the configuration.",
             )
         prompts = self.prompts.batch([query.question for query in batch], images)
-        limit = self.config.generation.max_new_tokens
+        chosen = self.config.generation
         with arithmetic(self.config.execution, prompts.tokens.device):
             features = self._encode(batch)
-            generated = generate(self.model, prompts, features, limit)
-            segments = generated.segments(self.model, images)
-            logits = self.model.decode_masks(segments, features.sam, images)
-        for row, query in enumerate(batch):
-            answer = decode(self.tokenizer, generated.tokens[row].tolist())
-            parsed = parse_answer(answer, images)
-            found = self._segments(parsed, logits[segments.sample == row], query)
-            self.outcomes.count(parsed, len(found), bool(generated.finished[row]))
-            yield Prediction(query.id, answer, found, parsed.untagged)
+            generated = generate(
+                self.model,
+                prompts,
+                features,
+                chosen.max_new_tokens,
+                chosen.num_beams,
+                chosen.length_penalty,
+            )
+            readings = [self._read(row.tolist(), images) for row in generated.tokens]
+            # One [SEG] token is one entry of its reading, in the same order.
+            drawn = [_drawn(reading, chosen.max_masks) for reading in readings]
+            marks = [mark for marked in drawn for mark in marked]
+            keep = torch.tensor([mark is not None for mark in marks], dtype=torch.bool)
+            shown = [mark.image for mark in marks if mark is not None]
+            segments = generated.segments(self.model, images).select(keep)
+            segments = segments.bind(torch.tensor(shown, dtype=torch.int64))
+            logits = self.model.decode_masks_in_parts(segments, features.sam, images)
+        for row, (query, reading) in enumerate(zip(batch, readings, strict=True)):
+            mine = [mark for mark in drawn[row] if mark is not None]
+            found = self._segments(mine, logits[segments.sample == row], query)
+            finished = bool(generated.finished[row])
+            prediction = _prediction(query.id, reading, found, chosen.max_masks, finished)
+            self.outcomes.count(prediction)
+            yield prediction
 
-    def _segments(self, parsed: ParsedAnswer, logits: Tensor, query: Query) -> tuple[Segment, ...]:
-        """Bring the masks (M, g, g) of one answer to original size and name them.
+    def _read(self, tokens: list[int], images: int) -> Reading:
+        seg, untagged = self.model.ids.segments.seg, self.config.prompt.untagged
+        return read_answer(self.tokenizer, tokens, seg, images, untagged)
 
-        The n-th mask is the n-th [SEG] of the text, so phrases and masks go in step.
-        """
-        named = [(phrase.label, image) for phrase in parsed.phrases for image in phrase.images]
-        found: list[Segment | None] = [None] * len(named)
+    def _segments(
+        self, marks: Sequence[_Mark], logits: Tensor, query: Query
+    ) -> tuple[Segment, ...]:
+        """Bring the masks (M, g, g) of one answer to original size and name them."""
+        found: list[Segment | None] = [None] * len(marks)
         for image, picture in enumerate(query.pictures):
-            here = [place for place, (_, where) in enumerate(named) if where == image]
+            here = [place for place, mark in enumerate(marks) if mark.image == image]
             own = logits[here]
             masks = self.processor.original_masks(own, picture.height, picture.width)
             for place, mask, score in zip(here, masks, _scores(own), strict=True):
-                found[place] = Segment(named[place][0], image, mask, score)
+                found[place] = Segment(marks[place].label, image, mask, score)
         return tuple(one for one in found if one is not None)
 
     def _encode(self, batch: Sequence[Query]) -> ImageFeatures:
@@ -223,6 +253,44 @@ def _query(row: Mapping[str, Any]) -> Query:
             f"a row of pairs lacks {error}",
             "Load rows with their pictures: mixedparts.load_dataset(name, split=…)",
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A [SEG] that is drawn."""
+
+    label: str
+    image: int
+
+
+def _drawn(reading: Reading, limit: int) -> list[_Mark | None]:
+    """Return for each [SEG] what is drawn; at most `limit` are."""
+    marks: list[_Mark | None] = []
+    count = 0
+    for one in reading.grounded:
+        count += one.image is not None
+        hidden = one.image is None or count > limit
+        marks.append(None if hidden else _Mark(one.label, one.image or 0))
+    return marks
+
+
+def _prediction(
+    name: str, reading: Reading, found: tuple[Segment, ...], limit: int, finished: bool
+) -> Prediction:
+    """Return a prediction with everything counted that was not as it should be."""
+    placed = [one for one in reading.grounded if one.image is not None]
+    return Prediction(
+        name,
+        reading.text,
+        found,
+        untagged=reading.count(Binding.UNTAGGED),
+        unknown_image=reading.count(Binding.UNKNOWN_IMAGE),
+        malformed_tag=reading.count(Binding.MALFORMED_TAG),
+        unnamed=sum(not one.label for one in placed),
+        spelled=reading.spelled,
+        over_limit=max(0, len(placed) - limit),
+        unfinished=int(not finished),
+    )
 
 
 def _scores(logits: Tensor) -> list[float]:

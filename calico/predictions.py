@@ -9,7 +9,7 @@ One UTF-8 JSON object a line, one line a sample:
 
 `segments` has one entry a mask, in the order of generation. `image` counts from 0, `size` is
 (height, width) of the original picture, `counts` a COCO compressed string or a list of run
-lengths. `score` (1.0) and `untagged` (0) may be left out; further keys are ignored.
+lengths. `score` (1.0) and the counts (`COUNTED`, 0) may be left out; further keys are ignored.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -59,16 +60,43 @@ class Prediction:
         answer: generated text, as it came.
         segments: one a mask, in the order of generation.
         untagged: how many `[SEG]` named no image and were bound to the first.
+        unknown_image: how many named an image that there is not; not drawn.
+        malformed_tag: how many were followed by a tag that cannot be read; not drawn.
+        unnamed: how many had no phrase before them; drawn without a label.
+        spelled: how many stood as plain text instead of the token; not drawn.
+        over_limit: how many exceeded the number of masks of an answer; not drawn.
+        unfinished: 1 where the answer reached the limit of tokens, else 0.
     """
 
     id: str
     answer: str
     segments: tuple[Segment, ...]
     untagged: int = 0
+    unknown_image: int = 0
+    malformed_tag: int = 0
+    unnamed: int = 0
+    spelled: int = 0
+    over_limit: int = 0
+    unfinished: int = 0
+
+
+# What may be wrong with an answer, each with the words that a report uses for it.
+COUNTED = {
+    "untagged": "[SEG] named no image (read on the first unless prompt.untagged is drop)",
+    "unknown_image": "[SEG] named an image that there is not and were not drawn",
+    "malformed_tag": "[SEG] had a tag that cannot be read and were not drawn",
+    "unnamed": "[SEG] followed no phrase and have no label",
+    "spelled": "[SEG] were written as plain text and not drawn",
+    "over_limit": "[SEG] exceeded generation.max_masks and were not drawn",
+    "unfinished": "answers reached generation.max_new_tokens before they ended",
+}
 
 
 class InvalidPrediction(ValueError):
     """A prediction that cannot belong to its sample."""
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _MaskLine(msgspec.Struct):
@@ -87,7 +115,13 @@ class _Line(msgspec.Struct):
     id: str
     answer: str
     segments: list[_SegmentLine]
-    untagged: int = 0
+    untagged: _Count = 0
+    unknown_image: _Count = 0
+    malformed_tag: _Count = 0
+    unnamed: _Count = 0
+    spelled: _Count = 0
+    over_limit: _Count = 0
+    unfinished: _Count = 0
 
 
 def check_prediction(prediction: Prediction, sizes: Sizes) -> None:
@@ -211,7 +245,9 @@ def _from_line(line: _Line, sizes: Sizes) -> Prediction:
         except InvalidMask as error:
             raise InvalidPrediction(f"{where}: {error}") from error
         segments.append(Segment(item.label, item.image, rle, item.score))
-    prediction = Prediction(line.id, line.answer, tuple(segments), line.untagged)
+    prediction = Prediction(
+        line.id, line.answer, tuple(segments), **{name: getattr(line, name) for name in COUNTED}
+    )
     check_prediction(prediction, sizes)
     return prediction
 
@@ -229,5 +265,5 @@ def _to_line(prediction: Prediction) -> _Line:
             )
             for segment in prediction.segments
         ],
-        prediction.untagged,
+        **{name: getattr(prediction, name) for name in COUNTED},
     )

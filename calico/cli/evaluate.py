@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calico.cli.options import add_search_options, search_options
 from mixedparts.cli.running import run_command
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--full", action="store_true", help="print all variants of all groups with intervals")
     add("--limit", type=_positive, metavar="N", help="score N samples, spread over the split")
     add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
+    add_search_options(parser)
     add("--save-predictions", type=Path, metavar="FILE", help="keep what was scored as JSON lines")
     add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
     add("--bootstrap", type=_count, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
@@ -202,6 +204,7 @@ def _from_checkpoint(
     place = find_checkpoint(arguments.checkpoint)
     facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
     predictor = Predictor.from_pretrained(place)
+    predictor.configure(search_options(arguments))
     table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
 
     def rows() -> Iterator[Any]:
@@ -215,7 +218,8 @@ def _from_checkpoint(
         found[prediction.id] = prediction
         progress.advance()
     progress.finish()
-    return found, {**facts, "outcomes": asdict(predictor.outcomes)}
+    searched = asdict(predictor.config.generation)
+    return found, {**facts, "generation": searched, "outcomes": asdict(predictor.outcomes)}
 
 
 def _score(
@@ -228,9 +232,12 @@ def _score(
     from calico.evaluation.report import Scored
     from calico.evaluation.scoring import score
     from calico.evaluation.summary import summarise
+    from calico.predictions import COUNTED
 
     sums = score(truth.samples, predictions, *models)
-    counted = {"missing": sums.missing, "segments": sums.segments, "untagged": sums.untagged}
+    given = [predictions[sample.id] for sample in truth.samples if sample.id in predictions]
+    counted = {"missing": sums.missing, "segments": sums.segments}
+    counted |= {name: sum(getattr(one, name) for one in given) for name in COUNTED}
     summary = summarise(sums, arguments.seed, arguments.bootstrap)
     return Scored(facts["name"], summary, {**facts, **counted})
 
@@ -256,10 +263,10 @@ def _baselines(
 
 
 def _warn(scored: Scored, samples: int) -> None:
-    for key, meaning in (
-        ("missing", f"of {samples} samples have no prediction and count as empty"),
-        ("untagged", "[SEG] named no image and were read on the first"),
-    ):
+    from calico.predictions import COUNTED
+
+    missing = {"missing": f"of {samples} samples have no prediction and count as empty"}
+    for key, meaning in (missing | COUNTED).items():
         if scored.facts[key]:
             print(f"calico-eval: {scored.facts[key]} {meaning}", file=sys.stderr)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calico.config import CalicoConfig
@@ -28,6 +28,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
     add("--quiet", action="store_true", help="no progress")
+
+
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """Add how answers are searched; what is not given stays as the checkpoint has it."""
+    add = parser.add_argument
+    add("--num-beams", type=positive, metavar="N", help="beam search with N beams; 1 is greedy")
+    add("--max-new-tokens", type=positive, metavar="N", help="limit of an answer in tokens")
+
+
+def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of `add_search_options` that were given, by name in the configuration."""
+    names = ("num_beams", "max_new_tokens")
+    given = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_options(arguments: argparse.Namespace) -> tuple[CalicoConfig, BuiltDataset]:

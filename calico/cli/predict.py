@@ -1,4 +1,4 @@
-"""`calico-predict`: ask a trained model about two pictures."""
+"""`calico-predict`: ask a trained model about pictures, two by default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calico.cli.options import positive
+from calico.cli.options import add_search_options, positive, search_options
 from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError
 
@@ -22,6 +22,7 @@ _EXAMPLES = """examples:
   calico-predict first.jpg second.jpg --checkpoint runs/tiny
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --task unique_parts --out out
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --question "What do they share?"
+  calico-predict first.jpg second.jpg --checkpoint runs/tiny --num-beams 4
 
 It writes to --out: overlay.png, prediction.json (masks as COCO RLE) and one PNG a mask."""
 
@@ -35,16 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="calico-predict",
-        description="Answer a question about two pictures, with a mask for every phrase.",
+        description="Answer a question about pictures, usually two, with a mask for every phrase.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("images", nargs=2, type=Path, metavar="IMAGE", help="a picture file")
+    add("images", nargs="+", type=Path, metavar="IMAGE", help="picture files, usually two")
     add("--checkpoint", type=Path, required=True, metavar="DIR", help="what calico-train wrote")
     add("--task", choices=TASKS, default="common_parts", help="default: common_parts")
     add("--question", help="asked instead of the task's question")
     add("--out", type=Path, default=Path("prediction"), metavar="DIR", help="default: prediction")
+    add_search_options(parser)
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     return parser
 
@@ -53,10 +55,12 @@ def _run(arguments: argparse.Namespace) -> int:
     pictures = tuple(_open(path) for path in arguments.images)
     from calico.drawing import draw_prediction
     from calico.predict import Predictor, Query, task_question
+    from calico.predictions import COUNTED
     from calico.runtime import prepare_process
 
     prepare_process(arguments.threads)
     predictor = Predictor.from_pretrained(arguments.checkpoint)
+    predictor.configure(search_options(arguments))
     question = arguments.question or task_question(arguments.task)
     (prediction,) = predictor.predict([Query("prediction", question, pictures)])
     out: Path = arguments.out
@@ -68,8 +72,9 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"  image {segment.image + 1}: {segment.label} ({segment.score:.2f})")
     if not prediction.segments:
         print("  the answer holds no mask")
-    if prediction.untagged:
-        print(f"  {prediction.untagged} masks named no image and were drawn on the first")
+    for name, meaning in COUNTED.items():
+        if getattr(prediction, name):
+            print(f"  {getattr(prediction, name)} {meaning}")
     print(f"written: {out / 'overlay.png'}, {out / 'prediction.json'}")
     return 0
 
@@ -88,6 +93,7 @@ def _write_masks(out: Path, paths: Sequence[Path], question: str, prediction: Pr
     """Write each mask as a PNG (255 inside) and all of them as RLE in one JSON file."""
     from PIL import Image
 
+    from calico.predictions import COUNTED
     from mixedparts.masks import decode
 
     segments = []
@@ -112,7 +118,7 @@ def _write_masks(out: Path, paths: Sequence[Path], question: str, prediction: Pr
         "images": [str(path) for path in paths],
         "question": question,
         "answer": prediction.answer,
-        "untagged": prediction.untagged,
+        **{name: getattr(prediction, name) for name in COUNTED},
         "segments": segments,
     }
     text = json.dumps(answer, indent=1, ensure_ascii=False) + "\n"

@@ -197,6 +197,18 @@ class Calico(nn.Module):
         logits: Tensor = self.grounding(segments.states, sam, image)
         return logits
 
+    def decode_masks_in_parts(
+        self, segments: SegStates, sam: Tensor, images: int, part: int = 64
+    ) -> Tensor:
+        """Decode as `decode_masks`, at most `part` at once.
+
+        An answer may hold any number of [SEG], and each takes a copy of its image embedding.
+        """
+        index = torch.arange(len(segments.sample), device=segments.sample.device)
+        starts = range(0, max(1, len(index)), part)
+        parts = (segments.select(index[start : start + part]) for start in starts)
+        return torch.cat([self.decode_masks(one, sam, images) for one in parts])
+
     def _image_positions(self, tokens: Tensor, images: int) -> Tensor:
         """Return the columns (B, I * T_i) of the image placeholders.
 
@@ -217,6 +229,11 @@ class Calico(nn.Module):
             raise InputError(
                 f"the answers of a batch hold {len(segments.sample)} [SEG] for "
                 f"{len(batch.masks)} masks"
+            )
+        if (segments.image < 0).any():
+            raise InputError(
+                f"{int((segments.image < 0).sum())} [SEG] of a training batch have no tag of one "
+                f"of the {batch.images} images"
             )
         if len(batch.masks) == 0:
             # Every trained weight takes part in every step, or distributed training would wait.

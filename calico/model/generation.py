@@ -1,13 +1,18 @@
-"""Greedy generation for a batch of prompts of unequal length, with a key-value cache."""
+"""Answers for a batch of prompts of unequal length: greedy or beam search over a key-value cache.
+
+Shapes: B prompts, D the width of the language model, S generated tokens.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from calico.model.beams import search
 from calico.model.calico import Calico, PromptBatch
 from calico.model.segments import SegStates, read_segments
 from calico.model.vision import ImageFeatures
@@ -32,30 +37,100 @@ class Generated:
         return read_segments(self.predicting, self.tokens, model.ids.segments, images)
 
 
-@torch.inference_mode()
+class Steps(Protocol):
+    """The language model as a search sees it: a prompt, then one token a row at a time."""
+
+    def prefill(self) -> Tensor:
+        """Read the prompts; return their last states (B, D)."""
+        ...
+
+    def advance(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
+        """Append a token to every row.
+
+        Args:
+            tokens: (R,) int64.
+            parents: (R,) int64, the row so far that each token continues; None: row for row.
+
+        Returns:
+            (R, D), the last states.
+        """
+        ...
+
+
+class CachedSteps:
+    """Steps that keep keys and values: the CAMs run in `prefill` only.
+
+    What the CAMs added to the image tokens lives on in the cache. A search that keeps R rows of
+    B prompts selects rows of the cache, so the prompts are read once, not once a beam.
+    """
+
+    def __init__(self, model: Calico, prompts: PromptBatch, features: ImageFeatures) -> None:
+        self.model = model
+        self.prompts = prompts
+        self.features = features
+        self._cache = DynamicCache(config=model.language.config)
+        self._attention = prompts.attention
+
+    def prefill(self) -> Tensor:
+        """Fill the cache; the last prompt token, which conditions the CAMs, is the last column."""
+        batch, length = self.prompts.tokens.shape
+        last = torch.full((batch,), length - 1, device=self.prompts.tokens.device)
+        hidden = self.model.hidden_states(
+            self.prompts.tokens,
+            self.features,
+            self.prompts.images,
+            last,
+            self.prompts.attention,
+            self._cache,
+        )
+        return hidden[:, -1]
+
+    def advance(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
+        """Run one token a row; its position does not count the padding on the left."""
+        if parents is not None:
+            self._cache.reorder_cache(parents)  # type: ignore[arg-type]
+            self._attention = self._attention[parents]
+        positions = self._attention.sum(1)
+        self._attention = torch.cat([self._attention, self._attention.new_ones(len(tokens), 1)], 1)
+        hidden: Tensor = self.model.language.model(
+            input_ids=tokens[:, None],
+            attention_mask=self._attention,
+            position_ids=positions[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+        ).last_hidden_state
+        return hidden[:, -1]
+
+
 def generate(
-    model: Calico, prompts: PromptBatch, features: ImageFeatures, max_new_tokens: int
+    model: Calico,
+    prompts: PromptBatch,
+    features: ImageFeatures,
+    max_new_tokens: int,
+    beams: int = 1,
+    length_penalty: float = 1.0,
 ) -> Generated:
-    """Answer a batch of prompts greedily; the CAMs run at prefill only.
+    """Answer a batch of prompts.
 
     Args:
         model: in evaluation mode.
         prompts: B of them, padded on the left.
         features: of their B * I images.
         max_new_tokens: limit for each answer.
+        beams: hypotheses kept for each prompt; 1 is greedy.
+        length_penalty: a hypothesis is worth its log probability / length ** length_penalty.
     """
-    batch, length = prompts.tokens.shape
-    device = prompts.tokens.device
-    cache = DynamicCache(config=model.language.config)
-    last = torch.full((batch,), length - 1, device=device)
-    hidden = model.hidden_states(
-        prompts.tokens, features, prompts.images, last, prompts.attention, cache
-    )
-    state = hidden[:, -1]
-    attention = torch.ones(batch, length + max_new_tokens, dtype=torch.int64, device=device)
-    attention[:, :length] = prompts.attention
-    position = prompts.attention.sum(1)
-    finished = torch.zeros(batch, dtype=torch.bool, device=device)
+    steps = CachedSteps(model, prompts, features)
+    if beams == 1:
+        return greedy(model, steps, max_new_tokens)
+    return beam_search(model, steps, max_new_tokens, beams, length_penalty)
+
+
+@torch.inference_mode()
+def greedy(model: Calico, steps: Steps, max_new_tokens: int) -> Generated:
+    """Take the most probable token at every step."""
+    state = steps.prefill()
+    finished = torch.zeros(len(state), dtype=torch.bool, device=state.device)
     tokens: list[Tensor] = []
     states: list[Tensor] = []
     for step in range(max_new_tokens):
@@ -66,11 +141,34 @@ def generate(
         finished = finished | (token == model.ids.end)
         if step + 1 == max_new_tokens or bool(finished.all()):
             break
-        state = model.language.model(
-            input_ids=token[:, None],
-            attention_mask=attention[:, : length + step + 1],
-            position_ids=(position + step)[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
+        state = steps.advance(token, None)
     return Generated(torch.stack(tokens, 1), torch.stack(states, 1), finished)
+
+
+@torch.inference_mode()
+def beam_search(
+    model: Calico, steps: Steps, max_new_tokens: int, beams: int, length_penalty: float = 1.0
+) -> Generated:
+    """Return the best of the answers that a search over `beams` hypotheses finds."""
+
+    def log_probabilities(state: Tensor) -> Tensor:
+        return torch.log_softmax(model.language.lm_head(state).float(), dim=-1)
+
+    found = search(
+        steps.prefill(),
+        steps.advance,
+        log_probabilities,
+        model.ids.end,
+        max_new_tokens,
+        beams,
+        length_penalty,
+    )
+    length = max(len(one.tokens) for one in found)
+    first = found[0].states
+    tokens = torch.full((len(found), length), model.ids.pad, device=first.device)
+    predicting = first.new_zeros(len(found), length, first.shape[-1])
+    for row, one in enumerate(found):
+        tokens[row, : len(one.tokens)] = torch.tensor(one.tokens, device=first.device)
+        predicting[row, : len(one.tokens)] = one.states
+    finished = torch.tensor([one.tokens[-1] == model.ids.end for one in found])
+    return Generated(tokens, predicting, finished.to(first.device))

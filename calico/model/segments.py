@@ -7,7 +7,7 @@ after the [SEG], `(IMAGE1)`, never from its position in the text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,10 @@ class SegStates:
     def bound(self) -> Tensor:
         """Return the image numbers (M,), with a [SEG] that has no known tag on the first image."""
         return self.image.clamp_min(0)
+
+    def bind(self, image: Tensor) -> SegStates:
+        """Return the same states on other images (M,) int64, as an answer's text says."""
+        return replace(self, image=image)
 
     def select(self, index: Tensor) -> SegStates:
         """Return some of them; `index` is (K,) int64 or (M,) bool."""

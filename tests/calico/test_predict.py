@@ -91,7 +91,7 @@ class TestOutcomes:
             (
                 "</p> <p> <p> [SEG] [SEG] (IMAGE1)",
                 [("", 0), ("", 0)],
-                {"untagged": 1, "unnamed": 1},
+                {"untagged": 1, "unnamed": 2},
             ),
             ("(IMAGE2) (IMAGE1) </p>", [], {"without_masks": 1}),
         ],
