@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mixedparts import masks
 from mixedparts.errors import EnvironmentFault, InputError
@@ -97,6 +98,7 @@ class InvalidPrediction(ValueError):
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
+_Odd = _Count | UnsetType  # written only where there is something to count
 
 
 class _MaskLine(msgspec.Struct):
@@ -116,12 +118,12 @@ class _Line(msgspec.Struct):
     answer: str
     segments: list[_SegmentLine]
     untagged: _Count = 0
-    unknown_image: _Count = 0
-    malformed_tag: _Count = 0
-    unnamed: _Count = 0
-    spelled: _Count = 0
-    over_limit: _Count = 0
-    unfinished: _Count = 0
+    unknown_image: _Odd = UNSET
+    malformed_tag: _Odd = UNSET
+    unnamed: _Odd = UNSET
+    spelled: _Odd = UNSET
+    over_limit: _Odd = UNSET
+    unfinished: _Odd = UNSET
 
 
 def check_prediction(prediction: Prediction, sizes: Sizes) -> None:
@@ -246,7 +248,10 @@ def _from_line(line: _Line, sizes: Sizes) -> Prediction:
             raise InvalidPrediction(f"{where}: {error}") from error
         segments.append(Segment(item.label, item.image, rle, item.score))
     prediction = Prediction(
-        line.id, line.answer, tuple(segments), **{name: getattr(line, name) for name in COUNTED}
+        line.id,
+        line.answer,
+        tuple(segments),
+        **{name: getattr(line, name) or 0 for name in COUNTED},
     )
     check_prediction(prediction, sizes)
     return prediction
@@ -265,5 +270,6 @@ def _to_line(prediction: Prediction) -> _Line:
             )
             for segment in prediction.segments
         ],
-        **{name: getattr(prediction, name) for name in COUNTED},
+        prediction.untagged,
+        **{name: getattr(prediction, name) or UNSET for name in COUNTED if name != "untagged"},
     )

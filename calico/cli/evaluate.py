@@ -204,7 +204,9 @@ def _from_checkpoint(
     place = find_checkpoint(arguments.checkpoint)
     facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
     predictor = Predictor.from_pretrained(place)
-    predictor.configure(search_options(arguments))
+    chosen = search_options(arguments)
+    if chosen:
+        predictor.configure(chosen)
     table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
 
     def rows() -> Iterator[Any]:
@@ -218,8 +220,7 @@ def _from_checkpoint(
         found[prediction.id] = prediction
         progress.advance()
     progress.finish()
-    searched = asdict(predictor.config.generation)
-    return found, {**facts, "generation": searched, "outcomes": asdict(predictor.outcomes)}
+    return found, {**facts, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
 
 
 def _score(
