@@ -108,6 +108,13 @@ def _about(manifest: dict[str, Any]) -> str:
         f" {', '.join(manifest['sources'])} by mixedparts {manifest['code_version']}, build"
         f" `{manifest['build_id']}`."
     )
+    if manifest["configuration"]["images"] == "omit":
+        text += (
+            "\n\n**Without pixels.** The pictures are their owners'. This copy names them (image"
+            " id, SHA-256) and leaves them and the preview out;"
+            " `mixedparts.load_dataset(..., pixels=False)` and plain `datasets` load the rest, and"
+            " `mixedparts build` makes the whole from the sources."
+        )
     if made:
         text += (
             f"\n\n**Synthetic data.** The images and masks of {', '.join(made)} were drawn by a"

@@ -99,8 +99,17 @@ class PixelJoin:
         return open_picture(self._stored[row]["image"])
 
 
-def open_picture(stored: dict[str, Any]) -> Image.Image:
-    """Return a stored picture as RGB on the stored grid, EXIF orientation not applied."""
+def open_picture(stored: dict[str, Any] | None) -> Image.Image:
+    """Return a stored picture as RGB on the stored grid, EXIF orientation not applied.
+
+    Raises:
+        InputError: the copy of the build was published without pixels.
+    """
+    if stored is None:
+        raise InputError(
+            "this copy of the dataset has no pixels",
+            "Load it with pixels=False, or build it from the sources: mixedparts build --help",
+        )
     data = stored["bytes"]
     with Image.open(io.BytesIO(data) if data is not None else stored["path"]) as picture:
         return picture.convert("RGB")

@@ -110,7 +110,7 @@ def test_overlays_colour_only_what_they_mark() -> None:
 
 def test_help_of_every_verb_has_an_example(run_mixedparts: Run) -> None:
     assert "examples:" in run_mixedparts("--help").stdout
-    for verb in ("sample", "build", "verify", "stats", "view", "sources"):
+    for verb in ("sample", "build", "verify", "stats", "view", "push", "sources"):
         done = run_mixedparts(verb, "--help")
         assert done.returncode == 0
         assert f"mixedparts {verb}" in done.stdout

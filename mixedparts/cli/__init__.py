@@ -13,6 +13,7 @@ from mixedparts import __version__
 from mixedparts.cli.build import add_build
 from mixedparts.cli.export import add_export, add_import
 from mixedparts.cli.inspect import add_sources, add_stats, add_verify, add_view
+from mixedparts.cli.push import add_push
 from mixedparts.cli.running import run_command
 from mixedparts.cli.sample import add_sample
 
@@ -24,6 +25,7 @@ examples:
   mixedparts stats data/mixedparts
   mixedparts view data/mixedparts --out view.html
   mixedparts export data/mixedparts --format coco --out coco
+  mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run
   mixedparts sources show paco
 
 exit codes: 0 ok, 1 problems found, 2 usage, 3 missing or unreadable input or environment,
@@ -58,5 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     add_view(verbs)
     add_export(verbs)
     add_import(verbs)
+    add_push(verbs)
     add_sources(verbs)
     return parser

@@ -1,0 +1,57 @@
+"""`mixedparts push`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from mixedparts.cli.verbs import add_verb
+
+
+def add_push(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "push",
+        _push,
+        "send a build to a dataset repository of a Hub, without pixels unless asked",
+        "  mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run\n"
+        "  mixedparts push data/mixedparts --repo-id me/mixedparts",
+    )
+    parser.add_argument("build", type=Path, metavar="DIR")
+    parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
+    parser.add_argument(
+        "--with-pixels", action="store_true", help="send pictures too; see to their licences first"
+    )
+    parser.add_argument("--public", action="store_true", help="a new repository is public")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be sent")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from mixedparts.progress import for_people
+    from mixedparts.push import HuggingFaceHub, push, push_plan
+
+    plan = push_plan(arguments.build, arguments.repo_id, arguments.with_pixels)
+    if arguments.dry_run:
+        print(json.dumps(plan.values, indent=1) if arguments.json else plan.text)
+        if not arguments.json:
+            print("dry run: nothing was sent")
+        return 0
+    print(plan.text, file=sys.stderr)
+    sent = push(
+        arguments.build,
+        arguments.repo_id,
+        arguments.with_pixels,
+        not arguments.public,
+        HuggingFaceHub.connect(),
+        for_people(arguments.quiet),
+    )
+    if arguments.json:
+        print(json.dumps({"repo_id": arguments.repo_id, **sent}))
+    else:
+        print(f"{arguments.repo_id}: " + ", ".join(f"{n} files {what}" for what, n in sent.items()))
+    return 0
