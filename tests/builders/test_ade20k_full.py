@@ -15,6 +15,8 @@ from PIL import Image
 
 from builders.ade20k_full import Ade20kFullSource
 from mixedparts import masks
+from mixedparts.config import BuildConfig
+from mixedparts.plan import make_plan
 from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.taxonomy import load_manifest
 from tests.builders.conformance import (
@@ -319,6 +321,20 @@ def test_an_image_is_in_the_split_that_part_234_gives_it(tmp_path: Path) -> None
         assert found == {i.image_id for i in written[1:] if division(i.image_id) == split} != set()
         official = images_of(read_split(source, tmp_path, split, "official"))
         assert len(official) == 12
+
+
+def test_a_change_inside_any_annotation_is_another_build(
+    tmp_path: Path, written: list[NativeImage]
+) -> None:
+    config = BuildConfig(sources=("ade20k_full",), root=tmp_path, out=tmp_path / "out")
+    before = make_plan(config).build_id
+    path = (tmp_path / written[1].path).with_suffix(".json")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"id": 1,', b'"id": 9,'))
+    assert len(path.read_bytes()) == len(content)
+    assert make_plan(config).build_id != before
+    path.write_bytes(content)
+    assert make_plan(config).build_id == before
 
 
 def test_names_and_groups_are_those_of_part_234() -> None:

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from mixedparts import masks
+from mixedparts.build import build
+from mixedparts.config import BuildConfig
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.normalise import Names
+from mixedparts.progress import Silent
 from mixedparts.records import ImageRecord, Level, Reason
 from mixedparts.taxonomy import load_manifest
+from mixedparts.verify import verify
 from tests.builders.conformance import (
     SourceConformance,
     accounted,
@@ -236,6 +241,29 @@ def test_an_archive_s_own_folder_may_stay(tmp_path: Path, written: list[NativeIm
     (tmp_path / "PascalPart/trainval").mkdir()
     (tmp_path / NOTES).rename(tmp_path / "PascalPart/trainval/Annotations_Part")
     assert read_train(tmp_path) == (before, [])
+
+
+def test_a_build_compares_animals_by_words(tmp_path: Path) -> None:
+    write_pascal_part(tmp_path, {"train": 12, "val": 12})
+    config = BuildConfig(
+        sources=("pascal_part",), root=tmp_path, out=tmp_path / "out", min_part_area=0.0
+    )
+    build(config, Silent())
+    rows = [
+        row
+        for path in sorted((config.out / "pairs").glob("*.parquet"))
+        for row in pq.read_table(path, columns=["objects", "parts"]).to_pylist()
+    ]
+    pairs = {frozenset(item["category"] for item in row["objects"]) for row in rows}
+    assert {frozenset({"cow", "dog"}), frozenset({"airplane"})} <= pairs
+    assert not {pair for pair in pairs if "person" in pair and len(pair) > 1}
+    names = {part["name"] for row in rows for part in row["parts"]}
+    assert {"eye", "ear", "head", "wing"} <= names <= set(known_words())
+    assert verify(config.out, "deep").listed == []
+
+
+def known_words() -> tuple[str, ...]:
+    return load_manifest("pascal_part").part_names()
 
 
 def test_without_scipy_the_error_names_the_extra(
