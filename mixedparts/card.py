@@ -20,6 +20,15 @@ Nothing here can be loaded yet. Run the same `mixedparts build` command again: i
 stopped.
 """
 
+_BIBTEX = """\
+@inproceedings{nguyen2025calico,
+  title     = {CALICO: Part-Focused Semantic Co-Segmentation with Large Vision-Language Models},
+  author    = {Nguyen and Juvekar and Yu and Wahed and Lourentzou},
+  booktitle = {CVPR},
+  year      = {2025},
+  eprint    = {2412.19331}
+}"""
+
 _SPLITS = ("train", "validation", "test", "benchmark")
 _TASKS = ("common_object", "common_parts", "unique_parts")
 
@@ -94,10 +103,20 @@ def _front(manifest: dict[str, Any]) -> dict[str, Any]:
         "license": "other",
         "language": ["en"],
         "task_categories": ["image-segmentation", "image-text-to-text"],
+        "size_categories": [_size_category(sum(split_rows(manifest, "pairs").values()))],
         "tags": tags + (["synthetic"] if manifest["synthetic"] else []),
         "configs": loading_configs(manifest),
         "dataset_info": infos,
     }
+
+
+def _size_category(rows: int) -> str:
+    """Return the Hub's name for a number of rows."""
+    bounds = ("1K", "10K", "100K", "1M", "10M", "100M")
+    at = sum(rows >= 10 ** (3 + n) for n in range(len(bounds)))
+    if at == 0:
+        return "n<1K"
+    return f"{bounds[at - 1]}<n<{bounds[at]}" if at < len(bounds) else "n>100M"
 
 
 def _about(manifest: dict[str, Any]) -> str:
@@ -106,7 +125,8 @@ def _about(manifest: dict[str, Any]) -> str:
         "Pairs of images for part-focused semantic co-segmentation: find the common object, the"
         " common parts and the unique parts (CALICO, CVPR 2025, arXiv 2412.19331). Built from"
         f" {', '.join(manifest['sources'])} by mixedparts {manifest['code_version']}, build"
-        f" `{manifest['build_id']}`."
+        f" `{manifest['build_id']}`. It follows the description in the paper; it is not the bundle"
+        " that the authors published, and its pairs are other pairs."
     )
     if manifest["configuration"]["images"] == "omit":
         text += (
@@ -138,7 +158,7 @@ def _use() -> str:
 def _count_table(manifest: dict[str, Any]) -> str:
     lines = [
         "| source | split | images | entities | " + " | ".join(_TASKS) + " |",
-        "|---|---|---|---|" + "---|" * len(_TASKS),
+        "|---|---|---:|---:|" + "---:|" * len(_TASKS),
     ]
     for source, splits in sorted(manifest["counts"].items()):
         for split, counts in in_order(splits):
@@ -146,17 +166,38 @@ def _count_table(manifest: dict[str, Any]) -> str:
             lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
     subset = sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values())
     lines.append(f"\n`benchmark` holds {subset} of the test rows, the same number a filled cell.")
-    rejected = sum(manifest["rejects"].values())
-    lines.append(f"Rejected records: {rejected}, with reasons in `rejects.parquet`.")
+    lines.append(_left_out(manifest))
     return "\n".join(lines)
+
+
+def _left_out(manifest: dict[str, Any]) -> str:
+    """Say what of the sources is not here: filtered and rejected records."""
+    dropped = [counts for splits in manifest["filtered"].values() for counts in splits.values()]
+    small = {kind: sum(counts[kind] for counts in dropped) for kind in ("objects", "parts")}
+    rejected = sum(manifest["rejects"].values())
+    text = (
+        f"The filters left out {small['objects']} entities, and {small['parts']} parts of kept"
+        f" ones. Rejected records: {rejected}, each with its reason in `rejects.parquet`."
+    )
+    if rejected:
+        text += "\n\n| reason | records |\n|---|---:|\n" + "\n".join(
+            f"| `{reason}` | {number} |" for reason, number in manifest["rejects"].items()
+        )
+    return text
 
 
 def _licence_table(manifest: dict[str, Any]) -> str:
     lines = ["| source | annotations | images | synthetic here |", "|---|---|---|---|"]
     for name, source in manifest["sources"].items():
+        title, home = source.get("title", name), source.get("homepage")
+        linked = f"[{title}]({home})" if home else title
         marks = source.get("licence", "unknown"), source.get("image_licence", "unknown")
         made = "yes" if source["synthetic"] else "no"
-        lines.append(f"| {source.get('title', name)} | {marks[0]} | {marks[1]} | {made} |")
+        lines.append(f"| {linked} | {marks[0]} | {marks[1]} | {made} |")
+    lines.append(
+        "\nImages and annotations belong to their owners; whoever passes them on is bound by these"
+        " terms. Questions, answers and the choice of pairs are made by the program."
+    )
     return "\n".join(lines)
 
 
@@ -192,12 +233,23 @@ def _limits(manifest: dict[str, Any]) -> str:
         f"- Entities under {filters['min_object_area']:.1%} and parts under"
         f" {filters['min_part_area']:.1%} of the image are left out and counted in"
         " `manifest.json` under `filtered`.\n"
+        "- A mask is the union of all instances of a class in an image; single instances are not"
+        " told apart.\n"
+        "- Common and unique parts are about labels: two sources, or two annotators, may have"
+        " labelled different parts of the same kind of object.\n"
+        "- Questions and answers come from templates; they are no measure of free language.\n"
+        "- Names, boxes and errors are those of the sources; nothing was drawn or corrected by"
+        " hand. What the sources show too often or too seldom stays so.\n"
         "- Which classes may form a pair is a curated choice; the groups and their reasons are in"
         " the project's `manifests/groups.yaml`."
     )
 
 
 def _citations(manifest: dict[str, Any]) -> str:
-    lines = ["- CALICO: Nguyen et al., CVPR 2025, arXiv 2412.19331"]
-    lines += [f"- {s['citation']}" for s in manifest["sources"].values() if s.get("citation")]
+    lines = [f"```bibtex\n{_BIBTEX}\n```", "and the sources:\n"]
+    lines += [
+        f"- {source.get('title', name)}: {source['citation']}"
+        for name, source in manifest["sources"].items()
+        if source.get("citation")
+    ]
     return "\n".join(lines)
