@@ -1,4 +1,4 @@
-"""What commands tell people, as text and as JSON: a finished build, a dry run, the sources."""
+"""What commands tell people, as text and as JSON: a finished build, and tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.card import in_order, split_rows
-from mixedparts.plan import manifest_of
-from mixedparts.sources import SelfDescribed, available, get_source
-from mixedparts.taxonomy import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +15,7 @@ class Report:
     """The same facts twice: for people and for programs."""
 
     text: str
-    values: dict[str, Any]
+    values: Any
 
 
 def build_report(out: Path, manifest: dict[str, Any]) -> Report:
@@ -75,62 +72,3 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     marks = ["-" * (width - 1) + (":" if right else "-") for width, right in
              zip(widths, number, strict=True)]  # fmt: skip
     return "\n".join([line(head), line(marks), *map(line, rows)])
-
-
-def source_list() -> str:
-    """Return a line for every registered source."""
-    lines = []
-    for name in available():
-        known = manifest_of(name)
-        if known is None and isinstance(get_source(name), SelfDescribed):
-            lines.append(f"{name}: described by its own files (show it with --root DIR)")
-        else:
-            lines.append(f"{name}: {known.title}" if known else name)
-    return "\n".join([*lines, "show one with: mixedparts sources show NAME"])
-
-
-def source_report(name: str, root: Path | None = None) -> str:
-    """Return what is known of a source: identity, layout, files, classes with their parts.
-
-    Args:
-        root: folder of the sources, for one that is described there.
-
-    Raises:
-        UsageError: no source of this name.
-        InputError: what describes it below the root is missing or broken.
-    """
-    source = get_source(name)
-    known = manifest_of(name, root)
-    layout = "\n".join(f"  {line}" for line in source.layout(Path("DIR")).splitlines())
-    if known is None:
-        return f"{name} {source.version}\nlayout:\n{layout}"
-    return "\n".join([*_identity(known), "layout:", layout, *_classes(known)])
-
-
-def _identity(known: Manifest) -> list[str]:
-    lines = [
-        f"{known.title} ({known.source}), version {known.version}",
-        f"home: {known.homepage}",
-        f"download: {known.download}",
-        f"licence of annotations: {known.licence}",
-        f"licence of images: {known.image_licence}",
-        f"cite: {known.citation}",
-    ]
-    for item in known.files:
-        facts = [f"sha256 {item.sha256}"] if item.sha256 else []
-        facts += [f"{item.bytes} bytes"] if item.bytes else []
-        lines.append(f"file: {', '.join([item.name, *facts, item.evidence])}")
-    for split, numbers in known.counts.items():
-        lines.append(f"{split}: " + ", ".join(f"{key} {value}" for key, value in numbers.items()))
-    return lines
-
-
-def _classes(known: Manifest) -> list[str]:
-    lines = [f"classes: {len(known.by_name)} names for {len(known.objects)} upstream classes"]
-    for name in sorted(known.by_name):
-        parts = ", ".join(known.part_names(name)) or "no parts"
-        lines.append(f"  {name}: {parts}")
-    lines.append("comparable groups:")
-    for group in known.groups:
-        lines.append(f"  {group.name} ({group.reason}): {', '.join(group.classes)}")
-    return lines

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from mixedparts import __version__
 from mixedparts.cli.build import add_build
 from mixedparts.cli.export import add_export, add_import
-from mixedparts.cli.inspect import add_sources, add_stats, add_verify, add_view
+from mixedparts.cli.inspect import add_stats, add_verify, add_view
 from mixedparts.cli.push import add_push
 from mixedparts.cli.running import run_command
 from mixedparts.cli.sample import add_sample
+from mixedparts.cli.sources import add_sources
 
 _EXAMPLES = """\
 examples:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mixedparts.config import BuildConfig
     from mixedparts.progress import Progress
 
-_ROOT_VARIABLE = "MIXEDPARTS_ROOT"
+ROOT_VARIABLE = "MIXEDPARTS_ROOT"
 
 
 def add_build(verbs: Any) -> None:
@@ -106,8 +106,8 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
     from mixedparts.errors import UsageError
 
     values: dict[str, Any] = {"workers": os.cpu_count() or 1}
-    if os.environ.get(_ROOT_VARIABLE):
-        values["root"] = Path(os.environ[_ROOT_VARIABLE])
+    if os.environ.get(ROOT_VARIABLE):
+        values["root"] = Path(os.environ[ROOT_VARIABLE])
     if arguments.config:
         values |= read_config(arguments.config)
     for name in (

@@ -1,4 +1,4 @@
-"""`mixedparts verify`, `stats`, `view` and `sources`: verbs that only look."""
+"""`mixedparts verify`, `stats` and `view`: verbs that only look."""
 
 from __future__ import annotations
 
@@ -111,30 +111,4 @@ def _view(arguments: argparse.Namespace) -> int:
 
     rows = write_page(arguments.build, arguments.out)
     print(f"{arguments.out}: {rows} samples")
-    return 0
-
-
-def add_sources(verbs: Any) -> None:
-    parser = add_verb(
-        verbs,
-        "sources",
-        _sources,
-        "list the known sources, or show one: files, licence, classes",
-        "  mixedparts sources\n  mixedparts sources show paco\n"
-        "  mixedparts sources show coco_parts --root sources",
-    )
-    parser.add_argument("action", nargs="?", choices=("show",))
-    parser.add_argument("name", nargs="?", metavar="NAME")
-    parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="sources' folder, for those described there"
-    )
-
-
-def _sources(arguments: argparse.Namespace) -> int:
-    from mixedparts.errors import UsageError
-    from mixedparts.reports import source_list, source_report
-
-    if arguments.action and not arguments.name:
-        raise UsageError("show which source?", "For example: mixedparts sources show paco")
-    print(source_report(arguments.name, arguments.root) if arguments.name else source_list())
     return 0

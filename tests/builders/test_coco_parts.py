@@ -17,7 +17,7 @@ from mixedparts.errors import InputError
 from mixedparts.plan import make_plan, manifest_of
 from mixedparts.progress import Silent
 from mixedparts.records import ImageRecord, Level, Reason
-from mixedparts.reports import source_report
+from mixedparts.source_reports import source_report
 from mixedparts.verify import verify
 from tests.builders.conformance import (
     SourceConformance,
@@ -218,8 +218,8 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
     assert known is not None
     assert known.comparable("mug", "bowl")
     report = source_report("coco_parts", tmp_path)
-    assert "mug: body, handle" in report
-    assert "tableware" in report
+    assert "mug: body, handle" in report.text
+    assert "tableware" in report.text
 
 
 def test_union_wants_parts_of_one_class(tmp_path: Path) -> None:

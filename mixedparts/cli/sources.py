@@ -1,0 +1,65 @@
+"""`mixedparts sources`: what is known of each source, and the rules that hold between them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mixedparts.cli.build import ROOT_VARIABLE
+from mixedparts.cli.verbs import add_verb
+
+
+def add_sources(verbs: Any) -> None:
+    parser = add_verb(
+        verbs,
+        "sources",
+        _sources,
+        "list the known sources, show one (files, checksums, counts, licence, classes, parts,"
+        " groups), or check the curated groups and names",
+        "  mixedparts sources\n  mixedparts sources show paco --root sources\n"
+        "  mixedparts sources show partimagenet --profile published --json\n"
+        "  mixedparts sources check",
+    )
+    parser.add_argument("action", nargs="?", choices=("show", "check"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="source to show")
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)"
+    )
+    parser.add_argument("--profile", default="full", metavar="NAME", help="full, or published")
+    parser.add_argument("--json", action="store_true")
+
+
+def _sources(arguments: argparse.Namespace) -> int:
+    from mixedparts.errors import UsageError
+
+    if arguments.action == "check":
+        if arguments.name:
+            raise UsageError("'check' takes no name", "It checks all manifests together.")
+        return _check(arguments.json)
+    from mixedparts.source_reports import source_list, source_report
+
+    if arguments.action and not arguments.name:
+        raise UsageError("show which source?", "For example: mixedparts sources show paco")
+    if arguments.name:
+        root = arguments.root or Path(os.environ.get(ROOT_VARIABLE) or "sources")
+        report = source_report(arguments.name, root, arguments.profile)
+    else:
+        report = source_list()
+    print(json.dumps(report.values, indent=1) if arguments.json else report.text)
+    return 0
+
+
+def _check(as_json: bool) -> int:
+    from mixedparts.curation import curation_faults
+
+    faults = curation_faults()
+    if as_json:
+        print(json.dumps({"faults": faults}, indent=1))
+    else:
+        for fault in faults:
+            print(fault)
+        print(f"manifests: {len(faults)} faults")
+    return 1 if faults else 0
