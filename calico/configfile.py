@@ -61,7 +61,13 @@ def write_config(config: CalicoConfig, path: Path) -> None:
 
 def dump_config(config: CalicoConfig) -> str:
     """Return the YAML text of all values."""
-    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
+
+
+def plain_config(config: CalicoConfig) -> dict[str, Any]:
+    """Return all values in plain types, for YAML and JSON."""
+    found: dict[str, Any] = _plain(asdict(config))
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from calico.config import FORMAT_VERSION, CalicoConfig
-from calico.configfile import read_config, write_config
+from calico.configfile import plain_config, read_config, write_config
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.precision import store
@@ -71,8 +71,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"the weights {path} cannot be read: {error}") from error
 
 
-def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
-    """Copy weights by name, all of them and no others.
+def check_names(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
+    """Check that weights have the names and shapes of the model, all of them and no others.
 
     Raises:
         InputError: names that are missing or unexpected, or shapes that differ, all listed.
@@ -91,6 +91,11 @@ def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origi
             f"{origin} does not fit the model:\n" + "\n".join(f"  {fault}" for fault in faults),
             "It belongs to another configuration or another version of the code.",
         )
+
+
+def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
+    """Copy weights by name, all of them and no others; errors as `check_names`."""
+    check_names(into, values, origin)
     for name, value in values.items():
         into[name].detach().copy_(value)
 
@@ -125,6 +130,10 @@ def save_checkpoint(
         temporary.mkdir(parents=True)
         write_config(config, temporary / CONFIG)
         tokenizer.save_pretrained(str(temporary))
+        # What transformers' AutoModel looks for; `calico.pretrained` reads it.
+        described: dict[str, Any] = {"model_type": "calico", "architectures": ["CalicoModel"]}
+        described["settings"] = plain_config(config)
+        (temporary / "config.json").write_text(json.dumps(described, indent=1) + "\n")
         save_tensors(trained_weights(model), temporary / TRAINED)
         if not (extra or {}).get("init"):
             save_tensors(frozen_weights(model), temporary / FROZEN)
@@ -163,7 +172,15 @@ def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedToken
     place = find_checkpoint(folder)
     config = read_config(place / CONFIG)
     tokenizer = load_tokenizer(place)
-    record = read_facts(place).get("init")
+    facts = read_facts(place)
+    record = facts.get("init")
+    if facts.get("merged"):
+        from calico.weights.initial import filled
+
+        frozen = read_tensors(place / FROZEN)
+        ids = token_ids(tokenizer, config.prompt.max_images)
+        model = filled(config, ids, {**frozen, **read_tensors(place / TRAINED)}, place)
+        return model.eval(), config, tokenizer
     if record and not (place / FROZEN).is_file():
         from calico.weights.initial import restore
 

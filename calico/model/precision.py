@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from calico.config import ExecutionConfig
 from calico.model.calico import Calico
@@ -27,9 +28,13 @@ def store(model: Calico, execution: ExecutionConfig) -> Calico:
     """Keep frozen weights in bf16 where configured, in place; trained ones stay in fp32.
 
     Buffers and SAM's position frequencies stay as they are: what is computed from them loses its
-    meaning in bf16.
+    meaning in bf16. So do the norms of a convolutional stem, whose statistics are buffers.
     """
+    normed = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    exact = {id(weight) for module in normed for weight in module.parameters()}
     for name, weight in model.named_parameters():
+        if id(weight) in exact:
+            continue
         weight.data = weight.data.to(kept_dtype(name, weight.requires_grad, execution))
     return model
 

@@ -15,6 +15,7 @@ from calico.config import CalicoConfig
 from calico.model.assembly import assemble, build_image_parts, freeze
 from calico.model.bridge import LinearBridge
 from calico.model.calico import Calico, TokenIds
+from calico.model.checkpoints import check_names
 from calico.model.grounding import SegProjection
 from calico.model.language import build_base, tune
 from calico.model.precision import kept_dtype, store
@@ -134,6 +135,27 @@ def hollow(config: CalicoConfig, ids: TokenIds) -> Calico:
         language = build_base(config.language, config.execution.attention)
     language.requires_grad_(config.language.tuning == "full")
     return assemble(config, ids, parts, language)
+
+
+def filled(
+    config: CalicoConfig, ids: TokenIds, weights: Mapping[str, Tensor], origin: Path
+) -> Calico:
+    """Build a model without adapters around weights under its own names, without copying them.
+
+    Raises:
+        InputError: names or shapes that do not fit, all listed.
+    """
+    model = hollow(config, ids)
+    own = model.state_dict()
+    if config.language.tie_embeddings:
+        own.pop(_VOCABULARY[1], None)
+    check_names(own, weights, origin)
+    for name, value in weights.items():
+        _put(model, name, value)
+    if config.language.tie_embeddings:
+        model.language.tie_weights()
+    freeze(model, config)
+    return model
 
 
 def wanted_shapes(model: nn.Module) -> dict[str, Shape]:

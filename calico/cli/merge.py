@@ -1,0 +1,42 @@
+"""`calico-merge`: a checkpoint that stands alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixedparts.cli.running import run_command
+
+_EXAMPLES = """examples:
+  calico-merge runs/calico --out calico-7b
+  calico-predict a.jpg b.jpg --checkpoint calico-7b"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    return run_command(lambda: _run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="calico-merge",
+        description="Fold the adapters of a checkpoint into its language model and write it with"
+        " all frozen parts, so that it needs no published weights any more.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="what calico-train wrote")
+    add("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from calico.merge import merge_checkpoint
+
+    folder = merge_checkpoint(arguments.checkpoint, arguments.out)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"stand-alone checkpoint: {folder} ({size / 2**30:.2f} GiB)")
+    return 0
