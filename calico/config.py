@@ -123,6 +123,9 @@ class TrainingConfig:
     swap_images: bool = True  # with p = 0.5, as the fork does
     redraw_questions: bool = True
     group_by_length: bool = False  # batches of answers of like length: less padding
+    # "store": all pictures are encoded first and kept in half precision in the run's folder;
+    # "encode": when a step asks for them, exactly, with --feature-cache kept on disk and bounded.
+    features: Literal["store", "encode"] = "store"
     flips: bool = False  # left-right; doubles the feature cache. The fork crops at random instead
 
     def faults(self) -> Iterator[str]:

@@ -17,6 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from calico.answers import Binding, Reading, read_answer
 from calico.config import CalicoConfig
 from calico.configfile import override
+from calico.encoding import FeatureEncoder, picture_wanted
+from calico.featurecache import FeatureCache
 from calico.model.calico import Calico
 from calico.model.checkpoints import load_checkpoint
 from calico.model.generation import generate
@@ -102,6 +104,7 @@ class Predictor:
         self.processor = ImageProcessor(config)
         self.prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
         self.outcomes = Outcomes()
+        self.encoder = FeatureEncoder(model.encoders, self.processor, config.execution)
         self._features: OrderedDict[str, ImageFeatures] = OrderedDict()
 
     @classmethod
@@ -120,6 +123,12 @@ class Predictor:
             UsageError: unknown names, or values that cannot work.
         """
         self.config = override(self.config, {"generation": generation}, "of the generation")
+
+    def use_cache(self, cache: FeatureCache) -> None:
+        """Keep features of pictures on disk; answers stay what they are."""
+        self.encoder = FeatureEncoder(
+            self.model.encoders, self.processor, self.config.execution, cache
+        )
 
     def predict_rows(
         self, rows: Iterable[Mapping[str, Any]], batch_size: int | None = None
@@ -221,11 +230,8 @@ class Predictor:
                 wanted.append(key)
                 if key not in self._features:
                     fresh[key] = picture
-        if fresh:
-            inputs = self.processor.inputs([self.processor.pixels(one) for one in fresh.values()])
-            features = self.model.encoders(inputs)
-            for row, key in enumerate(fresh):
-                self._features[key] = features.select(torch.tensor([row]))
+        for key, picture in fresh.items():
+            self._features[key] = self.encoder.encode([picture_wanted(picture, self.processor)])
         parts = [self._features[key] for key in wanted]
         found = ImageFeatures(
             torch.cat([part.vision for part in parts]),

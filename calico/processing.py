@@ -100,6 +100,19 @@ class ImageProcessor:
             "normalisation": [CLIP, IMAGENET, SAM],
         }
 
+    def part_description(self, part: str) -> dict[str, object]:
+        """Return what the pixels of one encoder ("vision", "semantic" or "sam") depend on."""
+        place = ("vision", "semantic", "sam").index(part)
+        sizes = (self.vision_size, self.semantic_size, self.square_size)
+        normalisation = (CLIP, IMAGENET, SAM)
+        resampling = ("bicubic", "bicubic", "bilinear")
+        return {
+            "size": sizes[place],
+            "frame": "padded" if part == "sam" else "direct",
+            "resampling": resampling[place],
+            "normalisation": normalisation[place],
+        }
+
     def inner_size(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of the square that a picture of this size fills."""
         scale = self.square_size / max(height, width)

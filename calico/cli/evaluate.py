@@ -11,7 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calico.cli.options import add_search_options, search_options
+from calico.cli.options import (
+    add_cache_options,
+    add_search_options,
+    feature_cache,
+    search_options,
+)
 from mixedparts.cli.running import run_command
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 
@@ -65,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=_positive, metavar="N", help="score N samples, spread over the split")
     add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
     add_search_options(parser)
+    add_cache_options(parser)
     add("--save-predictions", type=Path, metavar="FILE", help="keep what was scored as JSON lines")
     add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
     add("--bootstrap", type=_count, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
@@ -204,6 +210,9 @@ def _from_checkpoint(
     place = find_checkpoint(arguments.checkpoint)
     facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
     predictor = Predictor.from_pretrained(place)
+    cache = feature_cache(arguments)
+    if cache is not None:
+        predictor.use_cache(cache)
     chosen = search_options(arguments)
     if chosen:
         predictor.configure(chosen)

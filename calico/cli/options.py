@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from calico.config import CalicoConfig
     from calico.data import BuiltDataset
+    from calico.featurecache import FeatureCache
 
 
 def positive(text: str) -> int:
@@ -35,6 +36,44 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--num-beams", type=positive, metavar="N", help="beam search with N beams; 1 is greedy")
     add("--max-new-tokens", type=positive, metavar="N", help="limit of an answer in tokens")
+
+
+def add_cache_options(parser: argparse.ArgumentParser) -> None:
+    """Add where features of frozen encoders are kept between steps and runs."""
+    add = parser.add_argument
+    add(
+        "--feature-cache",
+        type=Path,
+        metavar="DIR",
+        help="keep features of frozen encoders here, shared by all runs; training then encodes"
+        " pictures when a step asks for them (training.features: encode)",
+    )
+    add(
+        "--feature-cache-gb",
+        type=_gigabytes,
+        default=20.0,
+        metavar="N",
+        help="size of the cache; what was used longest ago is removed (20)",
+    )
+
+
+def feature_cache(arguments: argparse.Namespace) -> FeatureCache | None:
+    """Return the cache that the options name."""
+    if arguments.feature_cache is None:
+        return None
+    from calico.featurecache import FeatureCache
+
+    return FeatureCache(arguments.feature_cache, int(arguments.feature_cache_gb * 1e9))
+
+
+def _gigabytes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a size in gigabytes above 0")
+    return value
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from calico.cli.options import (
+    add_cache_options,
     add_run_options,
+    feature_cache,
     positive,
     read_configuration,
     read_dataset,
@@ -40,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_options(parser)
+    add_cache_options(parser)
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("runs/calico"), help="default: runs/calico")
     add("--encoders", type=Path, metavar="DIR", help="what calico-pretrain wrote")
@@ -82,6 +86,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _plan(arguments)
     config, dataset = read_options(arguments)
+    cache = feature_cache(arguments)
+    if cache is not None:
+        config = replace(config, training=replace(config.training, features="encode"))
     import torch
 
     from calico.runtime import prepare_process
@@ -96,6 +103,7 @@ def _run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume == "auto",
         max_steps=arguments.max_steps,
         side_by_side=torch.get_num_threads() > 1,
+        cache=cache,
     )
     checkpoint = train(config, dataset, settings, for_people(arguments.quiet))
     print(f"checkpoint: {checkpoint}")

@@ -187,11 +187,15 @@ class ImageEncoders(nn.Module):
 
     def forward(self, inputs: ImageInputs) -> ImageFeatures:
         """Encode N images."""
-        return ImageFeatures(
-            vision=self.vision(inputs.vision).last_hidden_state,
-            semantic=self.encode_semantic(inputs.semantic),
-            sam=self.sam(inputs.sam).last_hidden_state,
-        )
+        parts = {part: self.encode_part(part, inputs) for part in ("vision", "semantic", "sam")}
+        return ImageFeatures(**parts)
+
+    def encode_part(self, part: str, inputs: ImageInputs) -> Tensor:
+        """Return what one encoder ("vision", "semantic" or "sam") says about N images."""
+        if part == "semantic":
+            return self.encode_semantic(inputs.semantic)
+        states: Tensor = getattr(self, part)(getattr(inputs, part)).last_hidden_state
+        return states
 
     def encode_semantic(self, pixels: Tensor) -> Tensor:
         """Return X_semantic (N, tokens, C_d) of pixels (N, 3, H_d, H_d)."""

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from calico.config import CalicoConfig
 from calico.data import PairTable, PictureRef, Sample
 from calico.model.calico import TrainingBatch
+from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.training.features import FeatureStore
 from calico.training.schedule import Purpose, Sampler, generator
 from mixedparts import wording
 from mixedparts.masks import Rle
@@ -38,6 +39,14 @@ class VariedSample:
     mirrored: tuple[bool, ...]
 
 
+class Features(Protocol):
+    """Where a batch finds the features of its images: a whole store, or encoders with a cache."""
+
+    def read(self, images: Sequence[tuple[int, bool]]) -> ImageFeatures:
+        """Return features of images, each a row and whether it is mirrored."""
+        ...
+
+
 class BatchMaker:
     """Makes the batch of any step, from the step's number alone.
 
@@ -52,7 +61,7 @@ class BatchMaker:
     def __init__(
         self,
         pairs: PairTable,
-        features: FeatureStore,
+        features: Features,
         prompts: PromptEncoder,
         processor: ImageProcessor,
         config: CalicoConfig,

@@ -17,23 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from calico.data import ImageTable
+from calico.encoding import PARTS, weights_digest
 from calico.model.vision import ImageEncoders, ImageFeatures
 from calico.processing import ImageProcessor, open_picture
 from mixedparts.progress import Progress
-
-_PARTS = ("vision", "semantic", "sam")
-
-
-def weights_digest(module: nn.Module) -> str:
-    """Return a digest of all weights and buffers by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class FeatureStore:
         count = len(self.rows)
         places = [self.rows[row] + count * mirrored for row, mirrored in images]
         return ImageFeatures(
-            *(torch.from_numpy(self.arrays[name][places]).float() for name in _PARTS)
+            *(torch.from_numpy(self.arrays[name][places]).float() for name in PARTS)
         )
 
 
@@ -102,7 +91,7 @@ def feature_store(
             temporary.rename(place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _PARTS}
+    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in PARTS}
     return FeatureStore({row: index for index, row in enumerate(rows)}, 1 + mirrored, arrays)
 
 
@@ -129,7 +118,7 @@ def _compute(
         for variant in range(1 + mirrored):
             shown = [one.flipped() for one in pixels] if variant else pixels
             features = encoders(processor.inputs(shown).to(device, torch.float32))
-            for name in _PARTS:
+            for name in PARTS:
                 values = getattr(features, name).half().cpu().numpy()
                 if name not in arrays:
                     shape = ((1 + mirrored) * len(rows), *values.shape[1:])

@@ -17,6 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from calico.config import CalicoConfig
 from calico.configfile import dump_config, read_config, write_config
 from calico.data import BuiltDataset, PairTable
+from calico.encoding import FeatureEncoder, TableFeatures
+from calico.featurecache import FeatureCache
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.checkpoints import (
@@ -32,7 +34,7 @@ from calico.model.precision import arithmetic
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.tokenizer import build_tokenizer, token_ids
-from calico.training.batches import BatchMaker, data_digest
+from calico.training.batches import BatchMaker, Features, data_digest
 from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
 from calico.training.runlog import RunLog
@@ -56,6 +58,7 @@ class RunSettings:
         init: published weights that the model starts from.
         max_steps: stop after this many steps of the schedule; None runs to its end.
         side_by_side: pretrain encoders in two processes.
+        cache: of features, where the configuration encodes them step by step.
     """
 
     output: Path
@@ -64,6 +67,7 @@ class RunSettings:
     max_steps: int | None = None
     side_by_side: bool = False
     init: tuple[Path, ...] = ()
+    cache: FeatureCache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +110,7 @@ def train(
     start = _begin(config, dataset, pairs, settings, digest, progress)
     model, tokenizer, config = start.model, start.tokenizer, start.config
     processor = ImageProcessor(config)
-    with arithmetic(config.execution, next(model.parameters()).device):
-        features = feature_store(
-            model.encoders,
-            dataset.images("train"),
-            pairs.image_rows()["train"],
-            processor,
-            settings.output / "features",
-            config.training.flips,
-            progress,
-        )
+    features = _features(start, dataset, pairs, processor, settings, progress)
     prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
     batches = BatchMaker(pairs, features, prompts, processor, config)
     weights: dict[str, nn.Parameter] = trained_weights(model)  # type: ignore[assignment]
@@ -176,6 +171,31 @@ class _Run:
         }
         norm = take_step(losses.total, self.optimizer, list(self.weights.values()), chosen.clip)
         return {**named, "norm": norm}
+
+
+def _features(
+    start: Assembled,
+    dataset: BuiltDataset,
+    pairs: PairTable,
+    processor: ImageProcessor,
+    settings: RunSettings,
+    progress: Progress,
+) -> Features:
+    """Return where batches find their features, as the configuration says."""
+    config, table = start.config, dataset.images("train")
+    encoders = start.model.encoders
+    if config.training.features == "encode":
+        encoder = FeatureEncoder(encoders, processor, config.execution, settings.cache)
+        return TableFeatures(encoder, table)
+    if settings.cache is not None:
+        raise UsageError(
+            "a feature cache serves training.features: encode, this configuration says store",
+            "Leave out --feature-cache, or set training.features to encode.",
+        )
+    rows = pairs.image_rows()["train"]
+    with arithmetic(config.execution, next(encoders.parameters()).device):
+        place, flips = settings.output / "features", config.training.flips
+        return feature_store(encoders, table, rows, processor, place, flips, progress)
 
 
 def _begin(

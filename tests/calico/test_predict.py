@@ -150,15 +150,15 @@ class TestBatches:
     def test_each_picture_is_encoded_once(self, predictor: Predictor) -> None:
         shown = pictures(3)
         encoded = []
-        predictor.model.encoders.register_forward_hook(
-            lambda _, inputs, __: encoded.append(len(inputs[0].vision))
+        predictor.model.encoders.vision.register_forward_hook(
+            lambda _, inputs, __: encoded.append(len(inputs[0]))
         )
         queries = [
             Query(str(n), "Which object?", (shown[n], shown[n + 1]), (f"k{n}", f"k{n + 1}"))
             for n in (0, 1, 0)
         ]
         list(predictor.predict(queries, 1))
-        assert encoded == [2, 1]
+        assert encoded == [1, 1, 1]
 
     def test_queries_with_other_numbers_of_pictures_can_be_mixed(
         self, predictor: Predictor
