@@ -597,6 +597,24 @@ def test_quick_and_full_name_the_file_that_was_changed(
     assert (rule, file) in {(problem.rule, problem.file) for problem in found}
 
 
+def test_pictures_that_are_only_referred_to_are_read_where_they_lie(
+    native_root: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(native_root, tmp_path / "native"))
+    out = tmp_path / "build"
+    config = BuildConfig(sources=("paco",), root=root, out=out, samples=60, images="reference")
+    make_build(config, Silent())
+    assert verify(out, "deep").listed == []
+    rows = list(iter_rows(out, "images", "train"))
+    Path(rows[0]["image"]["path"]).write_bytes(Path(rows[1]["image"]["path"]).read_bytes())
+    Path(rows[2]["image"]["path"]).unlink()
+    found = verify(out, "deep").listed
+    assert {(problem.rule, problem.row.split()[1]) for problem in found} == {
+        (Rule.PIXELS, "0"),
+        (Rule.PIXELS, "2"),
+    }
+
+
 def test_every_rule_is_documented() -> None:
     text = DOCUMENT.read_text()
     assert [rule for rule in Rule if f"| `{rule}` |" not in text] == []
