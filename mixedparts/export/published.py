@@ -31,7 +31,7 @@ from mixedparts.published.layout import (
     records_file,
 )
 from mixedparts.records import Task
-from mixedparts.taxonomy import load_manifest
+from mixedparts.taxonomy import FULL, load_manifest
 
 _USE = """\
 `mixed_parts_{train,val,test}.json` are lists of records, annotation files stand per source beside
@@ -111,7 +111,8 @@ class _Bundle:
     def _writer(self, source: str, split: str) -> AnnotationWriter:
         file = objects_file(source, split)
         if file not in self._writers:
-            manifest, out = load_manifest(source), self._job.out
+            profile = self._job.manifest["configuration"].get("profile", FULL)
+            manifest, out = load_manifest(source, profile), self._job.out
             original = self._job.request.annotations is Origin.ORIGINAL
             if source == "paco":
                 self._writers[file] = (

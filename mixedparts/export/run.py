@@ -17,6 +17,7 @@ from mixedparts.export.rows import chosen_splits
 from mixedparts.progress import Progress
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import write_json, write_text
+from mixedparts.taxonomy import FULL
 
 README = "README.md"
 
@@ -75,9 +76,9 @@ def _export(
             "notes": outcome.notes,
         }
         write_text(folder / README, _readme(request, manifest, outcome))
-        write_json(
-            folder / MARK, {"identity": identity, "synthetic": manifest["synthetic"], **summary}
-        )
+        profile = manifest["configuration"].get("profile", FULL)
+        facts = {"synthetic": manifest["synthetic"], "profile": profile}
+        write_json(folder / MARK, {"identity": identity, **facts, **summary})
     return ExportReport(_text(request, outcome), {"out": str(request.out), **identity, **summary})
 
 

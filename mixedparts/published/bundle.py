@@ -23,6 +23,7 @@ from mixedparts.published.layout import (
 from mixedparts.published.readers import Place
 from mixedparts.published.records import RecordFile, Stated
 from mixedparts.sources import SPLITS
+from mixedparts.taxonomy import FULL
 
 _TREE = """\
   BUNDLE/mixed_parts_{train,val,test}.json
@@ -37,6 +38,7 @@ _TREE = """\
 class _Mark(msgspec.Struct):
     identity: dict[str, object]
     synthetic: bool = False
+    profile: str = FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Bundle:
         whole: whether the annotation files hold the entities of a build and nothing else, so that
             those that no record names are taken too.
         synthetic: whether `mixedparts export` marked it so.
+        profile: of the build that it was exported from; it says what classes and parts are called.
     """
 
     root: Path
@@ -59,6 +62,7 @@ class Bundle:
     used: dict[str, tuple[str, ...]]
     whole: bool
     synthetic: bool
+    profile: str
 
     def place(self, source: str, split: str) -> Place:
         """Return where the files of one source and split lie.
@@ -166,8 +170,10 @@ def open_bundle(root: Path, sources: Path, splits: tuple[str, ...]) -> Bundle:
             "Compare them with the record schema of the published bundle.",
         )
     mark = _mark(root)
-    own = mark is not None and mark.identity.get("annotations") == "own"
-    return Bundle(root, sources, files, used, own, mark is not None and mark.synthetic)
+    if mark is None:
+        return Bundle(root, sources, files, used, False, False, FULL)
+    own = mark.identity.get("annotations") == "own"
+    return Bundle(root, sources, files, used, own, mark.synthetic, mark.profile)
 
 
 def _mark(root: Path) -> _Mark | None:

@@ -123,6 +123,7 @@ def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
         images=request.images,
         min_object_area=0.0,
         min_part_area=0.0,
+        profile=bundle.profile,
         ade20k_test="official",
         workers=request.workers,
         max_rejects=request.max_rejects,
@@ -152,7 +153,7 @@ def _plan(bundle: Bundle, config: BuildConfig) -> Plan:
     }
     text = json.dumps(identity, sort_keys=True)
     build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
-    known = {name: load_manifest(name) for name in config.sources}
+    known = {name: load_manifest(name, bundle.profile) for name in config.sources}
     return Plan(build_id, json.loads(text), sources, known)
 
 
@@ -267,7 +268,7 @@ class _SplitImport:
         """Find the masks of one source's entities."""
         wanted = book.images(source)
         whole = self._bundle.whole
-        names = Names(load_manifest(source))
+        names = Names(load_manifest(source, self._bundle.profile))
         file = objects_file(source, self._split)
         resolver = Resolver(book, source, self._split, file, names)
         reader = BUNDLED[source](self._bundle.place(source, self._split), None if whole else wanted)

@@ -21,6 +21,7 @@ from mixedparts.parquet import iter_rows
 from mixedparts.progress import Silent
 from mixedparts.published.importing import ImportRequest, import_published
 from mixedparts.verify import verify
+from tests.conftest import SOURCES
 from tests.factories.native import write_paco
 
 SHORT = {"train": "train", "validation": "val", "test": "test"}
@@ -50,6 +51,21 @@ def test_everything_comes_back(built: Path, native_root: Path, tmp_path: Path) -
     assert manifest["counts"] == json.loads((built / "manifest.json").read_text())["counts"]
     assert manifest["rejects"] == {}
     assert verify(tmp_path / "again", "deep").listed == []
+
+
+def test_a_build_of_the_published_profile_comes_back(native_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "profile"
+    build(
+        BuildConfig(SOURCES, root=native_root, out=out, samples=150, profile="published"), Silent()
+    )
+    for origin in Origin:
+        folder = tmp_path / origin
+        bundle_of(out, folder / "bundle", annotations=origin, root=native_root)
+        import_published(ImportRequest(folder / "bundle", native_root, folder / "again"), Silent())
+        for table in ("pairs", "images"):
+            assert rows(folder / "again", table) == rows(out, table), table
+    again = tmp_path / Origin.OWN / "again"
+    assert rows(again, "entities") == rows(out, "entities")
 
 
 def test_ade_images_in_two_splits_come_back(native_root: Path, tmp_path: Path) -> None:
