@@ -165,7 +165,9 @@ def _listed(entry: Entry) -> list[ObjectClass]:
 
 def _separated(top: Entry, names: list[str]) -> list[ObjectClass]:
     """Take category names apart: `dog:head` is the head of a dog."""
-    separator = top.string("separator")
+    separator = top.at("separator").value  # a blank is one too: `Fish Head`
+    if not isinstance(separator, str) or not separator:
+        top.at("separator").fault(f"'separator' must be text, not {separator!r}")
     parts: dict[str, list[PartClass]] = {n: [] for n in names if separator not in n}
     for native in (n for n in names if separator in n):
         key, _, part = native.partition(separator)

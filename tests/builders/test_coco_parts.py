@@ -232,7 +232,13 @@ def test_union_wants_parts_of_one_class(tmp_path: Path) -> None:
     assert CocoPartsSource().splits(tmp_path) == ("train",)
 
 
-def test_a_separator_that_no_category_holds_is_an_error(tmp_path: Path) -> None:
-    write_coco_parts(tmp_path, {"train": 1}, classes='separator: "/"\n')
-    with pytest.raises(InputError, match="no category"):
+@pytest.mark.parametrize(
+    ("separator", "words"),
+    [('"/"', "no category"), ("5", "must be text"), ('""', "must be text"), ("", "must be text")],
+)
+def test_a_separator_that_takes_nothing_apart_is_an_error(
+    tmp_path: Path, separator: str, words: str
+) -> None:
+    write_coco_parts(tmp_path, {"train": 1}, classes=f"separator: {separator}\n")
+    with pytest.raises(InputError, match=words):
         CocoPartsSource().splits(tmp_path)

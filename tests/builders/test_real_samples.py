@@ -182,6 +182,31 @@ def test_an_export_of_partinventory_s_tool(tmp_path: Path) -> None:
     assert {part.name for image in images_of(outcomes) for part in image.parts} == {"Wing"}
 
 
+@needs(SPIN / "DERIVED/val_slice_224.json", SPIN / "images_224")
+def test_partinventory_s_slice_as_anybody_s_coco_file(tmp_path: Path) -> None:
+    """Five lines of YAML instead of a reader: the same masks."""
+    for folder, name in (("PartInventory", "spin2_val_parts"), ("coco_parts", "val")):
+        (tmp_path / folder / "annotations").mkdir(parents=True)
+        (tmp_path / folder / "images").mkdir()
+        (tmp_path / folder / "images/val").symlink_to(SPIN / "images_224")
+        file = tmp_path / folder / f"annotations/{name}.json"
+        file.symlink_to(SPIN / "DERIVED/val_slice_224.json")
+    (tmp_path / "coco_parts/coco_parts.yaml").write_text(
+        "title: SPIN\nlicence: MIT\nimage_licence: ImageNet\nseparator: ' '\nlink: union\n"
+        "splits: {validation: {annotations: annotations/val.json, images: images/val}}\n"
+    )
+    own = read_clean("partinventory", tmp_path, "validation")
+    described = read_clean("coco_parts", tmp_path, "validation")
+    assert described.keys() == own.keys()
+    for key, image in described.items():
+        assert [item.mask for item in image.objects] == [item.mask for item in own[key].objects]
+        assert [part.mask for part in image.parts] == [part.mask for part in own[key].parts]
+        kind = image.objects[0].category
+        assert [part.name for part in image.parts] == [
+            f"{kind} {part.name}" for part in own[key].parts
+        ]
+
+
 @needs(PARTIMAGENET, SPIN / "images_224", ADE, FULL)
 def test_all_real_slices_build_and_verify(tmp_path: Path) -> None:
     root = tmp_path / "sources"
