@@ -175,7 +175,7 @@ def read_and_pair(
 def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | None:
     shards = read_shards(config, plan)
     store_plan(config.out, plan, shards)
-    filters = Filters(config.min_object_area, config.min_part_area)
+    filters = Filters(config.min_object_area, config.min_part_area, frozenset(config.classes))
     tasks = [ReadTask(config.out, shard, filters, config.profile) for shard in shards]
     sizes = [shard.stop - shard.start for shard in shards]
     return stages.run("reading", tasks, run_read, sizes, "images")

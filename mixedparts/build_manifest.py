@@ -12,6 +12,7 @@ from typing import Any
 from mixedparts.plan import Plan, SourcePlan
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import Commit, WrittenFile
+from mixedparts.sources import SPLITS
 from mixedparts.taxonomy import Rename, profiles
 
 MANIFEST = "manifest.json"
@@ -61,6 +62,11 @@ def make_manifest(
             asdict(rename) for source in plan.sources for rename in renames_of(plan, source.name)
         ],
         "counts": _counts(plan, paired),
+        "selection": {
+            split: found["selection"]
+            for split, found in paired.counts.items()
+            if "selection" in found
+        },
         "benchmark": {
             "counts": benchmark.get("cells", {}),
             "empty_cells": benchmark.get("empty_cells", []),
@@ -121,6 +127,10 @@ def _counts(plan: Plan, paired: Commit) -> dict[str, dict[str, dict[str, int]]]:
                 "entities": found.get("source_entities", {}).get(source.name, 0),
                 **found.get("cells", {}).get(source.name, {}),
             }
+    for split in SPLITS:  # rows of two sources; their images are counted under each source
+        for label, tasks in paired.counts.get(split, {}).get("cells", {}).items():
+            if label not in counts or split not in counts[label]:
+                counts.setdefault(label, {})[split] = {"images": 0, "entities": 0, **tasks}
     return counts
 
 

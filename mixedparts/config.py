@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mixedparts.reject_limit import parse_limit
 from mixedparts.sources import available, get_source
 from mixedparts.taxonomy import FULL, profile_for, profiles
 
+MOST_IMAGES = 4  # of a sample
 SAMPLES_AN_IMAGE = 27  # 2.4M samples of the paper over the ~89K annotated images of its sources
 
 
@@ -36,6 +38,11 @@ class BuildConfig:
         min_object_area, min_part_area: least share of the image, in [0, 1].
         profile: which classes and names of `manifests/profiles.yaml` are used; `full` is all of
             them, `published` what is known of the published bundle.
+        classes: everyday names of the object classes to use; none: all of them.
+        per_image_limit: most samples of one source and task that an image may be in; None: twice
+            the even use, raised where rows are short of it (`mixedparts.even_draw`).
+        images_per_sample: 2 to 4.
+        cross_source: also make samples of images of two sources.
         ade20k_test: `hash` divides ADE's validation images between validation and test;
             `official` puts all of them in both, as the published bundle does.
         read_shard_images, pair_shard_rows, image_shard_rows: sizes of the shards.
@@ -55,6 +62,10 @@ class BuildConfig:
     min_object_area: float = 0.02
     min_part_area: float = 0.001
     profile: str = FULL
+    classes: tuple[str, ...] = ()
+    per_image_limit: int | None = None
+    images_per_sample: int = 2
+    cross_source: bool = False
     ade20k_test: str = "hash"
     read_shard_images: int = 256
     pair_shard_rows: int = 10_000
@@ -101,9 +112,19 @@ class BuildConfig:
         for name in ("min_object_area", "min_part_area"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} must lie in [0, 1], not {getattr(self, name)}")
-        unknown = sorted(set(self.tasks) - set(Task))
-        if unknown or not self.tasks:
+        if not self.tasks:
             faults.append(f"tasks must be some of {', '.join(Task)}")
+        faults += [
+            unknown_name("task", name, tuple(Task)) for name in self.tasks if name not in set(Task)
+        ]
+        if self.per_image_limit is not None and self.per_image_limit < 1:
+            faults.append(f"per_image_limit must be at least 1, not {self.per_image_limit}")
+        if not 2 <= self.images_per_sample <= MOST_IMAGES:
+            faults.append(
+                f"images_per_sample must be 2 to {MOST_IMAGES}, not {self.images_per_sample}"
+            )
+        if self.cross_source and len(set(self.sources)) < 2:
+            faults.append("cross_source wants at least two sources")
         for name in ("read_shard_images", "pair_shard_rows", "image_shard_rows"):
             if getattr(self, name) < 1:
                 faults.append(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -139,9 +160,20 @@ class BuildConfig:
             del known[name]
         known["sources"] = sorted(self.sources)
         known["tasks"] = [task for task in Task if task in self.tasks]
+        known["classes"] = sorted(set(self.classes))
         if self.images == "reference":
             known["source_roots"] = {n: str(self.source_root(n).resolve()) for n in self.sources}
         return known
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
+    """Return the sentence about a name that is not known, with the names near to it."""
+    near = get_close_matches(name.lower(), known, n=3)
+    if near:
+        guess = " or ".join(f"'{one}'" for one in near)
+        return f"there is no {kind} '{name}'; did you mean {guess}?"
+    some = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    return f"there is no {kind} '{name}'; known: {some}"
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -171,7 +203,7 @@ def _typed(path: Path, key: str, value: Any) -> Any:
             return Path(value)
         if key == "source_roots":
             return {str(name): Path(folder) for name, folder in value.items()}
-        if key in ("sources", "tasks"):
+        if key in ("sources", "tasks", "classes"):
             if not isinstance(value, list):
                 raise TypeError("a list is wanted")
             return tuple(str(item) for item in value)
@@ -181,6 +213,10 @@ def _typed(path: Path, key: str, value: Any) -> Any:
             return parse_shard_range(value)
         if key in ("min_object_area", "min_part_area"):
             return float(value)
+        if key == "cross_source":
+            if not isinstance(value, bool):
+                raise TypeError("true or false is wanted")
+            return value
         if isinstance(value, bool) or not (value is None or isinstance(value, int)):
             raise TypeError("a whole number is wanted")
         return value

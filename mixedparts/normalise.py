@@ -42,10 +42,16 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Least share of the image's area, in [0, 1], that an entity or a part must cover to count."""
+    """What counts as an entity or a visible part.
+
+    Attributes:
+        min_object_area, min_part_area: least share of the image's area, in [0, 1].
+        classes: everyday names to keep, all of them if empty; others are left out uncounted.
+    """
 
     min_object_area: float = 0.02
     min_part_area: float = 0.001
+    classes: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -103,7 +109,9 @@ def entities_of(
     dropped.objects += len({i.category for i in record.objects} - {i.category for i in used})
     keys = {instance.id: instance.category for instance in used}
     for instance in used:
-        objects[names.category(instance.category)].append(instance.mask)
+        name = names.category(instance.category)
+        if not filters.classes or name in filters.classes:
+            objects[name].append(instance.mask)
     for part in record.parts:
         if (key := keys.get(part.object_id)) is None:
             continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from mixedparts.build_manifest import BENCHMARK
 from mixedparts.config import BuildConfig
 from mixedparts.entity_table import EntityColumns, map_table
 from mixedparts.records import Level, Reason, Reject
-from mixedparts.select import benchmark_rows, cell_counts, preview_rows, select, used_images
+from mixedparts.sample_table import benchmark_rows, cell_counts, preview_rows, used_images
+from mixedparts.select import Selection, select, sources_of_cells
 from mixedparts.shards import Commit, WrittenFile, commit, committed
 from mixedparts.sources import SPLITS
 from mixedparts.workspace import WORK, store_array, store_rejects, store_table
@@ -28,7 +30,10 @@ def run_pair(config: BuildConfig, reads: list[Commit]) -> Commit:
         return done
     files: list[WrittenFile] = []
     splits, rejects = _gather(config, reads, files)
-    return store_samples(config, splits, select(config, splits), rejects, files)
+    selected = select(config, splits)
+    samples = {split: found.samples for split, found in selected.items()}
+    facts = {split: _selection(found) for split, found in selected.items()}
+    return store_samples(config, splits, samples, rejects, files, facts)
 
 
 def store_samples(
@@ -37,12 +42,14 @@ def store_samples(
     samples: dict[str, NDArray[np.void]],
     rejects: list[Reject],
     files: list[WrittenFile],
+    selection: Mapping[str, Any] = MappingProxyType({}),
 ) -> Commit:
     """Store the samples of all splits with what writing the tables needs to know of them.
 
     Args:
         rejects: what pairing refused.
         files: working files that are there already, the entities of each split among them.
+        selection: for each split how its samples were divided, if this build has drawn them.
     """
     build, base = config.out, config.out / WORK
     counts: dict[str, Any] = {"rejects": {}}
@@ -57,6 +64,7 @@ def store_samples(
             "pairs": len(samples[split]),
             "images": int(rows.max(initial=-1)) + 1,
             "cells": cell_counts(samples[split], columns),
+            "selection": selection.get(split, {}),
             "source_images": _images_by_source(columns, rows),
             "entities": columns.table.num_rows,
             "source_entities": _entities_by_source(columns),
@@ -146,8 +154,18 @@ def _benchmark(
     config: BuildConfig, samples: NDArray[np.void], columns: EntityColumns
 ) -> tuple[NDArray[np.int64], list[tuple[str, str]]]:
     tasks = config.identity()["tasks"]
-    cells = [(source, str(task)) for source in sorted(config.sources) for task in tasks]
+    labels = ["+".join(sources) for sources in sources_of_cells(config)]
+    cells = [(label, str(task)) for label in labels for task in tasks]
     return benchmark_rows(samples, columns, cells)
+
+
+def _selection(found: Selection) -> dict[str, dict[str, dict[str, int]]]:
+    """Return {source: {task: facts}} of how the samples of a split were divided."""
+    facts: dict[str, dict[str, dict[str, int]]] = {}
+    for (source, task), limit in found.limits.items():
+        numbers = {"image_limit": limit, "class_pairs": found.class_pairs[source, task]}
+        facts.setdefault(source, {})[task] = numbers
+    return facts
 
 
 def _images_by_source(columns: EntityColumns, rows: NDArray[np.int32]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from mixedparts import schema, wording
 from mixedparts.entity_table import EntityColumns
 from mixedparts.records import Task
 from mixedparts.sample_ids import id_texts
-from mixedparts.select import TASKS
+from mixedparts.sample_table import TASKS, source_labels
 
 _KINDS = ("common", "unique")
 _COMMON, _UNIQUE = 0, 1
@@ -30,7 +30,7 @@ class _Parts:
 
     Attributes:
         row: (k,) row in the batch.
-        image: (k,) 0 or 1.
+        image: (k,) place of the image in the sample, from 0.
         place: (k,) position in the entity table's part columns.
         code: (k,) index into the part names.
         kind: (k,) `_COMMON` or `_UNIQUE`.
@@ -63,14 +63,15 @@ class PairTable:
         self._columns = columns
         self._image_rows = image_rows
         self._split = split
-        self._answers: dict[tuple[Task, int, int, bytes], str] = {}
+        self._answers: dict[tuple[Task, tuple[int, ...], bytes], str] = {}
         self._categories, self._category_names = columns.coded("category")
+        self._sources = columns.coded("source")
 
     def pictures(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
-        """Return the picture files of the samples' images, two a sample."""
-        both = _interleave(samples)
+        """Return the picture files of the samples' images, sample by sample."""
+        entities = _flat(samples)
         sources, paths = (
-            self._columns.column(name).take(both).to_pylist() for name in ("source", "path")
+            self._columns.column(name).take(entities).to_pylist() for name in ("source", "path")
         )
         return [roots[source] / path for source, path in zip(sources, paths, strict=True)]
 
@@ -81,7 +82,7 @@ class PairTable:
         questions, answers = self._texts(samples, parts, bounds)
         columns = [
             pa.array(id_texts(samples["id"]), pa.string()),
-            self._columns.column("source").take(samples["first"]),
+            self._source(samples),
             pa.array([self._split] * len(samples), pa.string()),
             pa.array([TASKS[task] for task in samples["task"].tolist()], pa.string()),
             self._images(samples),
@@ -89,29 +90,34 @@ class PairTable:
             self._part_lists(samples, parts, bounds),
             pa.array(questions, pa.string()),
             pa.array(answers, pa.string()),
-            _seg(np.diff(bounds)),
+            _seg(np.diff(bounds), samples["entities"].shape[1]),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=schema.PAIRS)
+
+    def _source(self, samples: NDArray[np.void]) -> pa.Array:
+        codes, names = source_labels(samples, self._sources)
+        return pa.array(names, pa.string()).take(pa.array(codes))
 
     def _parts(self, samples: NDArray[np.void]) -> _Parts:
         """Return the grounded parts: name by name if common, image by image if unique."""
         starts = self._columns.part_starts
         wanted = np.flatnonzero(samples["task"] != TASKS.index(Task.COMMON_OBJECT))
-        both = _interleave(samples[wanted])
-        counts = starts[both + 1] - starts[both]
-        place = np.repeat(starts[both] - (np.cumsum(counts) - counts), counts) + np.arange(
+        images = samples["entities"].shape[1]
+        entities = _flat(samples[wanted])
+        counts = starts[entities + 1] - starts[entities]
+        place = np.repeat(starts[entities] - (np.cumsum(counts) - counts), counts) + np.arange(
             counts.sum()
         )
-        side = np.repeat(np.arange(both.size), counts)
+        side = np.repeat(np.arange(entities.size), counts)
+        row, image = np.divmod(side, images)
         seen = _Parts(
-            wanted[side // 2], side % 2, place, self._columns.part_codes[place], np.zeros_like(side)
+            wanted[row], image, place, self._columns.part_codes[place], np.zeros_like(side)
         )
         seen = seen.take(np.lexsort((seen.image, seen.code, seen.row)))
-        twin = (seen.row[1:] == seen.row[:-1]) & (seen.code[1:] == seen.code[:-1])
-        shared = np.append(twin, False) | np.append(False, twin)
+        shown = _run_lengths(seen.row * len(self._columns.part_names) + seen.code)
         common_task = samples["task"][seen.row] == TASKS.index(Task.COMMON_PARTS)
-        common = seen.take(np.flatnonzero(shared & common_task))
-        unique = seen.take(np.flatnonzero(~shared & ~common_task))
+        common = seen.take(np.flatnonzero((shown == images) & common_task))
+        unique = seen.take(np.flatnonzero((shown == 1) & ~common_task))
         unique = unique.take(np.lexsort((unique.code, unique.image, unique.row)))
         kind = np.concatenate(
             (np.full(common.row.size, _COMMON), np.full(unique.row.size, _UNIQUE))
@@ -130,13 +136,15 @@ class PairTable:
     ) -> tuple[list[str], list[str]]:
         """Return questions and answers; equal content has one answer, worded once."""
         tasks = [TASKS[place] for place in samples["task"].tolist()]
-        questions = list(map(wording.question, tasks, samples["id"].tolist()))
-        categories = self._categories[_interleave(samples)].tolist()
-        grounded = (parts.code * 2 + parts.image).astype(np.int32).tobytes()
+        images = samples["entities"].shape[1]
+        draws = samples["id"].tolist()
+        questions = [wording.question(*key, images) for key in zip(tasks, draws, strict=True)]
+        categories = self._categories[samples["entities"]].tolist()
+        grounded = (parts.code * images + parts.image).astype(np.int32).tobytes()
         ends = (4 * bounds).tolist()
         answers = []
         for row, task in enumerate(tasks):
-            key = (task, *categories[2 * row : 2 * row + 2], grounded[ends[row] : ends[row + 1]])
+            key = (task, tuple(categories[row]), grounded[ends[row] : ends[row + 1]])
             answer = self._answers.get(key)
             if answer is None:
                 if len(self._answers) == _ANSWERS:
@@ -145,40 +153,41 @@ class PairTable:
             answers.append(answer)
         return questions, answers
 
-    def _answer(self, task: Task, first: int, second: int, grounded: bytes) -> str:
+    def _answer(self, task: Task, categories: tuple[int, ...], grounded: bytes) -> str:
         """Return the wording of an answer from class codes and packed (part code, image)."""
-        names = self._category_names[first], self._category_names[second]
+        names = [self._category_names[code] for code in categories]
+        images = len(names)
         if task is Task.COMMON_OBJECT:
-            return wording.common_object_answer(names[0])
+            return wording.common_object_answer(names[0], images)
         packed = np.frombuffer(grounded, np.int32).tolist()
-        seen = [(self._columns.part_names[code // 2], code % 2) for code in packed]
+        seen = [(self._columns.part_names[code // images], code % images) for code in packed]
         if task is Task.COMMON_PARTS:
-            return wording.part_answer(task, names, [(part, (0, 1)) for part, _ in seen[::2]])
+            every = tuple(range(images))
+            return wording.part_answer(task, names, [(part, every) for part, _ in seen[::images]])
         return wording.part_answer(task, names, [(part, (image,)) for part, image in seen])
 
     def _images(self, samples: NDArray[np.void]) -> pa.ListArray:
-        both = _interleave(samples)
+        entities, take = _flat(samples), self._columns.column
         fields = [
-            self._columns.column("image_id").take(both),
-            pa.array(self._image_rows[both], pa.int32()),
-            *(self._columns.column(n).take(both) for n in ("file_name", "width", "height")),
+            take("image_id").take(entities),
+            pa.array(self._image_rows[entities], pa.int32()),
+            *(take(name).take(entities) for name in ("file_name", "width", "height")),
         ]
-        return _pairs_of(fields, schema.IMAGE_REF)
+        return _lists_of(fields, schema.IMAGE_REF, samples["entities"].shape[1])
 
     def _objects(self, samples: NDArray[np.void]) -> pa.ListArray:
-        both = _interleave(samples)
-        side = pa.array(np.tile(np.array([0, 1], np.int8), len(samples)))
-        take = self._columns.column
-        mask = self._masks(both, take("counts").take(both))
-        boxes, areas = take("bbox").take(both), take("area").take(both)
-        return _pairs_of([side, take("category").take(both), mask, boxes, areas], schema.OBJECT)
+        entities, take = _flat(samples), self._columns.column
+        images = samples["entities"].shape[1]
+        side = pa.array(np.tile(np.arange(images, dtype=np.int8), len(samples)))
+        mask = self._masks(entities, take("counts").take(entities))
+        boxes, areas = take("bbox").take(entities), take("area").take(entities)
+        fields = [side, take("category").take(entities), mask, boxes, areas]
+        return _lists_of(fields, schema.OBJECT, images)
 
     def _part_lists(
         self, samples: NDArray[np.void], parts: _Parts, bounds: NDArray[np.int64]
     ) -> pa.ListArray:
-        entity = np.where(
-            parts.image == 0, samples["first"][parts.row], samples["second"][parts.row]
-        )
+        entity = samples["entities"][parts.row, parts.image]
         take = self._columns.part_column
         fields = [
             pa.array(parts.image.astype(np.int8)),
@@ -202,24 +211,31 @@ class PairTable:
         )
 
 
-def _interleave(samples: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return first, second, first, second, … of the samples."""
-    return np.stack((samples["first"], samples["second"]), axis=1).reshape(-1).astype(np.int64)
+def _flat(samples: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return the entities of the samples one after the other, in the order of their images."""
+    return samples["entities"].reshape(-1).astype(np.int64)
 
 
-def _pairs_of(fields: list[pa.Array], kind: pa.StructType) -> pa.ListArray:
+def _run_lengths(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each of some rising keys how often it stands there."""
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
+    lengths = np.diff(np.append(starts, keys.size))
+    return np.repeat(lengths, lengths)
+
+
+def _lists_of(fields: list[pa.Array], kind: pa.StructType, length: int) -> pa.ListArray:
     structs = pa.StructArray.from_arrays(fields, fields=list(kind))
-    offsets = pa.array(np.arange(0, len(structs) + 1, 2), pa.int32())
+    offsets = pa.array(np.arange(0, len(structs) + 1, length), pa.int32())
     return pa.ListArray.from_arrays(offsets, structs)
 
 
-def _seg(part_counts: NDArray[np.int64]) -> pa.ListArray:
-    """Return what each [SEG] means: the two objects, then the parts in the order of the row."""
-    ends = np.cumsum(part_counts + 2)
-    starts = ends - part_counts - 2
-    place = np.arange(ends[-1] if ends.size else 0) - np.repeat(starts, part_counts + 2)
-    is_part = place >= 2
+def _seg(part_counts: NDArray[np.int64], objects: int) -> pa.ListArray:
+    """Return what each [SEG] means: the objects, then the parts in the order of the row."""
+    lengths = part_counts + objects
+    ends = np.cumsum(lengths)
+    place = np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - lengths, lengths)
+    is_part = place >= objects
     kinds = pa.array(["object", "part"]).take(pa.array(is_part.astype(np.int8)))
-    index = pa.array(np.where(is_part, place - 2, place), pa.int32())
+    index = pa.array(np.where(is_part, place - objects, place), pa.int32())
     structs = pa.StructArray.from_arrays([kinds, index], fields=list(schema.SEG))
     return pa.ListArray.from_arrays(pa.array(np.append(0, ends), pa.int32()), structs)

@@ -1,14 +1,15 @@
-"""Which two entities make a sample: admissible pairs are counted exactly, then drawn.
+"""Which two entities make a sample: admissible pairs are counted exactly and can be numbered.
 
-A pair is two entities of comparable classes in two different images of one source and split
-(CALICO, section 4: class pairs that are sensible to compare and share a part).
+A pair is two entities of comparable classes in two different images of one split (CALICO,
+section 4: class pairs that are sensible to compare and share a part); of one source, or in an
+index of two sources one entity of each.
 
 - `common_object`: one class; also where parts are unknown.
 - `common_parts`: at least one part name visible on both.
 - `unique_parts`: parts visible on each, at least one of them on one side only.
 
-Entities of a class with the same set of visible parts are alike for these rules, so counting and
-drawing work on such sets (`signatures`) and never look at all pairs of entities.
+Entities of a class with the same set of visible parts are alike for these rules, so counting works
+on such sets (`signatures`) and never looks at all pairs of entities.
 """
 
 from __future__ import annotations
@@ -16,26 +17,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedparts.fitting import all_of
 from mixedparts.records import Task
 
-_ENUMERABLE = 1 << 22  # up to so many ordered places a class pair is permuted as a whole
+Comparable = Callable[[str, str], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EntityIndex:
-    """What pairing knows of the entities of one source in one split; masks play no part.
+    """What pairing knows of the entities of one source, or of two, in one split; no masks.
 
     Attributes:
         rows: (n,) int64, row of the entity in the split's entity table.
         images: (n,) int64, a number for the entity's image.
         categories: (n,) int64, index into `names`.
-        names: class names.
-        parts: (n, p) bool, visible part names as columns of the source's vocabulary.
+        names: class names; with two sources a class of both has two entries.
+        parts: (n, p) bool, visible part names as columns of the sources' vocabulary.
         parts_known: (n,) bool.
+        sides: which source each entry of `names` belongs to; empty for a single source.
     """
 
     rows: NDArray[np.int64]
@@ -44,6 +48,25 @@ class EntityIndex:
     names: tuple[str, ...]
     parts: NDArray[np.bool_]
     parts_known: NDArray[np.bool_]
+    sides: tuple[int, ...] = ()
+
+    @cached_property
+    def words(self) -> NDArray[np.uint64]:
+        """The visible parts as (n, w) words of 64 bits."""
+        width = max(1, -(-self.parts.shape[1] // 64))
+        bits = np.zeros((len(self.rows), 64 * width), np.bool_)
+        bits[:, : self.parts.shape[1]] = self.parts
+        return np.packbits(bits, axis=1).view(np.uint64)
+
+    def can_serve(self, task: Task) -> NDArray[np.bool_]:
+        """Return (n,) whether an entity can stand in any sample of the task."""
+        if task is Task.COMMON_OBJECT:
+            return np.ones(len(self.rows), np.bool_)
+        return self.parts_known & self.parts.any(axis=1)
+
+    def across(self, first: int, second: int) -> bool:
+        """Say whether two classes may form a pair as far as their sources go."""
+        return not self.sides or self.sides[first] != self.sides[second]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +75,18 @@ class Group:
 
     Attributes:
         members: (m,) positions in the index, members of one signature side by side.
-        starts: (s + 1,) where each signature's members begin in `members`.
+        which: (m,) int64, the signature of each member.
         columns: (c,) int64, the part names that any of them shows, rising.
+        place_of: (p,) int64, where each part name stands in `columns`, -1 where it does not.
         signatures: (s, c) float32 of 0 and 1, the sets of visible parts.
         seen: (s,) int64, how many parts each set has.
         known: (s,) bool.
     """
 
     members: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    which: NDArray[np.int64]
     columns: NDArray[np.int64]
+    place_of: NDArray[np.int64]
     signatures: NDArray[np.float32]
     seen: NDArray[np.int64]
     known: NDArray[np.bool_]
@@ -77,119 +102,138 @@ class ClassPair:
     capacity: int
 
 
-class PairSpace:
-    """All admissible pairs of one source in one split."""
-
-    def __init__(self, index: EntityIndex, comparable: Callable[[str, str], bool]) -> None:
-        self._index = index
-        self._groups = [_group(index, category) for category in range(len(index.names))]
-        self.class_pairs: list[ClassPair] = []
-        for first in range(len(index.names)):
-            for second in range(first, len(index.names)):
-                if first == second or comparable(index.names[first], index.names[second]):
-                    self._add(first, second)
-
-    def _add(self, first: int, second: int) -> None:
-        for task in Task:
-            if task is Task.COMMON_OBJECT and first != second:
-                continue
-            sizes = self._block_sizes(task, first, second)
-            capacity = int(sizes.sum()) - self._in_one_image(task, first, second)
-            if capacity:
-                self.class_pairs.append(ClassPair(task, first, second, capacity))
-
-    def _block_sizes(self, task: Task, first: int, second: int) -> NDArray[np.int64]:
-        """Return (s, t) numbers of pairs of signatures, 0 where the task does not admit them."""
-        one, two = self._groups[first], self._groups[second]
-        sizes = np.multiply.outer(np.diff(one.starts), np.diff(two.starts))
-        if first == second:
-            count = np.diff(one.starts)
-            sizes = np.triu(sizes, 1)
-            np.fill_diagonal(sizes, count * (count - 1) // 2)
-        return np.where(_admitted(task, one, two), sizes, 0)
-
-    def _in_one_image(self, task: Task, first: int, second: int) -> int:
-        """Return how many admitted pairs of two classes stand in the same image."""
-        if first == second:
-            return 0  # a class has one entity an image
-        index = self._index
-        one, two = self._groups[first].members, self._groups[second].members
-        _, at_one, at_two = np.intersect1d(
-            index.images[one], index.images[two], return_indices=True
-        )
-        one, two = one[at_one], two[at_two]
-        return int(_admitted_rows(task, index, one, two).sum())
-
-    def draw(self, pair: ClassPair, number: int, seed: int, key: str) -> NDArray[np.int64]:
-        """Draw distinct admissible pairs of a class pair.
-
-        Args:
-            number: how many, at most the pair's capacity.
-            seed: of the build.
-            key: names split and source; with task and class names it keys the random stream.
-
-        Returns:
-            (number, 2) int64, rows of the entity table; which comes first is drawn too.
-        """
-        names = self._index.names
-        words = f"{key}|{pair.task}|{names[pair.first]}|{names[pair.second]}"
-        rng = philox(seed, words)
-        sizes = self._block_sizes(pair.task, pair.first, pair.second)
-        total = int(sizes.sum())
-        blocks = np.flatnonzero(sizes)
-        bounds = np.concatenate(([0], np.cumsum(sizes.ravel()[blocks])))
-        places = _Places(self._groups[pair.first], self._groups[pair.second], blocks, bounds)
-        same_class = pair.first == pair.second
-        if total <= _ENUMERABLE:
-            chosen = places.pairs(rng.permutation(total), same_class)
-            chosen = self._two_images(chosen)[:number]
-        else:
-            chosen = self._draw_large(places, same_class, total, number, rng)
-        flip = rng.random(number) < 0.5
-        chosen[flip] = chosen[flip][:, ::-1]
-        return self._index.rows[chosen]
-
-    def _draw_large(
-        self, places: _Places, same_class: bool, total: int, number: int, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
-        drawn = np.zeros(0, np.int64)
-        while True:
-            more = rng.integers(0, total, size=number + number // 8 + 64)
-            drawn = np.concatenate((drawn, more))
-            _, where = np.unique(drawn, return_index=True)
-            drawn = drawn[np.sort(where)]
-            chosen = self._two_images(places.pairs(drawn, same_class))
-            if len(chosen) >= number:
-                return chosen[:number]
-
-    def _two_images(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-        images = self._index.images[pairs]
-        kept: NDArray[np.int64] = pairs[images[:, 0] != images[:, 1]]
-        return kept
-
-
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """The numbered places 0 .. total-1 of a class pair's admitted pairs, block by block."""
+class Places:
+    """The numbered places 0 .. total-1 of a class pair's admitted pairs, block by block.
 
-    one: Group
-    two: Group
+    A place may hold two entities of one image, which are no pair.
+    """
+
+    one: NDArray[np.int64]
+    two: NDArray[np.int64]
+    starts: tuple[NDArray[np.int64], NDArray[np.int64]]
     blocks: NDArray[np.int64]
     bounds: NDArray[np.int64]
+    same_class: bool
 
-    def pairs(self, places: NDArray[np.int64], same_class: bool) -> NDArray[np.int64]:
+    @property
+    def total(self) -> int:
+        """How many places there are."""
+        return int(self.bounds[-1])
+
+    def pairs(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (n, 2) index positions that stand at the places."""
         block = np.searchsorted(self.bounds, places, side="right") - 1
         inside = places - self.bounds[block]
-        row, column = np.divmod(self.blocks[block], len(self.two.starts) - 1)
-        width = np.diff(self.two.starts)[column]
+        row, column = np.divmod(self.blocks[block], len(self.starts[1]) - 1)
+        width = np.diff(self.starts[1])[column]
         left, right = np.divmod(inside, np.maximum(width, 1))
-        if same_class:
+        if self.same_class:
             diagonal = row == column
             left[diagonal], right[diagonal] = _triangle(inside[diagonal])
-        first = self.one.members[self.one.starts[row] + left]
-        second = self.two.members[self.two.starts[column] + right]
+        first = self.one[self.starts[0][row] + left]
+        second = self.two[self.starts[1][column] + right]
         return np.stack((first, second), axis=1)
+
+
+class PairSpace:
+    """All admissible pairs of one source, or across two sources, in one split.
+
+    Attributes:
+        class_pairs: those that admit any pair, task by task.
+        partners: for each task (n,) int64, how many entities each could form a pair with; those
+            in its own image are counted too.
+    """
+
+    def __init__(self, index: EntityIndex, comparable: Comparable) -> None:
+        self.index = index
+        self.comparable = comparable
+        self.groups = [_group(index, category) for category in range(len(index.names))]
+        self._crowded = np.unique(index.images).size < len(index.images)
+        self.class_pairs: list[ClassPair] = []
+        self.partners = {task: np.zeros(len(index.rows), np.int64) for task in Task}
+        for first in range(len(index.names)):
+            for second in range(first, len(index.names)):
+                if index.across(first, second) and self.alike(first, second):
+                    self._add(first, second)
+
+    def alike(self, first: int, second: int) -> bool:
+        """Say whether two classes are comparable: the same name, or said to be so."""
+        one, two = self.index.names[first], self.index.names[second]
+        return one == two or self.comparable(one, two)
+
+    def _add(self, first: int, second: int) -> None:
+        for task in Task:
+            if task is Task.COMMON_OBJECT and self.index.names[first] != self.index.names[second]:
+                continue
+            fit = _admitted(task, self.groups[first], self.groups[second])
+            total = self._places(first, second, fit, None).total
+            capacity = total - self._in_one_image(task, first, second) if total else 0
+            if capacity:
+                self.class_pairs.append(ClassPair(task, first, second, capacity))
+                self._count_partners(task, first, second, fit.astype(np.int64))
+
+    def _count_partners(self, task: Task, first: int, second: int, fit: NDArray[np.int64]) -> None:
+        one, two = self.groups[first], self.groups[second]
+        partners = self.partners[task]
+        with_two = fit @ np.bincount(two.which, minlength=two.seen.size)
+        if first == second:
+            partners[one.members] += (with_two - np.diag(fit))[one.which]  # nobody with itself
+        else:
+            with_one = fit.T @ np.bincount(one.which, minlength=one.seen.size)
+            partners[one.members] += with_two[one.which]
+            partners[two.members] += with_one[two.which]
+
+    def places(self, pair: ClassPair, usable: NDArray[np.bool_] | None = None) -> Places:
+        """Number the admitted pairs of a class pair.
+
+        Args:
+            usable: (n,) bool over the index; only these entities count. None: all.
+        """
+        fit = _admitted(pair.task, self.groups[pair.first], self.groups[pair.second])
+        return self._places(pair.first, pair.second, fit, usable)
+
+    def _places(
+        self, first: int, second: int, fit: NDArray[np.bool_], usable: NDArray[np.bool_] | None
+    ) -> Places:
+        (one, ones), (two, twos) = (
+            _usable(self.groups[place], usable) for place in (first, second)
+        )
+        sizes = np.multiply.outer(ones, twos)
+        if first == second:
+            sizes = np.triu(sizes, 1)
+            np.fill_diagonal(sizes, ones * (ones - 1) // 2)
+        sizes = np.where(fit, sizes, 0).ravel()
+        blocks = np.flatnonzero(sizes)
+        starts = _starts(ones), _starts(twos)
+        return Places(one, two, starts, blocks, _starts(sizes[blocks]), first == second)
+
+    def _in_one_image(self, task: Task, first: int, second: int) -> int:
+        """Return how many admitted pairs of two classes stand in the same image."""
+        if first == second or not self._crowded:
+            return 0  # a class has one entity an image
+        index = self.index
+        one, two = self.groups[first].members, self.groups[second].members
+        _, at_one, at_two = np.intersect1d(
+            index.images[one], index.images[two], return_indices=True
+        )
+        return int(admitted_rows(task, index, np.stack((one[at_one], two[at_two]), axis=1)).sum())
+
+
+def _usable(
+    group: Group, usable: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the usable members of a class, and how many each signature has."""
+    members, which = group.members, group.which
+    if usable is not None:
+        chosen = usable[members]
+        members, which = members[chosen], which[chosen]
+    return members, np.bincount(which, minlength=group.seen.size)
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where runs of these lengths begin, and where the last one ends."""
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
 
 def _triangle(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -206,14 +250,15 @@ def _group(index: EntityIndex, category: int) -> Group:
     signatures, which = np.unique(marks, axis=0, return_inverse=True)
     which = which.reshape(-1)
     order = np.argsort(which, kind="stable")
-    counts = np.bincount(which, minlength=len(signatures))
-    starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     parts = signatures[:, 1:]
     columns = np.flatnonzero(parts.any(axis=0))
+    place_of = np.full(index.parts.shape[1], -1)
+    place_of[columns] = np.arange(columns.size)
     return Group(
         members[order],
-        starts,
+        which[order],
         columns,
+        place_of,
         parts[:, columns].astype(np.float32),
         parts.sum(axis=1),
         signatures[:, 0],
@@ -225,10 +270,9 @@ def _admitted(task: Task, one: Group, two: Group) -> NDArray[np.bool_]:
     if task is Task.COMMON_OBJECT:
         return np.ones((one.known.size, two.known.size), np.bool_)
     known: NDArray[np.bool_] = np.logical_and.outer(one.known, two.known)
-    _, in_one, in_two = np.intersect1d(
-        one.columns, two.columns, assume_unique=True, return_indices=True
-    )
-    common = one.signatures[:, in_one] @ two.signatures[:, in_two].T
+    in_one = one.place_of[two.columns]
+    in_both = in_one >= 0
+    common = one.signatures[:, in_one[in_both]] @ two.signatures[:, in_both].T
     if task is Task.COMMON_PARTS:
         return known & (common > 0)
     different: NDArray[np.bool_] = np.add.outer(one.seen, two.seen) - 2 * common > 0
@@ -236,16 +280,27 @@ def _admitted(task: Task, one: Group, two: Group) -> NDArray[np.bool_]:
     return known & different & seen
 
 
-def _admitted_rows(
-    task: Task, index: EntityIndex, one: NDArray[np.int64], two: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Return (n,) whether the task admits entity one[i] with entity two[i]."""
-    known = index.parts_known[one] & index.parts_known[two]
-    first, second = index.parts[one], index.parts[two]
-    if task is Task.COMMON_PARTS:
-        return known & (first & second).any(axis=1)
-    both_seen = first.any(axis=1) & second.any(axis=1)
-    return known & both_seen & (first ^ second).any(axis=1)
+def admitted_rows(task: Task, index: EntityIndex, members: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say of each row of (k, n) index positions whether the parts of its entities fit the task.
+
+    Common parts are visible on all n entities, unique parts on exactly one of them. Classes and
+    images are not looked at.
+    """
+    able = index.can_serve(task)
+    fit = all_of([able[column] for column in members.T])
+    if task is Task.COMMON_OBJECT:
+        return fit
+    words = index.words
+    once = words[members[:, 0]]
+    more = np.zeros_like(once)
+    for column in members.T[1:]:
+        if task is Task.COMMON_PARTS:
+            once = once & words[column]
+        else:
+            more |= once & words[column]
+            once = once | words[column]
+    shown: NDArray[np.bool_] = np.bitwise_or.reduce((once & ~more).T) != 0
+    return fit & shown
 
 
 def philox(seed: int, key: str) -> np.random.Generator:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts import __version__
-from mixedparts.config import BuildConfig
+from mixedparts.config import BuildConfig, unknown_name
 from mixedparts.errors import InputError, UsageError
 from mixedparts.schema import SCHEMA_VERSION
 from mixedparts.shards import sha256_of, write_json
@@ -97,10 +97,12 @@ def make_plan(config: BuildConfig) -> Plan:
 
     Raises:
         InputError: a source has no split at all, or a folder of a split is missing.
+        UsageError: a class is asked for that none of the sources has.
     """
     names = sorted(config.sources)
     sources = tuple(_plan_source(config, name) for name in names)
     known = {name: manifest_of(name, config.source_root(name), config.profile) for name in names}
+    _check_classes(config, list(known.values()))
     identity = {
         "configuration": config.identity(),
         "schema_version": SCHEMA_VERSION,
@@ -111,6 +113,18 @@ def make_plan(config: BuildConfig) -> Plan:
     text = json.dumps(identity, sort_keys=True)
     build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
     return Plan(build_id, json.loads(text), sources, known)
+
+
+def _check_classes(config: BuildConfig, manifests: list[Manifest | None]) -> None:
+    """Refuse class names that no source has; a source without a manifest may have any."""
+    known = [manifest for manifest in manifests if manifest is not None]
+    if len(known) < len(manifests):
+        return
+    names = sorted({name for manifest in known for name in manifest.by_name})
+    faults = [unknown_name("class", name, names) for name in config.classes if name not in names]
+    if faults:
+        hint = f"List the classes with: mixedparts sources show {config.sources[0]}"
+        raise UsageError("\n".join(faults), hint)
 
 
 @cache

@@ -16,18 +16,32 @@ def water_fill(total: int, capacities: Sequence[int]) -> NDArray[np.int64]:
     Returns:
         int64 array of the cells' shares; its sum is min(total, sum(capacities)).
     """
-    capacity = np.asarray(capacities, dtype=np.int64)
-    share = np.zeros_like(capacity)
-    left = min(int(total), int(capacity.sum()))
-    while left:
-        open_cells = np.flatnonzero(share < capacity)
-        each = left // open_cells.size
-        if each == 0:
-            share[open_cells[:left]] += 1
-            break
-        added = np.minimum(capacity[open_cells] - share[open_cells], each)
-        share[open_cells] += added
-        left -= int(added.sum())
+    return fill_up(total, np.zeros(len(capacities), np.int64), np.asarray(capacities, np.int64))
+
+
+def fill_up(
+    total: int, floors: NDArray[np.int64], capacities: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Divide `total` over cells that hold something already: the emptiest are filled first.
+
+    Args:
+        floors: (n,) int64, what each cell holds; nothing is taken away from it.
+        capacities: (n,) int64, at least `floors`.
+
+    Returns:
+        int64 array of the cells' shares; its sum is `total`, but at least sum(floors) and at most
+        sum(capacities).
+    """
+    low, high = 0, int(capacities.max(initial=0))
+    while low < high:  # the highest level at which all cells together hold no more than `total`
+        level = (low + high + 1) // 2
+        if int(np.clip(level, floors, capacities).sum()) <= total:
+            low = level
+        else:
+            high = level - 1
+    share: NDArray[np.int64] = np.clip(low, floors, capacities).astype(np.int64)
+    left = max(0, int(total) - int(share.sum()))
+    share[np.flatnonzero((share == low) & (share < capacities))[:left]] += 1
     return share
 
 

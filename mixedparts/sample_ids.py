@@ -7,7 +7,7 @@ anybody can check; the question of a row follows from its id too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ def entity_keys(columns: EntityColumns) -> Ids:
     return np.array(list(map(entity_key, *names)), np.uint64)
 
 
-def sample_ids(split: str, tasks: Iterable[str], keys: Ids, present: NDArray[np.bool_]) -> Ids:
+def sample_ids(split: str, tasks: Sequence[str], keys: Ids, present: NDArray[np.bool_]) -> Ids:
     """Return (n,) ids of samples.
 
     Args:
@@ -36,7 +36,6 @@ def sample_ids(split: str, tasks: Iterable[str], keys: Ids, present: NDArray[np.
         keys: (n, k) keys of their entities in the order of their images.
         present: (n, k), False where a sample has fewer than k entities.
     """
-    tasks = list(tasks)
     starts = {task: _hash(f"{split}\0{task}") for task in set(tasks)}
     ids = np.array([starts[task] for task in tasks], np.uint64)
     for column, there in zip(keys.T, present.T, strict=True):

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from mixedparts.records import Task
 
-LEAD = "Two pictures are given: <image> (IMAGE1) and <image> (IMAGE2)."
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 QUESTIONS: dict[Task, tuple[str, ...]] = {
     Task.COMMON_OBJECT: (
@@ -56,6 +56,40 @@ QUESTIONS: dict[Task, tuple[str, ...]] = {
     ),
 }
 
+# For three and four images; {n} is the number in words.
+MANY_QUESTIONS: dict[Task, tuple[str, ...]] = {
+    Task.COMMON_OBJECT: (
+        "Which object do all {n} pictures contain?",
+        "What object is found in each of the {n} pictures?",
+        "Name the object that the {n} pictures share and mark it in all of them.",
+        "Is there one kind of object in all {n} pictures? Segment it.",
+        "Find the object common to these {n} pictures.",
+        "What can be seen in every one of the {n} pictures? Give its mask in each.",
+        "Segment the object that occurs {n} times, once a picture.",
+        "Which thing is shown by each of the {n} pictures?",
+    ),
+    Task.COMMON_PARTS: (
+        "Which parts do the {n} objects have in common?",
+        "Name the parts that can be seen on all {n} objects and segment them.",
+        "What parts are shared by all the objects in these {n} pictures?",
+        "Compare the {n} objects: which parts appear on each of them?",
+        "Segment every part that all {n} objects show.",
+        "List the parts found on every one of the {n} objects, with their masks.",
+        "Where do all {n} objects agree in their parts?",
+        "Mark the parts that no object of the {n} is without.",
+    ),
+    Task.UNIQUE_PARTS: (
+        "Which parts does only one of the {n} objects show?",
+        "Name the parts that are visible on one object and on none of the others.",
+        "Compare the {n} objects: which parts are seen on just one of them?",
+        "Segment every part that belongs to a single object of the {n}.",
+        "List the parts that one of the {n} objects has to itself, with their masks.",
+        "Find the parts that are unique to any one of the {n} objects.",
+        "Which components can be found in one picture of the {n} only?",
+        "What parts set one object apart from all the others?",
+    ),
+}
+
 _TOKEN = re.compile(r"<p>\s*(.*?)\s*</p>|\[SEG\](?:\s*\(IMAGE(\d{1,9})\))?", re.DOTALL)
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+", re.IGNORECASE)
 
@@ -86,39 +120,46 @@ class ParsedAnswer:
     unnamed: int = 0
 
 
-def question(task: Task, draw: int) -> str:
-    """Return one of the task's wordings, chosen by any non-negative number."""
-    wordings = QUESTIONS[task]
-    return wordings[draw % len(wordings)]
+def question(task: Task, draw: int, images: int = 2) -> str:
+    """Return one of the task's wordings for a number of images, chosen by a number from 0 up."""
+    wordings = (QUESTIONS if images == 2 else MANY_QUESTIONS)[task]
+    return wordings[draw % len(wordings)].replace("{n}", _NUMBERS[images])
 
 
-def common_object_answer(name: str) -> str:
-    """Return the answer that grounds one object class in both images."""
-    return f"Both pictures contain {_grounded(_indefinite(name), (0, 1))}."
+def common_object_answer(name: str, images: int = 2) -> str:
+    """Return the answer that grounds one object class in all images."""
+    all_pictures = "Both pictures" if images == 2 else f"All {_NUMBERS[images]} pictures"
+    return f"{all_pictures} contain {_grounded(_indefinite(name), tuple(range(images)))}."
 
 
 def part_answer(
-    task: Task, categories: tuple[str, str], parts: Sequence[tuple[str, tuple[int, ...]]]
+    task: Task, categories: Sequence[str], parts: Sequence[tuple[str, tuple[int, ...]]]
 ) -> str:
     """Return the answer of a part task.
 
     Args:
         task: `common_parts` or `unique_parts`.
-        categories: object class in image 0 and in image 1.
+        categories: object class in each image.
         parts: name and images of each part, in the order of the row's masks; at least one.
     """
-    first, second = categories
-    if first == second:
-        objects = f"Both objects are {_grounded(_indefinite(first), (0, 1))}."
-    else:
-        left = _grounded(_indefinite(first), (0,))
-        right = _grounded(_indefinite(second), (1,))
-        objects = f"One object is {left}, the other {right}."
+    objects = _objects(categories)
     listed = _enumerate([_grounded(f"the {name}", images) for name, images in parts])
     noun, verb = ("part", "is") if len(parts) == 1 else ("parts", "are")
     if task is Task.COMMON_PARTS:
         return f"{objects} The common {noun} {verb} {listed}."
     return f"{objects} The {noun} seen on one only {verb} {listed}."
+
+
+def _objects(categories: Sequence[str]) -> str:
+    """Return the sentence that grounds the objects, image by image."""
+    number = len(categories)
+    if len(set(categories)) == 1:
+        all_objects = "Both objects" if number == 2 else f"All {_NUMBERS[number]} objects"
+        return f"{all_objects} are {_grounded(_indefinite(categories[0]), tuple(range(number)))}."
+    each = [_grounded(_indefinite(name), (image,)) for image, name in enumerate(categories)]
+    if number == 2:
+        return f"One object is {each[0]}, the other {each[1]}."
+    return f"The {_NUMBERS[number]} objects are {_enumerate(each)}."
 
 
 def parse_answer(text: str, images: int = 2) -> ParsedAnswer:

@@ -158,8 +158,9 @@ def _write_preview(task: WriteTask, path: Path) -> int:
     files = table.pictures(samples, {name: source.root for name, source in task.sources})
 
     rows = table.batch(samples).to_pylist()
+    images = samples["entities"].shape[1]
     drawn = (
-        preview_batch(rows[at : at + 10], files[2 * at : 2 * at + 20])
+        preview_batch(rows[at : at + 10], files[images * at : images * (at + 10)])
         for at in range(0, len(rows), 10)
     )
     return write_parquet(path, PREVIEW, drawn)

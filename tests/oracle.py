@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +144,16 @@ def ade20k(root: Path) -> Images:
     return found
 
 
+def seen_in(row: dict[str, Any], image_id: str, images: Images) -> dict[str, Seen]:
+    """Find an image of a row by its id; a row of two sources does not say which one has it."""
+    found = [images[s, image_id] for s in row["source"].split("+") if (s, image_id) in images]
+    assert len(found) == 1
+    return found[0]
+
+
 def check_row(row: dict[str, Any], images: Images) -> int:
     """Compare every mask, area and box of a row of `pairs`; returns how many were compared."""
-    where = [images[row["source"], ref["image_id"]] for ref in row["images"]]
+    where = [seen_in(row, ref["image_id"], images) for ref in row["images"]]
     compared = 0
     for item in row["objects"]:
         _same(item, where[item["image"]][item["category"]].mask)
@@ -169,3 +178,55 @@ def _same(region: dict[str, Any], wanted: Dense) -> None:
 def visible(seen: Seen, least: float = 0.001) -> set[str]:
     """Names of the parts that cover at least `least` of the image."""
     return {name for name, mask in seen.parts.items() if mask.sum() / mask.size >= least}
+
+
+def parts_of_row(row: dict[str, Any], images: Images) -> list[set[str]]:
+    """The part names that a row must ground in each of its images, by the tasks' definitions."""
+    entities = [
+        seen_in(row, ref["image_id"], images)[item["category"]]
+        for ref, item in zip(row["images"], row["objects"], strict=True)
+    ]
+    shown = [visible(seen) for seen in entities]
+    if row["task"] == "common_object":
+        return [set() for _ in shown]
+    if row["task"] == "common_parts":
+        return [set.intersection(*shown) for _ in shown]
+    return [mine - set().union(*shown[:at], *shown[at + 1 :]) for at, mine in enumerate(shown)]
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An entity without pixels; `parts` is None where they are unknown."""
+
+    row: int
+    source: int
+    image: int
+    name: str
+    parts: frozenset[int] | None
+
+
+def admissible(
+    things: list[Thing], task: str, size: int, comparable: Callable[[str, str], bool], sources: int
+) -> set[frozenset[int]]:
+    """All samples of a task over exactly so many sources, by looking at every set of entities."""
+    return {
+        frozenset(thing.row for thing in chosen)
+        for chosen in combinations(things, size)
+        if len({thing.source for thing in chosen}) == sources and _fits(chosen, task, comparable)
+    }
+
+
+def _fits(chosen: tuple[Thing, ...], task: str, comparable: Callable[[str, str], bool]) -> bool:
+    if len({thing.image for thing in chosen}) < len(chosen):
+        return False
+    names = {thing.name for thing in chosen}
+    if task == "common_object":
+        return len(names) == 1
+    if not all(comparable(*two) for two in combinations(names, 2)):
+        return False
+    shown = [thing.parts for thing in chosen]
+    if not all(shown):  # unknown, or none visible
+        return False
+    every = [part for parts in shown if parts for part in parts]
+    wanted = len(chosen) if task == "common_parts" else 1
+    return any(every.count(part) == wanted for part in set(every))

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixedparts.quotas import proportional, water_fill
+from mixedparts.quotas import fill_up, proportional, water_fill
 
 CAPACITIES = st.lists(st.integers(0, 60), min_size=1, max_size=8)
 
@@ -27,6 +27,24 @@ def test_water_fill_by_hand() -> None:
     assert water_fill(10, [1, 100, 3]).tolist() == [1, 6, 3]
     assert water_fill(5, [9, 9, 9]).tolist() == [2, 2, 1]
     assert water_fill(7, []).tolist() == []
+
+
+@given(
+    st.integers(0, 300),
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60)), min_size=1, max_size=8),
+)
+def test_fill_up_takes_nothing_away_and_fills_the_emptiest(
+    total: int, cells: list[tuple[int, int]]
+) -> None:
+    floors = np.array([floor for floor, _ in cells])
+    capacities = floors + [more for _, more in cells]
+    share = fill_up(total, floors, capacities)
+    assert share.sum() == max(floors.sum(), min(total, capacities.sum()))
+    assert (floors <= share).all()
+    assert (share <= capacities).all()
+    grown, open_cells = share[share > floors], share[share < capacities]
+    if grown.size and open_cells.size:
+        assert grown.max() - open_cells.min() <= 1
 
 
 @given(st.integers(0, 300), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), min_size=1))

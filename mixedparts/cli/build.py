@@ -28,6 +28,9 @@ def add_build(verbs: Any) -> None:
         "  mixedparts build --sources ade20k --samples 10000 --seed 3 --workers 8\n"
         "  mixedparts build --sources paco partimagenet --dry-run\n"
         "  mixedparts build --sources paco partimagenet ade20k --profile published\n"
+        "  mixedparts build --sources paco --classes mug 'trash can' --tasks unique_parts"
+        " --per-image-limit 40\n"
+        "  mixedparts build --sources paco partimagenet --cross-source --images-per-sample 3\n"
         "  mixedparts build --config build.yaml",
     )
     add = parser.add_argument
@@ -44,9 +47,24 @@ def add_build(verbs: Any) -> None:
     add("--samples", type=int, metavar="N", help="rows over all splits (27 an image)")
     add("--seed", type=int, metavar="S", help="of every draw (0)")
     add("--tasks", nargs="+", metavar="TASK", help="common_object, common_parts, unique_parts")
+    add("--classes", nargs="+", metavar="NAME", help="these object classes only, by everyday name")
     add("--min-object-area", type=float, metavar="F", help="least share of the image (0.02)")
     add("--min-part-area", type=float, metavar="F", help="least share of the image (0.001)")
     add("--profile", metavar="NAME", help="classes and names: full, or published (full)")
+    add(
+        "--per-image-limit",
+        type=int,
+        metavar="N",
+        help="most samples of one source and task that an image is in; rows can then be fewer than"
+        " --samples (without it: twice the even use, raised only if rows would be missing)",
+    )
+    add("--images-per-sample", type=int, metavar="N", help="2 to 4 (2)")
+    add(
+        "--cross-source",
+        action="store_true",
+        default=None,
+        help="also samples of images of two sources, as a PACO dog with a PartImageNet dog",
+    )
     add("--ade20k-test", choices=("hash", "official"), help="how ADE's validation is divided")
     add("--images", choices=("embed", "reference"), help="store pictures, or only their paths")
     add(
@@ -112,11 +130,12 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
         values |= read_config(arguments.config)
     for name in (
         "root", "out", "samples", "seed", "min_object_area", "min_part_area", "profile",
-        "ade20k_test", "images", "workers", "engine", "max_rejects",
+        "ade20k_test", "images", "workers", "engine", "max_rejects", "per_image_limit",
+        "images_per_sample", "cross_source",
     ):  # fmt: skip
         if getattr(arguments, name) is not None:
             values[name] = getattr(arguments, name)
-    for name in ("sources", "tasks"):
+    for name in ("sources", "tasks", "classes"):
         if getattr(arguments, name):
             values[name] = tuple(getattr(arguments, name))
     roots = dict(values.get("source_roots", {}))

@@ -34,8 +34,8 @@ from mixedparts.published.records import Refused, Stated
 from mixedparts.published.tables import MaskStore, entity_table, places
 from mixedparts.records import Level, Reason, Reject
 from mixedparts.reject_limit import check_rejects, parse_limit
+from mixedparts.sample_table import in_order, sample_type
 from mixedparts.schema import SCHEMA_VERSION
-from mixedparts.select import SAMPLE, in_order
 from mixedparts.shards import Commit, WrittenFile, commit, committed
 from mixedparts.sources import SPLITS
 from mixedparts.taxonomy import load_manifest, manifests_digest
@@ -236,10 +236,10 @@ class _SplitImport:
             number = views.numbers.get(view)
             if number is not None:
                 renumbered[number] = row_of[place]
-        samples = np.zeros(len(rows), SAMPLE)
-        samples["first"], samples["second"] = renumbered[rows[:, 0]], renumbered[rows[:, 1]]
+        samples = np.zeros(len(rows), sample_type(2))
+        samples["entities"] = renumbered[rows[:, :2]]
         samples["task"] = rows[:, 2]
-        self._pairs.update(sources[first] for first in samples["first"].tolist())
+        self._pairs.update(sources[first] for first in samples["entities"][:, 0].tolist())
         return table, samples
 
     def _book(self) -> Book:

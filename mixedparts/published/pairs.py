@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixedparts.published.entities import Book, View, key_of
 from mixedparts.published.records import Ids, Stated
 from mixedparts.records import Reason, Task
-from mixedparts.select import TASKS
+from mixedparts.sample_table import TASKS
 
 _COMMON_OBJECT, _COMMON_PARTS, _UNIQUE_PARTS = (
     TASKS.index(task) for task in (Task.COMMON_OBJECT, Task.COMMON_PARTS, Task.UNIQUE_PARTS)

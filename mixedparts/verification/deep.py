@@ -108,20 +108,30 @@ def _anything(source: str, classes: Sequence[str]) -> bool:
 
 
 def _comparable(profile: str, brought: Brought, source: str, classes: Sequence[str]) -> bool:
-    """Say whether the curated groups compare these classes; across sources that is not asked."""
-    if "+" in source:
-        return True
+    """Say whether the curated groups of a row's source, or of its two together, compare these."""
+    names = source.split("+")
+    return all(
+        any(
+            _neighbours(profile, brought, name, other, one, two)
+            for name in names
+            for other in names
+        )
+        for one, two in combinations(sorted(set(classes)), 2)
+    )
+
+
+def _neighbours(
+    profile: str, brought: Brought, source: str, other: str, one: str, two: str
+) -> bool:
     own = brought.get(source)
-    if own is not None:
-        return all(two in own.get(one, ()) for one in classes for two in classes if one != two)
-    return _grouped(profile, source, tuple(sorted(set(classes))))
+    return _grouped(profile, source, other, one, two) if own is None else two in own.get(one, ())
 
 
 @cache
-def _grouped(profile: str, source: str, classes: tuple[str, ...]) -> bool:
-    """Say whether all of some classes may be compared with each other; looked up once each."""
-    known = manifest_of(source, profile=profile)
-    return all(known is not None and known.comparable(*pair) for pair in combinations(classes, 2))
+def _grouped(profile: str, source: str, other: str, one: str, two: str) -> bool:
+    """Say whether classes of two sources may be compared with each other; looked up once each."""
+    known, beside = (manifest_of(name, profile=profile) for name in (source, other))
+    return known is not None and known.comparable(one, two, beside)
 
 
 def check_repeated(build: Path, split: str) -> Findings:

@@ -195,5 +195,5 @@ def _identity_problems(row: Row, split: str, entities: Sequence[KnownEntity]) ->
     ids = sample_ids(split, [row["task"]], keys, np.ones(keys.shape, np.bool_))
     if id_texts(ids) != [row["id"]]:
         yield Rule.ID, f"its entities in this order have the id {id_texts(ids)[0]}"
-    elif row["question"] != wording.question(Task(row["task"]), int(ids[0])):
+    elif row["question"] != wording.question(Task(row["task"]), int(ids[0]), len(entities)):
         yield Rule.QUESTION, "the question is not the one that follows from the id"

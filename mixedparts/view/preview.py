@@ -21,10 +21,12 @@ def preview_batch(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Path]) -
 
     Args:
         rows: of `pairs`.
-        pictures: files of their images, two a row, as the sources have them.
+        pictures: files of their images, row by row, as the sources have them.
     """
     drawn = []
-    for row, paths in zip(rows, zip(pictures[::2], pictures[1::2], strict=True), strict=True):
+    files = iter(pictures)
+    for row in rows:
+        paths = [next(files) for _ in row["images"]]
         drawn.append(
             {
                 "id": row["id"],

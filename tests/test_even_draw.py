@@ -1,0 +1,199 @@
+"""The rule by which samples are drawn: exact where it promises that, even where it can be."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.selection_speed import split_table
+from mixedparts import sample_space
+from mixedparts.config import BuildConfig
+from mixedparts.entity_table import EntityColumns
+from mixedparts.even_draw import EvenDraw
+from mixedparts.fitting import all_fit, ranks
+from mixedparts.pairing import PairSpace, philox
+from mixedparts.records import Task
+from mixedparts.sample_space import SampleSpace
+from mixedparts.sample_table import TASKS
+from mixedparts.select import select
+from tests import oracle
+from tests.entities import Indexed, comparable, indices
+
+ALL = 1 << 30
+
+
+def cell(drawn: Indexed, task: Task, size: int, limit: int | None = None) -> EvenDraw:
+    space = SampleSpace(PairSpace(drawn.index, comparable), task, size)
+    return EvenDraw(space, limit, philox(3, "cell"))
+
+
+def sets_of(cell: EvenDraw) -> set[frozenset[int]]:
+    """The samples of a cell as sets of rows; none may come twice."""
+    rows = cell.rows()
+    found = {frozenset(map(int, row)) for row in rows}
+    assert len(found) == len(rows) == cell.number
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(indices(most=14), st.sampled_from((2, 3, 4)), st.sampled_from(tuple(Task)))
+def test_all_that_is_admissible_can_be_had(drawn: Indexed, size: int, task: Task) -> None:
+    wanted = oracle.admissible(drawn.things, task, size, comparable, drawn.sources)
+    mine = cell(drawn, task, size)
+    assert mine.capacity == len(wanted)
+    assert mine.draw(ALL, relax=True) == len(wanted)
+    assert sets_of(mine) == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    indices(most=14),
+    st.sampled_from((2, 3, 4)),
+    st.sampled_from(tuple(Task)),
+    st.integers(1, 30),
+    st.booleans(),
+)
+def test_fewer_are_distinct_and_admissible(
+    drawn: Indexed, size: int, task: Task, number: int, relax: bool
+) -> None:
+    wanted = oracle.admissible(drawn.things, task, size, comparable, drawn.sources)
+    mine = cell(drawn, task, size)
+    first = mine.draw(number // 2, relax)
+    assert first <= number // 2
+    assert mine.draw(number, relax) <= min(number, len(wanted))
+    if relax:
+        assert mine.number == min(number, len(wanted))
+    assert sets_of(mine) <= wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(indices(most=14), st.sampled_from((2, 3)), st.sampled_from(tuple(Task)), st.integers(1, 4))
+def test_a_limit_that_was_asked_for_is_kept_and_used_up(
+    drawn: Indexed, size: int, task: Task, limit: int
+) -> None:
+    wanted = oracle.admissible(drawn.things, task, size, comparable, drawn.sources)
+    image_of = {thing.row: thing.image for thing in drawn.things}
+    mine = cell(drawn, task, size, limit)
+    mine.draw(ALL, relax=True)
+    found = sets_of(mine)
+    uses = Counter(image_of[row] for sample in found for row in sample)
+    assert max(uses.values(), default=0) <= limit
+    for other in wanted - found:
+        assert any(uses[image_of[row]] == limit for row in other)
+
+
+@pytest.mark.parametrize("listed", [0, 1 << 18])
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("task", list(Task))
+def test_larger_spaces_are_drawn_with_a_list_and_without(
+    task: Task, size: int, listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_space, "_LISTED", listed)
+    monkeypatch.setattr(sample_space, "BATCH", 64)
+    rng = np.random.default_rng(0)
+    places = [(image, name) for image in range(16) for name in (0, 2) if rng.random() < 0.8]
+    parts = rng.random((len(places), 5)) < 0.5
+    drawn = Indexed.of(places, parts, np.ones(len(places), bool))
+    wanted = oracle.admissible(drawn.things, task, size, comparable, 1)
+    number = len(wanted) // 3
+    mine, again = cell(drawn, task, size), cell(drawn, task, size)
+    assert mine.draw(number, relax=True) == number
+    assert sets_of(mine) <= wanted
+    again.draw(number, relax=True)
+    assert sets_of(again) == sets_of(mine)
+
+
+def test_any_image_can_come_first() -> None:
+    drawn = Indexed.of(
+        [(image, 1) for image in range(30)], np.ones((30, 1), bool), np.ones(30, bool)
+    )
+    for size in (2, 3):
+        mine = cell(drawn, Task.COMMON_OBJECT, size)
+        mine.draw(400, relax=True)
+        lowest = mine.rows().argmin(axis=1)
+        assert (np.bincount(lowest, minlength=size) > 0.7 * 400 / size).all()
+
+
+def test_rare_class_pairs_are_there_and_no_image_passes_twice_the_even_use() -> None:
+    places = [(image, 0 if image < 10 else 1 if image < 100 else 2) for image in range(600)]
+    drawn = Indexed.of(places, np.ones((600, 1), bool), np.ones(600, bool))
+    mine = cell(drawn, Task.COMMON_OBJECT, 2)
+    assert mine.draw(3_000, relax=False) == 3_000
+    assert mine.limit == 20
+    rows = mine.rows() - 7
+    uses = np.bincount(rows.reshape(-1), minlength=600)
+    assert uses.max() <= 20
+    assert uses.min() >= 4  # half the even use is 5; ten images of nine partners each can have less
+    names = np.array([name for _, name in places])[rows[:, 0]]
+    rare, middle, common = np.bincount(names)
+    assert rare == 45  # every pair of the ten
+    assert 890 <= middle <= 900  # what the limit allows, though only 15 % of the images
+    assert common == 3_000 - rare - middle
+
+
+def test_an_image_serves_others_that_have_no_other_partner() -> None:
+    parts = np.zeros((110, 2), bool)
+    parts[:, 0] = True
+    parts[:10, 1] = True  # the only ones that differ from the others
+    drawn = Indexed.of([(image, 1) for image in range(110)], parts, np.ones(110, bool))
+    mine = cell(drawn, Task.UNIQUE_PARTS, 2)
+    mine.draw(330, relax=False)
+    uses = np.bincount(mine.rows().reshape(-1) - 7, minlength=110)
+    assert mine.limit == 12
+    assert np.quantile(uses[10:], 0.05) >= 3  # half the even use, though ten images serve a hundred
+    assert uses[:10].max() > 12
+
+
+def test_images_are_used_evenly_in_every_cell() -> None:
+    columns = EntityColumns.of(split_table("train", 0.05))
+    config = BuildConfig(sources=("paco", "partimagenet"), samples=40_000)
+    found = select(config, {"train": columns})["train"]
+    samples = found.samples
+    starts = columns.first_of_image()
+    image = np.searchsorted(starts, np.arange(columns.table.num_rows), side="right") - 1
+    codes, names = columns.coded("source")
+    sources = codes[samples["entities"][:, 0]]
+    assert len(samples) == 40_000
+    for source in (names.index("paco"), names.index("partimagenet")):
+        for task in range(len(TASKS)):
+            mine = samples[(sources == source) & (samples["task"] == task)]
+            uses = np.bincount(image[mine["entities"].reshape(-1)])
+            low, high = np.quantile(uses[uses > 0], (0.05, 0.95))
+            assert high <= 4 * low, (source, task)
+
+
+def test_samples_of_a_selection_are_distinct_and_follow_the_seed() -> None:
+    columns = {"train": EntityColumns.of(split_table("train", 0.003))}
+    drawn = {}
+    for seed in (0, 0, 1):
+        config = BuildConfig(sources=("ade20k", "paco"), samples=900, seed=seed)
+        samples = select(config, columns)["train"].samples
+        keys = {
+            (int(s["task"]), frozenset(map(int, s["entities"])))
+            for s in samples
+        }  # fmt: skip
+        assert len(keys) == len(samples) == 900
+        drawn.setdefault(seed, samples)
+        assert (drawn[seed] == samples).all()
+    assert not np.array_equal(drawn[0], drawn[1])
+
+
+@given(st.lists(st.integers(0, 5), max_size=40))
+def test_ranks_count_earlier_equals(keys: list[int]) -> None:
+    wanted = [keys[:at].count(key) for at, key in enumerate(keys)]
+    assert ranks(np.array(keys, np.int64)).tolist() == wanted
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(4, 7)), max_size=30))
+def test_rows_that_fit_never_take_more_room_than_there_is(rows: list[tuple[int, int]]) -> None:
+    images = np.array(rows, np.int64).reshape(-1, 2)
+    room = np.array([0, 1, 2, 3, 1, 2, 0, 9])
+    served = all_fit(images, room)
+    assert (np.bincount(images[served].reshape(-1), minlength=8) <= room).all()
+    with_room = [at for at, row in enumerate(rows) if room[list(row)].all()]
+    if with_room and all(room[list(row)].all() for row in rows):
+        assert served[0]
