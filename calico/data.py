@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask, Rle, from_string
+from mixedparts.taxonomy import FULL
 
 _TAG = re.compile(r"\(IMAGE(\d+)\)")
 _IMAGE_COLUMNS = ["row", "image"]
@@ -245,6 +247,12 @@ class BuiltDataset:
         """Names of the splits that have samples, sorted."""
         files = (self.path / "pairs").glob("*-*.parquet")
         return tuple(sorted({file.name.split("-")[0] for file in files}))
+
+    @cached_property
+    def profile(self) -> str:
+        """Under which profile of the manifests the build names classes and parts."""
+        manifest = read_manifest(self.path) or {}
+        return str(manifest.get("configuration", {}).get("profile", FULL))
 
     def pairs(self, split: str) -> PairTable:
         """Return the samples of a split.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from calico.data import BuiltDataset
+from calico.training.words import dataset_words
 from mixedparts.build import build
 from mixedparts.config import BuildConfig
 from mixedparts.errors import UsageError
@@ -70,3 +72,14 @@ def test_profiles_that_cannot_be_are_refused(tmp_path: Path) -> None:
         BuildConfig(sources=("paco",), profile="publisht")
     with pytest.raises(UsageError, match="does not cover source 'partinventory'"):
         BuildConfig(sources=("partinventory",), profile="published")
+
+
+def test_a_tokenizer_is_made_for_the_names_of_the_profile(published: Path, built: Path) -> None:
+    for folder, words, missing in (
+        (published, "the seat cushion", "a motorcycle"),
+        (built, "a motorcycle", "the seat cushion"),
+    ):
+        dataset = BuiltDataset(folder)
+        found = set(dataset_words(dataset.pairs("train"), profile=dataset.profile))
+        assert words in found
+        assert missing not in found

@@ -227,7 +227,7 @@ def _begin(
         )
     prompt = config.prompt
     lead = prompt.system + prompt.user + prompt.lead.format(images=" ") + prompt.assistant
-    tokenizer = build_tokenizer(dataset_words(pairs, lead), prompt.max_images)
+    tokenizer = build_tokenizer(dataset_words(pairs, lead, dataset.profile), prompt.max_images)
     if config.language.vocabulary == 0:
         config = replace(config, language=replace(config.language, vocabulary=len(tokenizer)))
     model = build_model(config, token_ids(tokenizer, config.prompt.max_images))

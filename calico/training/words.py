@@ -7,21 +7,24 @@ from collections.abc import Iterator
 from calico.data import PairTable
 from mixedparts import wording
 from mixedparts.plan import manifest_of
+from mixedparts.taxonomy import FULL
 
 
-def dataset_words(pairs: PairTable, lead: str = "") -> Iterator[str]:
+def dataset_words(pairs: PairTable, lead: str = "", profile: str = FULL) -> Iterator[str]:
     """Yield texts that hold every word of questions and answers, now or after redrawing.
 
     Args:
         pairs: the train split.
         lead: further words of the prompt.
+        profile: under which the build names classes and parts.
     """
     yield lead
     yield from pairs.texts()
     for questions in wording.QUESTIONS.values():
         yield from questions
-    for source in pairs.sources():
-        known = manifest_of(source)
+    sources = {name for cell in pairs.sources() for name in cell.split("+")}
+    for source in sorted(sources):
+        known = manifest_of(source, profile=profile)
         for one in known.objects.values() if known else ():
             yield f"a {one.name}"
             yield from (f"the {part.name}" for part in one.parts)
