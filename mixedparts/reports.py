@@ -60,7 +60,7 @@ def _counts_table(counts: dict[str, Any]) -> str:
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with columns of even width; numbers stand to the right."""
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
-    number = [all(row[n][:1].isdigit() for row in rows) for n in range(len(head))]
+    number = [all(row[n][:1].isdigit() or not row[n] for row in rows) for n in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
         fitted = [

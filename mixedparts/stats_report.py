@@ -148,9 +148,9 @@ def _sample_table(found: Statistics) -> str:
     rows = []
     for source, split in sorted(keys, key=lambda key: (key[0], order[key[1]])):
         numbers = [found.samples[split, source, task] for task in tasks]
-        images = found.images.get((split, source), 0)
-        rows.append([source, split, *map(str, (images, *numbers, sum(numbers)))])
-    total = [sum(int(row[n]) for row in rows) for n in range(2, 7)]
+        images = "" if "+" in source else str(found.images.get((split, source), 0))
+        rows.append([source, split, images, *map(str, (*numbers, sum(numbers)))])
+    total = [sum(int(row[n] or 0) for row in rows) for n in range(2, 7)]
     rows.append(["all", "", *map(str, total)])
     return text_table(["source", "split", "images", *tasks, "together"], rows)
 

@@ -146,6 +146,7 @@ def _image_use(found: Statistics) -> Figure:
         _plain(axes, f"{cell[0]}, {_words(Task(cell[1]))}")
         if not uses.size:
             axes.set_axis_off()
+            axes.text(0, 0.8, "no samples", fontsize=8, color=_INK)
             continue
         axes.hist(uses, bins=list(_whole_bins(uses)), color=_COLOURS[Task(cell[1])], alpha=0.85)
         marks = np.quantile(uses, (0.05, 0.5, 0.95))
@@ -171,9 +172,14 @@ def _class_pairs(found: Statistics) -> Figure:
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     sources = _sources(found)
-    figure = _new(found, "Samples a class pair has, most used first", 3.4 * len(sources) + 0.6, 3.4)
-    every = figure.subplots(1, len(sources), squeeze=False)[0]
-    for number, (source, axes) in enumerate(zip(sources, every, strict=True)):
+    across = min(3, len(sources))
+    down = -(-len(sources) // across)
+    title = "Samples a class pair has, most used first"
+    figure = _new(found, title, 3.4 * across + 0.6, 3.1 * down + 0.3)
+    every = figure.subplots(down, across, squeeze=False).ravel()
+    for spare in every[len(sources) :]:
+        spare.set_axis_off()
+    for number, (source, axes) in enumerate(zip(sources, every, strict=False)):
         for task in _tasks(found):
             rows = sorted(found.class_pairs.get((source, str(task)), {}).values(), reverse=True)
             if rows:
@@ -186,7 +192,7 @@ def _class_pairs(found: Statistics) -> Figure:
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlabel("class pair, by rank", fontsize=8)
-        axes.set_ylabel("samples" if number == 0 else "", fontsize=8)
+        axes.set_ylabel("" if number % across else "samples", fontsize=8)
         _plain(axes, source)
         axes.tick_params(which="minor", labelsize=8, length=2)
         axes.legend(frameon=False, fontsize=7, title="task (class pairs)", title_fontsize=7)
