@@ -156,6 +156,8 @@ class _Bundle:
     def _unfit(row: Row) -> str | None:
         if len(row["images"]) != 2:
             return "more than two images"
+        if "+" in row["source"]:
+            return "images of two sources"
         if row["source"] not in DATASETS:
             return f"source {row['source']} is not one of {', '.join(DATASETS)}"
         return None
