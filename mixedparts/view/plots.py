@@ -185,7 +185,10 @@ def _class_pairs(found: Statistics) -> Figure:
             if rows:
                 label = f"{_words(task)} ({len(rows)})"
                 ranks = np.arange(1, len(rows) + 1)
-                axes.plot(ranks, rows, color=_COLOURS[task], linewidth=1.8, label=label)
+                marker = "o" if len(rows) == 1 else None  # a line of one point shows nothing
+                axes.plot(
+                    ranks, rows, color=_COLOURS[task], linewidth=1.8, label=label, marker=marker
+                )
         axes.set_yscale("log")
         for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             formatter("{x:,.0f}")
