@@ -6,7 +6,7 @@ import datetime
 import os
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def table(result: Result) -> str:
         f"one process. `mixedparts build` uses {setting.workers} workers. Medians of {len(naive)} "
         "runs each, taking turns; ranges in brackets.",
         "",
-        f"{datetime.date.today().isoformat()}, {_machine()}.",
+        f"{datetime.date.today().isoformat()}, {machine()}.",
         "",
         "| | naive builder | mixedparts build | ratio |",
         "|---|---|---|---|",
@@ -68,12 +68,12 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _machine() -> str:
-    """Describe processor, memory and the versions that matter."""
+def machine(names: Sequence[str] = ("pycocotools", "pyarrow", "pillow")) -> str:
+    """Describe processor, memory and the versions of the packages that matter."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":", 1)[1].strip() for line in facts if line.startswith("model name")]
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    packages = ", ".join(f"{name} {version(name)}" for name in ("pycocotools", "pyarrow", "pillow"))
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}, "
         f"{memory:.0f} GB, Python {platform.python_version()}, {packages}"
