@@ -86,6 +86,7 @@ def talkative(request: pytest.FixtureRequest) -> tuple[Calico, CalicoConfig]:
     with torch.no_grad():
         model.language.lm_head.weight.mul_(6)
         model.language.lm_head.weight[model.ids.pad] = 0
+        model.language.lm_head.weight[model.ids.image] = 0  # recomputed, it is a picture
     return model, config
 
 
