@@ -72,7 +72,8 @@ class FeatureCache:
             if said.get("key") != key or said.get("crc32") != _checksum(features):
                 raise SafetensorError("it is not what was written")
             os.utime(path)  # the order of use; file systems seldom keep the time of access
-        except FileNotFoundError:
+        except (FileNotFoundError, RuntimeError):
+            # The library says RuntimeError where another process removes the file as it opens it.
             self.misses += 1
             return None
         except (OSError, SafetensorError):

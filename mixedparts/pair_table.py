@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixedparts import schema, wording
+from mixedparts import schema
+from mixedparts.batch_texts import BatchTexts, Mentions
 from mixedparts.entity_table import EntityColumns
 from mixedparts.records import Task
 from mixedparts.sample_ids import id_texts
@@ -21,7 +23,6 @@ from mixedparts.sample_table import TASKS, source_labels
 
 _KINDS = ("common", "unique")
 _COMMON, _UNIQUE = 0, 1
-_ANSWERS = 8_192  # answers kept for rows of equal content: about 5 MB, however many rows there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class PairTable:
         self._columns = columns
         self._image_rows = image_rows
         self._split = split
-        self._answers: dict[tuple[Task, tuple[int, ...], bytes], str] = {}
-        self._categories, self._category_names = columns.coded("category")
+        self._categories, names = columns.coded("category")
+        self._texts = cache(partial(BatchTexts, names, columns.part_names))
         self._sources = columns.coded("source")
 
     def pictures(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
@@ -79,18 +80,18 @@ class PairTable:
         """Return the rows of some samples, in their order."""
         parts = self._parts(samples)
         bounds = np.searchsorted(parts.row, np.arange(len(samples) + 1))
-        questions, answers = self._texts(samples, parts, bounds)
+        tasks, images = samples["task"].astype(np.int64), samples["entities"].shape[1]
         columns = [
             pa.array(id_texts(samples["id"]), pa.string()),
             self._source(samples),
             pa.array([self._split] * len(samples), pa.string()),
-            pa.array([TASKS[task] for task in samples["task"].tolist()], pa.string()),
+            pa.array(TASKS, pa.string()).take(pa.array(tasks)),
             self._images(samples),
             self._objects(samples),
             self._part_lists(samples, parts, bounds),
-            pa.array(questions, pa.string()),
-            pa.array(answers, pa.string()),
-            _seg(np.diff(bounds), samples["entities"].shape[1]),
+            self._texts(images).questions(tasks, samples["id"]),
+            self._answers(samples, parts),
+            _seg(np.diff(bounds), images),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=schema.PAIRS)
 
@@ -131,40 +132,15 @@ class PairTable:
         )
         return merged.take(np.argsort(merged.row, kind="stable"))
 
-    def _texts(
-        self, samples: NDArray[np.void], parts: _Parts, bounds: NDArray[np.int64]
-    ) -> tuple[list[str], list[str]]:
-        """Return questions and answers; equal content has one answer, worded once."""
-        tasks = [TASKS[place] for place in samples["task"].tolist()]
+    def _answers(self, samples: NDArray[np.void], parts: _Parts) -> pa.Array:
+        """Return the answers; a common part is named once, for all images."""
         images = samples["entities"].shape[1]
-        draws = samples["id"].tolist()
-        questions = [wording.question(*key, images) for key in zip(tasks, draws, strict=True)]
-        categories = self._categories[samples["entities"]].tolist()
-        grounded = (parts.code * images + parts.image).astype(np.int32).tobytes()
-        ends = (4 * bounds).tolist()
-        answers = []
-        for row, task in enumerate(tasks):
-            key = (task, tuple(categories[row]), grounded[ends[row] : ends[row + 1]])
-            answer = self._answers.get(key)
-            if answer is None:
-                if len(self._answers) == _ANSWERS:
-                    self._answers.clear()
-                answer = self._answers[key] = self._answer(*key)
-            answers.append(answer)
-        return questions, answers
-
-    def _answer(self, task: Task, categories: tuple[int, ...], grounded: bytes) -> str:
-        """Return the wording of an answer from class codes and packed (part code, image)."""
-        names = [self._category_names[code] for code in categories]
-        images = len(names)
-        if task is Task.COMMON_OBJECT:
-            return wording.common_object_answer(names[0], images)
-        packed = np.frombuffer(grounded, np.int32).tolist()
-        seen = [(self._columns.part_names[code // images], code % images) for code in packed]
-        if task is Task.COMMON_PARTS:
-            every = tuple(range(images))
-            return wording.part_answer(task, names, [(part, every) for part, _ in seen[::images]])
-        return wording.part_answer(task, names, [(part, (image,)) for part, image in seen])
+        common = parts.kind == _COMMON
+        named = ~common | (parts.image == 0)
+        image = np.where(common, images, parts.image)
+        mentions = Mentions(parts.row[named], parts.code[named], image[named])
+        classes = self._categories[samples["entities"]]
+        return self._texts(images).answers(samples["task"].astype(np.int64), classes, mentions)
 
     def _images(self, samples: NDArray[np.void]) -> pa.ListArray:
         entities, take = _flat(samples), self._columns.column

@@ -13,8 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mixedparts.records import Task
 
+PART_ENDS = (".", ", ", " and ", ", and ")  # what stands after a part's mention
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 QUESTIONS: dict[Task, tuple[str, ...]] = {
@@ -122,8 +126,16 @@ class ParsedAnswer:
 
 def question(task: Task, draw: int, images: int = 2) -> str:
     """Return one of the task's wordings for a number of images, chosen by a number from 0 up."""
-    wordings = (QUESTIONS if images == 2 else MANY_QUESTIONS)[task]
-    return wordings[draw % len(wordings)].replace("{n}", _NUMBERS[images])
+    wordings = questions(task, images)
+    return wordings[draw % len(wordings)]
+
+
+@lru_cache
+def questions(task: Task, images: int) -> tuple[str, ...]:
+    """Return all of the task's wordings for a number of images."""
+    if images == 2:
+        return QUESTIONS[task]
+    return tuple(text.replace("{n}", _NUMBERS[images]) for text in MANY_QUESTIONS[task])
 
 
 def common_object_answer(name: str, images: int = 2) -> str:
@@ -142,16 +154,16 @@ def part_answer(
         categories: object class in each image.
         parts: name and images of each part, in the order of the row's masks; at least one.
     """
-    objects = _objects(categories)
-    listed = _enumerate([_grounded(f"the {name}", images) for name, images in parts])
-    noun, verb = ("part", "is") if len(parts) == 1 else ("parts", "are")
-    if task is Task.COMMON_PARTS:
-        return f"{objects} The common {noun} {verb} {listed}."
-    return f"{objects} The {noun} seen on one only {verb} {listed}."
+    ends = part_ends(np.arange(len(parts)), np.full(len(parts), len(parts))).tolist()
+    mentions = [part_mention(*part) + PART_ENDS[end] for part, end in zip(parts, ends, strict=True)]
+    return (
+        objects_sentence(tuple(categories)) + part_lead(task, len(parts) == 1) + "".join(mentions)
+    )
 
 
-def _objects(categories: Sequence[str]) -> str:
-    """Return the sentence that grounds the objects, image by image."""
+@lru_cache(maxsize=4_096)
+def objects_sentence(categories: tuple[str, ...]) -> str:
+    """Return the sentence of a part answer that grounds the objects, image by image."""
     number = len(categories)
     if len(set(categories)) == 1:
         all_objects = "Both objects" if number == 2 else f"All {_NUMBERS[number]} objects"
@@ -159,7 +171,31 @@ def _objects(categories: Sequence[str]) -> str:
     each = [_grounded(_indefinite(name), (image,)) for image, name in enumerate(categories)]
     if number == 2:
         return f"One object is {each[0]}, the other {each[1]}."
-    return f"The {_NUMBERS[number]} objects are {_enumerate(each)}."
+    return f"The {_NUMBERS[number]} objects are {', '.join(each[:-1])}, and {each[-1]}."
+
+
+def part_lead(task: Task, single: bool) -> str:
+    """Return the words between the sentence of the objects and the parts."""
+    noun, verb = ("part", "is") if single else ("parts", "are")
+    if task is Task.COMMON_PARTS:
+        return f" The common {noun} {verb} "
+    return f" The {noun} seen on one only {verb} "
+
+
+def part_mention(name: str, images: tuple[int, ...]) -> str:
+    """Return the words that ground a part in some images."""
+    return _grounded(f"the {name}", images)
+
+
+def part_ends(places: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which of `PART_ENDS` follows each mention.
+
+    Args:
+        places: (k,) place of each mention among those of its answer, from 0.
+        numbers: (k,) how many these are.
+    """
+    left = numbers - 1 - places
+    return np.where(left == 0, 0, np.where(left > 1, 1, np.where(numbers == 2, 2, 3)))
 
 
 def parse_answer(text: str, images: int = 2) -> ParsedAnswer:
@@ -204,9 +240,3 @@ def _grounded(phrase: str, images: tuple[int, ...]) -> str:
 
 def _indefinite(name: str) -> str:
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
-
-
-def _enumerate(items: list[str]) -> str:
-    if len(items) < 3:
-        return " and ".join(items)
-    return f"{', '.join(items[:-1])}, and {items[-1]}"

@@ -12,11 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mixedparts import pair_table
 from mixedparts.build import build
 from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError, UsageError
-from mixedparts.pair_table import PairTable
 from mixedparts.parquet import iter_rows
 from mixedparts.progress import Silent
 from mixedparts.sample import make_sources
@@ -82,30 +80,6 @@ def test_rows_stand_in_the_order_of_their_ids(built: Path) -> None:
         ids = [row["id"] for row in iter_rows(built, "pairs", split, ["id"])]
         assert ids == sorted(set(ids))
         assert len(ids) > 20
-
-
-def test_answers_are_forgotten_without_a_trace(
-    native_root: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = []
-
-    class Watched(dict[Any, str]):
-        def __setitem__(self, key: Any, answer: str) -> None:
-            super().__setitem__(key, answer)
-            kept.append(len(self))
-
-    laid_out = PairTable.__init__
-
-    def watched(self: PairTable, *given: Any) -> None:
-        laid_out(self, *given)
-        self._answers = Watched()
-
-    monkeypatch.setattr(PairTable, "__init__", watched)
-    monkeypatch.setattr(pair_table, "_ANSWERS", 3)
-    forgetful = tmp_path / "forgetful"
-    build(BuildConfig(sources=SOURCES, root=native_root, out=forgetful, samples=900), Silent())
-    assert max(kept) == 3
-    assert all_rows(forgetful) == all_rows(built)
 
 
 def test_tables_have_the_contract_types_and_join(built: Path) -> None:
