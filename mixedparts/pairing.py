@@ -62,6 +62,10 @@ class EntityIndex:
         """Return (n,) whether an entity can stand in any sample of the task."""
         if task is Task.COMMON_OBJECT:
             return np.ones(len(self.rows), np.bool_)
+        return self._shows_parts
+
+    @cached_property
+    def _shows_parts(self) -> NDArray[np.bool_]:
         return self.parts_known & self.parts.any(axis=1)
 
     def across(self, first: int, second: int) -> bool:
