@@ -97,7 +97,7 @@ class BatchTexts:
         return pa.array([self._opening(*case) for case in cases], pa.string()).take(pa.array(which))
 
     def _worded_opening(self, task: int, *classes: int) -> str:
-        names = tuple(self._class_names[code] for code in classes)
+        names = [self._class_names[code] for code in classes]
         if TASKS[task] is Task.COMMON_OBJECT:
             return wording.common_object_answer(names[0], self._images)
         return wording.objects_sentence(names)

@@ -156,13 +156,10 @@ def part_answer(
     """
     ends = part_ends(np.arange(len(parts)), np.full(len(parts), len(parts))).tolist()
     mentions = [part_mention(*part) + PART_ENDS[end] for part, end in zip(parts, ends, strict=True)]
-    return (
-        objects_sentence(tuple(categories)) + part_lead(task, len(parts) == 1) + "".join(mentions)
-    )
+    return objects_sentence(categories) + part_lead(task, len(parts) == 1) + "".join(mentions)
 
 
-@lru_cache(maxsize=4_096)
-def objects_sentence(categories: tuple[str, ...]) -> str:
+def objects_sentence(categories: Sequence[str]) -> str:
     """Return the sentence of a part answer that grounds the objects, image by image."""
     number = len(categories)
     if len(set(categories)) == 1:
@@ -232,7 +229,6 @@ def label_of(phrase: str) -> str:
     return _ARTICLE.sub("", " ".join(phrase.split()))
 
 
-@lru_cache(maxsize=4_096)
 def _grounded(phrase: str, images: tuple[int, ...]) -> str:
     marks = " ".join(f"[SEG] (IMAGE{image + 1})" for image in images)
     return f"<p> {phrase} </p> {marks}"
