@@ -18,12 +18,17 @@ from calico.model.calico import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.training.schedule import Purpose, Sampler, generator
+from calico.training.sampling import Purpose, Sampler, generator
 from mixedparts import wording
+from mixedparts.errors import InputError
 from mixedparts.masks import Rle
 from mixedparts.records import Task
 
 _KEPT_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
+
+# Columns of a place's random numbers.
+_DRAWS = 16
+_SWAP, _QUESTION, _MIRRORED = 0, 1, 7  # the last ones for up to nine images
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Features(Protocol):
 
 
 class BatchMaker:
-    """Makes the batch of any step, from the step's number alone.
+    """Makes the batch of any step, whole or in parts, from the step's number alone.
 
     Args:
         pairs: samples of the train split.
@@ -78,21 +83,33 @@ class BatchMaker:
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
     def samples(self, step: int) -> list[VariedSample]:
-        """Return the samples of a step, counted from 0, with their variations drawn."""
-        rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
-        return [self._varied(self.pairs[int(index)], rng) for index in self.sampler.batch(step)]
+        """Return the samples of a step, counted from 0, with their variations drawn.
 
-    def batch(self, step: int) -> TrainingBatch:
-        """Return the tensors of a step."""
-        varied = self.samples(step)
-        images = len(varied[0].sample.images)
+        The draws of a sample depend on its place in the step's batch and on nothing else, so it is
+        varied alike by any process that takes a part of the batch.
+        """
+        rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
+        indices = self.sampler.batch(step)
+        draws = rng.random((len(indices), _DRAWS))
+        return [
+            self._varied(self.pairs[int(index)], row)
+            for index, row in zip(indices, draws, strict=True)
+        ]
+
+    def batch(self, samples: Sequence[VariedSample]) -> TrainingBatch:
+        """Return the tensors of the samples of a step, or of any part of them.
+
+        Raises:
+            InputError: there are none, or they have different numbers of images.
+        """
+        images = _image_count(samples)
         shown: list[tuple[PictureRef, bool]] = []
         masks: list[NDArray[np.uint8]] = []
-        for one in varied:
+        for one in samples:
             shown += zip(one.sample.images, one.mirrored, strict=True)
             masks += [self._grid_mask(t.mask, one.mirrored[t.image]) for t in one.sample.targets]
         encoded = [
-            self.prompts.sample(one.sample.question, one.sample.answer, images) for one in varied
+            self.prompts.sample(one.sample.question, one.sample.answer, images) for one in samples
         ]
         tokens, answer = self.prompts.collate(encoded)
         grid = self.processor.grid_size
@@ -107,15 +124,16 @@ class BatchMaker:
             extents=torch.tensor(extents),
         )
 
-    def _varied(self, sample: Sample, rng: np.random.Generator) -> VariedSample:
-        draws = rng.random(2 + len(sample.images))
-        if self.settings.swap_images and draws[0] < 0.5:
+    def _varied(self, sample: Sample, draws: NDArray[np.float64]) -> VariedSample:
+        images = len(sample.images)
+        if self.settings.swap_images and draws[_SWAP] < 0.5:
             sample = sample.swapped()
         if self.settings.redraw_questions:
-            question = wording.question(Task(sample.task), int(draws[1] * (1 << 30)))
+            number = int(draws[_QUESTION] * (1 << 30))
+            question = wording.question(Task(sample.task), number, images)
             sample = replace(sample, question=question)
-        mirrored = tuple(bool(draw < 0.5 and self.settings.flips) for draw in draws[2:])
-        return VariedSample(sample, mirrored)
+        flips = draws[_MIRRORED : _MIRRORED + images] < 0.5
+        return VariedSample(sample, tuple((flips & self.settings.flips).tolist()))
 
     def _grid_mask(self, mask: Rle, mirrored: bool) -> NDArray[np.uint8]:
         """Return a mask on the decoder's grid; the same entity serves in many pairs."""
@@ -127,6 +145,21 @@ class BatchMaker:
         if len(self._masks) > _KEPT_MASKS:
             self._masks.popitem(last=False)
         return found
+
+
+def _image_count(samples: Sequence[VariedSample]) -> int:
+    """Return how many images each of the samples has; errors as `BatchMaker.batch`."""
+    if not samples:
+        raise InputError("a training batch without samples was asked for")
+    first = samples[0].sample
+    for one in samples:
+        if len(one.sample.images) != len(first.images):
+            raise InputError(
+                f"a batch holds sample {first.id} of {len(first.images)} images and sample "
+                f"{one.sample.id} of {len(one.sample.images)}: all must have as many",
+                "Build datasets of one number of images a sample: mixedparts build --help",
+            )
+    return len(first.images)
 
 
 def data_digest(pairs: Sequence[str]) -> str:

@@ -23,15 +23,8 @@ from calico.processing import ImageProcessor
 from calico.training.heads import DenseHead, LabelPrompts, TokenLabels, grid_labels
 from calico.training.labels import BARE, LabelledImage, LabelSet, augmented
 from calico.training.runlog import RunLog
-from calico.training.schedule import (
-    Purpose,
-    Sampler,
-    build_optimizer,
-    generator,
-    rate_factor,
-    set_rate,
-    take_step,
-)
+from calico.training.sampling import Purpose, Sampler, generator
+from calico.training.schedule import build_optimizer, rate_factor, set_rate, take_step
 from mixedparts.progress import Progress
 
 Losses = dict[str, Tensor]

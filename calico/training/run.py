@@ -164,7 +164,7 @@ class _Run:
         set_rate(self.optimizer, chosen.learning_rate * factor)
         device = next(self.model.parameters()).device
         with arithmetic(self.config.execution, device):
-            losses = self.model(self.batches.batch(step))
+            losses = self.model(self.batches.batch(self.batches.samples(step)))
         named = {
             name: float(getattr(losses, name).detach())
             for name in ("total", "text", "mask", "dice")

@@ -15,7 +15,8 @@ from calico.data import BuiltDataset, sample_from_row
 from calico.processing import ImageProcessor
 from calico.training.entities import gather_entities
 from calico.training.labels import UNKNOWN, augmented, label_set, labelled_images
-from calico.training.schedule import Sampler, rate_factor
+from calico.training.sampling import Sampler
+from calico.training.schedule import rate_factor
 from mixedparts.errors import InputError
 from mixedparts.masks import area
 from mixedparts.progress import Silent
