@@ -24,6 +24,7 @@ from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask, Rle, from_string
 from mixedparts.taxonomy import FULL
+from mixedparts.wording import MOST_WORDED
 
 _TAG = re.compile(r"\(IMAGE(\d+)\)")
 _IMAGE_COLUMNS = ["row", "image"]
@@ -141,6 +142,23 @@ class PairTable(Sequence[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         return sample_from_row(self.table.slice(index, 1).to_pylist()[0])
+
+    @cached_property
+    def images_per_sample(self) -> int:
+        """How many images every sample has.
+
+        Raises:
+            InputError: samples differ in it, or have fewer than two images or too many.
+        """
+        found = pc.unique(pc.list_value_length(self.table.column("images"))).to_pylist()
+        if len(found) != 1 or not 2 <= found[0] <= MOST_WORDED:
+            counts = ", ".join(map(str, sorted(found))) or "no"
+            raise InputError(
+                f"the dataset's samples have {counts} images; all must have the same number, "
+                f"2 to {MOST_WORDED}",
+                "Build it with one number: mixedparts build --images-per-sample 2",
+            )
+        return int(found[0])
 
     def ids(self) -> list[str]:
         """Return the ids of all samples."""

@@ -3,7 +3,7 @@
 Form of an answer (CALICO, section 3; tags as in the authors' loaders): a phrase stands between
 `<p>` and `</p>`, and is followed by one `[SEG]` a mask, each followed by the tag of its image:
 `<p> the head </p> [SEG] (IMAGE1) [SEG] (IMAGE2)`. Objects are named first, then parts. The wording
-is our own.
+is our own; that of questions stands in `mixedparts.questions`.
 """
 
 from __future__ import annotations
@@ -16,83 +16,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedparts.questions import MANY_QUESTIONS, QUESTIONS
 from mixedparts.records import Task
 
 PART_ENDS = (".", ", ", " and ", ", and ")  # what stands after a part's mention
-_NUMBERS = {2: "two", 3: "three", 4: "four"}
-
-QUESTIONS: dict[Task, tuple[str, ...]] = {
-    Task.COMMON_OBJECT: (
-        "Which object do both pictures contain?",
-        "What object is found in each of the two pictures?",
-        "Name the object that the pictures share and mark it in both.",
-        "Is there one kind of object in both pictures? Segment it.",
-        "Point out the object that occurs in the first and in the second picture.",
-        "Find the object common to these pictures.",
-        "What can be seen in both pictures? Give its mask in each.",
-        "Segment the object that appears twice, once a picture.",
-        "Which thing is shown by both pictures?",
-        "Say what the two pictures have in common as an object, with masks.",
-    ),
-    Task.COMMON_PARTS: (
-        "Which parts do the two objects have in common?",
-        "Name the parts that can be seen on both objects and segment them.",
-        "What parts are shared by the objects in these pictures?",
-        "Compare the objects: which parts appear on each of them?",
-        "Segment every part that both objects show.",
-        "Which components are visible in the first object and in the second one too?",
-        "List the parts found on both objects, with their masks.",
-        "Where do the two objects agree in their parts?",
-        "Find the common parts of the two objects.",
-        "Mark the parts that the first object and the second one share.",
-    ),
-    Task.UNIQUE_PARTS: (
-        "Which parts does only one of the two objects show?",
-        "Name the parts that are visible on one object and not on the other.",
-        "How do the objects differ in their parts? Segment the differences.",
-        "Compare the objects: which parts are seen on just one of them?",
-        "Segment every part that belongs to a single object of the two.",
-        "List the parts that the objects do not share, with their masks.",
-        "What parts set the two objects apart?",
-        "Find the parts that are unique to either object.",
-        "Which components can be found in one picture only?",
-        "Mark the parts by which the two objects differ.",
-    ),
-}
-
-# For three and four images; {n} is the number in words.
-MANY_QUESTIONS: dict[Task, tuple[str, ...]] = {
-    Task.COMMON_OBJECT: (
-        "Which object do all {n} pictures contain?",
-        "What object is found in each of the {n} pictures?",
-        "Name the object that the {n} pictures share and mark it in all of them.",
-        "Is there one kind of object in all {n} pictures? Segment it.",
-        "Find the object common to these {n} pictures.",
-        "What can be seen in every one of the {n} pictures? Give its mask in each.",
-        "Segment the object that occurs {n} times, once a picture.",
-        "Which thing is shown by each of the {n} pictures?",
-    ),
-    Task.COMMON_PARTS: (
-        "Which parts do the {n} objects have in common?",
-        "Name the parts that can be seen on all {n} objects and segment them.",
-        "What parts are shared by all the objects in these {n} pictures?",
-        "Compare the {n} objects: which parts appear on each of them?",
-        "Segment every part that all {n} objects show.",
-        "List the parts found on every one of the {n} objects, with their masks.",
-        "Where do all {n} objects agree in their parts?",
-        "Mark the parts that no object of the {n} is without.",
-    ),
-    Task.UNIQUE_PARTS: (
-        "Which parts does only one of the {n} objects show?",
-        "Name the parts that are visible on one object and on none of the others.",
-        "Compare the {n} objects: which parts are seen on just one of them?",
-        "Segment every part that belongs to a single object of the {n}.",
-        "List the parts that one of the {n} objects has to itself, with their masks.",
-        "Find the parts that are unique to any one of the {n} objects.",
-        "Which components can be found in one picture of the {n} only?",
-        "What parts set one object apart from all the others?",
-    ),
-}
+_NUMBERS = dict(
+    enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine"), start=2)
+)
+MOST_WORDED = max(_NUMBERS)  # of a sample that can be worded
 
 _TOKEN = re.compile(r"<p>\s*(.*?)\s*</p>|\[SEG\](?:\s*\(IMAGE(\d{1,9})\))?", re.DOTALL)
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+", re.IGNORECASE)

@@ -20,7 +20,7 @@ from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.training.sampling import Purpose, Sampler, generator
 from mixedparts import wording
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
 from mixedparts.records import Task
 
@@ -61,6 +61,10 @@ class BatchMaker:
         prompts: writes token ids.
         processor: brings masks onto the decoder's grid.
         config: batch size, seed and which variations are drawn.
+
+    Raises:
+        InputError: the samples differ in their number of images.
+        UsageError: it is more than the configuration's `prompt.max_images`.
     """
 
     def __init__(
@@ -76,6 +80,12 @@ class BatchMaker:
         self.prompts = prompts
         self.processor = processor
         self.settings = config.training
+        if pairs.images_per_sample > config.prompt.max_images:
+            raise UsageError(
+                f"the samples have {pairs.images_per_sample} images, the configuration "
+                f"'{config.name}' knows tags of {config.prompt.max_images}",
+                f"Set prompt.max_images to {pairs.images_per_sample} in --config.",
+            )
         lengths = pairs.answer_lengths() if self.settings.group_by_length else None
         self.sampler = Sampler(
             len(pairs), self.settings.batch_size, self.settings.seed, lengths=lengths

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from calico.data import PairTable
 from mixedparts import wording
 from mixedparts.plan import manifest_of
+from mixedparts.records import Task
 from mixedparts.taxonomy import FULL
 
 
@@ -17,11 +18,14 @@ def dataset_words(pairs: PairTable, lead: str = "", profile: str = FULL) -> Iter
         pairs: the train split.
         lead: further words of the prompt.
         profile: under which the build names classes and parts.
+
+    Raises:
+        InputError: the samples have different numbers of images.
     """
     yield lead
     yield from pairs.texts()
-    for questions in wording.QUESTIONS.values():
-        yield from questions
+    for task in Task:
+        yield from wording.questions(task, pairs.images_per_sample)
     sources = {name for cell in pairs.sources() for name in cell.split("+")}
     for source in sorted(sources):
         known = manifest_of(source, profile=profile)

@@ -23,6 +23,7 @@ from calico.presets import tiny
 from calico.tokenizer import build_tokenizer, token_ids
 from mixedparts import schema, wording
 from mixedparts.masks import area, bbox, from_dense
+from mixedparts.questions import QUESTIONS
 from mixedparts.records import Task
 
 _MICRO: dict[str, Any] = {
@@ -81,7 +82,7 @@ def micro_config(**changes: Any) -> CalicoConfig:
 
 def micro_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer that knows all wordings and the words of `write_build`."""
-    texts = [text for texts in wording.QUESTIONS.values() for text in texts]
+    texts = [text for texts in QUESTIONS.values() for text in texts]
     answers = [
         wording.common_object_answer("mug"),
         wording.part_answer(Task.COMMON_PARTS, ("mug", "kettle"), [("lid", (0, 1))]),

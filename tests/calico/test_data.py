@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from calico.data import BuiltDataset, sample_from_row
+from calico.data import BuiltDataset, PairTable, sample_from_row
 from calico.processing import ImageProcessor
 from calico.training.entities import gather_entities
 from calico.training.labels import UNKNOWN, augmented, label_set, labelled_images
 from calico.training.sampling import Sampler
 from calico.training.schedule import rate_factor
+from calico.training.words import dataset_words
+from mixedparts import schema
 from mixedparts.errors import InputError
 from mixedparts.masks import area
 from mixedparts.progress import Silent
@@ -100,6 +103,22 @@ class TestTables:
         file.write_bytes(file.read_bytes()[:200])
         with pytest.raises(InputError, match="train"):
             dataset.pairs("train")
+
+
+class TestImagesOfASample:
+    def test_they_are_counted(self, dataset: BuiltDataset) -> None:
+        assert dataset.pairs("train").images_per_sample == 2
+
+    @pytest.mark.parametrize(("dropped", "message"), [(1, "1, 2 images"), (6, "have 1 images")])
+    def test_unequal_or_single_images_are_one_message(
+        self, dataset: BuiltDataset, dropped: int, message: str
+    ) -> None:
+        rows = dataset.pairs("train").table.to_pylist()
+        for row in rows[:dropped]:
+            row["images"].pop()
+        table = PairTable(pa.Table.from_pylist(rows, schema=schema.PAIRS))
+        with pytest.raises(InputError, match=message):
+            list(dataset_words(table))
 
 
 class TestLabels:

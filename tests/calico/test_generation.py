@@ -18,6 +18,7 @@ from calico.model.vision import ImageFeatures
 from calico.predict import Predictor, Query
 from calico.prompts import PromptEncoder
 from calico.tokenizer import build_tokenizer, token_ids
+from mixedparts import questions as wordings
 from mixedparts import wording
 from mixedparts.records import Task
 from mixedparts.wording import parse_answer
@@ -182,7 +183,7 @@ class TestReading:
     def test_well_formed_answers_are_read_as_the_dataset_reads_them(self, number: int) -> None:
         parts = [("lid", (0, 1)), ("handle", (0,)), ("lid", (1,))][: number % 3 + 1]
         text = wording.part_answer(list(Task)[1 + number // 3], ("mug", "kettle"), parts)
-        texts = [*wording.QUESTIONS[Task.COMMON_OBJECT], text]
+        texts = [*wordings.QUESTIONS[Task.COMMON_OBJECT], text]
         tokenizer = build_tokenizer(texts, 2)
         ids = tokenizer(text, add_special_tokens=False).input_ids
         seg = tokenizer.convert_tokens_to_ids("[SEG]")
@@ -255,7 +256,7 @@ class TestReading:
 
 def predictor_of(images: int, **generation: int) -> Predictor:
     answers = ["<p> a mug </p>", "Two pictures are given: these are the Pictures: ANSWER:"]
-    texts = [*answers, *(text for some in wording.QUESTIONS.values() for text in some)]
+    texts = [*answers, *(text for some in wordings.QUESTIONS.values() for text in some)]
     tokenizer = build_tokenizer(texts, images)
     config = micro_config(
         language={"vocabulary": len(tokenizer)},
