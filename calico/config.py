@@ -8,7 +8,7 @@ probable reading. `calico.presets` holds the two named sets of values,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ from calico.architecture import (
     SamConfig,
     SemanticEncoderConfig,
 )
-from calico.faults import fraction, multiple, positive, schedule_faults
+from calico.faults import fraction, multiple, positive, schedule_faults, weights
 from mixedparts.errors import UsageError
 
 __all__ = [
@@ -123,6 +123,9 @@ class TrainingConfig:
     swap_images: bool = True  # with p = 0.5, as the fork does
     redraw_questions: bool = True
     group_by_length: bool = False  # batches of answers of like length: less padding
+    # Share of each source and task in an epoch; empty: as in the data. Open: the paper names none.
+    source_weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+    task_weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     # "store": all pictures are encoded first and kept in half precision in the run's folder;
     # "encode": when a step asks for them, exactly, with --feature-cache kept on disk and bounded.
     features: Literal["store", "encode"] = "store"
@@ -131,6 +134,8 @@ class TrainingConfig:
     def faults(self) -> Iterator[str]:
         yield from positive(self, "steps", "batch_size", "save_every", "keep", "log_every")
         yield from schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
+        yield from weights(self, "source_weights")
+        yield from weights(self, "task_weights")
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,10 @@ def _convert(value: Any, hint: Any) -> Any:
         return value
     if origin is tuple:
         return _convert_tuple(value, typing.get_args(hint))
+    if origin is Mapping:
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise ValueError(f"expected a mapping of names to values, got {value!r}")
+        return {name: _convert(item, typing.get_args(hint)[1]) for name, item in value.items()}
     if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
         return _number(value)
     if type(value) is not hint:

@@ -171,7 +171,15 @@ class PairTable(Sequence[Sample]):
 
     def sources(self) -> list[str]:
         """Return the names of the sources that samples come from, sorted."""
-        return sorted(pc.unique(self.table.column("source")).to_pylist())
+        return self.coded("source")[0]
+
+    def coded(self, column: str) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the values of a text column, sorted, and (n,) the place of each row's value."""
+        encoded = self.table.column(column).combine_chunks().dictionary_encode()
+        values = encoded.dictionary.to_pylist()
+        names = sorted(values)
+        places = np.array([names.index(value) for value in values], np.int64)
+        return names, places[encoded.indices.to_numpy()]
 
     def texts(self) -> Iterator[str]:
         """Yield all questions and answers."""

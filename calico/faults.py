@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -15,6 +16,16 @@ def positive(value: Any, *names: str) -> Iterator[str]:
 def fraction(value: Any, name: str) -> Iterator[str]:
     if not 0 <= getattr(value, name) <= 1:
         yield f"{name}: {getattr(value, name)} is not in 0..1"
+
+
+def weights(value: Any, name: str) -> Iterator[str]:
+    """Check a mapping of names to weights; an empty one is no fault."""
+    chosen: Mapping[str, float] = getattr(value, name)
+    for key, weight in chosen.items():
+        if not 0 <= weight < math.inf:
+            yield f"{name}.{key}: {weight} is not a weight of 0 or more"
+    if chosen and not any(chosen.values()):
+        yield f"{name}: all weights are 0, nothing would be drawn"
 
 
 def multiple(name: str, value: int, of: str, step: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calico.cli.options import (
     add_cache_options,
@@ -18,6 +19,10 @@ from calico.cli.options import (
 )
 from mixedparts.cli.running import run_command
 from mixedparts.errors import MixedPartsError
+
+if TYPE_CHECKING:
+    from calico.config import CalicoConfig
+    from calico.data import BuiltDataset
 
 _EXAMPLES = """examples:
   calico-train --dataset mixedparts --preset tiny --output-dir runs/tiny
@@ -69,17 +74,37 @@ def _plan(arguments: argparse.Namespace) -> int:
     config = read_configuration(arguments)
     try:
         dataset = read_dataset(arguments)
-        samples = f"{len(dataset.pairs('train'))} samples of the train split of {dataset.path}"
     except MixedPartsError as error:
         if arguments.dataset is not None:
             raise
-        samples = f"no dataset: {error.message}"
+        samples = [f"no dataset: {error.message}"]
+    else:
+        samples = _shares(dataset, config)
     print(dump_config(config), end="")
-    print(f"# {samples}")
+    for line in samples:
+        print(f"# {line}")
     print(f"# {config.training.steps} steps into {arguments.output_dir}")
     for line in dry_run(config):
         print(f"# {line}".rstrip())
     return 0
+
+
+def _shares(dataset: BuiltDataset, config: CalicoConfig) -> list[str]:
+    """Return how many samples there are, and the share of each source and task in an epoch.
+
+    Raises:
+        InputError, UsageError: the configuration cannot train on them.
+    """
+    from calico.training.batches import check_samples
+    from calico.training.strata import stratified
+
+    pairs = dataset.pairs("train")
+    check_samples(pairs, config)
+    lines = [f"{len(pairs)} samples of the train split of {dataset.path}, drawn in an epoch:"]
+    for one in stratified(pairs, config.training):
+        share = f"{100 * one.share:.1f} %"
+        lines.append(f"  {one.source} {one.task}: {share} from {len(one.members)} samples")
+    return lines
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.training.sampling import Purpose, Sampler, generator
+from calico.training.strata import stratified
 from mixedparts import wording
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
@@ -63,8 +64,7 @@ class BatchMaker:
         config: batch size, seed and which variations are drawn.
 
     Raises:
-        InputError: the samples differ in their number of images.
-        UsageError: it is more than the configuration's `prompt.max_images`.
+        InputError, UsageError: as `check_samples`.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class BatchMaker:
         self.prompts = prompts
         self.processor = processor
         self.settings = config.training
-        if pairs.images_per_sample > config.prompt.max_images:
-            raise UsageError(
-                f"the samples have {pairs.images_per_sample} images, the configuration "
-                f"'{config.name}' knows tags of {config.prompt.max_images}",
-                f"Set prompt.max_images to {pairs.images_per_sample} in --config.",
-            )
+        check_samples(pairs, config)
         lengths = pairs.answer_lengths() if self.settings.group_by_length else None
+        weighted = self.settings.source_weights or self.settings.task_weights
         self.sampler = Sampler(
-            len(pairs), self.settings.batch_size, self.settings.seed, lengths=lengths
+            len(pairs),
+            self.settings.batch_size,
+            self.settings.seed,
+            lengths=lengths,
+            strata=stratified(pairs, self.settings) if weighted else (),
         )
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
@@ -155,6 +155,22 @@ class BatchMaker:
         if len(self._masks) > _KEPT_MASKS:
             self._masks.popitem(last=False)
         return found
+
+
+def check_samples(pairs: PairTable, config: CalicoConfig) -> None:
+    """Check that a configuration can train on these samples, before anything is computed.
+
+    Raises:
+        InputError: the samples differ in their number of images.
+        UsageError: it is more than `prompt.max_images`, or weights name what there is not.
+    """
+    if pairs.images_per_sample > config.prompt.max_images:
+        raise UsageError(
+            f"the samples have {pairs.images_per_sample} images, the configuration "
+            f"'{config.name}' knows tags of {config.prompt.max_images}",
+            f"Set prompt.max_images to {pairs.images_per_sample} in --config.",
+        )
+    stratified(pairs, config.training)
 
 
 def _image_count(samples: Sequence[VariedSample]) -> int:

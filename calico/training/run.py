@@ -34,7 +34,7 @@ from calico.model.precision import arithmetic
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.tokenizer import build_tokenizer, token_ids
-from calico.training.batches import BatchMaker, Features, data_digest
+from calico.training.batches import BatchMaker, Features, check_samples, data_digest
 from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
 from calico.training.runlog import RunLog
@@ -106,6 +106,7 @@ def train(
         InputError: data or weights cannot be used.
     """
     pairs = dataset.pairs("train")
+    check_samples(pairs, config)
     digest = data_digest(pairs.ids())
     start = _begin(config, dataset, pairs, settings, digest, progress)
     model, tokenizer, config = start.model, start.tokenizer, start.config

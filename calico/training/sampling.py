@@ -5,11 +5,15 @@ Everything is a function of the seed and the step, so a resumed run needs no pos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
 from numpy.random import Generator, Philox
 from numpy.typing import NDArray
+
+from calico.training.strata import Stratum
+from mixedparts.quotas import proportional
 
 
 class Purpose(IntEnum):
@@ -20,6 +24,7 @@ class Purpose(IntEnum):
     SEMANTIC = 2
     MASKS = 3
     QFORMER = 4
+    STRATA = 5
 
 
 def generator(seed: int, purpose: Purpose, number: int, draws: bool) -> Generator:
@@ -35,7 +40,11 @@ _POOLED_BATCHES = 16  # samples are sorted by length within that many batches, n
 
 
 class Sampler:
-    """Batches of indices, each index once an epoch, in an order drawn for each epoch.
+    """Batches of indices, in an order drawn for each epoch.
+
+    Without strata each index comes once an epoch. With strata each of them has its share of every
+    epoch, to the nearest whole sample, and goes through orders of its own: none of its samples
+    comes again before all have come.
 
     Args:
         size: number of samples; fewer than a batch are repeated.
@@ -44,6 +53,7 @@ class Sampler:
         purpose: keeps the orders of different stages apart.
         lengths: (size,) of the samples; where given, batches hold samples of like length, so that
             little of them is padding.
+        strata: share the epochs among themselves; their members are the indices.
     """
 
     def __init__(
@@ -53,13 +63,18 @@ class Sampler:
         seed: int,
         purpose: Purpose = Purpose.TRAINING,
         lengths: NDArray[np.int64] | None = None,
+        strata: Sequence[Stratum] = (),
     ) -> None:
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
         self.purpose = purpose
         self.lengths = lengths
+        self.strata = tuple(strata)
         self.steps_per_epoch = max(1, size // batch_size)
+        shares = [stratum.share for stratum in self.strata]
+        places = self.steps_per_epoch * batch_size
+        self.quotas = proportional(places, shares, [places] * len(shares)).tolist()
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def batch(self, step: int) -> NDArray[np.int64]:
@@ -73,13 +88,26 @@ class Sampler:
     def _drawn(self, epoch: int) -> NDArray[np.int64]:
         """Return the order of an epoch, whole batches only."""
         rng = generator(self.seed, self.purpose, epoch, draws=False)
-        order = rng.permutation(self.size)
-        if self.size < self.batch_size:
-            return np.resize(order, self.batch_size)
-        order = order[: self.steps_per_epoch * self.batch_size]
-        if self.lengths is None:
+        places = self.steps_per_epoch * self.batch_size
+        if self.strata:
+            order = rng.permutation(self._shared_out(epoch))
+        else:
+            order = np.resize(rng.permutation(self.size), places)
+        if self.lengths is None or self.size < self.batch_size:
             return order
         pools = np.array_split(order, -(-self.steps_per_epoch // _POOLED_BATCHES))
         ranked = [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
         batches = np.concatenate(ranked).reshape(-1, self.batch_size)
         return batches[rng.permutation(len(batches))].reshape(-1)
+
+    def _shared_out(self, epoch: int) -> NDArray[np.int64]:
+        """Return the indices of an epoch, stratum by stratum."""
+        taken = []
+        for number, (stratum, quota) in enumerate(zip(self.strata, self.quotas, strict=True)):
+            size = len(stratum.members)
+            start, stop = epoch * quota, (epoch + 1) * quota  # of its walk since the first epoch
+            for turn in range(start // size, -(-stop // size)):
+                rng = generator(self.seed, Purpose.STRATA, number << 32 | turn, draws=False)
+                order = stratum.members[rng.permutation(size)]
+                taken.append(order[max(0, start - turn * size) : stop - turn * size])
+        return np.concatenate(taken)

@@ -1,0 +1,212 @@
+"""Shares of sources and tasks: exact, without repetition, a function of seed and epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calico.cli.train import main
+from calico.config import TrainingConfig
+from calico.configfile import override, read_config
+from calico.data import PairTable
+from calico.presets import tiny
+from calico.training.sampling import Sampler
+from calico.training.strata import Stratum, stratified
+from mixedparts.errors import UsageError
+from tests.calico.factory import write_build
+
+SAMPLES = {
+    ("ade20k", "common_object"): 10,
+    ("ade20k", "common_parts"): 30,
+    ("paco", "common_object"): 40,
+    ("paco", "common_parts"): 15,
+    ("paco", "unique_parts"): 5,
+}
+
+
+def table(samples: dict[tuple[str, str], int] = SAMPLES) -> PairTable:
+    rows = [cell for cell, count in samples.items() for _ in range(count)]
+    order = np.random.default_rng(0).permutation(len(rows))
+    columns = {
+        name: [rows[i][place] for i in order] for place, name in enumerate(("source", "task"))
+    }
+    return PairTable(pa.table(columns))
+
+
+def settings(**weights: dict[str, float]) -> TrainingConfig:
+    return override(tiny(), {"training": weights}, "test").training
+
+
+def shares(**weights: dict[str, float]) -> dict[tuple[str, str], float]:
+    return {(one.source, one.task): one.share for one in stratified(table(), settings(**weights))}
+
+
+class TestShares:
+    def test_without_weights_they_are_those_of_the_data(self) -> None:
+        assert shares() == pytest.approx({cell: count / 100 for cell, count in SAMPLES.items()})
+
+    def test_sources_have_their_weight_and_tasks_are_as_in_each(self) -> None:
+        found = shares(source_weights={"ade20k": 3, "paco": 1})
+        assert found["ade20k", "common_object"] == pytest.approx(0.75 * 10 / 40)
+        assert found["paco", "unique_parts"] == pytest.approx(0.25 * 5 / 60)
+
+    def test_tasks_have_their_weight_and_sources_are_as_in_each(self) -> None:
+        found = shares(task_weights={"common_object": 1, "common_parts": 1, "unique_parts": 2})
+        assert found["paco", "unique_parts"] == pytest.approx(0.5)
+        assert found["paco", "common_object"] == pytest.approx(0.25 * 40 / 50)
+
+    def test_with_both_each_source_divides_its_share_over_the_tasks_it_has(self) -> None:
+        found = shares(
+            source_weights={"ade20k": 1, "paco": 1},
+            task_weights={"common_object": 1, "common_parts": 3, "unique_parts": 4},
+        )
+        assert found == pytest.approx(
+            {
+                ("ade20k", "common_object"): 0.5 / 4,
+                ("ade20k", "common_parts"): 1.5 / 4,
+                ("paco", "common_object"): 0.5 / 8,
+                ("paco", "common_parts"): 1.5 / 8,
+                ("paco", "unique_parts"): 2.0 / 8,
+            }
+        )
+
+    def test_members_are_all_rows_of_the_cell(self) -> None:
+        pairs = table()
+        for one in stratified(pairs, settings()):
+            assert len(one.members) == SAMPLES[one.source, one.task]
+            rows = pairs.table.take(pa.array(one.members)).to_pylist()
+            assert {(row["source"], row["task"]) for row in rows} == {(one.source, one.task)}
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            ({"source_weights": {"paco": 1, "ade": 1}}, "no source 'ade', but ade20k, paco.*mean"),
+            ({"source_weights": {"paco": 1}}, "says nothing of ade20k"),
+            (
+                {
+                    "source_weights": {"paco": 1, "ade20k": 1},
+                    "task_weights": {"common_object": 0, "common_parts": 0, "unique_parts": 1},
+                },
+                "asks for samples of 'ade20k'",
+            ),
+        ],
+    )
+    def test_weights_that_do_not_fit_the_samples(self, weights: Any, message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            stratified(table(), settings(**weights))
+
+    def test_a_source_left_out_needs_no_task(self) -> None:
+        weights = {"common_object": 0.0, "common_parts": 0.0, "unique_parts": 1.0}
+        found = shares(source_weights={"paco": 1, "ade20k": 0}, task_weights=weights)
+        assert found["paco", "unique_parts"] == 1
+        assert sum(found.values()) == 1
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("source_weights: 3", "source_weights: expected a mapping"),
+            ("source_weights: {paco: much}", "source_weights: expected float, got 'much'"),
+            ("task_weights: {1: 2}", "task_weights: expected a mapping of names"),
+            ("task_weights: {common_object: -1}", "-1.0 is not a weight"),
+            ("task_weights: {common_object: .inf}", "inf is not a weight"),
+            ("task_weights: {common_object: 0}", "all weights are 0"),
+        ],
+    )
+    def test_a_file_with_other_values(self, tmp_path: Path, text: str, message: str) -> None:
+        file = tmp_path / "my.yaml"
+        file.write_text(f"training:\n  {text}\n")
+        with pytest.raises(UsageError, match=message):
+            read_config(file, tiny())
+
+
+@st.composite
+def samplers(draw: Any) -> Sampler:
+    sizes = draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))
+    weights = draw(st.lists(st.integers(1, 9), min_size=len(sizes), max_size=len(sizes)))
+    bounds = np.cumsum([0, *sizes])
+    strata = [
+        Stratum("s", str(n), np.arange(bounds[n], bounds[n + 1]), weight / sum(weights))
+        for n, weight in enumerate(weights)
+    ]
+    lengths = np.arange(sum(sizes)) % 5 if draw(st.booleans()) else None
+    size, seed = draw(st.integers(1, 6)), draw(st.integers(0, 3))
+    return Sampler(sum(sizes), size, seed, lengths=lengths, strata=strata)
+
+
+class TestWalk:
+    @given(samplers())
+    def test_every_epoch_has_the_shares_to_the_nearest_sample(self, sampler: Sampler) -> None:
+        places = sampler.steps_per_epoch * sampler.batch_size
+        for epoch in range(3):
+            drawn = epoch_of(sampler, epoch)
+            assert len(drawn) == places
+            for stratum in sampler.strata:
+                count = np.isin(drawn, stratum.members).sum()
+                assert abs(count - stratum.share * places) < 1
+
+    @given(samplers())
+    def test_nothing_comes_again_before_its_stratum_is_through(self, sampler: Sampler) -> None:
+        seen: Counter[int] = Counter()
+        for epoch in range(5):
+            seen.update(epoch_of(sampler, epoch).tolist())
+            for stratum in sampler.strata:
+                times = [seen[int(index)] for index in stratum.members]
+                assert max(times) - min(times) <= 1
+
+    @given(samplers())
+    def test_a_step_does_not_depend_on_the_way_there(self, sampler: Sampler) -> None:
+        other = Sampler(
+            sampler.size,
+            sampler.batch_size,
+            sampler.seed,
+            lengths=sampler.lengths,
+            strata=sampler.strata,
+        )
+        step = 3 * sampler.steps_per_epoch
+        for before in range(step):
+            sampler.batch(before)
+        assert np.array_equal(sampler.batch(step), other.batch(step))
+
+    def test_without_weights_the_order_is_the_one_it_always_was(self) -> None:
+        """The numbers stand for every run that was started before there were weights."""
+        assert Sampler(7, 3, seed=5).batch(3).tolist() == [1, 4, 2]
+        assert Sampler(7, 3, seed=5).batch(4).tolist() == [3, 0, 5]
+
+
+class TestDryRun:
+    def run(self, folder: Path, text: str) -> int:
+        build = write_build(folder / "build", 6)
+        (build / "manifest.json").write_text("{}")
+        (build / "README.md").write_text("a card")
+        file = folder / "my.yaml"
+        file.write_text(f"training:\n  {text}\n")
+        return main(["--dataset", str(build), "--config", str(file), "--dry-run"])
+
+    def test_it_tells_every_share(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        text = "task_weights: {common_object: 1, common_parts: 0, unique_parts: 3}"
+        assert self.run(tmp_path, text) == 0
+        said = capsys.readouterr().out
+        assert "# 6 samples of the train split" in said
+        assert "#   paco common_object: 25.0 % from 2 samples" in said
+        assert "#   paco common_parts: 0.0 % from 2 samples" in said
+        assert "common_object: 1.0" in said
+
+    def test_a_name_that_is_not_there_is_a_usage_error(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.run(tmp_path, "source_weights: {pac: 1}") == 2
+        assert "no source 'pac', but paco" in capsys.readouterr().err
+
+
+def epoch_of(sampler: Sampler, epoch: int) -> np.ndarray:
+    start = epoch * sampler.steps_per_epoch
+    return np.concatenate([sampler.batch(start + n) for n in range(sampler.steps_per_epoch)])
