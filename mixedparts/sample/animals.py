@@ -161,7 +161,7 @@ def turtle(rng: Generator) -> list[Shape]:
     """Draw a turtle: domed shell with plates as body, stubby feet, tail, head on a short neck."""
     dome = rng.uniform(0.3, 0.42)
     base = 0.62
-    parts = [Shape("tail", polygon([(0.82, base - 0.08), (1.02, base + 0.06), (0.8, base + 0.03)]))]
+    parts = [Shape("tail", polygon([(0.78, base - 0.1), (1.1, base + 0.06), (0.76, base + 0.05)]))]
     for x, shade in ((0.38, 0.75), (0.66, 0.75), (0.28, 1.0), (0.72, 1.0)):
         tilt = rng.uniform(-0.05, 0.05)
         top, low = base - 0.08, base + 0.16

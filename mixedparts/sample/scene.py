@@ -6,18 +6,24 @@ Frame of coordinates: image pixels, x to the right, y down. Sizes vary between 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import shapely
 from numpy.random import Generator, Philox
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from mixedparts.sample.raster import stamp
 from mixedparts.sample.shapes import Shape, bar, ellipse, smooth
 from mixedparts.sample.vocabulary import CARRIER, SOURCES, Subject, subjects
 
 SIDES = (128, 192)
+# A part is either plain to see or not drawn at all: what a picture shows is then not a matter of
+# a few pixels. Shares of the picture, and of what the object's own shapes leave visible of a part.
+SMALLEST_PART = 0.003
+PART_SHARE = 0.55
 Picked = TypeVar("Picked")
 
 
@@ -30,12 +36,14 @@ class Actor:
         key: upstream class, empty for clutter.
         shapes: in pixels, from back to front.
         outline: union of the shapes.
+        pixels: by value of its map (see `_stamp`), where nothing else hides it.
     """
 
     subject: Subject | None
     key: str
     shapes: tuple[Shape, ...]
     outline: BaseGeometry
+    pixels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,9 @@ def _main(rng: Generator, subject: Subject, frame: tuple[int, int]) -> Actor:
     x, y = across * (width - wide), down * (height - tall)
     if rng.random() < 0.12:  # cut off by the picture's border
         out = rng.uniform(0.1, 0.25) * wide
-        x = width - wide + out if across > 0.5 else -out
+        cut = _move(actor, width - wide + out if across > 0.5 else -out, y)
+        if _well_visible([cut], frame, 0.6, 0.04):
+            return cut
     return _move(actor, x, y)
 
 
@@ -119,13 +129,36 @@ def _draw(rng: Generator, subject: Subject, key: str, size: float, frame: tuple[
     shapes = subject.draw(rng)
     gone = {part for part, chance in subject.absent.items() if rng.random() < chance}
     gone |= {part for part, carrier in CARRIER.items() if carrier in gone}
-    kept = [shape for shape in shapes if shape.key not in gone]
-    if not any(shape.key in subject.parts for shape in kept):
-        kept = shapes
     turn = np.deg2rad(rng.uniform(-subject.turn, subject.turn))
     stretch = rng.uniform(0.9, 1.12) * (-1 if rng.random() < 0.5 else 1)
     linear = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     linear[0] *= stretch
+    actor = _placed(subject, key, _without(shapes, subject, gone), linear, size, frame)
+    least = SMALLEST_PART * frame[0] * frame[1]
+    own = zip(_names(actor), actor.pixels[2:], strict=True)
+    small = {name for name, pixels in own if pixels < least}
+    if small:
+        gone |= {key for key, name in subject.parts.items() if name in small}
+        gone |= {part for part, carrier in CARRIER.items() if carrier in gone}
+        actor = _placed(subject, key, _without(shapes, subject, gone), linear, size, frame)
+    return actor
+
+
+def _without(shapes: list[Shape], subject: Subject, gone: set[str]) -> list[Shape]:
+    """Return the shapes that stay; all of them where no named part would."""
+    kept = [shape for shape in shapes if shape.key not in gone]
+    return kept if any(shape.key in subject.parts for shape in kept) else shapes
+
+
+def _placed(
+    subject: Subject,
+    key: str,
+    kept: list[Shape],
+    linear: NDArray[np.float64],
+    size: float,
+    frame: tuple[int, int],
+) -> Actor:
+    """Turn shapes by a 2 x 2 matrix and scale them to `size` of the image side."""
     areas = np.array([shape.geometry for shape in kept], dtype=object)
     areas = shapely.transform(areas, lambda points: points @ linear)
     left, top, right, bottom = shapely.total_bounds(areas)
@@ -134,7 +167,28 @@ def _draw(rng: Generator, subject: Subject, key: str, size: float, frame: tuple[
     areas = shapely.transform(areas, lambda points: (points - corner) * scale)
     placed = tuple(shape._replace(geometry=area) for shape, area in zip(kept, areas, strict=True))
     solid = [shape.geometry for shape in placed if not shape.detail]
-    return Actor(subject, key, placed, shapely.union_all(solid))
+    actor = Actor(subject, key, placed, shapely.union_all(solid))
+    alone = np.bincount(_stamp(actor, frame).ravel(), minlength=2 + len(_names(actor)))
+    return replace(actor, pixels=tuple(alone.tolist()))
+
+
+def _names(actor: Actor) -> list[str]:
+    """Return the native names of the actor's parts, from back to front."""
+    assert actor.subject is not None
+    found = (actor.subject.parts.get(shape.key) for shape in actor.shapes if not shape.detail)
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def _stamp(actor: Actor, frame: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a map (H, W): 0 beside the actor, 1 on it, 2 + n on its n-th named part."""
+    width, height = frame
+    if actor.subject is None:
+        return stamp([(1, actor.outline)], height, width)
+    values = {name: 2 + number for number, name in enumerate(_names(actor))}
+    parts = actor.subject.parts
+    solid = [shape for shape in actor.shapes if not shape.detail]
+    areas = [(values.get(parts.get(one.key, ""), 1), one.geometry) for one in solid]
+    return stamp(areas, height, width)
 
 
 def _move(actor: Actor, x: float, y: float) -> Actor:
@@ -145,7 +199,7 @@ def _move(actor: Actor, x: float, y: float) -> Actor:
     shapes = (
         shape._replace(geometry=area) for shape, area in zip(actor.shapes, areas, strict=True)
     )
-    return Actor(actor.subject, actor.key, tuple(shapes), outline)
+    return Actor(actor.subject, actor.key, tuple(shapes), outline, actor.pixels)
 
 
 def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int]) -> list[Actor]:
@@ -154,15 +208,14 @@ def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int
     if subject is None or (source != "partimagenet" and rng.random() < 0.6):
         subject = _pick(rng, subjects(source))
         key = _pick(rng, subject.keys)
-    actor = _draw(rng, subject, key, float(rng.uniform(0.32, 0.5)), frame)
+    actor = _draw(rng, subject, key, float(rng.uniform(0.4, 0.56)), frame)
     _, _, wide, tall = actor.outline.bounds
     for _ in range(8):
         spot = rng.uniform(0, 1, size=2) * (frame[0] - wide, frame[1] - tall)
         at = int(rng.integers(len(actors) + 1))
-        outline = shapely.transform(actor.outline, lambda points, step=spot: points + step)
-        trial = [*actors[:at], Actor(subject, key, (), outline), *actors[at:]]
+        moved = _move(actor, float(spot[0]), float(spot[1]))
+        trial = [*actors[:at], moved, *actors[at:]]
         if _well_visible(trial, frame, 0.7, 0.04):
-            trial[at] = _move(actor, float(spot[0]), float(spot[1]))
             return trial
     return actors
 
@@ -170,15 +223,18 @@ def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int
 def _well_visible(
     actors: list[Actor], frame: tuple[int, int], share: float, smallest: float
 ) -> bool:
-    width, height = frame
-    covered: BaseGeometry = shapely.Polygon()
+    size = frame[0] * frame[1]
+    covered = np.zeros((frame[1], frame[0]), bool)
     for actor in reversed(actors):
+        shown = _stamp(actor, frame)
         if actor.subject is not None:
-            shown = shapely.clip_by_rect(actor.outline, 0, 0, width, height)
-            seen = shown.difference(covered).area
-            if seen < share * actor.outline.area or seen < smallest * width * height:
+            seen = np.bincount(shown[~covered], minlength=len(actor.pixels))
+            if seen[1:].sum() < max(share * sum(actor.pixels[1:]), smallest * size):
                 return False
-        covered = covered.union(actor.outline)
+            own = np.array(actor.pixels[2:])
+            if (seen[2:] < np.maximum(PART_SHARE * own, SMALLEST_PART * size)).any():
+                return False
+        covered |= shown > 0
     return True
 
 

@@ -43,13 +43,13 @@ def car(rng: Generator) -> list[Shape]:
         Shape("body", bar((middle, bottom + 0.02), (middle, sill - 0.01), 0.012), "main", 0.7, True)
     )
     parts.append(Shape("body", rectangle(0.1, sill - 0.035, 0.95, sill, 0.01), "main", 0.65, True))
-    parts.append(Shape("headlight", ellipse(0.055, 0.345, 0.052, 0.036), "lamp"))
+    parts.append(Shape("headlight", ellipse(0.065, 0.345, 0.066, 0.05), "lamp"))
     parts.append(Shape("body", ellipse(0.975, 0.345, 0.022, 0.03), "red", 1.0, True))
     radius = rng.uniform(0.09, 0.11)
     for x in (0.21, 0.79):
         parts += _wheel(x, sill, radius)
-    mirror = smooth([(front - 0.06, belt - 0.045), (front + 0.01, belt - 0.06),
-                     (front + 0.02, belt + 0.012), (front - 0.05, belt + 0.012)], 1)  # fmt: skip
+    mirror = smooth([(front - 0.09, belt - 0.06), (front + 0.01, belt - 0.08),
+                     (front + 0.03, belt + 0.02), (front - 0.08, belt + 0.02)], 1)  # fmt: skip
     parts.append(Shape("mirror", mirror, "second"))
     return parts
 
@@ -68,7 +68,7 @@ def bus(rng: Generator) -> list[Shape]:
     parts.append(Shape("window", rectangle(0.02, low, 0.13, high + 0.04, 0.015), "glass"))
     for x0, x1 in pairwise(edges.tolist()):
         parts.append(Shape("window", rectangle(x0, low, x1 - 0.025, high, 0.012), "glass"))
-    parts.append(Shape("headlight", ellipse(0.035, floor - 0.075, 0.032, 0.036), "lamp"))
+    parts.append(Shape("headlight", ellipse(0.055, floor - 0.075, 0.052, 0.05), "lamp"))
     for x in (0.22, 0.8):
         parts += _wheel(x, floor, rng.uniform(0.075, 0.085))
     return parts
@@ -91,7 +91,7 @@ def truck(rng: Generator) -> list[Shape]:
         parts.append(Shape("body", bar((x, load), (x, floor - 0.06), 0.014), "second", 0.8, True))
     pane = [(0.05, 0.28), (0.1, cab_top + 0.03), (0.23, cab_top + 0.03), (0.23, 0.28)]
     parts.append(Shape("window", polygon(pane), "glass"))
-    parts.append(Shape("headlight", ellipse(0.035, 0.375, 0.036, 0.036), "lamp"))
+    parts.append(Shape("headlight", ellipse(0.055, 0.375, 0.052, 0.05), "lamp"))
     radius = rng.uniform(0.08, 0.095)
     for x in (0.15, 0.66, 0.87):
         parts += _wheel(x, floor, radius, 0.45)
