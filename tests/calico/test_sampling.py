@@ -185,7 +185,7 @@ class TestWalk:
 class TestDryRun:
     def run(self, folder: Path, text: str) -> int:
         build = write_build(folder / "build", 6)
-        (build / "manifest.json").write_text("{}")
+        (build / "manifest.json").write_text('{"shards": []}')
         (build / "README.md").write_text("a card")
         file = folder / "my.yaml"
         file.write_text(f"training:\n  {text}\n")
