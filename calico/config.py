@@ -126,9 +126,9 @@ class TrainingConfig:
     # Share of each source and task in an epoch; empty: as in the data. Open: the paper names none.
     source_weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     task_weights: Mapping[str, float] = field(default_factory=dict, hash=False)
-    # "store": all pictures are encoded first and kept in half precision in the run's folder;
-    # "encode": when a step asks for them, exactly, with --feature-cache kept on disk and bounded.
-    features: Literal["store", "encode"] = "store"
+    # "encode": pictures are encoded when a step asks for them, exactly; --feature-cache keeps that
+    # on disk, bounded. "store": all of them first, kept in half precision in the run's folder.
+    features: Literal["store", "encode"] = "encode"
     flips: bool = False  # left-right; doubles the feature cache. The fork crops at random instead
 
     def faults(self) -> Iterator[str]:

@@ -27,11 +27,13 @@ from calico.model.vision import ImageFeatures
 from calico.predictions import COUNTED, Prediction, Segment
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
+from calico.runtime import choose_device
 from mixedparts import wording
 from mixedparts.errors import InputError
 from mixedparts.records import Task
 
-_KEPT_IMAGES = 512  # features of recent images; a split shows the same image in several pairs
+# Features of recent images, on the model's device; a split shows the same image in several pairs.
+_KEPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +110,26 @@ class Predictor:
         self._features: OrderedDict[str, ImageFeatures] = OrderedDict()
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Predictor:
+    def from_pretrained(cls, folder: str | Path, device: str = "auto") -> Predictor:
         """Load a checkpoint, or the newest one of a run's folder.
+
+        Args:
+            folder: of the checkpoint.
+            device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:N" or "mps".
 
         Raises:
             InputError: there is none, or it does not fit the code.
+            UsageError: there is no such kind of device.
+            EnvironmentFault: this machine has no such device.
         """
-        return cls(*load_checkpoint(Path(folder)))
+        chosen = choose_device(device)  # before minutes of loading
+        model, config, tokenizer = load_checkpoint(Path(folder))
+        return cls(model.to(chosen), config, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; inputs go there, and features are kept there."""
+        return self.model.device
 
     def configure(self, generation: Mapping[str, Any]) -> None:
         """Change how answers are generated, by the names of `GenerationConfig`.
@@ -174,9 +189,9 @@ class Predictor:
                 f"{self.config.prompt.max_images}",
                 "Train one that knows more tags: prompt.max_images in the configuration.",
             )
-        prompts = self.prompts.batch([query.question for query in batch], images)
+        prompts = self.prompts.batch([query.question for query in batch], images).to(self.device)
         chosen = self.config.generation
-        with arithmetic(self.config.execution, prompts.tokens.device):
+        with arithmetic(self.config.execution, self.device):
             features = self._encode(batch)
             generated = generate(
                 self.model,
@@ -190,10 +205,12 @@ class Predictor:
             # One [SEG] token is one entry of its reading, in the same order.
             drawn = [_drawn(reading, chosen.max_masks) for reading in readings]
             marks = [mark for marked in drawn for mark in marked]
-            keep = torch.tensor([mark is not None for mark in marks], dtype=torch.bool)
+            kept = [mark is not None for mark in marks]
             shown = [mark.image for mark in marks if mark is not None]
-            segments = generated.segments(self.model, images).select(keep)
-            segments = segments.bind(torch.tensor(shown, dtype=torch.int64))
+            segments = generated.segments(self.model, images).select(
+                torch.tensor(kept, dtype=torch.bool, device=self.device)
+            )
+            segments = segments.bind(torch.tensor(shown, dtype=torch.int64, device=self.device))
             logits = self.model.decode_masks_in_parts(segments, features.sam, images)
         for row, (query, reading) in enumerate(zip(batch, readings, strict=True)):
             mine = [mark for mark in drawn[row] if mark is not None]
@@ -240,8 +257,9 @@ class Predictor:
         )
         for key in [key for key in fresh if key.startswith("\0")]:
             del self._features[key]
-        while len(self._features) > _KEPT_IMAGES:
-            self._features.popitem(last=False)
+        kept = sum(features.nbytes for features in self._features.values())
+        while kept > _KEPT_BYTES:
+            kept -= self._features.popitem(last=False)[1].nbytes
         return found
 
 
@@ -304,7 +322,8 @@ def _scores(logits: Tensor) -> list[float]:
     chance = logits.sigmoid().flatten(1)
     inside = (logits > 0).flatten(1)
     mean = (chance * inside).sum(1) / inside.sum(1).clamp_min(1)
-    return [float(value) for value in mean]
+    scores: list[float] = mean.tolist()
+    return scores
 
 
 def task_question(task: str) -> str:

@@ -81,6 +81,7 @@ def tiny() -> CalicoConfig:
             betas=(0.9, 0.98),
             warmup_steps=50,
             schedule="cosine",
+            features="store",
             flips=True,
             group_by_length=True,
         ),

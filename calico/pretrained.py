@@ -3,8 +3,8 @@
 Importing this module registers the model:
 
     import calico.pretrained
-    model = AutoModel.from_pretrained("runs/tiny")
-    processor = AutoProcessor.from_pretrained("runs/tiny")
+    model = AutoModel.from_pretrained("calico-tiny")  # what calico-merge wrote
+    processor = AutoProcessor.from_pretrained("calico-tiny")
     prediction = model.answer([first, second], "Which parts do both have?")
 """
 
@@ -44,6 +44,7 @@ from calico.predict import Predictor, Query
 from calico.predictions import Prediction
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
+from calico.runtime import choose_device
 from calico.tokenizer import load_tokenizer
 from mixedparts.errors import InputError, UsageError
 
@@ -152,12 +153,16 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
 
         Args:
             place: the folder.
-            **kwargs: `dtype`, torch.float32 or torch.bfloat16, of frozen weights and products.
+            **kwargs: `dtype`, torch.float32 or torch.bfloat16, of frozen weights and products;
+                `device_map`, the one device of the whole model, by default the CPU ("auto": CUDA
+                where there is one).
 
         Raises:
             InputError: there is none, or names or shapes do not fit.
-            UsageError: another dtype.
+            UsageError: another dtype, or no kind of device.
+            EnvironmentFault: this machine has no such device.
         """
+        device = choose_device(str(kwargs.get("device_map") or "cpu"))
         folder = find_checkpoint(Path(place))
         model, config, tokenizer = load_checkpoint(folder)
         # Older transformers put what AutoModel was asked for into the configuration only.
@@ -171,6 +176,7 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             store(model, execution)
         found = cls(described(config), model, tokenizer, read_facts(folder))
         found.train(False)
+        found.calico.to(device)
         return found
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
@@ -189,7 +195,7 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
     def forward(self, batch: TrainingBatch) -> Losses:
         """Return the losses of a batch."""
         with arithmetic(self.chosen.execution, self.device):
-            losses: Losses = self.calico(batch)
+            losses: Losses = self.calico(batch.to(self.device))
         return losses
 
     @torch.inference_mode()
@@ -198,7 +204,7 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         limit = max_new_tokens or self.chosen.generation.max_new_tokens
         with arithmetic(self.chosen.execution, self.device):
             features = self.calico.encoders(inputs.images.to(self.device, torch.float32))
-            return generate(self.calico, inputs.prompts, features, limit)
+            return generate(self.calico, inputs.prompts.to(self.device), features, limit)
 
     def answer(self, pictures: Sequence[Image.Image], question: str) -> Prediction:
         """Answer a question about some pictures, with a mask for every phrase."""

@@ -1,12 +1,15 @@
-"""How a process of ours uses the machine: threads, memory, arithmetic."""
+"""How a process of ours uses the machine: device, threads, memory, arithmetic."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 
 import torch
+
+from mixedparts.errors import EnvironmentFault, UsageError
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -30,3 +33,36 @@ def prepare_process(threads: int | None = None) -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
         except (OSError, AttributeError):  # another C library: slower, not wrong
             return
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device that a name means.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N", "mps", or "auto": CUDA where there is one, else the CPU.
+
+    Raises:
+        UsageError: it is no such name.
+        EnvironmentFault: this machine has no such device.
+    """
+    found = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:(\d{1,3})", name)
+    if found is None:
+        raise UsageError(
+            f"there is no kind of device '{name}'", "Devices: auto, cpu, cuda, cuda:N, mps."
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise EnvironmentFault("this machine has no MPS device", "Use --device cpu.")
+        return torch.device("mps")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(found[2] or 0)
+    if number >= count:
+        there = f"{count} of them, numbered from 0" if count else "none that torch can use"
+        raise EnvironmentFault(
+            f"{name} is not there: this machine has {there}", "Use --device cpu."
+        )
+    return torch.device("cuda", number)

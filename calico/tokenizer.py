@@ -106,7 +106,9 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
     single = [tag[0] for tag in tags if len(tag) == 1]
     new = sorted({seg, *single, *(index for index in others if index is not None)})
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    return TokenIds(pad, end, image, SegVocabulary(seg, tags), tuple(new))
+    wrapping = (tokenizer.bos_token_id, *others[2:])
+    markers = tuple(index for index in wrapping if index is not None)
+    return TokenIds(pad, end, image, SegVocabulary(seg, tags), tuple(new), markers)
 
 
 def _known(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico.cli.options import (
     add_cache_options,
+    add_device_option,
     add_search_options,
     feature_cache,
     search_options,
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
     add_search_options(parser)
     add_cache_options(parser)
+    add_device_option(parser)
     add("--save-predictions", type=Path, metavar="FILE", help="keep what was scored as JSON lines")
     add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
     add("--bootstrap", type=_count, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
@@ -161,12 +163,14 @@ def _resolve(name: str | None, split: str) -> Path:
 
 
 def _check_input(arguments: argparse.Namespace) -> None:
-    """Refuse a checkpoint or file that is not there before anything is loaded."""
+    """Refuse a checkpoint, file or device that is not there before anything is loaded."""
     folder: Path | None = arguments.checkpoint
     if folder is not None:
         from calico.model.checkpoints import find_checkpoint
+        from calico.runtime import choose_device
 
         find_checkpoint(folder)
+        choose_device(arguments.device)
     elif arguments.predictions not in _BASELINES and not Path(arguments.predictions).is_file():
         raise InputError(
             f"there is no predictions file {arguments.predictions}",
@@ -209,7 +213,7 @@ def _from_checkpoint(
 
     place = find_checkpoint(arguments.checkpoint)
     facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
-    predictor = Predictor.from_pretrained(place)
+    predictor = Predictor.from_pretrained(place, arguments.device)
     cache = feature_cache(arguments)
     if cache is not None:
         predictor.use_cache(cache)

@@ -1,4 +1,4 @@
-"""Options that `calico-pretrain` and `calico-train` share."""
+"""Options that commands share."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
     add("--quiet", action="store_true", help="no progress")
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add the device that answers; `calico.runtime.choose_device` reads it."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="cpu, cuda, cuda:N or mps; default: auto, CUDA where there is one, else the CPU",
+    )
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:

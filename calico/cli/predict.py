@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calico.cli.options import add_search_options, positive, search_options
+from calico.cli.options import (
+    add_device_option,
+    add_search_options,
+    positive,
+    search_options,
+)
 from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError
 
@@ -23,6 +28,7 @@ _EXAMPLES = """examples:
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --task unique_parts --out out
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --question "What do they share?"
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --num-beams 4
+  calico-predict first.jpg second.jpg --checkpoint runs/tiny --device cuda:1
 
 It writes to --out: overlay.png, prediction.json (masks as COCO RLE) and one PNG a mask."""
 
@@ -47,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--question", help="asked instead of the task's question")
     add("--out", type=Path, default=Path("prediction"), metavar="DIR", help="default: prediction")
     add_search_options(parser)
+    add_device_option(parser)
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     return parser
 
@@ -59,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from calico.runtime import prepare_process
 
     prepare_process(arguments.threads)
-    predictor = Predictor.from_pretrained(arguments.checkpoint)
+    predictor = Predictor.from_pretrained(arguments.checkpoint, arguments.device)
     predictor.configure(search_options(arguments))
     question = arguments.question or task_question(arguments.task)
     (prediction,) = predictor.predict([Query("prediction", question, pictures)])

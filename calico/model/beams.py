@@ -108,13 +108,15 @@ def search(
         rows = places // vocabulary + width * torch.arange(batch, device=device)[:, None]
         tokens = places % vocabulary
         ends = (tokens == end) | (step + 1 == limit)
-        worth = (scores / (step + 1) ** length_penalty).tolist()
-        for number, sample in enumerate(samples):
+        worth = scores / (step + 1) ** length_penalty
+        # Read from the device once a step, not once a hypothesis.
+        read = zip(ends.tolist(), worth.tolist(), rows.tolist(), tokens.tolist(), strict=True)
+        for sample, candidates in zip(samples, read, strict=True):
             if sample.done:
                 continue
-            for place in ends[number, :beams].nonzero()[:, 0].tolist():
-                row, token = int(rows[number, place]), int(tokens[number, place])
-                sample.add(_Ended(worth[number][place], step, row, token), beams)
+            for ended, value, row, token in list(zip(*candidates, strict=True))[:beams]:
+                if ended:
+                    sample.add(_Ended(value, step, row, token), beams)
         kept = min(beams, scores.shape[1] - width)
         running, chosen = scores.masked_fill(ends, -torch.inf).topk(kept, dim=1)
         parents = rows.gather(1, chosen).flatten()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class TokenIds:
         pad, end, image: single tokens.
         segments: [SEG] and the tags of images.
         new: tokens that a pretrained language model did not have.
+        markers: further tokens that stand in prompts only: the begin token, those around images.
     """
 
     pad: int
@@ -41,6 +42,17 @@ class TokenIds:
     image: int
     segments: SegVocabulary
     new: tuple[int, ...] = ()
+    markers: tuple[int, ...] = ()
+
+    @property
+    def unspoken(self) -> list[int]:
+        """Tokens that no answer may hold.
+
+        A generated placeholder would stand for a picture that there is not, and the text of an
+        answer leaves padding out. No answer of the data holds one, so nothing is lost, and there
+        is nothing to choose.
+        """
+        return sorted({self.image, self.pad, *self.markers} - {self.end})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,10 @@ class PromptBatch:
     tokens: Tensor
     attention: Tensor
     images: int
+
+    def to(self, device: torch.device) -> PromptBatch:
+        """Return the same prompts elsewhere."""
+        return replace(self, tokens=self.tokens.to(device), attention=self.attention.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,17 @@ class TrainingBatch:
     images: int
     masks: Tensor
     extents: Tensor
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """Return the same batch elsewhere."""
+        return replace(
+            self,
+            tokens=self.tokens.to(device),
+            answer=self.answer.to(device),
+            features=self.features.to(device, self.features.vision.dtype),
+            masks=self.masks.to(device),
+            extents=self.extents.to(device),
+        )
 
 
 class Calico(nn.Module):
@@ -102,6 +129,11 @@ class Calico(nn.Module):
         self.ids = ids
         self.loss = loss
         self.execution = execution
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; all of them are on one device."""
+        return self.bridge.projection.weight.device
 
     def parts(self) -> Iterator[nn.Module]:
         """Yield the modules that are frozen or trained as a whole."""

@@ -130,11 +130,12 @@ def generate(
 def greedy(model: Calico, steps: Steps, max_new_tokens: int) -> Generated:
     """Take the most probable token at every step."""
     state = steps.prefill()
+    unspoken = torch.tensor(model.ids.unspoken, device=state.device)
     finished = torch.zeros(len(state), dtype=torch.bool, device=state.device)
     tokens: list[Tensor] = []
     states: list[Tensor] = []
     for step in range(max_new_tokens):
-        token = model.language.lm_head(state).argmax(-1)
+        token = model.language.lm_head(state).index_fill(-1, unspoken, -torch.inf).argmax(-1)
         token = token.masked_fill(finished, model.ids.pad)
         tokens.append(token)
         states.append(state)
@@ -150,12 +151,15 @@ def beam_search(
     model: Calico, steps: Steps, max_new_tokens: int, beams: int, length_penalty: float = 1.0
 ) -> Generated:
     """Return the best of the answers that a search over `beams` hypotheses finds."""
+    first = steps.prefill()
+    unspoken = torch.tensor(model.ids.unspoken, device=first.device)
 
     def log_probabilities(state: Tensor) -> Tensor:
-        return torch.log_softmax(model.language.lm_head(state).float(), dim=-1)
+        chances = torch.log_softmax(model.language.lm_head(state).float(), dim=-1)
+        return chances.index_fill(-1, unspoken, -torch.inf)
 
     found = search(
-        steps.prefill(),
+        first,
         steps.advance,
         log_probabilities,
         model.ids.end,
@@ -164,7 +168,6 @@ def beam_search(
         length_penalty,
     )
     length = max(len(one.tokens) for one in found)
-    first = found[0].states
     tokens = torch.full((len(found), length), model.ids.pad, device=first.device)
     predicting = first.new_zeros(len(found), length, first.shape[-1])
     for row, one in enumerate(found):

@@ -65,6 +65,11 @@ class ImageFeatures:
         moved = (part.to(device, dtype) for part in (self.vision, self.semantic, self.sam))
         return ImageFeatures(*moved)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all three."""
+        return self.vision.nbytes + self.semantic.nbytes + self.sam.nbytes
+
     def select(self, index: Tensor) -> ImageFeatures:
         """Return the features of the images at `index` (M,) int64, repeats allowed."""
         return ImageFeatures(self.vision[index], self.semantic[index], self.sam[index])

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from calico.answers import Binding, read_answer
 from calico.config import CalicoConfig
-from calico.model.calico import Calico, PromptBatch
+from calico.model.calico import Calico, PromptBatch, TokenIds
 from calico.model.generation import CachedSteps, Generated, beam_search, generate, greedy
+from calico.model.segments import SegVocabulary
 from calico.model.vision import ImageFeatures
 from calico.predict import Predictor, Query
 from calico.prompts import PromptEncoder
@@ -86,8 +87,6 @@ def talkative(request: pytest.FixtureRequest) -> tuple[Calico, CalicoConfig]:
     random_cams(model)
     with torch.no_grad():
         model.language.lm_head.weight.mul_(6)
-        model.language.lm_head.weight[model.ids.pad] = 0
-        model.language.lm_head.weight[model.ids.image] = 0  # recomputed, it is a picture
     return model, config
 
 
@@ -144,7 +143,6 @@ class TestSearch:
         with torch.no_grad():
             model.language.lm_head.weight.mul_(8)
             model.language.lm_head.weight[model.ids.end] *= 2
-            model.language.lm_head.weight[model.ids.pad] = 0
         prompts = prompts_of(config, QUESTIONS * 3)
         features = random_features(18, config)
         ours = generate(model, prompts, features, LIMIT, beams, penalty)
@@ -162,12 +160,44 @@ class TestSearch:
             early_stopping=False,
             eos_token_id=model.ids.end,
             pad_token_id=model.ids.pad,
+            suppress_tokens=model.ids.unspoken,
         )
         # What transformers puts after the end token is its own affair where the padding is 0.
         ends = theirs == model.ids.end
         theirs = theirs.masked_fill(ends.cumsum(1) - ends.int() > 0, model.ids.pad)
         assert torch.equal(ours.tokens, theirs[:, : ours.tokens.shape[1]])
         assert ours.finished.any(), "some answers must end"
+
+
+class TestUnspoken:
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_no_answer_holds_what_stands_for_pictures_or_nothing(self, beams: int) -> None:
+        """The most probable token is one of them at every step, and is passed over."""
+        model, config = micro_model(seed=3)
+        random_cams(model)
+        tokenizer = micro_tokenizer()
+        names = [tokenizer.bos_token, tokenizer.pad_token, "<image>"]
+        assert model.ids.unspoken == sorted(map(tokenizer.convert_tokens_to_ids, names))
+        prompts = prompts_of(config, QUESTIONS[:1])
+        features = random_features(2, config)
+        state = generate(model, prompts, features, 1).predicting[0, 0]
+        with torch.no_grad():
+            model.language.lm_head.weight[model.ids.unspoken] = 9 * state
+            first = model.language.lm_head(state)
+        assert int(first.argmax()) in model.ids.unspoken
+        tokens = generate(model, prompts, features, LIMIT, beams).tokens[0]
+        ends = (tokens == model.ids.end).nonzero()
+        said = tokens[: int(ends[0])] if len(ends) else tokens
+        assert len(said)
+        assert not set(said.tolist()) & set(model.ids.unspoken)
+        if beams == 1:
+            first[model.ids.unspoken] = -torch.inf
+            assert tokens[0] == first.argmax()
+
+    def test_the_end_can_always_be_said(self) -> None:
+        """A language model may pad with its end token, and mark pictures."""
+        ids = TokenIds(2, 2, 3, SegVocabulary(4, ((5,), (6,))), markers=(1, 8, 9))
+        assert ids.unspoken == [1, 3, 8, 9]
 
 
 def read(text: str, images: int = 2, ended: bool = True, untagged: str = "first_image"):

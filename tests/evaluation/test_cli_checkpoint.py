@@ -50,7 +50,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]
             self.outcomes = Outcomes()
 
         @classmethod
-        def from_pretrained(cls, folder: Path) -> Predictor:
+        def from_pretrained(cls, folder: Path, device: str) -> Predictor:
+            assert device in ("auto", "cpu")
             assert (Path(folder) / "model.safetensors").is_file()
             return cls()
 
@@ -113,3 +114,18 @@ def test_an_interruption_ends_with_130(
     assert run(build, checkpoint, "--json", out) == 130
     assert len(asked) == 3
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("device", "code"), [("cuda:99", 3), ("tpu", 2)])
+def test_a_device_that_is_not_there_ends_it_before_anything_is_asked(
+    build: Path,
+    checkpoint: Path,
+    asked: list[tuple[Any, int]],
+    device: str,
+    code: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run(build, checkpoint, "--device", device) == code
+    assert device in capfd.readouterr().err
+    assert not asked
+    assert run(build, checkpoint, "--device", "cpu") == 0
