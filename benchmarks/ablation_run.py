@@ -1,0 +1,253 @@
+"""One training of the ablation study: a variant and a seed, trained and evaluated.
+
+    python -m benchmarks.ablation_run DIR
+
+DIR holds `plan.json`, which `benchmarks.ablations` writes. A run that was interrupted goes on from
+its newest checkpoint; `result.json` is the last thing it writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.other_image import Asked, asked_questions, mark, part_names, shown_images
+from calico.config import CalicoConfig
+from calico.configfile import override, read_config
+from calico.data import BuiltDataset, ImageTable
+from calico.evaluation.in_memory import evaluate_model
+from calico.evaluation.truth import build_id
+from calico.featurecache import FeatureCache
+from calico.model.checkpoints import load_checkpoint
+from calico.predict import Predictor, Query
+from calico.presets import tiny
+from calico.processing import open_picture
+from calico.runtime import prepare_process
+from calico.training.encoders import WEIGHTS
+from calico.training.run import RunSettings, train
+from mixedparts.cli.running import run_command
+from mixedparts.errors import InputError
+from mixedparts.progress import Lines, Progress
+
+# By configuration alone: see calico.architecture.CorrespondenceConfig.
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "full": {},
+    "no CAM": {"conditioning": False},
+    "no CEM": {"extraction": False, "requery": False},
+    "neither": {"layers": []},
+    "no DINO": {"extraction": False},
+}
+PLAN, RESULT, CPU = "plan.json", "result.json", "cpu.json"
+_CACHE_BYTES = 16_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that the numbers of a run depend on, but for where things lie.
+
+    Attributes:
+        variant: one of `VARIANTS`.
+        seed: of weights, order and draws of the training; the encoders are the same for all.
+        config: of the whole model, with steps, seed and variant.
+        dataset, test_dataset: build ids.
+        encoders: sha256 of the pretrained weights.
+        test_split: that is evaluated.
+        limit: samples of it at most.
+        triangles: of `benchmarks.other_image`, for each of its tasks at most.
+    """
+
+    variant: str
+    seed: int
+    config: str
+    dataset: str
+    test_dataset: str
+    encoders: str
+    test_split: str
+    limit: int
+    triangles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run finds what its plan names."""
+
+    dataset: Path
+    test_dataset: Path
+    encoders: Path
+    cache: Path
+
+
+def variant_config(base: CalicoConfig, variant: str, seed: int, steps: int) -> CalicoConfig:
+    """Return the configuration of a run.
+
+    Features are read through a cache that all runs share, so that no picture is encoded twice.
+    """
+    training = {"seed": seed, "steps": steps, "features": "encode", "save_every": 100, "keep": 1}
+    changes = {"correspondence": dict(VARIANTS[variant]), "training": training}
+    return override(base, changes, f"of the variant '{variant}'")
+
+
+def base_config(path: Path | None) -> CalicoConfig:
+    """Return the tiny preset with the values of a YAML file, where one is given."""
+    return tiny() if path is None else read_config(path, tiny())
+
+
+def encoders_digest(folder: Path) -> str:
+    """Return the sha256 of pretrained encoders.
+
+    Raises:
+        InputError: there are none.
+    """
+    try:
+        with (folder / WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{folder} holds no pretrained encoders ({WEIGHTS}): {error.strerror or error}",
+            "Make them with: calico-pretrain --dataset DIR --output-dir DIR",
+        ) from error
+
+
+class CpuMeter:
+    """Adds up the CPU seconds of a run's stages, over interruptions, in a file.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spent: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        self._since = time.process_time()
+
+    def add(self, stage: str) -> None:
+        """Count what was spent since the last call for a stage."""
+        now = time.process_time()
+        self.spent[stage] = round(self.spent.get(stage, 0.0) + now - self._since, 3)
+        self._since = now
+        write_whole(self.path, json.dumps(self.spent))
+
+
+class Metered:
+    """Progress that has the CPU time noted now and then, so that a kill loses little of it."""
+
+    def __init__(self, inner: Progress, meter: CpuMeter, stage: str, every: int = 20) -> None:
+        self._inner, self._meter, self._stage, self._every = inner, meter, stage, every
+        self._count = 0
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        self._inner.start(what, total, unit)
+
+    def advance(self, amount: int = 1) -> None:
+        self._count += amount
+        if self._count >= self._every:
+            self._count = 0
+            self._meter.add(self._stage)
+        self._inner.advance(amount)
+
+    def finish(self) -> None:
+        self._meter.add(self._stage)
+        self._inner.finish()
+
+    def say(self, message: str) -> None:
+        self._inner.say(message)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file beside its place, then put it there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """Carry out the plan of a folder; return and write its result."""
+    written = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    plan = Plan(**written["plan"])
+    places = Places(**{name: Path(path) for name, path in written["places"].items()})
+    config = override(tiny(), json.loads(plan.config), str(folder / PLAN))
+    meter = CpuMeter(folder / CPU)
+    cache = FeatureCache(places.cache, _CACHE_BYTES)
+    settings = RunSettings(folder / "training", places.encoders, resume=True, cache=cache)
+    told = Metered(Lines(30), meter, "train")
+    checkpoint = train(config, BuiltDataset(places.dataset), settings, told)
+    meter.add("train")
+    model, config, tokenizer = load_checkpoint(checkpoint)
+    test = BuiltDataset(places.test_dataset)
+    told = Metered(Lines(30), meter, "evaluate")
+    metrics = evaluate_model(
+        model, tokenizer, config, test, plan.test_split, plan.limit, cache=cache, progress=told
+    )
+    predictor = Predictor(model, config, tokenizer)
+    predictor.use_cache(cache)
+    images = shown_images(test)
+    names = part_names(images)
+    other: dict[str, Any] = {}
+    for task, asked in asked_questions(images, plan.triangles).items():
+        answers = answer_all(predictor, test, asked, told)
+        other[task] = asdict(mark(asked, answers, names))
+    meter.add("evaluate")
+    result = {"plan": asdict(plan), "metrics": metrics, "other_image": other, "cpu": meter.spent}
+    write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def answer_all(
+    predictor: Predictor, dataset: BuiltDataset, asked: Sequence[Asked], progress: Progress
+) -> dict[str, str]:
+    """Return a model's answers by the ids of the questions."""
+    tables: dict[str, ImageTable] = {}
+    queries = []
+    for one in asked:
+        pictures = []
+        for image in one.images:
+            table = tables.setdefault(image.split, dataset.images(image.split))
+            pictures.append(open_picture(table.read(image.row), image.key))
+        keys = tuple(image.key for image in one.images)
+        queries.append(Query(one.id, one.question, tuple(pictures), keys))
+    progress.start("questions about the other image", len(asked), "samples")
+    answers = {}
+    for prediction in predictor.predict(queries):
+        answers[prediction.id] = prediction.answer
+        progress.advance()
+    progress.finish()
+    return answers
+
+
+def plan_of(places: Places, config: CalicoConfig, variant: str, seed: int, **chosen: Any) -> Plan:
+    """Return the plan of a run; `chosen` are `test_split`, `limit` and `triangles`."""
+    from calico.configfile import plain_config
+
+    return Plan(
+        variant,
+        seed,
+        json.dumps(plain_config(config)),
+        build_id(places.dataset),
+        build_id(places.test_dataset),
+        encoders_digest(places.encoders),
+        **chosen,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("folder", type=Path, metavar="DIR", help="holds plan.json")
+    folder: Path = parser.parse_args(argv).folder
+
+    def command() -> int:
+        prepare_process(1)
+        run(folder)
+        return 0
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
