@@ -70,13 +70,22 @@ class LossConfig:
     focal_gamma: float = 2.0  # open
     focal_alpha: float = 0.25  # open
     normalise: Literal["image", "batch"] = "image"  # mean per image first (fork), or over all masks
-    resolution: Literal["decoder"] = "decoder"  # at the decoder's grid, not at the original size
+    # "decoder": at every cell of the decoder's grid, not at the original size; "points": at points
+    # between its cells, most of them where the mask is uncertain, as Mask2Former draws them.
+    resolution: Literal["decoder", "points"] = "decoder"
+    points: int = 12544  # of a mask; these three are Mask2Former's
+    oversample: float = 3.0  # even points that the most uncertain are chosen from, in `points`
+    importance: float = 0.75  # share of uncertain points; the others are even
 
     def faults(self) -> Iterator[str]:
         for name in ("text", "mask", "dice", "focal_gamma"):
             if getattr(self, name) < 0:
                 yield f"{name}: {getattr(self, name)} is negative"
         yield from fraction(self, "focal_alpha")
+        yield from fraction(self, "importance")
+        yield from positive(self, "points")
+        if self.oversample < 1:
+            yield f"oversample: {self.oversample} is less than 1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,13 +274,4 @@ class Calico(nn.Module):
             return nothing, nothing
         logits = self.decode_masks(segments, batch.features.sam, batch.images)
         image = segments.sample * batch.images + segments.bound()
-        valid = _picture(batch.extents[image], logits)
-        return mask_losses(logits, batch.masks, valid, image, self.loss)
-
-
-def _picture(extents: Tensor, like: Tensor) -> Tensor:
-    """Return (M, h, w) of the dtype of `like`, 1 on the rows and columns of `extents` (M, 2)."""
-    height, width = like.shape[-2:]
-    rows = torch.arange(height, device=like.device)[None, :, None] < extents[:, 0, None, None]
-    columns = torch.arange(width, device=like.device)[None, None] < extents[:, 1, None, None]
-    return (rows & columns).to(like.dtype)
+        return mask_losses(logits, batch.masks, batch.extents[image], image, self.loss)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calico.config import LossConfig
+from calico.model.points import draw_points, sample_points
 
 DICE_SCALE = 1000.0  # as in LISA: keeps the sums of large masks in range of half precision
 DICE_EPS = 1e-6
@@ -28,9 +29,9 @@ def per_mask_bce(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     """Return the mean binary cross-entropy of each mask over its picture.
 
     Args:
-        logits: (M, h, w) float.
-        targets: (M, h, w) float in [0, 1], covered share of each cell.
-        valid: (M, h, w) float, 1 on the picture and 0 on the padding.
+        logits: (M, h, w) float, or (M, P) at P points.
+        targets: of that shape, float in [0, 1], covered share of each cell.
+        valid: of that shape, float, 1 on the picture and 0 on the padding.
     """
     loss = F.binary_cross_entropy_with_logits(logits, targets, weight=valid, reduction="none")
     return loss.flatten(1).sum(1) / valid.flatten(1).sum(1)
@@ -72,18 +73,34 @@ def mask_weights(image: Tensor, normalise: str) -> Tensor:
 
 
 def mask_losses(
-    logits: Tensor, targets: Tensor, valid: Tensor, image: Tensor, config: LossConfig
+    logits: Tensor, targets: Tensor, extents: Tensor, image: Tensor, config: LossConfig
 ) -> tuple[Tensor, Tensor]:
     """Return the mask term and Dice of a batch, unweighted.
 
     Args:
-        logits, targets, valid: as `per_mask_bce`.
+        logits, targets: as `per_mask_bce`.
+        extents: (M, 2) int64, rows and columns of the grid that show each mask's picture.
         image: as `mask_weights`.
-        config: kind and normalisation.
+        config: kind, resolution and normalisation.
     """
+    if config.resolution == "points":
+        share = (config.points, config.oversample, config.importance)
+        points = draw_points(logits, extents, *share)
+        logits, targets = sample_points(logits, points), sample_points(targets, points)
+        valid = torch.ones_like(logits)
+    else:
+        valid = _picture(extents, logits)
     weights = mask_weights(image, config.normalise)
     if config.mask_kind == "focal":
         term = per_mask_focal(logits, targets, valid, config.focal_gamma, config.focal_alpha)
     else:
         term = per_mask_bce(logits, targets, valid)
     return (term * weights).sum(), (per_mask_dice(logits, targets, valid) * weights).sum()
+
+
+def _picture(extents: Tensor, like: Tensor) -> Tensor:
+    """Return (M, h, w) of the dtype of `like`, 1 on the rows and columns of `extents` (M, 2)."""
+    height, width = like.shape[-2:]
+    rows = torch.arange(height, device=like.device)[None, :, None] < extents[:, 0, None, None]
+    columns = torch.arange(width, device=like.device)[None, None] < extents[:, 1, None, None]
+    return (rows & columns).to(like.dtype)

@@ -113,12 +113,16 @@ class TestElsewhere:
         with Elsewhere(), pytest.raises(AssertionError, match="two devices"):
             list(Predictor.from_pretrained(checkpoint).predict([Query("0", QUESTION, pictures(2))]))
 
-    @pytest.mark.parametrize("resolution", ["decoder"])
+    @pytest.mark.parametrize("resolution", ["decoder", "points"])
     def test_losses_and_gradients_are_made_on_the_device(self, resolution: str) -> None:
         found = []
         for place in (torch.device("cpu"), THERE):
             with Elsewhere():
-                model, config = micro_model(seed=3, execution={"activation_checkpointing": True})
+                model, config = micro_model(
+                    seed=3,
+                    execution={"activation_checkpointing": True},
+                    loss={"resolution": resolution, "points": 20},
+                )
                 random_cams(model)
                 model.to(place).train()
                 torch.manual_seed(0)
