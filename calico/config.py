@@ -25,6 +25,7 @@ from mixedparts.errors import UsageError
 
 __all__ = [
     "FORMAT_VERSION",
+    "AugmentConfig",
     "CalicoConfig",
     "CorrespondenceConfig",
     "ExecutionConfig",
@@ -114,6 +115,24 @@ class PromptConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """How pictures are varied beyond mirroring; masks stay whole and exact.
+
+    Open: of the paper nothing is known; the fork cuts EVA's input alone to 0.5-1 of its area.
+    """
+
+    crop: float = 0.0  # probability that an image is cut to a box around the sample's regions
+    crop_share: float = 0.5  # of the image's area that such a box keeps at least
+    colour: float = 0.0  # brightness, contrast and saturation change by up to this share
+
+    def faults(self) -> Iterator[str]:
+        yield from fraction(self, "crop")
+        if not 0 < self.crop_share <= 1:
+            yield f"crop_share: {self.crop_share} is not above 0 and at most 1"
+        yield from fraction(self, "colour")
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """The training run of the assembled model (paper: 10 epochs x 500 steps, 4 x A40)."""
 
@@ -138,11 +157,16 @@ class TrainingConfig:
     # "encode": pictures are encoded when a step asks for them, exactly; --feature-cache keeps that
     # on disk, bounded. "store": all of them first, kept in half precision in the run's folder.
     features: Literal["store", "encode"] = "encode"
-    flips: bool = False  # left-right; doubles the feature cache. The fork crops at random instead
+    flips: bool = False  # left-right; doubles the feature cache
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def faults(self) -> Iterator[str]:
         yield from positive(self, "steps", "batch_size", "save_every", "keep", "log_every")
         yield from schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
+        yield from (f"augment.{fault}" for fault in self.augment.faults())
+        for name in ("crop", "colour"):
+            if getattr(self.augment, name) and self.features != "encode":
+                yield f"augment.{name}: needs training.features: encode; a store has plain pictures"
         yield from weights(self, "source_weights")
         yield from weights(self, "task_weights")
 

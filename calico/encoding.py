@@ -20,6 +20,7 @@ from calico.featurecache import FeatureCache, entry_key
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageEncoders, ImageFeatures, ImageInputs
 from calico.processing import ImageProcessor, Pixels, open_picture
+from calico.views import View
 
 PARTS = ("vision", "semantic", "sam")
 
@@ -42,11 +43,13 @@ class Wanted:
         digest: of its content; equal only for equal pictures.
         mirrored: left to right.
         pixels: makes the resized picture, called only where something must be encoded.
+        kept: may be asked for again, so that its features are worth their place in a cache.
     """
 
     digest: str
     mirrored: bool
     pixels: Callable[[], Pixels]
+    kept: bool = True
 
 
 class FeatureEncoder:
@@ -93,8 +96,9 @@ class FeatureEncoder:
         found: dict[str, Tensor] = {}
         inputs: ImageInputs | None = None
         device = next(self.encoders.parameters()).device
+        cache = self.cache if wanted.kept else None
         for part in PARTS:
-            cached = None if self.cache is None else self.cache.get(self.key(part, wanted))
+            cached = None if cache is None else cache.get(self.key(part, wanted))
             if cached is not None:
                 found[part] = cached.to(device)
                 continue
@@ -106,8 +110,8 @@ class FeatureEncoder:
                 features = self.encoders.encode_part(part, inputs)[0]
             exact = self.execution.precision == "fp32"
             found[part] = features if exact else features.to(torch.bfloat16)
-            if self.cache is not None:
-                self.cache.put(self.key(part, wanted), found[part])
+            if cache is not None:
+                cache.put(self.key(part, wanted), found[part])
         return found
 
     def _described(self, part: str) -> dict[str, object]:
@@ -131,16 +135,17 @@ class TableFeatures:
     encoder: FeatureEncoder
     table: ImageTable
 
-    def read(self, images: Sequence[tuple[int, bool]]) -> ImageFeatures:
-        """Return features of images, each a row and whether it is mirrored."""
-        return self.encoder.encode([self._wanted(row, mirrored) for row, mirrored in images])
+    def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
+        """Return features of images, each a row and how it is shown."""
+        return self.encoder.encode([self._wanted(row, view) for row, view in images])
 
-    def _wanted(self, row: int, mirrored: bool) -> Wanted:
+    def _wanted(self, row: int, view: View) -> Wanted:
         def pixels() -> Pixels:
             name = f"in row {row} of the images table"
-            return self.encoder.processor.pixels(open_picture(self.table.read(row), name))
+            picture = view.picture(open_picture(self.table.read(row), name))
+            return self.encoder.processor.pixels(picture)
 
-        return Wanted(f"file:{self.table.digest(row)}", mirrored, pixels)
+        return Wanted(f"file:{self.table.digest(row)}", view.mirrored, pixels, view.whole)
 
 
 def picture_wanted(picture: Image.Image, processor: ImageProcessor) -> Wanted:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from calico.config import CalicoConfig
 from calico.model.vision import ImageInputs
+from calico.views import PLAIN, View
 from mixedparts.errors import InputError
 from mixedparts.masks import Rle, decode, from_dense
 
@@ -149,18 +150,18 @@ class ImageProcessor:
             sam[row, :, :, one.inner[1] :] = 0
         return ImageInputs(vision, semantic, sam)
 
-    def grid_mask(self, mask: Rle, mirrored: bool = False) -> NDArray[np.uint8]:
+    def grid_mask(self, mask: Rle, view: View = PLAIN) -> NDArray[np.uint8]:
         """Bring a mask onto the decoder's grid: (g, g) uint8, covered share of each cell * 255.
 
         Args:
             mask: in original size.
-            mirrored: left to right within the picture.
+            view: how its image is shown.
         """
-        dense = decode(mask) * 255
-        rows, columns = self.inner_size(mask.height, mask.width)
+        dense = view.mask(decode(mask)) * 255
+        rows, columns = self.inner_size(*dense.shape)
         square = np.zeros((self.square_size, self.square_size), np.uint8)
         inner = cv2.resize(dense, (columns, rows), interpolation=cv2.INTER_AREA)
-        square[:rows, :columns] = inner[:, ::-1] if mirrored else inner
+        square[:rows, :columns] = inner
         size = (self.grid_size, self.grid_size)
         return np.asarray(cv2.resize(square, size, interpolation=cv2.INTER_AREA), np.uint8)
 

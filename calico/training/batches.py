@@ -18,8 +18,10 @@ from calico.model.calico import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
+from calico.training import augment
 from calico.training.sampling import Purpose, Sampler, generator
 from calico.training.strata import stratified
+from calico.views import View
 from mixedparts import wording
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
@@ -38,18 +40,18 @@ class VariedSample:
 
     Attributes:
         sample: with images, question and masks in the order shown.
-        mirrored: for each image whether it is shown mirrored.
+        views: how each image is shown.
     """
 
     sample: Sample
-    mirrored: tuple[bool, ...]
+    views: tuple[View, ...]
 
 
 class Features(Protocol):
     """Where a batch finds the features of its images: a whole store, or encoders with a cache."""
 
-    def read(self, images: Sequence[tuple[int, bool]]) -> ImageFeatures:
-        """Return features of images, each a row and whether it is mirrored."""
+    def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
+        """Return features of images, each a row and how it is shown."""
         ...
 
 
@@ -101,9 +103,10 @@ class BatchMaker:
         rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
         indices = self.sampler.batch(step)
         draws = rng.random((len(indices), _DRAWS))
+        augmented = rng.random((len(indices), self.pairs.images_per_sample, augment.DRAWS))
         return [
-            self._varied(self.pairs[int(index)], row)
-            for index, row in zip(indices, draws, strict=True)
+            self._varied(self.pairs[int(index)], *numbers)
+            for index, *numbers in zip(indices, draws, augmented, strict=True)
         ]
 
     def batch(self, samples: Sequence[VariedSample]) -> TrainingBatch:
@@ -113,44 +116,54 @@ class BatchMaker:
             InputError: there are none, or they have different numbers of images.
         """
         images = _image_count(samples)
-        shown: list[tuple[PictureRef, bool]] = []
+        shown: list[tuple[PictureRef, View]] = []
         masks: list[NDArray[np.uint8]] = []
         for one in samples:
-            shown += zip(one.sample.images, one.mirrored, strict=True)
-            masks += [self._grid_mask(t.mask, one.mirrored[t.image]) for t in one.sample.targets]
+            shown += zip(one.sample.images, one.views, strict=True)
+            masks += [self._grid_mask(t.mask, one.views[t.image]) for t in one.sample.targets]
         encoded = [
             self.prompts.sample(one.sample.question, one.sample.answer, images) for one in samples
         ]
         tokens, answer = self.prompts.collate(encoded)
         grid = self.processor.grid_size
         stacked = np.stack(masks) if masks else np.zeros((0, grid, grid), np.uint8)
-        extents = [self.processor.extent(ref.height, ref.width) for ref, _ in shown]
+        sizes = [view.size(ref.height, ref.width) for ref, view in shown]
         return TrainingBatch(
             tokens=tokens,
             answer=answer,
-            features=self.features.read([(ref.row, mirrored) for ref, mirrored in shown]),
+            features=self.features.read([(ref.row, view) for ref, view in shown]),
             images=images,
             masks=torch.from_numpy(stacked).float().div_(255),
-            extents=torch.tensor(extents),
+            extents=torch.tensor([self.processor.extent(*size) for size in sizes]),
         )
 
-    def _varied(self, sample: Sample, draws: NDArray[np.float64]) -> VariedSample:
-        images = len(sample.images)
+    def _varied(
+        self, sample: Sample, draws: NDArray[np.float64], augmented: NDArray[np.float64]
+    ) -> VariedSample:
         if self.settings.swap_images and draws[_SWAP] < 0.5:
             sample = sample.swapped()
         if self.settings.redraw_questions:
             number = int(draws[_QUESTION] * (1 << 30))
-            question = wording.question(Task(sample.task), number, images)
+            question = wording.question(Task(sample.task), number, len(sample.images))
             sample = replace(sample, question=question)
-        flips = draws[_MIRRORED : _MIRRORED + images] < 0.5
-        return VariedSample(sample, tuple((flips & self.settings.flips).tolist()))
+        views = []
+        for image, ref in enumerate(sample.images):
+            mirrored = self.settings.flips and bool(draws[_MIRRORED + image] < 0.5)
+            regions = [one.mask for one in sample.regions if one.image == image]
+            size = (ref.height, ref.width)
+            views.append(
+                augment.drawn_view(self.settings.augment, mirrored, size, regions, augmented[image])
+            )
+        return VariedSample(sample, tuple(views))
 
-    def _grid_mask(self, mask: Rle, mirrored: bool) -> NDArray[np.uint8]:
+    def _grid_mask(self, mask: Rle, view: View) -> NDArray[np.uint8]:
         """Return a mask on the decoder's grid; the same entity serves in many pairs."""
-        key = (mask, mirrored)
+        if view.box is not None:  # hardly ever the same again
+            return self.processor.grid_mask(mask, view)
+        key = (mask, view.mirrored)
         found = self._masks.pop(key, None)
         if found is None:
-            found = self.processor.grid_mask(mask, mirrored)
+            found = self.processor.grid_mask(mask, view)
         self._masks[key] = found
         if len(self._masks) > _KEPT_MASKS:
             self._masks.popitem(last=False)

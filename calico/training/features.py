@@ -22,6 +22,8 @@ from calico.data import ImageTable
 from calico.encoding import PARTS, weights_digest
 from calico.model.vision import ImageEncoders, ImageFeatures
 from calico.processing import ImageProcessor, open_picture
+from calico.views import View
+from mixedparts.errors import UsageError
 from mixedparts.progress import Progress
 
 
@@ -43,10 +45,20 @@ class FeatureStore:
         """Return all global features (variants * rows, 1 + patches, C_e) in half precision."""
         return torch.from_numpy(np.array(self.arrays["vision"]))
 
-    def read(self, images: Sequence[tuple[int, bool]]) -> ImageFeatures:
-        """Return features of images, each a row and whether it is mirrored, in float32."""
+    def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
+        """Return features of images, each a row and how it is shown, in float32.
+
+        Raises:
+            UsageError: a view is none that the store was made for.
+        """
+        if not all(view.whole and view.mirrored < self.variants for _, view in images):
+            raise UsageError(
+                "the store of features holds whole pictures"
+                + (", not mirrored" if self.variants == 1 else ""),
+                "Set training.features to encode for other views.",
+            )
         count = len(self.rows)
-        places = [self.rows[row] + count * mirrored for row, mirrored in images]
+        places = [self.rows[row] + count * view.mirrored for row, view in images]
         return ImageFeatures(
             *(torch.from_numpy(self.arrays[name][places]).float() for name in PARTS)
         )

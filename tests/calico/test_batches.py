@@ -14,6 +14,7 @@ from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.training.batches import BatchMaker
+from calico.views import View
 from mixedparts.errors import InputError
 from tests.calico.factory import micro_config, micro_tokenizer, write_build
 
@@ -22,8 +23,8 @@ from tests.calico.factory import micro_config, micro_tokenizer, write_build
 class RowNumbers:
     """Features that say which picture they are of, and whether it is mirrored."""
 
-    def read(self, images: Sequence[tuple[int, bool]]) -> ImageFeatures:
-        numbers = torch.tensor([[row + 0.5 * mirrored] for row, mirrored in images])
+    def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
+        numbers = torch.tensor([[row + 0.5 * view.mirrored] for row, view in images])
         return ImageFeatures(numbers, numbers, numbers)
 
 
@@ -62,16 +63,17 @@ class TestParts:
         small, large = maker(dataset, batch_size=2), maker(dataset, batch_size=6)
         for step in range(8):
             few, many = small.samples(step), large.samples(step)
-            assert [one.mirrored for one in few] == [one.mirrored for one in many[:2]]
+            assert [one.views for one in few] == [one.views for one in many[:2]]
 
     def test_both_orders_and_all_mirrorings_are_drawn(self, dataset: BuiltDataset) -> None:
         batches = maker(dataset, batch_size=6)
         drawn = [one for step in range(12) for one in batches.samples(step)]
-        assert {one.mirrored for one in drawn} == {(a, b) for a in (0, 1) for b in (0, 1)}
+        mirrored = {tuple(view.mirrored for view in one.views) for one in drawn}
+        assert mirrored == {(a, b) for a in (False, True) for b in (False, True)}
         orders = {(one.sample.id, one.sample.images[0].row) for one in drawn}
         assert len(orders) == 12
         still = maker(dataset, swap_images=False, flips=False)
-        assert {one.mirrored for one in still.samples(0)} == {(False, False)}
+        assert {one.views for one in still.samples(0)} == {(View(), View())}
 
 
 class TestFaults:
@@ -83,7 +85,7 @@ class TestFaults:
         sample = second.sample
         longer = replace(sample, images=(*sample.images, sample.images[0]))
         with pytest.raises(InputError, match=rf"{sample.id} of 3.*as many"):
-            batches.batch([first, replace(second, sample=longer, mirrored=(False,) * 3)])
+            batches.batch([first, replace(second, sample=longer, views=(View(),) * 3)])
 
     def test_no_samples_are_one_message(self, dataset: BuiltDataset) -> None:
         with pytest.raises(InputError, match="without samples"):

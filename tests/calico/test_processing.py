@@ -11,6 +11,7 @@ from PIL import Image
 
 from calico.presets import seven_b, tiny
 from calico.processing import CLIP, IMAGENET, ImageProcessor, open_picture
+from calico.views import View
 from mixedparts.errors import InputError
 from mixedparts.masks import Rle, decode, from_dense, iou
 
@@ -61,7 +62,7 @@ class TestGeometry:
         mask = disc(height, width, min(height, width) / 5)
         white = Image.fromarray(np.repeat(decode(mask)[..., None] * 255, 3, 2))
         flipped = processor.pixels(white).flipped()
-        grid = processor.grid_mask(mask, mirrored=True) / 255
+        grid = processor.grid_mask(mask, View(mirrored=True)) / 255
         step = processor.square_size // processor.grid_size
         shown = flipped.square[..., 0].reshape(len(grid), step, len(grid), step).mean((1, 3)) / 255
         unmirrored = np.abs(processor.grid_mask(mask) / 255 - shown).mean()

@@ -17,6 +17,7 @@ from calico.processing import ImageProcessor
 from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
 from calico.training.run import RunSettings, train
+from calico.views import View
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, micro_model, write_build
@@ -110,7 +111,7 @@ class TestFeatures:
         store = feature_store(
             model.encoders, table, [0, 2, 3], processor, tmp_path, True, Silent(), 2
         )
-        read = store.read([(3, True), (0, False)])
+        read = store.read([(3, View(mirrored=True)), (0, View())])
         from calico.processing import open_picture
 
         pixels = [processor.pixels(open_picture(table.read(row), "")) for row in (3, 0)]

@@ -1,0 +1,81 @@
+"""Views drawn at random, in which every mask of a sample stays whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calico.config import AugmentConfig
+from calico.views import Box, Tint, View
+from mixedparts.masks import Rle, bbox
+
+DRAWS = 8  # random numbers of one view
+_SHAPES = 4 / 3  # widths may shrink that much more than heights, or less
+
+
+def drawn_view(
+    config: AugmentConfig,
+    mirrored: bool,
+    size: tuple[int, int],
+    regions: Sequence[Rle],
+    draws: NDArray[np.float64],
+) -> View:
+    """Return the view of an image.
+
+    Args:
+        config: how often and how much.
+        mirrored: as drawn already.
+        size: height and width of the image.
+        regions: masks that the view must show whole. The objects are among them, and parts lie on
+            their objects, so a view shows the same parts as the image: answers stay true.
+        draws: (DRAWS,) in [0, 1).
+    """
+    box = tint = None
+    if draws[0] < config.crop:
+        box = drawn_box(size, regions, config.crop_share, draws[1:5])
+    if config.colour:
+        tint = Tint(*(1 + config.colour * (2 * draws[5:8] - 1)).tolist())
+    return View(mirrored, box, tint)
+
+
+def drawn_box(
+    size: tuple[int, int], regions: Sequence[Rle], share: float, draws: NDArray[np.float64]
+) -> Box:
+    """Return a box that holds all regions.
+
+    Args:
+        size: height and width of the image.
+        regions: masks in it.
+        share: of its area that the box covers at least.
+        draws: (4,) in [0, 1): area, shape, column, row.
+    """
+    height, width = size
+    area = share + (1 - share) * float(draws[0])
+    # Beyond these shapes one side would be longer than the image's.
+    low, high = max(1 / _SHAPES, area), min(_SHAPES, 1 / area)
+    shape = low * (high / low) ** draws[1]
+    left, top, right, bottom = _extent(regions, height, width)
+    columns = max(right - left, min(width, math.ceil(width * math.sqrt(area * shape))))
+    rows = max(bottom - top, min(height, math.ceil(height * math.sqrt(area / shape))))
+    x = _between(max(0, right - columns), min(left, width - columns), draws[2])
+    y = _between(max(0, bottom - rows), min(top, height - rows), draws[3])
+    return Box(x, y, x + columns, y + rows)
+
+
+def _extent(regions: Sequence[Rle], height: int, width: int) -> Box:
+    """Return the smallest box around all regions; one pixel in the middle where there are none."""
+    boxes = np.array([bbox(region) for region in regions], np.int64)
+    boxes = boxes.reshape(-1, 4)
+    boxes = boxes[boxes[:, 2] > 0]
+    if not len(boxes):
+        return Box(width // 2, height // 2, width // 2 + 1, height // 2 + 1)
+    corners = boxes[:, :2] + boxes[:, 2:]
+    return Box(*boxes[:, :2].min(0).tolist(), *corners.max(0).tolist())
+
+
+def _between(low: int, high: int, draw: float) -> int:
+    """Return a whole number in low..high."""
+    return low + int(draw * (high - low + 1))
