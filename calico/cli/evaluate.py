@@ -116,7 +116,7 @@ def _run(arguments: argparse.Namespace) -> None:
     models = (ss_model, ss_model if same else load_text_model(recall_name))
     predictions, facts = _predictions(arguments, build, truth)
     if arguments.save_predictions is not None:
-        from calico.predictions import write_predictions
+        from calico.predictions_file import write_predictions
 
         write_predictions(arguments.save_predictions, predictions.values())
     scored = [_score(arguments, truth, predictions, models, facts)]
@@ -187,7 +187,7 @@ def _predictions(
     if arguments.predictions in _BASELINES:
         found = _from_baseline(arguments.predictions, build, truth.samples)
         return found, {"name": arguments.predictions, "kind": "baseline"}
-    from calico.predictions import read_predictions
+    from calico.predictions_file import read_predictions
 
     path = Path(arguments.predictions)
     found = read_predictions(path, truth.sizes(), truth.others)

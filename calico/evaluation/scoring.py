@@ -54,7 +54,7 @@ class Sum(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """Sums of every sample, and the detections that AP50 is made of.
+    """Sums of every sample, in the order of their ids, and the detections that AP50 is made of.
 
     Attributes:
         tasks, sources: one a sample.
@@ -96,6 +96,9 @@ def score(
 ) -> ScoreTable:
     """Compare predictions with the ground truth.
 
+    Samples are taken in the order of their ids, so that neither sums nor bootstrap draws depend on
+    the order of rows.
+
     Args:
         samples: what to score; a sample without a prediction counts as answered by nothing.
         predictions: by sample id.
@@ -105,6 +108,7 @@ def score(
     Raises:
         InputError: a prediction that cannot belong to its sample.
     """
+    samples = sorted(samples, key=lambda sample: sample.id)
     sums = np.zeros((len(samples), len(Sum)))
     units: list[_Unit] = []
     given = [predictions.get(sample.id) or Prediction(sample.id, "", ()) for sample in samples]

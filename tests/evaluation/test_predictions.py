@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,8 @@ from typing import Any
 
 import pytest
 
-from calico.predictions import (
-    InvalidPrediction,
-    Prediction,
-    Segment,
-    check_prediction,
-    read_predictions,
-    write_predictions,
-)
+from calico.predictions import InvalidPrediction, Prediction, Segment, check_prediction
+from calico.predictions_file import encode_line, read_predictions, write_predictions
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.masks import Rle
 from tests.evaluation.fabricate import HEIGHT, WIDTH, box
@@ -91,6 +86,12 @@ BAD_LINES = {
         "negative",
     ),
     "a list": ("[]", "object"),
+    "nested too deeply": ('{"id": "s2", "x": ' + "[" * 100_000, "nested|malformed|truncated"),
+    "half a character": (changed(label="\ud800"), "surrogate|malformed|utf-8"),
+    "a run of 70 digits": (
+        changed(image=0, mask={"size": [HEIGHT, WIDTH], "counts": [10**70]}),
+        "64 bits|range|too big|int",
+    ),
     "wrong type": (changed(image="0"), "int"),
 }
 
@@ -110,6 +111,44 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path.write_bytes(json.dumps(GOOD).encode() + b"\n\xff\xfe{}\n" + b'{"id": "\xff"}\n')
     with pytest.raises(InputError, match=r"(?s)2 of 3 lines.*line 2.*line 3"):
         read_predictions(path, SIZES)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_of_other_systems_are_read(tmp_path: Path, packed: bool) -> None:
+    text = "\r\n".join([json.dumps(GOOD), "", changed(image=0), ""])
+    data = b"\xef\xbb\xbf" + text.encode()
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    assert list(read_predictions(path, SIZES)) == ["s1", "s2"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n  \r\n\n", "is empty"),
+        (gzip.compress(b""), "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (gzip.compress(json.dumps(GOOD).encode())[:-12], "cannot be read"),
+        (b"\x1f\x8bnot packed", "cannot be read"),
+        (json.dumps(GOOD).encode("utf-16"), "iconv -f UTF-16"),
+        (json.dumps([GOOD]).encode(), r"begins with a list(?s:.*)jq -c '\.\[\]'"),
+        (json.dumps(GOOD, indent=1).encode(), "lines cannot be used"),
+    ],
+)
+def test_a_file_that_is_none_is_one_message(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        read_predictions(path, SIZES)
+
+
+def test_a_line_may_say_more_than_its_prediction(tmp_path: Path) -> None:
+    prediction = Prediction("s1", "é", (Segment("head", 1, box(1, 2, 3, 4), 0.5),), unnamed=2)
+    line = encode_line(prediction, {"question": "Which?"})
+    assert json.loads(line)["question"] == "Which?"
+    (tmp_path / "p.jsonl").write_bytes(line)
+    assert read_predictions(tmp_path / "p.jsonl", SIZES) == {"s1": prediction}
 
 
 def test_many_bad_lines_are_counted_and_the_first_ones_shown(tmp_path: Path) -> None:
