@@ -150,6 +150,10 @@ class TrainingConfig:
     log_every: int = 20
     swap_images: bool = True  # with p = 0.5, as the fork does
     redraw_questions: bool = True
+    # Probability that a sample is asked in one conversation with others of the same images, in an
+    # order drawn at random, and turns of it at most. The fork asks everything, in up to 6 turns.
+    multi_turn: float = 0.0
+    max_turns: int = 3
     group_by_length: bool = False  # batches of answers of like length: less padding
     # Share of each source and task in an epoch; empty: as in the data. Open: the paper names none.
     source_weights: Mapping[str, float] = field(default_factory=dict, hash=False)
@@ -163,6 +167,9 @@ class TrainingConfig:
     def faults(self) -> Iterator[str]:
         yield from positive(self, "steps", "batch_size", "save_every", "keep", "log_every")
         yield from schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
+        yield from fraction(self, "multi_turn")
+        if self.max_turns < 2:
+            yield f"max_turns: {self.max_turns} are no conversation, it needs 2 or more"
         yield from (f"augment.{fault}" for fault in self.augment.faults())
         for name in ("crop", "colour"):
             if getattr(self.augment, name) and self.features != "encode":

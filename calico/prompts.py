@@ -19,12 +19,13 @@ class EncodedSample:
     """Token ids of one sample.
 
     Attributes:
-        tokens: prompt, answer and end token.
-        prompt_length: where the answer begins.
+        tokens: prompt, answer and end token; then question, answer and end token of each further
+            turn.
+        answers: first and last place (outside) of each answer with its end token.
     """
 
     tokens: tuple[int, ...]
-    prompt_length: int
+    answers: tuple[tuple[int, int], ...]
 
 
 class PromptEncoder:
@@ -53,14 +54,28 @@ class PromptEncoder:
     def prompt(self, question: str, images: int) -> list[int]:
         """Return the ids of a prompt, every image as a run of placeholders."""
         text = self.text(question, images).replace(IMAGE, IMAGE * self.placeholders)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return [self.tokenizer.bos_token_id, *ids]
+        return [self.tokenizer.bos_token_id, *self._ids(text)]
 
     def sample(self, question: str, answer: str, images: int) -> EncodedSample:
         """Return the ids of a prompt with its answer."""
-        prompt = self.prompt(question, images)
-        ids = self.tokenizer(answer, add_special_tokens=False).input_ids
-        return EncodedSample((*prompt, *ids, self.tokenizer.eos_token_id), len(prompt))
+        return self.conversation([(question, answer)], images)
+
+    def conversation(self, turns: Sequence[tuple[str, str]], images: int) -> EncodedSample:
+        """Return the ids of questions and answers about the same images.
+
+        Args:
+            turns: each question with its answer; the first begins exactly as a prompt does.
+            images: how many.
+        """
+        tokens: list[int] = []
+        answers: list[tuple[int, int]] = []
+        for question, answer in turns:
+            asked = f"{self.config.user}{question}{self.config.assistant}"
+            tokens += self._ids(asked) if tokens else self.prompt(question, images)
+            start = len(tokens)
+            tokens += [*self._ids(answer), self.tokenizer.eos_token_id]
+            answers.append((start, len(tokens)))
+        return EncodedSample(tuple(tokens), tuple(answers))
 
     def batch(self, questions: Sequence[str], images: int) -> PromptBatch:
         """Return prompts padded on the left."""
@@ -77,12 +92,17 @@ class PromptEncoder:
         """Pad samples on the right.
 
         Returns:
-            tokens (B, T) int64 and answer (B, T) bool, true on the answer and its end token.
+            tokens (B, T) int64 and answer (B, T) bool, true on all answers and their end tokens.
         """
         length = max(len(sample.tokens) for sample in samples)
         tokens = torch.full((len(samples), length), self.tokenizer.pad_token_id)
         answer = torch.zeros(len(samples), length, dtype=torch.bool)
         for row, sample in enumerate(samples):
             tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
-            answer[row, sample.prompt_length : len(sample.tokens)] = True
+            for start, stop in sample.answers:
+                answer[row, start:stop] = True
         return tokens, answer
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids

@@ -80,7 +80,8 @@ class TrainingBatch:
 
     Attributes:
         tokens: (B, T) int64.
-        answer: (B, T) bool, true on the answer and its end token.
+        answer: (B, T) bool, true on the answer and its end token; where a conversation goes on,
+            on every answer of it.
         features: of N images.
         images: I.
         masks: (M, h, w) float in [0, 1], one for each [SEG] in sample and text order.
@@ -154,7 +155,7 @@ class Calico(nn.Module):
 
     def forward(self, batch: TrainingBatch) -> Losses:
         """Return the losses of a batch."""
-        last_prompt = batch.answer.int().argmax(1) - 1
+        last_prompt = batch.answer.int().argmax(1) - 1  # of the first turn, as in generation
         # Padding on the right needs no mask: causal attention never looks ahead.
         hidden = self.hidden_states(batch.tokens, batch.features, batch.images, last_prompt)
         predicting = hidden[:, :-1]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from calico.config import CalicoConfig
-from calico.data import PairTable, PictureRef, Sample
+from calico.data import PairTable, PictureRef, Region, Sample
 from calico.model.calico import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
@@ -21,6 +22,7 @@ from calico.prompts import PromptEncoder
 from calico.training import augment
 from calico.training.sampling import Purpose, Sampler, generator
 from calico.training.strata import stratified
+from calico.training.turns import Companions
 from calico.views import View
 from mixedparts import wording
 from mixedparts.errors import InputError, UsageError
@@ -31,7 +33,8 @@ _KEPT_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
 
 # Columns of a place's random numbers.
 _DRAWS = 16
-_SWAP, _QUESTION, _MIRRORED = 0, 1, 7  # the last ones for up to nine images
+_SWAP, _QUESTION, _CONVERSE, _TURNS = range(4)
+_MIRRORED = 7  # and after it, for up to nine images
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,23 @@ class VariedSample:
     """A sample as one step shows it.
 
     Attributes:
-        sample: with images, question and masks in the order shown.
+        turns: with images, questions and masks in the order shown; more than one are a
+            conversation about the same images.
         views: how each image is shown.
     """
 
-    sample: Sample
+    turns: tuple[Sample, ...]
     views: tuple[View, ...]
+
+    @property
+    def images(self) -> tuple[PictureRef, ...]:
+        """The images of all turns."""
+        return self.turns[0].images
+
+    @property
+    def targets(self) -> Iterator[Region]:
+        """The regions of all [SEG], in the order of the text."""
+        return (target for turn in self.turns for target in turn.targets)
 
 
 class Features(Protocol):
@@ -85,13 +99,18 @@ class BatchMaker:
         check_samples(pairs, config)
         lengths = pairs.answer_lengths() if self.settings.group_by_length else None
         weighted = self.settings.source_weights or self.settings.task_weights
+        strata = stratified(pairs, self.settings) if weighted else []
         self.sampler = Sampler(
             len(pairs),
             self.settings.batch_size,
             self.settings.seed,
             lengths=lengths,
-            strata=stratified(pairs, self.settings) if weighted else (),
+            strata=strata,
         )
+        unwanted = [stratum.members for stratum in strata if stratum.share == 0]
+        self.companions: Companions | None = None
+        if self.settings.multi_turn:
+            self.companions = Companions(pairs, np.concatenate([[], *unwanted]).astype(np.int64))
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
     def samples(self, step: int) -> list[VariedSample]:
@@ -105,7 +124,7 @@ class BatchMaker:
         draws = rng.random((len(indices), _DRAWS))
         augmented = rng.random((len(indices), self.pairs.images_per_sample, augment.DRAWS))
         return [
-            self._varied(self.pairs[int(index)], *numbers)
+            self._varied(int(index), *numbers)
             for index, *numbers in zip(indices, draws, augmented, strict=True)
         ]
 
@@ -119,10 +138,11 @@ class BatchMaker:
         shown: list[tuple[PictureRef, View]] = []
         masks: list[NDArray[np.uint8]] = []
         for one in samples:
-            shown += zip(one.sample.images, one.views, strict=True)
-            masks += [self._grid_mask(t.mask, one.views[t.image]) for t in one.sample.targets]
+            shown += zip(one.images, one.views, strict=True)
+            masks += [self._grid_mask(t.mask, one.views[t.image]) for t in one.targets]
         encoded = [
-            self.prompts.sample(one.sample.question, one.sample.answer, images) for one in samples
+            self.prompts.conversation([(t.question, t.answer) for t in one.turns], images)
+            for one in samples
         ]
         tokens, answer = self.prompts.collate(encoded)
         grid = self.processor.grid_size
@@ -138,23 +158,45 @@ class BatchMaker:
         )
 
     def _varied(
-        self, sample: Sample, draws: NDArray[np.float64], augmented: NDArray[np.float64]
+        self, index: int, draws: NDArray[np.float64], augmented: NDArray[np.float64]
     ) -> VariedSample:
+        turns = self._turns(index, draws)
         if self.settings.swap_images and draws[_SWAP] < 0.5:
-            sample = sample.swapped()
-        if self.settings.redraw_questions:
-            number = int(draws[_QUESTION] * (1 << 30))
-            question = wording.question(Task(sample.task), number, len(sample.images))
-            sample = replace(sample, question=question)
+            turns = [turn.swapped() for turn in turns]
         views = []
-        for image, ref in enumerate(sample.images):
+        for image, ref in enumerate(turns[0].images):
             mirrored = self.settings.flips and bool(draws[_MIRRORED + image] < 0.5)
-            regions = [one.mask for one in sample.regions if one.image == image]
-            size = (ref.height, ref.width)
+            regions = [one.mask for turn in turns for one in turn.regions if one.image == image]
             views.append(
-                augment.drawn_view(self.settings.augment, mirrored, size, regions, augmented[image])
+                augment.drawn_view(
+                    self.settings.augment,
+                    mirrored,
+                    (ref.height, ref.width),
+                    regions,
+                    augmented[image],
+                )
             )
-        return VariedSample(sample, tuple(views))
+        return VariedSample(tuple(turns), tuple(views))
+
+    def _turns(self, index: int, draws: NDArray[np.float64]) -> list[Sample]:
+        """Return a sample, or a conversation that it is in, with images in the sample's order."""
+        chosen = [index]
+        questions = [draws[_QUESTION]]
+        if self.companions is not None and draws[_CONVERSE] < self.settings.multi_turn:
+            rng = Generator(Philox(key=int(draws[_TURNS] * (1 << 53))))
+            chosen = self.companions.conversation(index, self.settings.max_turns, rng).tolist()
+            questions = rng.random(len(chosen)).tolist()
+        turns = []
+        for turn, draw in zip(chosen, questions, strict=True):
+            sample = self.pairs[turn]
+            if self.companions is not None and self.companions.opposed(turn, index):
+                sample = sample.swapped()
+            if self.settings.redraw_questions:
+                number = int(draw * (1 << 30))
+                question = wording.question(Task(sample.task), number, len(sample.images))
+                sample = replace(sample, question=question)
+            turns.append(sample)
+        return turns
 
     def _grid_mask(self, mask: Rle, view: View) -> NDArray[np.uint8]:
         """Return a mask on the decoder's grid; the same entity serves in many pairs."""
@@ -190,12 +232,12 @@ def _image_count(samples: Sequence[VariedSample]) -> int:
     """Return how many images each of the samples has; errors as `BatchMaker.batch`."""
     if not samples:
         raise InputError("a training batch without samples was asked for")
-    first = samples[0].sample
-    for one in samples:
-        if len(one.sample.images) != len(first.images):
+    first = samples[0].turns[0]
+    for sample in (turn for one in samples for turn in one.turns):
+        if len(sample.images) != len(first.images):
             raise InputError(
                 f"a batch holds sample {first.id} of {len(first.images)} images and sample "
-                f"{one.sample.id} of {len(one.sample.images)}: all must have as many",
+                f"{sample.id} of {len(sample.images)}: all must have as many",
                 "Build datasets of one number of images a sample: mixedparts build --help",
             )
     return len(first.images)

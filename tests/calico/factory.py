@@ -120,10 +120,16 @@ def random_features(images: int, config: CalicoConfig, seed: int = 0) -> ImageFe
     )
 
 
-def write_build(path: Path, images: int = 6, splits: tuple[str, ...] = ("train",)) -> Path:
+def write_build(
+    path: Path,
+    images: int = 6,
+    splits: tuple[str, ...] = ("train",),
+    samples: int | None = None,
+) -> Path:
     """Write the tables of a build: every image holds one object with two parts.
 
-    Images are paired with their neighbours; the three tasks take turns.
+    Images are paired with their neighbours; the three tasks take turns. There are as many samples
+    as images, unless told otherwise.
     """
     for split in splits:
         rng = np.random.default_rng(len(split))
@@ -131,7 +137,8 @@ def write_build(path: Path, images: int = 6, splits: tuple[str, ...] = ("train",
         _write(path / "images", split, schema.IMAGES, [
             _image_row(split, row, pixels) for row, (pixels, _) in enumerate(drawn)
         ])  # fmt: skip
-        rows = [_pair_row(split, number, drawn, number) for number in range(images)]
+        numbers = range(images if samples is None else samples)
+        rows = [_pair_row(split, number, drawn, number % images) for number in numbers]
         _write(path / "pairs", split, schema.PAIRS, rows)
     return path
 

@@ -70,7 +70,7 @@ class TestParts:
         drawn = [one for step in range(12) for one in batches.samples(step)]
         mirrored = {tuple(view.mirrored for view in one.views) for one in drawn}
         assert mirrored == {(a, b) for a in (False, True) for b in (False, True)}
-        orders = {(one.sample.id, one.sample.images[0].row) for one in drawn}
+        orders = {(one.turns[0].id, one.images[0].row) for one in drawn}
         assert len(orders) == 12
         still = maker(dataset, swap_images=False, flips=False)
         assert {one.views for one in still.samples(0)} == {(View(), View())}
@@ -82,10 +82,10 @@ class TestFaults:
     ) -> None:
         batches = maker(dataset)
         first, second = batches.samples(0)[:2]
-        sample = second.sample
+        (sample,) = second.turns
         longer = replace(sample, images=(*sample.images, sample.images[0]))
         with pytest.raises(InputError, match=rf"{sample.id} of 3.*as many"):
-            batches.batch([first, replace(second, sample=longer, views=(View(),) * 3)])
+            batches.batch([first, replace(second, turns=(longer,), views=(View(),) * 3)])
 
     def test_no_samples_are_one_message(self, dataset: BuiltDataset) -> None:
         with pytest.raises(InputError, match="without samples"):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from calico.cli.train import main
@@ -143,6 +144,7 @@ def samplers(draw: Any) -> Sampler:
 
 
 class TestWalk:
+    @tried(deadline=None)
     @given(samplers())
     def test_every_epoch_has_the_shares_to_the_nearest_sample(self, sampler: Sampler) -> None:
         places = sampler.steps_per_epoch * sampler.batch_size
@@ -153,6 +155,7 @@ class TestWalk:
                 count = np.isin(drawn, stratum.members).sum()
                 assert abs(count - stratum.share * places) < 1
 
+    @tried(deadline=None)
     @given(samplers())
     def test_nothing_comes_again_before_its_stratum_is_through(self, sampler: Sampler) -> None:
         seen: Counter[int] = Counter()
@@ -162,6 +165,7 @@ class TestWalk:
                 times = [seen[int(index)] for index in stratum.members]
                 assert max(times) - min(times) <= 1
 
+    @tried(deadline=None)
     @given(samplers())
     def test_a_step_does_not_depend_on_the_way_there(self, sampler: Sampler) -> None:
         other = Sampler(

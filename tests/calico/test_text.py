@@ -77,7 +77,7 @@ class TestPrompts:
         tokens, answer = encoder.collate([short, long])
         shown = tokens[0][answer[0]].tolist()
         assert encoder.tokenizer.convert_ids_to_tokens(shown) == ["a", "mug", "</s>"]
-        assert tokens[0, : short.prompt_length].tolist() == encoder.prompt("Which object?", 2)
+        assert tokens[0, : short.answers[0][0]].tolist() == encoder.prompt("Which object?", 2)
         assert (tokens[0, len(short.tokens) :] == encoder.tokenizer.pad_token_id).all()
 
     def test_batches_for_generation_are_padded_on_the_left(self, encoder: PromptEncoder) -> None:

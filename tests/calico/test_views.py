@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -54,6 +54,7 @@ def numbers(count: int) -> st.SearchStrategy[NDArray[np.float64]]:
 
 
 class TestBoxes:
+    @settings(deadline=None)
     @given(dense_masks(3), st.floats(0.01, 1), numbers(4))
     def test_they_hold_every_region_and_their_share(
         self, masks: NDArray[np.uint8], share: float, draws: NDArray[np.float64]
@@ -82,6 +83,7 @@ class TestBoxes:
 
 
 class TestMasks:
+    @settings(deadline=None)
     @given(dense_masks(), st.booleans(), numbers(4))
     def test_they_are_cut_and_mirrored_to_the_pixel(
         self, masks: NDArray[np.uint8], mirrored: bool, draws: NDArray[np.float64]
@@ -109,6 +111,7 @@ class TestMasks:
         assert np.abs(grid[:24] / 255 - shown).max() <= 0.5 / 255 + 1e-9
         assert not grid[24:].any()
 
+    @settings(deadline=None)
     @given(dense_masks(), st.booleans(), numbers(4))
     def test_pixels_go_the_same_way(
         self, masks: NDArray[np.uint8], mirrored: bool, draws: NDArray[np.float64]
@@ -160,14 +163,14 @@ class TestBatches:
         masks = iter(batches.batch(samples).masks)
         cut = 0
         for one in samples:
-            for target in one.sample.targets:
+            for target in one.turns[0].targets:
                 view, dense = one.views[target.image], decode(target.mask)
                 cut += view.box is not None
                 expected = view.mask(dense)
                 assert expected.sum() == dense.sum()
                 grid = processor.grid_mask(from_dense(expected))
                 assert torch.equal(next(masks), torch.from_numpy(grid) / 255)
-        assert 0.4 < cut / sum(len(one.sample.targets) for one in samples) < 0.95
+        assert 0.4 < cut / sum(len(one.turns[0].targets) for one in samples) < 0.95
         assert not list(tmp_path.rglob("*.safetensors")), "a tinted picture was kept"
         features.read([(0, View(mirrored=True))])
         assert len(list(tmp_path.rglob("*.safetensors"))) == 3
