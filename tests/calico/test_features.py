@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from benchmarks.model_speed import MEDIUM, SAM_B, subject
 from calico.cli.evaluate import _parser as evaluation_parser
 from calico.cli.options import feature_cache
 from calico.config import CalicoConfig
@@ -248,12 +247,3 @@ def test_the_options_name_a_cache(tmp_path: Path, capsys: pytest.CaptureFixture[
             evaluation_parser().parse_args([*given, "--feature-cache-gb", wrong])
         assert ended.value.code == 2
     assert "gigabytes" in capsys.readouterr().err
-
-
-def test_the_benchmark_measures_models_of_the_sizes_that_it_claims() -> None:
-    with torch.device("meta"):
-        medium = subject(MEDIUM).model
-        sam = subject({"sam": SAM_B}).model.encoders.sam
-    assert 95e6 < sum(weight.numel() for weight in medium.parameters()) < 110e6
-    published = 93_735_472  # SAM ViT-B; less its prompt encoder and mask decoder
-    assert sum(weight.numel() for weight in sam.parameters()) == published - 6_220 - 4_058_340

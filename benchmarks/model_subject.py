@@ -1,0 +1,171 @@
+"""Models with random weights to be timed, and pairs of pictures for a step of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from calico.config import CalicoConfig
+from calico.configfile import override
+from calico.encoding import FeatureEncoder, Wanted, picture_wanted
+from calico.model.calico import Calico, PromptBatch, TokenIds, TrainingBatch
+from calico.model.checkpoints import trained_weights
+from calico.model.language import tune
+from calico.model.precision import arithmetic, kept_dtype, store
+from calico.model.vision import ImageFeatures
+from calico.presets import seven_b, tiny
+from calico.processing import ImageProcessor
+from calico.prompts import PromptEncoder
+from calico.tokenizer import build_tokenizer, token_ids
+from calico.training.schedule import build_optimizer
+from calico.weights.initial import filled, hollow
+from mixedparts import wording
+from mixedparts.questions import QUESTIONS
+from mixedparts.records import Task
+
+SAM_B: dict[str, Any] = {
+    "image_size": 1024,
+    "hidden_size": 768,
+    "layers": 12,
+    "heads": 12,
+    "mlp_size": 3072,
+    "global_layers": [2, 5, 8, 11],
+    "window": 14,
+    "prompt_size": 256,
+    "decoder_heads": 8,
+    "decoder_mlp_size": 2048,
+    "iou_head_size": 256,
+    "stem": "patch",
+}
+MEDIUM: dict[str, Any] = {
+    "vision": {"image_size": 224, "patch_size": 14, "hidden_size": 512, "layers": 8, "heads": 8,
+               "mlp_size": 2048, "stem": "patch"},
+    "semantic": {"image_size": 224, "position_size": 224, "patch_size": 14, "hidden_size": 384,
+                 "layers": 8, "heads": 6, "stem": "patch"},
+    "qformer": {"hidden_size": 384, "layers": 4, "heads": 6, "mlp_size": 1536, "queries": 32},
+    "sam": {**SAM_B, "image_size": 512, "hidden_size": 384, "layers": 6, "heads": 6,
+            "mlp_size": 1536, "global_layers": [2, 5]},
+    "language": {"hidden_size": 512, "layers": 10, "heads": 8, "mlp_size": 1376},
+    "correspondence": {"layers": [3, 7], "heads": 8},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model with everything that a step on some pairs needs.
+
+    Attributes:
+        pictures: the two of every pair.
+        pairs: samples of a step; all show the same pictures.
+    """
+
+    model: Calico
+    config: CalicoConfig
+    prompts: PromptEncoder
+    processor: ImageProcessor
+    optimizer: torch.optim.AdamW
+    pictures: list[Wanted]
+    pairs: int
+
+    def encode(self) -> ImageFeatures:
+        """Return the features of the pictures of all pairs, without a cache."""
+        encoder = FeatureEncoder(self.model.encoders, self.processor, self.config.execution)
+        return encoder.encode(self.pictures * self.pairs)
+
+    def batch(self, features: ImageFeatures) -> TrainingBatch:
+        """Return a training batch of all pairs."""
+        question = wording.question(Task.COMMON_OBJECT, 0)
+        sample = self.prompts.sample(question, wording.common_object_answer("mug"), 2)
+        tokens, answer = self.prompts.collate([sample] * self.pairs)
+        grid = self.processor.grid_size
+        masks = torch.zeros(2 * self.pairs, grid, grid)
+        masks[:, : grid // 2] = 1
+        extents = torch.full((2 * self.pairs, 2), grid)
+        made = TrainingBatch(tokens, answer, features, 2, masks, extents)
+        return made.to(self.model.device)
+
+    def asked(self) -> PromptBatch:
+        """Return a question about every pair."""
+        question = wording.question(Task.COMMON_PARTS, 0)
+        return self.prompts.batch([question] * self.pairs, 2).to(self.model.device)
+
+    def loss(self, features: ImageFeatures) -> Tensor:
+        """Run forward."""
+        with arithmetic(self.config.execution, self.model.device):
+            total: Tensor = self.model(self.batch(features)).total
+        return total
+
+    def update(self) -> None:
+        """Take the optimiser's step."""
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def step(self, encoder: FeatureEncoder) -> None:
+        """Take a whole training step."""
+        self.loss(encoder.encode(self.pictures * self.pairs)).backward()  # type: ignore[no-untyped-call]
+        self.update()
+
+
+def small_subject(changes: dict[str, Any], device: torch.device, pairs: int = 1) -> Subject:
+    """Return the tiny model with changes, every trained weight trained, in fp32."""
+    tokenizer = _tokenizer(tiny())
+    language = {**changes.get("language", {}), "vocabulary": len(tokenizer)}
+    return subject(override(tiny(), {**changes, "language": language}, "benchmark"), device, pairs)
+
+
+def large_subject(device: torch.device, pairs: int) -> Subject:
+    """Return the paper's model as its preset has it: bf16, LoRA, activation checkpointing."""
+    # Markers around images are tokens of a vocabulary that is not at hand.
+    return subject(override(seven_b(), {"prompt": {"image_markers": False}}, ""), device, pairs)
+
+
+def subject(config: CalicoConfig, device: torch.device, pairs: int) -> Subject:
+    """Build a model with random weights on a device, and two pictures of 1024 x 768."""
+    tokenizer = _tokenizer(config)
+    torch.manual_seed(0)
+    model = random_model(config, token_ids(tokenizer, 2), device).train()
+    weights = trained_weights(model).values()
+    optimizer = build_optimizer(weights, 1e-4, (0.9, 0.98), 0.0)  # type: ignore[arg-type]
+    processor = ImageProcessor(config)
+    rng = np.random.default_rng(0)
+    shown = [Image.fromarray(rng.integers(0, 255, (768, 1024, 3), np.uint8)) for _ in range(2)]
+    prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
+    wanted = [picture_wanted(picture, processor) for picture in shown]
+    return Subject(model, config, prompts, processor, optimizer, wanted, pairs)
+
+
+def random_model(config: CalicoConfig, ids: TokenIds, device: torch.device) -> Calico:
+    """Build a model around random weights that are drawn on its device, in the type they keep.
+
+    Drawn here in fp32 first, the 7B model would take 34 GB of memory that is not needed.
+    """
+    weights: dict[str, Tensor] = {}
+    empty = hollow(config, ids)
+    known = dict(empty.named_parameters())
+    for name, like in empty.state_dict().items():
+        value = torch.empty_like(like, device=device)
+        if name in known:
+            kept = kept_dtype(name, known[name].requires_grad, config.execution)
+            value = value.to(kept)
+        if like.ndim > 1:
+            weights[name] = value.normal_(std=0.02)
+        else:  # norms, with their statistics and biases
+            weights[name] = value.fill_(name.endswith(("weight", "running_var")))
+    model = filled(config, ids, weights, Path("random weights"))
+    tune(model.language, config.language, ids.new)
+    return store(model, config.execution).to(device)
+
+
+def _tokenizer(config: CalicoConfig) -> PreTrainedTokenizerBase:
+    """Return one that knows the words of prompts and of one answer."""
+    asked = [text for texts in QUESTIONS.values() for text in texts]
+    around = [config.prompt.system, config.prompt.lead.format(images=""), config.prompt.user]
+    answer = wording.common_object_answer("mug")
+    return build_tokenizer([*asked, *around, config.prompt.assistant, answer], 2)
