@@ -190,8 +190,9 @@ def run(folder: Path) -> dict[str, Any]:
     names = part_names(images)
     other: dict[str, Any] = {}
     for task, asked in asked_questions(images, plan.triangles).items():
-        answers = answer_all(predictor, test, asked, told)
-        other[task] = asdict(mark(asked, answers, names))
+        if asked:
+            answers = answer_all(predictor, test, asked, told)
+            other[task] = asdict(mark(asked, answers, names))
     meter.add("evaluate")
     result = {"plan": asdict(plan), "metrics": metrics, "other_image": other, "cpu": meter.spent}
     write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")

@@ -50,9 +50,8 @@ def tables(results: Sequence[Result]) -> str:
     runs = {(one["plan"]["variant"], one["plan"]["seed"]): one for one in results}
     variants = list(dict.fromkeys(variant for variant, _ in runs))
     by_variant = {name: [runs[key] for key in sorted(runs) if key[0] == name] for name in variants}
-    asked = {
-        task: next(iter(runs.values()))["other_image"][task]["pairs"] for task in OTHER_IMAGE_TASKS
-    }
+    asked = {task: marks["pairs"] for task, marks in results[0]["other_image"].items()}
+    other = {name: read for name, read in OTHER.items() if name.split()[0] in asked}
     listed = ", ".join(f"{number} of {task}" for task, number in asked.items())
     lines = [
         "Per task: strict mIoU (misses count 0) and F1 of the labels, in percent; mean ± standard "
@@ -64,15 +63,19 @@ def tables(results: Sequence[Result]) -> str:
         "",
         *_means(by_variant, IN_ALL),
         "",
-        f"Questions that need the other image ({listed}; see above). 50 is the most that can be "
-        "had from the image alone that the answer is for:",
-        "",
-        *_means(by_variant, OTHER),
-        "",
     ]
+    if asked:
+        lines += [
+            f"Questions that need the other image ({listed}; see above). 50 is the most that can "
+            "be had from the image alone that the answer is for:",
+            "",
+            *_means(by_variant, other),
+            "",
+        ]
     others = [name for name in variants if name != BASE]
     if BASE in by_variant and others:
-        lines += _differences(runs, others)
+        choices = {name: read for name, read in other.items() if name.endswith("choice")}
+        lines += _differences(runs, others, BY_TASK | choices)
     return "\n".join(lines).rstrip()
 
 
@@ -86,9 +89,10 @@ def _means(by_variant: Mapping[str, Sequence[Result]], columns: Mapping[str, Rea
     return _markdown(head, rows)
 
 
-def _differences(runs: Mapping[tuple[str, int], Result], others: Sequence[str]) -> list[str]:
+def _differences(
+    runs: Mapping[tuple[str, int], Result], others: Sequence[str], columns: Mapping[str, Read]
+) -> list[str]:
     """Return the table of differences to the full model, seed by seed, and a sentence on it."""
-    columns = BY_TASK | {name: OTHER[name] for name in OTHER if name.endswith("choice")}
     rows = []
     compared = told_apart = 0
     below: list[str] = []

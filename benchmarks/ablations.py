@@ -36,7 +36,10 @@ from benchmarks.ablation_run import (
     write_whole,
 )
 from benchmarks.ablation_table import tables
+from benchmarks.other_image import shown_images
 from benchmarks.report import machine, write_section
+from calico.data import BuiltDataset
+from calico.evaluation.truth import pair_files
 from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError, MixedPartsError, UsageError
 from mixedparts.progress import Lines
@@ -67,9 +70,12 @@ def prepare(arguments: argparse.Namespace) -> list[Job]:
     """Write the plans of all runs; those of one seed stand together.
 
     Raises:
-        UsageError: a folder holds a run of another plan.
+        UsageError: a folder holds a run of another plan, or there is no such split.
         InputError: a dataset or the encoders are not there.
     """
+    # Hours of training must not end at a dataset that cannot be evaluated on.
+    pair_files(arguments.test_dataset, arguments.test_split)
+    shown_images(BuiltDataset(arguments.test_dataset))
     places = Places(
         *(
             path.resolve()
@@ -83,8 +89,8 @@ def prepare(arguments: argparse.Namespace) -> list[Job]:
     )
     base = base_config(arguments.config)
     jobs = []
-    for seed in arguments.seeds:
-        for variant in arguments.variants:
+    for seed in dict.fromkeys(arguments.seeds):
+        for variant in dict.fromkeys(arguments.variants):
             plan = plan_of(
                 places,
                 variant_config(base, variant, seed, arguments.steps),
@@ -237,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", type=Path, metavar="FILE", help="YAML with values that differ from tiny")
     named = ", ".join(map(repr, VARIANTS))
     add("--variants", nargs="+", choices=VARIANTS, metavar="NAME", help=f"default: all of {named}")
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    add("--seeds", type=_seed, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     add("--steps", type=_positive, default=800, metavar="N", help="of each training (800)")
     add("--test-split", default="benchmark", help="default: benchmark")
     add("--limit", type=_positive, default=300, metavar="N", help="samples evaluated (300)")
@@ -254,6 +260,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
 
 

@@ -50,12 +50,15 @@ def test_every_run_leaves_its_numbers(study: list[str]) -> None:
     for name in names:
         result = json.loads((out / name / "result.json").read_text())
         assert set(result["metrics"]) == {"overall", *map(str, Task)}
+        assert result["other_image"]["unique_parts"]["pairs"] == 6
+        assert "common_object" not in result["other_image"]  # the images show no such triangle
         assert result["cpu"]["train"] > 0
         assert result["cpu"]["evaluate"] > 0
     text = (out.parent / "a.md").read_text()
     assert "| full | 1 |" in text
     assert "| neither | 1 |" in text
     assert "Differences to `full`" in text
+    assert "(6 of unique_parts; see above)" in text
 
 
 def test_a_finished_run_is_not_done_again(
@@ -116,6 +119,16 @@ def test_a_report_needs_a_finished_run(
     empty[empty.index("--out") + 1] = str(tmp_path)
     assert ablations.main([*empty, "--report"]) == 3
     assert "no run" in capsys.readouterr().err
+
+
+def test_a_dataset_that_cannot_be_evaluated_on_is_refused_before_training(
+    study: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = [*study, "--test-split", "nowhere"]
+    changed[changed.index("--out") + 1] = str(tmp_path / "out")
+    assert ablations.main(changed) == 2
+    assert "no split 'nowhere'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_encoders_are_one_message(
