@@ -88,7 +88,8 @@ class Subject:
         masks = torch.zeros(2 * self.pairs, grid, grid)
         masks[:, : grid // 2] = 1
         extents = torch.full((2 * self.pairs, 2), grid)
-        made = TrainingBatch(tokens, answer, features, 2, masks, extents)
+        shown = torch.arange(2 * self.pairs)  # one mask an image
+        made = TrainingBatch(tokens, answer, features, 2, masks, shown, extents)
         return made.to(self.model.device)
 
     def asked(self) -> PromptBatch:
@@ -131,8 +132,7 @@ def subject(config: CalicoConfig, device: torch.device, pairs: int) -> Subject:
     tokenizer = _tokenizer(config)
     torch.manual_seed(0)
     model = random_model(config, token_ids(tokenizer, 2), device).train()
-    weights = trained_weights(model).values()
-    optimizer = build_optimizer(weights, 1e-4, (0.9, 0.98), 0.0)  # type: ignore[arg-type]
+    optimizer = build_optimizer(trained_weights(model), 1e-4, (0.9, 0.98), 0.0)
     processor = ImageProcessor(config)
     rng = np.random.default_rng(0)
     shown = [Image.fromarray(rng.integers(0, 255, (768, 1024, 3), np.uint8)) for _ in range(2)]

@@ -202,14 +202,17 @@ def build_subject(dataset: BuiltDataset, code: LabelCode, seed: int, hidden: boo
 def teach(subject: Subject, pairs: PairDraw, steps: int, seed: int, progress: Progress) -> None:
     """Train language model and embeddings at the tiny preset's settings."""
     chosen = subject.config.training
-    weights = [*subject.model.language.parameters(), *subject.model.bridge.parameters()]
-    optimizer = build_optimizer(weights, chosen.learning_rate, chosen.betas, chosen.weight_decay)
+    parts = nn.ModuleDict({"language": subject.model.language, "bridge": subject.model.bridge})
+    named = dict(parts.named_parameters())
+    weights = list(named.values())
+    optimizer = build_optimizer(named, chosen.learning_rate, chosen.betas, chosen.weight_decay)
     subject.model.train()
     progress.start("second image hidden" if subject.hidden else "both images", steps, "steps")
     for step in range(steps):
         factor = rate_factor(step, steps, chosen.warmup_steps, "cosine")
         set_rate(optimizer, chosen.learning_rate * factor)
         loss = subject.loss(pairs.batch(chosen.batch_size, seed, step))
-        take_step(loss, optimizer, weights, chosen.clip)
+        loss.backward()
+        take_step(optimizer, weights, chosen.clip)
         progress.advance()
     progress.finish()

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+PARTS_WITH_RATES = ("language", "bridge", "correspondence", "grounding")  # of the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,11 @@ class TrainingConfig:
     """The training run of the assembled model (paper: 10 epochs x 500 steps, 4 x A40)."""
 
     steps: int = 5000
-    batch_size: int = 80
+    batch_size: int = 80  # of all processes together: what one update of the weights learns from
+    micro_batch: int = 0  # samples that a process takes at once; more are accumulated. 0: no limit
     learning_rate: float = 4e-4
+    # Factors of the rate by part: language, bridge, correspondence, grounding. Others have 1.
+    rate_factors: Mapping[str, float] = field(default_factory=dict, hash=False)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     warmup_steps: int = 100
@@ -146,7 +150,13 @@ class TrainingConfig:
     clip: float = 1.0
     seed: int = 0
     save_every: int = 500
-    keep: int = 2  # checkpoints
+    keep: int = 2  # checkpoints, beside the best one
+    eval_every: int = 0  # steps between evaluations by free generation; 0: none
+    eval_split: str = "validation"
+    eval_samples: int = 90
+    best: str = "miou_strict"  # metric over all tasks by which the best checkpoint is kept
+    ema: float = 0.0  # decay of an average of the weights, which is then saved; 0: none
+    loader_workers: int = 0  # processes that prepare batches ahead; they read stored features only
     log_every: int = 20
     swap_images: bool = True  # with p = 0.5, as the fork does
     redraw_questions: bool = True
@@ -176,6 +186,18 @@ class TrainingConfig:
                 yield f"augment.{name}: needs training.features: encode; a store has plain pictures"
         yield from weights(self, "source_weights")
         yield from weights(self, "task_weights")
+        yield from weights(self, "rate_factors")
+        for part in self.rate_factors:
+            if part not in PARTS_WITH_RATES:
+                yield f"rate_factors.{part}: choose from {', '.join(PARTS_WITH_RATES)}"
+        for name in ("micro_batch", "eval_every", "loader_workers"):
+            if getattr(self, name) < 0:
+                yield f"{name}: {getattr(self, name)} is negative"
+        yield from positive(self, "eval_samples")
+        if not 0 <= self.ema < 1:
+            yield f"ema: {self.ema} is not in [0, 1)"
+        if self.loader_workers and self.features == "encode":
+            yield "loader_workers: features are encoded in the training process; must be 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +216,7 @@ class PretrainingConfig:
     weight_decay: float = 0.01
     warmup_steps: int = 50
     clip: float = 1.0
+    carry_over: bool = False  # the other encoders start from the global one; equal shapes needed
     background_weight: float = 0.2
     prompted_masks: int = 24  # masks a step that the mask decoder draws from label prompts
     seed: int = 0
@@ -216,6 +239,8 @@ class ExecutionConfig:
     attention: Literal["sdpa", "eager"] = "sdpa"
     # Of the language model's layers: activations are computed again in the backward pass.
     activation_checkpointing: bool = True
+    # How processes share a model: each has all of it, or (FSDP2) a part of every weight.
+    parallel: Literal["ddp", "fsdp"] = "ddp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +306,8 @@ class CalicoConfig:
             value = getattr(self, part.name)
             if is_dataclass(value) and hasattr(value, "faults"):
                 yield from (f"{part.name}.{fault}" for fault in value.faults())
+        if self.pretraining.carry_over:
+            yield from (f"pretraining.carry_over: {fault}" for fault in self._shape_faults())
         if self.format_version != FORMAT_VERSION:
             yield f"format_version: {self.format_version}, this program reads {FORMAT_VERSION}"
         if self.correspondence.layers and max(self.correspondence.layers) >= self.language.layers:
@@ -294,3 +321,17 @@ class CalicoConfig:
                 "vision.hidden_size", self.vision.hidden_size, "heads", self.correspondence.heads
             )
         )
+
+    def _shape_faults(self) -> Iterator[str]:
+        """Yield why weights of the global encoder cannot be carried over to the other two."""
+        for section, other in (("semantic", self.semantic), ("sam", self.sam)):
+            for name in ("image_size", "patch_size", "hidden_size", "layers", "heads", "stem"):
+                mine, its = getattr(self.vision, name), getattr(other, name)
+                if mine != its:
+                    yield f"{section}.{name} is {its!r}, vision.{name} is {mine!r}"
+        if self.sam.mlp_size != self.vision.mlp_size:
+            yield f"sam.mlp_size is {self.sam.mlp_size}, vision.mlp_size is {self.vision.mlp_size}"
+        if self.semantic.position_size != self.vision.image_size:
+            yield f"semantic.position_size is {self.semantic.position_size}"
+        if self.semantic.swiglu or 4 * self.semantic.hidden_size < self.vision.mlp_size:
+            yield "the MLP of the semantic encoder cannot hold that of the global one"

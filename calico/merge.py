@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,10 @@ def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
     rows = len(model.state_dict()["language.model.embed_tokens.weight"])
     if rows < len(tokenizer):
         raise InputError(f"{place} has {rows} embeddings for {len(tokenizer)} tokens")
-    files = {TRAINED: trained_weights(model), FROZEN: frozen_weights(model)}
+    files: dict[str, Mapping[str, Tensor]] = {
+        TRAINED: trained_weights(model),
+        FROZEN: frozen_weights(model),
+    }
     _check_room(folder, sum(value.nbytes for part in files.values() for value in part.values()))
     step = int(read_facts(place)["step"])
     save_checkpoint(folder, model, config, tokenizer, step, {"merged": True})
@@ -98,7 +102,7 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _check_written(path: Path, weights: dict[str, Tensor]) -> None:
+def _check_written(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Compare names, shapes and sizes of a file with what it should hold."""
     with safe_open(path, framework="pt") as file:
         written = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -51,10 +51,10 @@ def tiny() -> CalicoConfig:
     """
     return CalicoConfig(
         name="tiny",
-        vision=GlobalEncoderConfig(128, 16, 128, 3, 4, 256, "conv"),
+        vision=GlobalEncoderConfig(128, 16, 128, 2, 4, 256, "conv"),
         semantic=SemanticEncoderConfig(128, 128, 16, 128, 2, 4, stem="conv"),
         qformer=QFormerConfig("qformer", 128, 2, 4, 256, 1, 8, 0.0),
-        sam=SamConfig(128, 16, 128, 3, 4, 256, (0, 1, 2), 0, 96, 2, 4, 192, 32, "conv"),
+        sam=SamConfig(128, 16, 128, 2, 4, 256, (0, 1), 0, 96, 2, 4, 192, 32, "conv"),
         language=LanguageConfig(
             vocabulary=0,
             hidden_size=128,
@@ -91,6 +91,7 @@ def tiny() -> CalicoConfig:
             mask_steps=1500,
             qformer_steps=2500,
             learning_rate=2e-3,
+            carry_over=True,
         ),
         generation=GenerationConfig(max_new_tokens=120, batch_size=32),
         execution=ExecutionConfig(precision="fp32", activation_checkpointing=False),

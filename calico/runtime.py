@@ -15,6 +15,13 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def prepare_process(threads: int | None = None) -> None:
     """Set up this process for training or prediction on a CPU.
 
@@ -24,7 +31,7 @@ def prepare_process(threads: int | None = None) -> None:
     Args:
         threads: of torch; all cores by default.
     """
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or available_cores())
     torch.set_flush_denormal(True)
     if sys.platform == "linux":
         try:

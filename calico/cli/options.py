@@ -26,7 +26,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--dataset", default=None, help="build folder, 'mixedparts' (default) or a Hub id")
     add("--preset", default=None, help="named configuration: tiny (default), 7b, …")
     add("--config", type=Path, metavar="FILE", help="YAML with values that differ from the preset")
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    add("--device", choices=["auto", "cpu"], default="auto", help="default: a GPU if there is one")
+    add(
+        "--processes",
+        type=positive,
+        metavar="N",
+        help="on a CPU, that share the cores (default: 2 for a small model); for GPUs use torchrun",
+    )
+    add("--threads", type=positive, metavar="N", help="of a process (default: its share of cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
     add("--quiet", action="store_true", help="no progress")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from calico.cli.launch import launched, speaks
 from calico.cli.options import add_run_options, read_options
 from mixedparts.cli.running import run_command
 from mixedparts.errors import UsageError
@@ -17,8 +19,9 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    arguments = _parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser().parse_args(words)
+    return run_command(lambda: _run(arguments, words))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     config, dataset = read_options(arguments)
     if config.pretraining.steps == 0:
         raise UsageError(f"the configuration '{config.name}' has pretraining.steps 0")
@@ -51,13 +54,15 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         print(f"{chosen.mask_steps} of SAM's parts, {chosen.qformer_steps} of the Q-Former")
         return 0
-    import torch
+    with launched(config, arguments, "calico.cli.pretrain", words) as progress:
+        from calico.training.encoders import pretrain
+        from calico.training.processes import build_accelerator
 
-    from calico.runtime import prepare_process
-    from calico.training.encoders import pretrain
-    from mixedparts.progress import for_people
-
-    prepare_process(arguments.threads)
-    pretrain(config, dataset, folder, for_people(arguments.quiet), torch.get_num_threads() > 1)
-    print(f"encoders: {folder}")
+        pretrain(config, dataset, folder, progress, build_accelerator("cpu"))
+    if speaks():
+        print(f"encoders: {folder}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calico.cli.launch import launched, speaks
 from calico.cli.options import (
     add_cache_options,
     add_run_options,
@@ -30,13 +32,15 @@ _EXAMPLES = """examples:
   calico-train --dataset data/mixedparts --encoders runs/encoders --config my.yaml
   calico-train --dataset mixedparts --preset 7b --init instructblip-vicuna-7b GLaMM dinov2-base
   calico-train --dataset mixedparts --max-steps 4 --output-dir runs/smoke
+  torchrun --nproc-per-node 4 -m calico.cli.train --preset 7b --init ... --dataset mixedparts
   calico-train --preset 7b --dry-run                  # memory and time, without weights"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    arguments = _parser().parse_args(argv)
-    return run_command(lambda: _run(arguments))
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser().parse_args(words)
+    return run_command(lambda: _run(arguments, words))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--resume", choices=["auto"], help="go on from the newest checkpoint in --output-dir")
     add("--max-steps", type=positive, metavar="N", help="stop after N steps of the schedule")
+    add(
+        "--report-to",
+        nargs="+",
+        choices=["tensorboard", "wandb"],
+        default=[],
+        help="trackers beside train.log.jsonl; they must be installed",
+    )
     return parser
 
 
@@ -107,30 +118,33 @@ def _shares(dataset: BuiltDataset, config: CalicoConfig) -> list[str]:
     return lines
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     if arguments.dry_run:
         return _plan(arguments)
     config, dataset = read_options(arguments)
     cache = feature_cache(arguments)
     if cache is not None:
         config = replace(config, training=replace(config.training, features="encode"))
-    import torch
+    with launched(config, arguments, "calico.cli.train", words) as progress:
+        from calico.training.run import RunSettings, train
 
-    from calico.runtime import prepare_process
-    from calico.training.run import RunSettings, train
-    from mixedparts.progress import for_people
-
-    prepare_process(arguments.threads)
-    settings = RunSettings(
-        output=arguments.output_dir,
-        encoders=arguments.encoders,
-        init=tuple(arguments.init),
-        resume=arguments.resume == "auto",
-        max_steps=arguments.max_steps,
-        side_by_side=torch.get_num_threads() > 1,
-        cache=cache,
-    )
-    checkpoint = train(config, dataset, settings, for_people(arguments.quiet))
+        settings = RunSettings(
+            output=arguments.output_dir,
+            encoders=arguments.encoders,
+            init=tuple(arguments.init),
+            resume=arguments.resume == "auto",
+            max_steps=arguments.max_steps,
+            cache=cache,
+            device=arguments.device,
+            report_to=tuple(arguments.report_to),
+        )
+        checkpoint = train(config, dataset, settings, progress)
+    if not speaks():
+        return 0
     print(f"checkpoint: {checkpoint}")
     print(f"evaluate:   calico-eval --dataset {dataset.path} --checkpoint {checkpoint}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

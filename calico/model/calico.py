@@ -20,7 +20,7 @@ from calico.model.bridge import Bridge
 from calico.model.correspondence import Correspondence
 from calico.model.grounding import MaskGrounder
 from calico.model.language import checkpointed, decoder_layers
-from calico.model.losses import Losses, mask_losses
+from calico.model.losses import Counts, Losses, mask_losses
 from calico.model.segments import SegStates, SegVocabulary, read_segments
 from calico.model.vision import ImageEncoders, ImageFeatures
 from mixedparts.errors import InputError
@@ -85,7 +85,10 @@ class TrainingBatch:
         features: of N images.
         images: I.
         masks: (M, h, w) float in [0, 1], one for each [SEG] in sample and text order.
+        mask_image: (M,) int64, which of the N images each mask belongs to.
         extents: (N, 2) int64, rows and columns of the mask grid that show the picture.
+        whole: of the batch that this one is a part of; its parts' losses add up to those of the
+            whole. None: this is all of it.
     """
 
     tokens: Tensor
@@ -93,18 +96,20 @@ class TrainingBatch:
     features: ImageFeatures
     images: int
     masks: Tensor
+    mask_image: Tensor
     extents: Tensor
+    whole: Counts | None = None
+
+    def counts(self) -> Counts:
+        """Return the counts of this batch alone."""
+        seen = len(torch.unique(self.mask_image))
+        return Counts(int(self.answer[:, 1:].sum()), seen, len(self.masks))
 
     def to(self, device: torch.device) -> TrainingBatch:
         """Return the same batch elsewhere."""
-        return replace(
-            self,
-            tokens=self.tokens.to(device),
-            answer=self.answer.to(device),
-            features=self.features.to(device, self.features.vision.dtype),
-            masks=self.masks.to(device),
-            extents=self.extents.to(device),
-        )
+        tensors = ("tokens", "answer", "masks", "mask_image", "extents")
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in tensors}
+        return replace(self, features=self.features.to(device, self.features.vision.dtype), **moved)
 
 
 class Calico(nn.Module):
@@ -162,11 +167,12 @@ class Calico(nn.Module):
         predicted = batch.tokens[:, 1:]
         answer = batch.answer[:, 1:]
         logits = self.language.lm_head(predicting[answer])
-        text = F.cross_entropy(logits.float(), predicted[answer])
+        whole = batch.whole or batch.counts()
+        text = F.cross_entropy(logits.float(), predicted[answer], reduction="sum") / whole.tokens
 
         counted = predicted.masked_fill(~answer, self.ids.pad)
         segments = read_segments(predicting, counted, self.ids.segments, batch.images)
-        mask, dice = self._mask_losses(segments, batch)
+        mask, dice = self._mask_losses(segments, batch, whole)
         total = self.loss.text * text + self.loss.mask * mask + self.loss.dice * dice
         return Losses(total, text, mask, dice)
 
@@ -257,7 +263,9 @@ class Calico(nn.Module):
             )
         return here.nonzero()[:, 1].view(tokens.shape[0], expected)
 
-    def _mask_losses(self, segments: SegStates, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+    def _mask_losses(
+        self, segments: SegStates, batch: TrainingBatch, whole: Counts
+    ) -> tuple[Tensor, Tensor]:
         if len(segments.sample) != len(batch.masks):
             raise InputError(
                 f"the answers of a batch hold {len(segments.sample)} [SEG] for "
@@ -275,4 +283,7 @@ class Calico(nn.Module):
             return nothing, nothing
         logits = self.decode_masks(segments, batch.features.sam, batch.images)
         image = segments.sample * batch.images + segments.bound()
-        return mask_losses(logits, batch.masks, batch.extents[image], image, self.loss)
+        if not torch.equal(image, batch.mask_image):
+            raise InputError("the tags of a training batch name other images than its masks")
+        extents = batch.extents[image]
+        return mask_losses(logits, batch.masks, extents, image, self.loss, whole)

@@ -25,6 +25,7 @@ from calico.configfile import plain_config, read_config, write_config
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.precision import store
+from calico.model.runs import read_best
 from calico.tokenizer import load_tokenizer, token_ids
 from mixedparts.errors import InputError
 
@@ -37,7 +38,7 @@ CONFIG, TRAINED, FROZEN, FACTS = (
 _SHOWN = 8  # names that an error message lists
 
 
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return what training changes, by name; tied weights appear once."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
@@ -50,6 +51,11 @@ def frozen_weights(model: nn.Module) -> dict[str, Tensor]:
     persistent = model.state_dict()
     kept.update((name, value) for name, value in model.named_buffers() if name in persistent)
     return kept
+
+
+def kept_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return everything that a checkpoint may hold, by name."""
+    return {**frozen_weights(model), **trained_weights(model)}
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -115,6 +121,7 @@ def save_checkpoint(
     step: int,
     extra: Mapping[str, Any] | None = None,
     state: Mapping[str, Tensor] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint beside its place and rename it there once it is whole.
 
@@ -124,7 +131,9 @@ def save_checkpoint(
         step: finished training steps.
         extra: JSON values for `checkpoint.json`.
         state: tensors that only a resumed run needs.
+        weights: of the model by name, where processes share the model's own; `kept_weights`.
     """
+    values = kept_weights(model) if weights is None else weights
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -134,9 +143,10 @@ def save_checkpoint(
         described: dict[str, Any] = {"model_type": "calico", "architectures": ["CalicoModel"]}
         described["settings"] = plain_config(config)
         (temporary / "config.json").write_text(json.dumps(described, indent=1) + "\n")
-        save_tensors(trained_weights(model), temporary / TRAINED)
+        save_tensors({name: values[name] for name in trained_weights(model)}, temporary / TRAINED)
         if not (extra or {}).get("init"):
-            save_tensors(frozen_weights(model), temporary / FROZEN)
+            frozen = {name: values[name] for name in frozen_weights(model)}
+            save_tensors(frozen, temporary / FROZEN)
         if state is not None:
             save_tensors(state, temporary / "training.safetensors")
         facts = {"format_version": FORMAT_VERSION, "step": step, **(extra or {})}
@@ -149,11 +159,15 @@ def save_checkpoint(
 def find_checkpoint(folder: Path) -> Path:
     """Return `folder` if it is a checkpoint, else the newest one in it.
 
+    `RUN/best` means the best checkpoint of a run, if it evaluated any.
+
     Raises:
         InputError: there is none.
     """
     if (folder / TRAINED).is_file():
         return folder
+    if folder.name == "best" and (best := read_best(folder.parent)) is not None:
+        return folder.parent / best.checkpoint
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: path.name)
     if not found:
         raise InputError(

@@ -25,6 +25,27 @@ class Losses:
     dice: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the losses of a batch are means over.
+
+    Attributes:
+        tokens: of answers.
+        images: that have masks.
+        masks: of all images.
+    """
+
+    tokens: int
+    images: int
+    masks: int
+
+    def __add__(self, other: Counts) -> Counts:
+        """Return the counts of two batches together."""
+        return Counts(
+            self.tokens + other.tokens, self.images + other.images, self.masks + other.masks
+        )
+
+
 def per_mask_bce(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     """Return the mean binary cross-entropy of each mask over its picture.
 
@@ -57,30 +78,36 @@ def per_mask_dice(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     return 1 - (overlap + DICE_EPS) / (total + DICE_EPS)
 
 
-def mask_weights(image: Tensor, normalise: str) -> Tensor:
-    """Return what each mask counts; the weights add up to 1.
+def mask_weights(image: Tensor, normalise: str, whole: Counts) -> Tensor:
+    """Return what each mask counts; the weights of a whole batch add up to 1.
 
     Args:
         image: (M,) int64, row of the image that each mask belongs to.
         normalise: "image" averages over the masks of an image, then over the images that have
             masks; "batch" averages over all masks.
+        whole: of the batch that these masks are a part of.
     """
     if normalise == "batch":
-        return torch.full(image.shape, 1 / max(1, len(image)), device=image.device)
+        return torch.full(image.shape, 1 / max(1, whole.masks), device=image.device)
     _, inverse, counts = torch.unique(image, return_inverse=True, return_counts=True)
-    weights: Tensor = 1 / (counts[inverse] * len(counts))
+    weights: Tensor = 1 / (counts[inverse] * max(1, whole.images))
     return weights
 
 
 def mask_losses(
-    logits: Tensor, targets: Tensor, extents: Tensor, image: Tensor, config: LossConfig
+    logits: Tensor,
+    targets: Tensor,
+    extents: Tensor,
+    image: Tensor,
+    config: LossConfig,
+    whole: Counts,
 ) -> tuple[Tensor, Tensor]:
     """Return the mask term and Dice of a batch, unweighted.
 
     Args:
         logits, targets: as `per_mask_bce`.
         extents: (M, 2) int64, rows and columns of the grid that show each mask's picture.
-        image: as `mask_weights`.
+        image, whole: as `mask_weights`.
         config: kind, resolution and normalisation.
     """
     if config.resolution == "points":
@@ -90,7 +117,7 @@ def mask_losses(
         valid = torch.ones_like(logits)
     else:
         valid = _picture(extents, logits)
-    weights = mask_weights(image, config.normalise)
+    weights = mask_weights(image, config.normalise, whole)
     if config.mask_kind == "focal":
         term = per_mask_focal(logits, targets, valid, config.focal_gamma, config.focal_alpha)
     else:

@@ -137,7 +137,9 @@ class BatchMaker:
         images = _image_count(samples)
         shown: list[tuple[PictureRef, View]] = []
         masks: list[NDArray[np.uint8]] = []
+        mask_image: list[int] = []
         for one in samples:
+            mask_image += [len(shown) + target.image for target in one.targets]
             shown += zip(one.images, one.views, strict=True)
             masks += [self._grid_mask(t.mask, one.views[t.image]) for t in one.targets]
         encoded = [
@@ -154,6 +156,7 @@ class BatchMaker:
             features=self.features.read([(ref.row, view) for ref, view in shown]),
             images=images,
             masks=torch.from_numpy(stacked).float().div_(255),
+            mask_image=torch.tensor(mask_image, dtype=torch.int64),
             extents=torch.tensor([self.processor.extent(*size) for size in sizes]),
         )
 

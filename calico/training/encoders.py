@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from calico.config import CalicoConfig
@@ -22,7 +20,6 @@ from calico.model.bridge import QueryBridge
 from calico.model.calico import Calico
 from calico.model.checkpoints import copy_weights, read_tensors, save_tensors
 from calico.processing import ImageProcessor, Pixels
-from calico.runtime import prepare_process
 from calico.training.entities import gather_entities
 from calico.training.labels import (
     LabelledImage,
@@ -30,10 +27,12 @@ from calico.training.labels import (
     label_set,
     labelled_images,
 )
-from calico.training.pretrain import teach_drawing, teach_qformer, teach_seeing
+from calico.training.pretrain import teach_cells, teach_drawing, teach_qformer
+from calico.training.processes import share_buffers
 from calico.training.runlog import RunLog
+from calico.training.warmstart import carry_to_sam, carry_to_semantic
 from mixedparts.errors import InputError, UsageError
-from mixedparts.progress import Progress, Silent
+from mixedparts.progress import Progress
 
 WEIGHTS = "encoders.safetensors"
 _DRAWING = "drawing.safetensors"
@@ -45,80 +44,101 @@ def pretrain(
     dataset: BuiltDataset,
     folder: Path,
     progress: Progress,
-    side_by_side: bool = False,
+    accelerator: Accelerator | None = None,
 ) -> Path:
     """Make encoders from the train split and write them to `folder`, once they are whole.
+
+    Several processes share the batches of the global encoder; then the first one goes on with the
+    semantic encoder and the Q-Former while the second one teaches SAM's parts.
 
     Args:
         config: its `pretraining` says how long.
         dataset: single images come from its pairs.
         folder: must not exist.
         progress: is told how far it has come.
-        side_by_side: teach drawing in a second process, for two or more cores.
+        accelerator: knows the other processes, all of which call this function; None where there
+            are none.
 
     Returns:
         `folder`.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
+    rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    log = RunLog(None if rank else _log_file(folder), config.training.log_every)
+    if rank == 0:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
         temporary.mkdir(parents=True)
-        if side_by_side:
-            threads = torch.get_num_threads()
-            share = max(1, threads // 2)
-            torch.set_num_threads(share)
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                drawing = pool.submit(_draw_beside, config, dataset.path, temporary, share)
-                weights = _see(config, dataset, folder, progress)
-                progress.say("Waiting for the mask encoder, which is taught beside this.")
-                drawing.result()
-            torch.set_num_threads(threads)
-        else:
-            weights = _see(config, dataset, folder, progress)
-            _draw(config, dataset.path, temporary, progress)
-        weights |= read_tensors(temporary / _DRAWING)
-        (temporary / _DRAWING).unlink()
-        save_tensors(weights, temporary / WEIGHTS)
-        write_config(config, temporary / "config.yaml")
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
-def _see(
-    config: CalicoConfig, dataset: BuiltDataset, folder: Path, progress: Progress
-) -> dict[str, Tensor]:
-    """Teach seeing; return the weights of both encoders, the Q-Former and the queries."""
-    log = RunLog(folder.with_name(f"{folder.name}.log.jsonl"), config.training.log_every)
+    _wait(accelerator)
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
     images, labels = _labelled(config, dataset, progress)
-    teach_seeing(config, parts, images, labels, progress, log)
-    features = [
-        _global_features(config, parts, [one.pixels for one in images]),
-        _global_features(config, parts, [one.pixels.flipped() for one in images]),
-    ]
-    truth = np.stack([one.truth for one in images] * 2)
+    teach_cells(config, parts, "vision", images, labels, progress, log, (rank, count))
+    share_buffers(parts.encoders.vision)
+    if rank == min(1, count - 1):
+        _draw(config, parts.encoders.vision, images, labels, temporary, progress)
+    if rank == 0:
+        _go_on_seeing(config, parts, images, labels, progress, log)
+        if count > 1:
+            progress.say("Waiting for the mask encoder, which is taught beside this.")
+    _wait(accelerator)
+    if rank == 0:
+        seen = {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
+        save_tensors(seen | read_tensors(temporary / _DRAWING), temporary / WEIGHTS)
+        (temporary / _DRAWING).unlink()
+        write_config(config, temporary / "config.yaml")
+        temporary.rename(folder)
+    _wait(accelerator)
+    return folder
+
+
+def _log_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log.jsonl")
+
+
+def _wait(accelerator: Accelerator | None) -> None:
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+
+
+def _go_on_seeing(
+    config: CalicoConfig,
+    parts: ImageParts,
+    images: list[LabelledImage],
+    labels: LabelSet,
+    progress: Progress,
+    log: RunLog,
+) -> None:
+    """Teach the semantic encoder and the Q-Former after the global encoder."""
+    vision, semantic = parts.encoders.vision, parts.encoders.semantic
+    if semantic is not None:  # an ablation may not read it
+        if config.pretraining.carry_over:
+            carry_to_semantic(vision, semantic)
+        teach_cells(config, parts, "semantic", images, labels, progress, log)
     if isinstance(parts.bridge, QueryBridge):
-        teach_qformer(config, parts.bridge, torch.cat(features), truth, labels, progress, log)
-    return {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
+        pictures = [one.pixels for one in images]
+        both = [*pictures, *(one.flipped() for one in pictures)]
+        features = _global_features(config, parts, both)
+        truth = np.stack([one.truth for one in images] * 2)
+        teach_qformer(config, parts.bridge, features, truth, labels, progress, log)
 
 
-def _draw(config: CalicoConfig, build: Path, folder: Path, progress: Progress) -> None:
-    """Teach drawing; write the weights of SAM's parts to `folder`."""
+def _draw(
+    config: CalicoConfig,
+    vision: nn.Module,
+    images: list[LabelledImage],
+    labels: LabelSet,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Teach SAM's parts, which start from the global encoder; write their weights to `folder`."""
     log = RunLog(folder / "drawing.log.jsonl", config.training.log_every)
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
-    images, labels = _labelled(config, BuiltDataset(build), progress)
+    if config.pretraining.carry_over:
+        carry_to_sam(vision, parts.encoders.sam)
     teach_drawing(config, parts, images, labels, progress, log)
     weights = {name: value for name, value in _weights(parts).items() if _is_drawing(name)}
     save_tensors(weights, folder / _DRAWING)
-
-
-def _draw_beside(config: CalicoConfig, build: Path, folder: Path, threads: int) -> None:
-    """Teach drawing in a process of its own."""
-    prepare_process(threads)
-    _draw(config, build, folder, Silent())
 
 
 def _labelled(
@@ -132,7 +152,7 @@ def _labelled(
 
 @torch.inference_mode()
 def _global_features(config: CalicoConfig, parts: ImageParts, pictures: Sequence[Pixels]) -> Tensor:
-    """Return (N, 1 + patches, C_e) in half precision."""
+    """Return what the global encoder says, (N, 1 + patches, C_e) in half precision."""
     processor = ImageProcessor(config)
     batches = [
         parts.encoders.vision(processor.inputs(pictures[start : start + 32]).vision)

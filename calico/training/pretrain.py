@@ -1,13 +1,14 @@
 """How encoders are taught where there are no published ones: on single images.
 
-Seeing (the global and the semantic encoder, then the Q-Former) and drawing (SAM's encoder and mask
-decoder) are independent of each other, so they can run side by side.
+The encoders label the cells of their grids, SAM's parts also draw masks by label, and the Q-Former
+names what an image shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from calico.model.losses import per_mask_bce, per_mask_dice
 from calico.processing import ImageProcessor
 from calico.training.heads import DenseHead, LabelPrompts, TokenLabels, grid_labels
 from calico.training.labels import BARE, LabelledImage, LabelSet, augmented
+from calico.training.processes import mean_gradients
 from calico.training.runlog import RunLog
 from calico.training.sampling import Purpose, Sampler, generator
 from calico.training.schedule import build_optimizer, rate_factor, set_rate, take_step
@@ -42,6 +44,8 @@ class Teaching:
         purpose: keeps its random numbers apart from those of other stages.
         losses: of a step, from the indices of its batch and the step's random numbers; their sum
             is differentiated.
+        part, parts: this process takes every `parts`-th of a batch from `part` on; all processes
+            of the run must take part.
     """
 
     name: str
@@ -52,76 +56,89 @@ class Teaching:
     learning_rate: float
     purpose: Purpose
     losses: Callable[[Sequence[int], np.random.Generator], Losses]
+    part: int = 0
+    parts: int = 1
 
 
 def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log: RunLog) -> None:
     """Run one stage to its end."""
     weights = list(stage.weights)
-    optimizer = build_optimizer(weights, stage.learning_rate, settings.betas, settings.weight_decay)
+    named = {str(number): weight for number, weight in enumerate(weights)}
+    optimizer = build_optimizer(named, stage.learning_rate, settings.betas, settings.weight_decay)
     sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
     progress.start(f"pretraining {stage.name}", stage.steps, "steps")
     for step in range(stage.steps):
-        rng = generator(settings.seed, stage.purpose, step, draws=True)
+        rng = generator(settings.seed, stage.purpose, step, draws=True, part=stage.part)
         factor = rate_factor(step, stage.steps, settings.warmup_steps, "cosine")
         set_rate(optimizer, stage.learning_rate * factor)
-        losses = stage.losses(sampler.batch(step).tolist(), rng)
-        total = torch.stack(list(losses.values())).sum()
-        norm = take_step(total, optimizer, weights, settings.clip)
+        batch = sampler.batch(step).tolist()
+        losses = stage.losses(batch[stage.part :: stage.parts], rng)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        if stage.parts > 1:
+            mean_gradients(weights)
+        norm = take_step(optimizer, weights, settings.clip)
         values = {name: value.item() for name, value in losses.items()}
         log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
         progress.advance()
     progress.finish()
 
 
-def teach_seeing(
+def teach_cells(
     config: CalicoConfig,
     parts: ImageParts,
+    which: Literal["vision", "semantic"],
     images: Sequence[LabelledImage],
     labels: LabelSet,
     progress: Progress,
     log: RunLog,
+    share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Train the global and the semantic encoder to label the cells of their grids, in place."""
+    """Train the global or the semantic encoder, in place, to label the cells of its grid.
+
+    Args:
+        config: of the model.
+        parts: one of its encoders is changed.
+        which: of them.
+        images, labels: what is learnt from.
+        progress: is told how far it has come.
+        log: gets the losses.
+        share: `Teaching.part` and `Teaching.parts`.
+    """
     settings = config.pretraining
     processor = ImageProcessor(config)
-    vision, semantic = parts.encoders.vision, parts.encoders.semantic
-    stages = (
-        ("global encoder", vision, config.vision, settings.steps, Purpose.VISION),
-        ("semantic encoder", semantic, config.semantic, settings.semantic_steps, Purpose.SEMANTIC),
+    encoder: nn.Module = getattr(parts.encoders, which)
+    shape = config.vision if which == "vision" else config.semantic
+    grid = shape.image_size // shape.patch_size
+    counts = (len(labels.classes), len(labels.parts))
+    head = DenseHead(shape.hidden_size, *counts)
+
+    def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
+        shown = [augmented(images[index], rng.random(4)) for index in batch]
+        pixels = getattr(processor.inputs([one.pixels for one in shown]), which)
+        states = encoder(pixels).last_hidden_state[:, -grid * grid :]
+        features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
+        maps = torch.from_numpy(np.stack([one.direct for one in shown]))
+        truth = grid_labels(maps, grid, *counts)
+        return {"cells": head.loss(features, truth, settings.background_weight)}
+
+    encoder.train()
+    teach(
+        Teaching(
+            "global encoder" if which == "vision" else "semantic encoder",
+            [*encoder.parameters(), *head.parameters()],
+            len(images),
+            settings.batch_size,
+            settings.steps if which == "vision" else settings.semantic_steps,
+            settings.learning_rate,
+            Purpose.VISION if which == "vision" else Purpose.SEMANTIC,
+            losses,
+            *share,
+        ),
+        settings,
+        progress,
+        log,
     )
-    for name, encoder, shape, steps, purpose in stages:
-        if encoder is None:  # an ablation that does not read it
-            continue
-        head = DenseHead(shape.hidden_size, len(labels.classes), len(labels.parts))
-        grid = shape.image_size // shape.patch_size
-        taken = "vision" if encoder is vision else "semantic"
-
-        def losses(
-            batch: Sequence[int],
-            rng: np.random.Generator,
-            encoder: nn.Module = encoder,
-            head: DenseHead = head,
-            grid: int = grid,
-            taken: str = taken,
-        ) -> Losses:
-            shown = [augmented(images[index], rng.random(4)) for index in batch]
-            pixels = getattr(processor.inputs([one.pixels for one in shown]), taken)
-            states = encoder(pixels).last_hidden_state[:, -grid * grid :]
-            features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
-            maps = torch.from_numpy(np.stack([one.direct for one in shown]))
-            truth = grid_labels(maps, grid, len(labels.classes), len(labels.parts))
-            return {"cells": head.loss(features, truth, settings.background_weight)}
-
-        encoder.train()
-        weights = [*encoder.parameters(), *head.parameters()]
-        size, rate = settings.batch_size, settings.learning_rate
-        teach(
-            Teaching(name, weights, len(images), size, steps, rate, purpose, losses),
-            settings,
-            progress,
-            log,
-        )
-        encoder.train(False)
+    encoder.train(False)
 
 
 def teach_drawing(

@@ -2,84 +2,39 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import AdamW
-from transformers import PreTrainedTokenizerBase
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
 
 from calico.config import CalicoConfig
-from calico.configfile import dump_config, read_config, write_config
+from calico.configfile import plain_config
 from calico.data import BuiltDataset, PairTable
 from calico.encoding import FeatureEncoder, TableFeatures
-from calico.featurecache import FeatureCache
-from calico.model.assembly import build_model
-from calico.model.calico import Calico
-from calico.model.checkpoints import (
-    CONFIG,
-    find_checkpoint,
-    load_checkpoint,
-    read_facts,
-    read_tensors,
-    save_checkpoint,
-    trained_weights,
-)
+from calico.evaluation.in_memory import OVERALL, evaluate_model
+from calico.model.calico import TrainingBatch
+from calico.model.checkpoints import kept_weights, read_tensors, save_checkpoint
 from calico.model.precision import arithmetic
+from calico.model.runs import Best, checkpoint_place, drop_old, note_best, read_best
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.tokenizer import build_tokenizer, token_ids
-from calico.training.batches import BatchMaker, Features, check_samples, data_digest
-from calico.training.encoders import load_encoders, pretrain
+from calico.training.banner import banner
+from calico.training.batches import BatchMaker, Features, data_digest
+from calico.training.begin import Assembled, RunSettings, begin
+from calico.training.curves import draw_curves
 from calico.training.features import feature_store
+from calico.training.learner import Learner, StepData
+from calico.training.processes import build_accelerator, whole
 from calico.training.runlog import RunLog
-from calico.training.schedule import build_optimizer, rate_factor, set_rate, take_step
-from calico.training.state import optimizer_tensors, restore_optimizer
-from calico.training.words import dataset_words
+from calico.training.state import position
 from mixedparts.errors import InputError, UsageError
-from mixedparts.progress import Progress
+from mixedparts.progress import Progress, Silent
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """Where a run lives and how it begins.
-
-    Attributes:
-        output: the run's folder.
-        encoders: pretrained encoders; None makes them first, in `output`/encoders.
-        resume: go on from the newest checkpoint in `output`, if there is one.
-        init: published weights that the model starts from.
-        max_steps: stop after this many steps of the schedule; None runs to its end.
-        side_by_side: pretrain encoders in two processes.
-        cache: of features, where the configuration encodes them step by step.
-    """
-
-    output: Path
-    encoders: Path | None = None
-    resume: bool = False
-    max_steps: int | None = None
-    side_by_side: bool = False
-    init: tuple[Path, ...] = ()
-    cache: FeatureCache | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Assembled:
-    """A model with its tokenizer, and where its training stands."""
-
-    model: Calico
-    tokenizer: PreTrainedTokenizerBase
-    config: CalicoConfig
-    step: int
-    checkpoint: Path | None
-    facts: dict[str, Any] = field(default_factory=dict)
+__all__ = ["RunSettings", "train"]
 
 
 def train(
@@ -89,7 +44,7 @@ def train(
     progress: Progress,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> Path:
-    """Train the assembled model.
+    """Train the assembled model, alone or as one of the processes that torchrun started.
 
     Args:
         config: of the model and the run.
@@ -104,74 +59,175 @@ def train(
     Raises:
         UsageError: the folder holds a run already, or one of another configuration.
         InputError: data or weights cannot be used.
+        EnvironmentFault: a tracker is asked for that is not installed.
     """
+    accelerator = build_accelerator(settings.device, settings.report_to, settings.output)
+    _check(config, accelerator)
+    if not accelerator.is_main_process:
+        progress = Silent()
     pairs = dataset.pairs("train")
-    check_samples(pairs, config)
     digest = data_digest(pairs.ids())
-    start = _begin(config, dataset, pairs, settings, digest, progress)
-    model, tokenizer, config = start.model, start.tokenizer, start.config
-    processor = ImageProcessor(config)
-    features = _features(start, dataset, pairs, processor, settings, progress)
-    prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
-    batches = BatchMaker(pairs, features, prompts, processor, config)
-    weights: dict[str, nn.Parameter] = trained_weights(model)  # type: ignore[assignment]
-    chosen = config.training
-    optimizer = build_optimizer(
-        weights.values(), chosen.learning_rate, chosen.betas, chosen.weight_decay
-    )
-    torch.manual_seed(chosen.seed)
+    start = begin(config, dataset, pairs, settings, digest, accelerator, progress)
+    start = replace(start, facts={**start.facts, "data": digest})
+    processor = ImageProcessor(start.config)
+    start.model.encoders.to(accelerator.device)
+    features = _features(start, dataset, pairs, processor, settings, accelerator, progress)
+    prompts = PromptEncoder(start.tokenizer, start.config.prompt, start.config.image_tokens)
+    batches = BatchMaker(pairs, features, prompts, processor, start.config)
+    if start.checkpoint and start.facts.get("state") != position(
+        start.config, batches.sampler, start.step
+    ):
+        raise InputError(f"{start.checkpoint} stands at another place in the order of samples")
+    learner = Learner(start.model, start.config, accelerator)
     if start.checkpoint is not None:
-        saved = read_tensors(start.checkpoint / "training.safetensors")
-        restore_optimizer(optimizer, weights, saved)
-    run = _Run(model, optimizer, weights, batches, config)
-    stop = min(chosen.steps, settings.max_steps or chosen.steps)
-    runlog = RunLog(settings.output / "train.log.jsonl", chosen.log_every)
-    facts = {**start.facts, "data": digest}
-    last = start.checkpoint
-    if last is not None:
-        runlog.write({"stage": "train", "event": "resumed", "step": start.step})
-    progress.start("training", stop - start.step, "steps")
-    model.train()
-    for step in range(start.step, stop):
-        runlog.add("train", step + 1, run.step(step), step + 1 == stop)
-        after_step(step + 1)
-        progress.advance()
-        if (step + 1) % chosen.save_every == 0 or step + 1 == stop:
-            last = settings.output / f"checkpoint-{step + 1:06d}"
-            state = optimizer_tensors(optimizer, weights)
-            save_checkpoint(last, model, config, tokenizer, step + 1, facts, state)
-            _drop_old(settings.output, chosen.keep)
-    progress.finish()
-    model.eval()
-    if last is None:
-        raise UsageError("there is nothing to train: --max-steps is 0")
-    return last
+        learner.restore(read_tensors(start.checkpoint / "training.safetensors"))
+    for line in banner(start, accelerator, len(pairs)):
+        progress.say(line)
+    return _Run(start, dataset, settings, learner, batches, accelerator, progress).go(after_step)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One optimiser step after another."""
+    """Steps, and what happens between them: log lines, evaluations, checkpoints."""
 
-    model: Calico
-    optimizer: AdamW
-    weights: dict[str, nn.Parameter]
+    start: Assembled
+    dataset: BuiltDataset
+    settings: RunSettings
+    learner: Learner
     batches: BatchMaker
-    config: CalicoConfig
+    accelerator: Accelerator
+    progress: Progress
 
-    def step(self, step: int) -> dict[str, float]:
-        """Take a step, counted from 0; return its losses."""
-        chosen = self.config.training
-        factor = rate_factor(step, chosen.steps, chosen.warmup_steps, chosen.schedule)
-        set_rate(self.optimizer, chosen.learning_rate * factor)
-        device = next(self.model.parameters()).device
-        with arithmetic(self.config.execution, device):
-            losses = self.model(self.batches.batch(self.batches.samples(step)))
-        named = {
-            name: float(getattr(losses, name).detach())
-            for name in ("total", "text", "mask", "dice")
-        }
-        norm = take_step(losses.total, self.optimizer, list(self.weights.values()), chosen.clip)
-        return {**named, "norm": norm}
+    def go(self, after_step: Callable[[int], None]) -> Path:
+        """Take all steps that are left; return the last checkpoint."""
+        start, output, chosen = self.start, self.settings.output, self.start.config.training
+        stop = min(chosen.steps, self.settings.max_steps or chosen.steps)
+        runlog = RunLog(self._own(output / "train.log.jsonl"), chosen.log_every)
+        if start.checkpoint is not None:
+            runlog.write({"stage": "train", "event": "resumed", "step": start.step})
+        self.accelerator.init_trackers("calico", plain_config(start.config))
+        self.progress.start("training", stop - start.step, "steps")
+        self.learner.model.train()
+        last = start.checkpoint
+        for step, waited, parts in self._data(start.step, stop):
+            began = time.perf_counter()
+            values = self.learner.step(step, parts)
+            values |= {"data_seconds": waited, "step_seconds": time.perf_counter() - began}
+            done = step + 1
+            line = runlog.add("train", done, values, done == stop)
+            if line:
+                self.accelerator.log(line, done)
+            after_step(done)
+            self.progress.advance()
+            saved = done % chosen.save_every == 0 or done == stop
+            if saved:
+                last = self._save(done)
+            if chosen.eval_every and (done % chosen.eval_every == 0 or done == stop):
+                self._evaluate(done, saved, runlog)
+            if saved and self.accelerator.is_main_process:
+                drop_old(output, chosen.keep)
+        self.progress.finish()
+        self.learner.model.eval()
+        if last is None:
+            raise UsageError("there is nothing to train: --max-steps is 0")
+        if self.accelerator.is_main_process:
+            draw_curves(output, self.progress)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return last
+
+    def _own(self, path: Path) -> Path | None:
+        """Return a file that only the first process writes."""
+        return path if self.accelerator.is_main_process else None
+
+    def _data(self, start: int, stop: int) -> Iterator[tuple[int, float, list[TrainingBatch]]]:
+        """Yield each step with its parts, and for how many seconds this process waited for them."""
+        rank, count = self.accelerator.process_index, self.accelerator.num_processes
+        chosen = self.start.config.training
+        data = StepData(self.batches, rank, count, chosen.micro_batch)
+        loader = DataLoader(
+            data,
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=chosen.loader_workers,
+            collate_fn=lambda parts: parts,
+        )
+        ready = iter(loader)
+        for step in range(start, stop):
+            began = time.perf_counter()
+            parts = next(ready)
+            yield step, time.perf_counter() - began, parts
+
+    def _save(self, step: int) -> Path:
+        """Write a checkpoint; all processes call it, the first one writes."""
+        start, learner = self.start, self.learner
+        place = checkpoint_place(self.settings.output, step)
+        state = learner.state()
+        with learner.averaged():
+            weights = {name: whole(value) for name, value in kept_weights(learner.model).items()}
+            if self.accelerator.is_main_process:
+                where = position(start.config, self.batches.sampler, step)
+                facts = {**start.facts, "state": where}
+                save_checkpoint(
+                    place,
+                    learner.model,
+                    start.config,
+                    start.tokenizer,
+                    step,
+                    facts,
+                    state,
+                    weights,
+                )
+        self.accelerator.wait_for_everyone()
+        return place
+
+    def _evaluate(self, step: int, saved: bool, runlog: RunLog) -> None:
+        """Evaluate by free generation; keep the checkpoint if it is the best so far."""
+        start, chosen, output = self.start, self.start.config.training, self.settings.output
+        better = False
+        if self.accelerator.is_main_process:
+            with self.learner.averaged():
+                found = evaluate_model(
+                    self.learner.model,
+                    start.tokenizer,
+                    start.config,
+                    self.dataset,
+                    chosen.eval_split,
+                    chosen.eval_samples,
+                )
+            value = found[OVERALL][chosen.best]
+            runlog.write({"stage": "evaluation", "step": step, **found})
+            flat = {f"{task}/{name}": v for task, all_ in found.items() for name, v in all_.items()}
+            self.accelerator.log(flat, step)
+            best = read_best(output)
+            better = best is None or value > best.value
+            self.progress.say(f"step {step}: {chosen.best} {value:.3f}{', the best' * better}")
+        if not saved and self._agreed(better):
+            self._save(step)
+        if better:
+            name = checkpoint_place(output, step).name
+            note_best(output, Best(name, chosen.best, value))
+
+    def _agreed(self, better: bool) -> bool:
+        """Return what the first process found."""
+        answer = torch.tensor(float(better), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(answer, "sum") > 0)
+
+
+def _check(config: CalicoConfig, accelerator: Accelerator) -> None:
+    """Refuse what cannot work with that many processes."""
+    count = accelerator.num_processes
+    if config.training.batch_size < count:
+        raise UsageError(
+            f"a batch of {config.training.batch_size} cannot be shared by {count} processes",
+            "Raise training.batch_size in --config, or start fewer processes.",
+        )
+    if config.execution.parallel == "fsdp" and config.training.eval_every and count > 1:
+        raise UsageError(
+            "a model whose weights are shared out (execution.parallel: fsdp) is not evaluated"
+            " between steps",
+            "Set training.eval_every to 0 and run calico-eval on a checkpoint.",
+        )
 
 
 def _features(
@@ -180,6 +236,7 @@ def _features(
     pairs: PairTable,
     processor: ImageProcessor,
     settings: RunSettings,
+    accelerator: Accelerator,
     progress: Progress,
 ) -> Features:
     """Return where batches find their features, as the configuration says."""
@@ -194,101 +251,9 @@ def _features(
             "Leave out --feature-cache, or set training.features to encode.",
         )
     rows = pairs.image_rows()["train"]
-    with arithmetic(config.execution, next(encoders.parameters()).device):
-        place, flips = settings.output / "features", config.training.flips
+    place, flips = settings.output / "features", config.training.flips
+    with (
+        accelerator.main_process_first(),
+        arithmetic(config.execution, next(encoders.parameters()).device),
+    ):
         return feature_store(encoders, table, rows, processor, place, flips, progress)
-
-
-def _begin(
-    config: CalicoConfig,
-    dataset: BuiltDataset,
-    pairs: PairTable,
-    settings: RunSettings,
-    digest: str,
-    progress: Progress,
-) -> Assembled:
-    """Return the model as the run starts: fresh, or from the newest checkpoint."""
-    for leftover in settings.output.glob(".*.tmp"):  # of a killed run
-        shutil.rmtree(leftover)
-    existing = sorted(settings.output.glob("checkpoint-*"))
-    if existing and not settings.resume:
-        raise UsageError(
-            f"{settings.output} holds a training run already ({existing[-1].name})",
-            "Go on with --resume auto, or choose another --output-dir.",
-        )
-    if existing:
-        return _resumed(config, find_checkpoint(settings.output), digest, progress)
-    torch.manual_seed(config.training.seed)
-    if settings.init:
-        return _from_published(config, settings, progress)
-    if settings.encoders is None and config.pretraining.steps == 0:
-        raise UsageError(
-            f"the configuration '{config.name}' starts from published weights",
-            "Give them with --init, or train the small model with --preset tiny.",
-        )
-    prompt = config.prompt
-    lead = prompt.system + prompt.user + prompt.lead.format(images=" ") + prompt.assistant
-    tokenizer = build_tokenizer(dataset_words(pairs, lead, dataset.profile), prompt.max_images)
-    if config.language.vocabulary == 0:
-        config = replace(config, language=replace(config.language, vocabulary=len(tokenizer)))
-    model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
-    settings.output.mkdir(parents=True, exist_ok=True)
-    write_config(config, settings.output / CONFIG)
-    encoders = settings.encoders or settings.output / "encoders"
-    if settings.encoders is None and not encoders.is_dir():
-        progress.say("No pretrained encoders were given: they are made first, from single images.")
-        pretrain(config, dataset, encoders, progress, settings.side_by_side)
-    load_encoders(model, config, encoders)
-    return Assembled(model, tokenizer, config, 0, None)
-
-
-def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Progress) -> Assembled:
-    """Rebuild the model of a checkpoint after proving that it is this run's."""
-    saved = read_config(checkpoint / CONFIG)
-    facts = read_facts(checkpoint)
-    if config.language.vocabulary == 0 or "init" in facts:  # then the tokenizer decides
-        vocabulary = saved.language.vocabulary
-        config = replace(config, language=replace(config.language, vocabulary=vocabulary))
-    if config != saved:
-        differences = "\n".join(f"  {line}" for line in _differences(saved, config))
-        raise UsageError(
-            f"{checkpoint} was trained with another configuration:\n{differences}",
-            "Resume with the same --preset and --config, or choose another --output-dir.",
-        )
-    if facts.get("data") != digest:
-        raise InputError(
-            f"{checkpoint} was trained on another dataset: the samples of the train split differ"
-        )
-    model, _, tokenizer = load_checkpoint(checkpoint)
-    progress.say(f"Going on from {checkpoint}.")
-    kept = {"init": facts["init"]} if "init" in facts else {}
-    return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint, kept)
-
-
-def _from_published(config: CalicoConfig, settings: RunSettings, progress: Progress) -> Assembled:
-    """Fill the model with published weights and say what each was used for."""
-    from calico.weights.initial import initial_model
-
-    start = initial_model(config, settings.init)
-    for line in start.report:
-        progress.say(line)
-    settings.output.mkdir(parents=True, exist_ok=True)
-    write_config(start.config, settings.output / CONFIG)
-    facts = {"init": start.record}
-    return Assembled(start.model, start.tokenizer, start.config, 0, None, facts)
-
-
-def _differences(saved: CalicoConfig, wanted: CalicoConfig) -> Iterator[str]:
-    """Yield the lines of YAML that differ, saved value first."""
-    pairs: list[tuple[Any, Any]] = list(
-        zip(dump_config(saved).splitlines(), dump_config(wanted).splitlines(), strict=False)
-    )
-    for old, new in pairs:
-        if old != new:
-            yield f"{old.strip()}  (saved), {new.strip()}  (now)"
-
-
-def _drop_old(output: Path, keep: int) -> None:
-    """Remove all but the newest checkpoints."""
-    for old in sorted(output.glob("checkpoint-*"))[:-keep]:
-        shutil.rmtree(old)

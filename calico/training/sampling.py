@@ -25,14 +25,15 @@ class Purpose(IntEnum):
     MASKS = 3
     QFORMER = 4
     STRATA = 5
+    NOISE = 6  # seeds of torch, for dropout
 
 
-def generator(seed: int, purpose: Purpose, number: int, draws: bool) -> Generator:
+def generator(seed: int, purpose: Purpose, number: int, draws: bool, part: int = 0) -> Generator:
     """Return the random numbers of one epoch's order, or with `draws` of one step's variations.
 
-    Philox keyed by all four.
+    Philox keyed by all five; `part` tells the parts of a batch apart that processes take.
     """
-    low = ((2 * purpose + draws) << 48) | number
+    low = ((2 * purpose + draws) << 48) | (part << 40) | number
     return Generator(Philox(key=np.array([seed, low], dtype=np.uint64)))
 
 

@@ -1,18 +1,36 @@
 """What a resumed run needs beside the weights: the optimiser's moments and the random state.
 
-Tensors go to `training.safetensors`, plain values to `checkpoint.json`; nothing is pickled. The
-order of samples and their variations are functions of seed and step and need no saving.
+Tensors go to `training.safetensors`, plain values to `checkpoint.json`; nothing is pickled. Order
+and variations of samples, learning rate and the seeds of dropout are functions of seed and step:
+`position` writes down where they stand, so that a resumed run can prove that it stands there too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from calico.config import CalicoConfig
+from calico.training.processes import like, whole
+from calico.training.sampling import Sampler
+from calico.training.schedule import rate_factor
 from mixedparts.errors import InputError
+
+
+def position(config: CalicoConfig, sampler: Sampler, step: int) -> dict[str, Any]:
+    """Return where sampler and schedule stand after `step` steps, in JSON values."""
+    chosen = config.training
+    epoch, place = divmod(step, sampler.steps_per_epoch)
+    factor = rate_factor(step, chosen.steps, chosen.warmup_steps, chosen.schedule)
+    return {
+        "sampler": {"seed": chosen.seed, "epoch": epoch, "batch": place},
+        "schedule": {"step": step, "learning_rate": chosen.learning_rate * factor},
+    }
+
 
 _RANDOM = "random_state"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -23,7 +41,7 @@ def optimizer_tensors(optimizer: AdamW, weights: Mapping[str, nn.Parameter]) -> 
     tensors = {_RANDOM: torch.get_rng_state()}
     for name, weight in weights.items():
         for moment, value in optimizer.state[weight].items():
-            tensors[f"{name}/{moment}"] = value
+            tensors[f"{name}/{moment}"] = whole(value)
     return tensors
 
 
@@ -37,7 +55,11 @@ def restore_optimizer(
     """
     for name, weight in weights.items():
         saved = {moment: tensors.get(f"{name}/{moment}") for moment in _MOMENTS}
-        found = {moment: value.clone() for moment, value in saved.items() if value is not None}
+        found = {
+            moment: like(value.clone(), weight)
+            for moment, value in saved.items()
+            if value is not None
+        }
         if len(found) not in (0, len(_MOMENTS)):
             lacking = ", ".join(moment for moment in _MOMENTS if moment not in found)
             raise InputError(f"the saved training state of {name} lacks {lacking}")

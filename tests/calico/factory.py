@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,7 @@ _MICRO: dict[str, Any] = {
         "qformer_batch_size": 2,
         "prompted_masks": 4,
         "warmup_steps": 1,
+        "carry_over": False,
     },
     "generation": {"max_new_tokens": 12, "batch_size": 4},
 }
@@ -234,3 +237,10 @@ def _pair_row(split: str, number: int, drawn: list[Any], first: int) -> dict[str
         "answer": answer,
         "seg": seg,
     }
+
+
+def mask_images(answers: Sequence[str], images: int = 2) -> torch.Tensor:
+    """Return (M,) which image of a batch the tag of each [SEG] names; the first without a tag."""
+    tags = [re.findall(r"\[SEG\](?: \(IMAGE(\d)\))?", answer) for answer in answers]
+    rows = [row * images + int(tag or 1) - 1 for row, found in enumerate(tags) for tag in found]
+    return torch.tensor(rows, dtype=torch.int64)

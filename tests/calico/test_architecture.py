@@ -23,6 +23,7 @@ from calico.prompts import PromptEncoder
 from calico.tokenizer import token_ids
 from mixedparts.errors import InputError, UsageError
 from tests.calico.factory import (
+    mask_images,
     micro_config,
     micro_model,
     micro_tokenizer,
@@ -59,6 +60,7 @@ def batch_for(config: CalicoConfig, answers: tuple[str, ...] = (ANSWER,)) -> Tra
         features=random_features(2 * len(answers), config),
         images=2,
         masks=(torch.rand(count, grid, grid, generator=noise) > 0.6).float(),
+        mask_image=mask_images(answers),
         extents=torch.tensor([[grid, grid]] * (2 * len(answers))),
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from calico.config import LossConfig
-from calico.model.losses import mask_losses
+from calico.model.losses import Counts, mask_losses
 from calico.model.points import draw_points, sample_points
 from mixedparts.errors import UsageError
 from tests.calico.factory import micro_model
@@ -19,6 +19,7 @@ from tests.calico.test_model import training_batch
 SIZE = 12
 EXTENTS = torch.tensor([[12, 9], [5, 12], [12, 12], [1, 3]])
 IMAGE = torch.tensor([0, 2, 2, 1])
+COUNTS = Counts(0, len(torch.unique(IMAGE)), len(IMAGE))
 
 
 def masks(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -80,7 +81,7 @@ class TestAgainstLoops:
             ]
             for number, (rows, columns) in enumerate(EXTENTS.tolist())
         ]
-        found = mask_losses(logits, targets, EXTENTS, IMAGE, config)
+        found = mask_losses(logits, targets, EXTENTS, IMAGE, config, COUNTS)
         assert [one.item() for one in found] == pytest.approx(by_hand(pairs, config), rel=1e-4)
 
     def test_points_are_chosen_and_read_as_they_should_be(self, kind: str, normalise: str) -> None:
@@ -115,7 +116,7 @@ class TestAgainstLoops:
                 [(between(logits[number], *p), between(targets[number], *p)) for p in points]
             )
         torch.manual_seed(5)
-        found = mask_losses(logits, targets, EXTENTS, IMAGE, config)
+        found = mask_losses(logits, targets, EXTENTS, IMAGE, config, COUNTS)
         assert [one.item() for one in found] == pytest.approx(by_hand(pairs, config), rel=1e-3)
 
 

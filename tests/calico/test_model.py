@@ -18,6 +18,7 @@ from calico.prompts import PromptEncoder
 from calico.tokenizer import token_ids
 from mixedparts.errors import InputError
 from tests.calico.factory import (
+    mask_images,
     micro_config,
     micro_model,
     micro_tokenizer,
@@ -59,6 +60,7 @@ def training_batch(config, answers: tuple[str, ...] = (ANSWER,), seed: int = 0) 
         features=random_features(2 * len(answers), config, seed),
         images=2,
         masks=(torch.rand(count, grid, grid, generator=noise) > 0.6).float(),
+        mask_image=mask_images(answers),
         extents=torch.tensor([[grid, grid - 3]] * (2 * len(answers))),
     )
 

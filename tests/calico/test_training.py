@@ -12,11 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from calico.config import CalicoConfig
 from calico.data import BuiltDataset
+from calico.model.assembly import build_image_parts
 from calico.model.checkpoints import find_checkpoint, load_checkpoint
 from calico.processing import ImageProcessor
 from calico.training.encoders import load_encoders, pretrain
 from calico.training.features import feature_store
 from calico.training.run import RunSettings, train
+from calico.training.warmstart import carry_to_sam, carry_to_semantic
 from calico.views import View
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
@@ -275,3 +277,50 @@ def copy(checkpoint: Path, into: Path) -> Path:
     for file in checkpoint.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     return broken
+
+
+class TestCarryOver:
+    """The other encoders can start as copies of the global one."""
+
+    def config(self) -> CalicoConfig:
+        return micro_config(
+            semantic={"hidden_size": 32},
+            pretraining={"carry_over": True},
+            vision={"mlp_size": 32},
+        )
+
+    def test_the_semantic_encoder_computes_the_same(self) -> None:
+        parts = build_image_parts(self.config())
+        encoders = parts.encoders.eval()
+        carry_to_semantic(encoders.vision, encoders.semantic)
+        pixels = torch.randn(2, 3, 32, 32)
+        with torch.no_grad():
+            torch.testing.assert_close(
+                encoders.semantic(pixels).last_hidden_state,
+                encoders.vision(pixels).last_hidden_state,
+                atol=1e-5,
+                rtol=1e-5,
+            )
+
+    def test_sams_layers_are_the_same(self) -> None:
+        parts = build_image_parts(self.config())
+        encoders = parts.encoders.eval()
+        carry_to_sam(encoders.vision, encoders.sam)
+        states = torch.randn(1, 16, 32)
+        with torch.no_grad():
+            for source, target in zip(
+                encoders.vision.encoder.layers, encoders.sam.layers, strict=True
+            ):
+                torch.testing.assert_close(
+                    target(states.view(1, 4, 4, 32)).view(1, 16, 32),
+                    source(states),
+                    atol=1e-5,
+                    rtol=1e-5,
+                )
+            pixels = torch.randn(1, 3, 32, 32)
+            stem = encoders.vision.embeddings.patch_embedding(pixels)
+            torch.testing.assert_close(encoders.sam.patch_embed(pixels).permute(0, 3, 1, 2), stem)
+
+    def test_shapes_that_differ_are_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"semantic\.hidden_size is 16, vision\.hidden_size"):
+            micro_config(pretraining={"carry_over": True})

@@ -1,0 +1,57 @@
+"""How a training command uses the machine: its processes, their threads, and who speaks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from calico.companions import companions, follow_parent, is_companion, was_launched
+
+if TYPE_CHECKING:
+    from calico.config import CalicoConfig
+    from mixedparts.progress import Progress
+
+
+@contextmanager
+def launched(
+    config: CalicoConfig, arguments: argparse.Namespace, module: str, words: Sequence[str]
+) -> Iterator[Progress]:
+    """Set up this process, start its companions, and yield who tells people what happens.
+
+    Args:
+        config: of the run.
+        arguments: with device, processes, threads and quiet.
+        module: of the command, for companions.
+        words: its command line.
+    """
+    from calico.runtime import available_cores, prepare_process
+    from mixedparts.progress import Silent, for_people
+
+    count = _processes(config, arguments, available_cores())
+    if is_companion():
+        follow_parent()
+    prepare_process(arguments.threads or max(1, available_cores() // count))
+    with companions(count, module, words):
+        yield for_people(arguments.quiet) if speaks() else Silent()
+
+
+def speaks() -> bool:
+    """Say whether this process is the one that prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _processes(config: CalicoConfig, arguments: argparse.Namespace, cores: int) -> int:
+    """Return how many processes share this machine's cores."""
+    if was_launched():
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if arguments.processes is not None:
+        chosen: int = arguments.processes
+        return chosen
+    import torch
+
+    on_gpu = arguments.device == "auto" and torch.cuda.is_available()
+    small = config.pretraining.steps > 0 and config.training.batch_size > 1
+    return 2 if small and cores > 1 and not on_gpu else 1

@@ -1,0 +1,46 @@
+"""What a run says before its first step: how large, on what, how much is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from accelerate import Accelerator
+
+from calico.model.checkpoints import trained_weights
+from calico.training.begin import Assembled
+
+_BYTES_OF_ADAM = 12  # of a trained weight in fp32: its gradient and both moments
+
+
+def banner(start: Assembled, accelerator: Accelerator, samples: int) -> Iterator[str]:
+    """Yield lines for people.
+
+    Args:
+        start: what is trained.
+        accelerator: on what.
+        samples: of the train split.
+    """
+    config, model = start.config, start.model
+    chosen, count = config.training, accelerator.num_processes
+    share = -(-chosen.batch_size // count)
+    at_once = min(share, chosen.micro_batch or share)
+    parts = f"{count} x {at_once}" + (f", {-(-share // at_once)} times" if share > at_once else "")
+    weights = list(model.parameters())
+    everything = sum(weight.numel() for weight in weights)
+    learnt = sum(weight.numel() for weight in trained_weights(model).values())
+    held = sum(weight.numel() * weight.element_size() for weight in weights)
+    epochs = chosen.steps * chosen.batch_size / max(1, samples)
+    yield (
+        f"{config.name}: {everything:,} parameters, {learnt:,} trained "
+        f"({learnt / max(1, everything):.1%})"
+    )
+    yield (
+        f"{accelerator.device.type}, {config.execution.precision}, effective batch "
+        f"{chosen.batch_size} ({parts}), {count} process{'es' * (count > 1)}"
+        + (f", {config.execution.parallel}" if count > 1 else "")
+    )
+    yield f"{chosen.steps} steps from step {start.step}, {epochs:.1f} epochs of {samples} samples"
+    yield (
+        f"memory of weights, gradients and optimiser: {(held + _BYTES_OF_ADAM * learnt) / 1e9:.2f}"
+        " GB a process; with activations: calico-train --dry-run"
+    )
