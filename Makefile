@@ -12,7 +12,7 @@ PAIR := $(addprefix $(DEMO)/sources/ADE20KPart234/images/validation/, \
 # The lower bounds in pyproject.toml that decide whether the model works.
 OLDEST := transformers==5.4.0 peft==0.18.0
 
-.PHONY: demo test test-oldest test-slow lint setup benchmarks clean
+.PHONY: demo test test-oldest test-slow lint setup benchmarks ablations clean
 
 setup: $(READY)
 
@@ -62,6 +62,21 @@ lint: $(READY)
 
 benchmarks: $(READY)
 	$(BIN)/python -m benchmarks.build_speed --write docs/benchmarks.md
+
+# The ablation study, sources included: hours on two cores; goes on where it stopped.
+ABLATIONS := runs/ablations
+
+ablations: $(READY)
+	for seed in 1 2; do \
+		$(BIN)/mixedparts sample --out $(ABLATIONS)/sources-$$seed --images 1000 --seed $$seed && \
+		$(BIN)/mixedparts build --sources paco partimagenet ade20k \
+			--root $(ABLATIONS)/sources-$$seed --out $(ABLATIONS)/seed-$$seed --samples 20000 \
+		|| exit; done
+	test -d $(ABLATIONS)/encoders || $(BIN)/calico-pretrain --dataset $(ABLATIONS)/seed-1 \
+		--preset tiny --config docs/demo.yaml --output-dir $(ABLATIONS)/encoders
+	$(BIN)/python -m benchmarks.ablations --dataset $(ABLATIONS)/seed-1 \
+		--test-dataset $(ABLATIONS)/seed-2 --encoders $(ABLATIONS)/encoders --seeds 0 1 2 \
+		--steps 500 --jobs 2 --out $(ABLATIONS)/runs --write docs/ablations.md
 
 clean:
 	rm -rf .venv .venv-oldest runs
