@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from calico.columns import MaskTexts, PairColumns
 from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
-from mixedparts.masks import InvalidMask, Rle, from_string
+from mixedparts.masks import InvalidMask, Rle
 from mixedparts.taxonomy import FULL
 from mixedparts.wording import MOST_WORDED
 
@@ -51,6 +53,10 @@ class Region:
     mask: Rle
     is_part: bool
 
+    def moved(self, image: int) -> Region:
+        """Return the same region in another image of its sample."""
+        return Region(self.label, image, self.mask, self.is_part)
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -78,53 +84,53 @@ class Sample:
         return replace(
             self,
             images=self.images[::-1],
-            regions=tuple(replace(one, image=last - one.image) for one in self.regions),
-            targets=tuple(replace(one, image=last - one.image) for one in self.targets),
+            regions=tuple(one.moved(last - one.image) for one in self.regions),
+            targets=tuple(one.moved(last - one.image) for one in self.targets),
             answer=answer,
         )
 
 
-def sample_from_row(row: Mapping[str, Any]) -> Sample:
-    """Build a sample from a row of `pairs` as plain Python values.
+class _Row:
+    """One row of a batch on its way to a sample."""
 
-    Raises:
-        InputError: a key is missing, a mask is none, or [SEG] and masks do not match.
-    """
-    try:
-        objects = [_region(item, item["category"], False) for item in row["objects"]]
-        parts = [_region(item, item["name"], True) for item in row["parts"] or ()]
-        lists = {"object": objects, "part": parts}
-        sample = Sample(
-            id=row["id"],
-            source=row["source"],
-            split=row["split"],
-            task=row["task"],
-            images=tuple(_picture(item, row["split"]) for item in row["images"]),
-            regions=(*objects, *parts),
-            targets=tuple(lists[item["kind"]][item["index"]] for item in row["seg"]),
-            question=row["question"],
-            answer=row["answer"],
+    def __init__(self, columns: PairColumns, row: int) -> None:
+        self.columns = columns
+        self.row = row
+        self.objects = columns.objects.of(row)
+        self.regions = self.objects + columns.parts.of(row)
+
+    def sample(self, masks: MaskTexts) -> Sample:
+        """Return the sample; errors as `PairTable.take`."""
+        name, source, split, task, question, answer = self.columns.row_texts(self.row)
+        images = tuple(PictureRef(split, *cells) for cells in self.columns.images(self.row))
+        try:
+            read = masks.read([cells.mask for cells in self.regions])
+        except InvalidMask as error:
+            raise InputError(f"sample {name} holds a mask that is none: {error}") from error
+        regions = tuple(
+            Region(cells.label, cells.image, mask, place >= len(self.objects))
+            for place, (cells, mask) in enumerate(zip(self.regions, read, strict=True))
         )
-    except (KeyError, IndexError, TypeError, InvalidMask) as error:
-        name = row.get("id", "without an id")
-        raise InputError(f"sample {name} is not a row of pairs: {error!r}") from error
-    if sample.answer.count("[SEG]") != len(sample.targets):
-        raise InputError(
-            f"sample {sample.id}: the answer holds {sample.answer.count('[SEG]')} [SEG] for "
-            f"{len(sample.targets)} masks"
-        )
-    return sample
+        if not all(0 <= region.image < len(images) for region in regions):
+            raise InputError(f"sample {name} has a region of an image that it does not have")
+        targets = self._targets(name, regions)
+        if answer.count("[SEG]") != len(targets):
+            raise InputError(
+                f"sample {name}: the answer holds {answer.count('[SEG]')} [SEG] for "
+                f"{len(targets)} masks"
+            )
+        return Sample(name, source, split, task, images, regions, targets, question, answer)
 
-
-def _picture(item: Mapping[str, Any], split: str) -> PictureRef:
-    return PictureRef(
-        split, item["row"], item["image_id"], item["file_name"], item["width"], item["height"]
-    )
-
-
-def _region(item: Mapping[str, Any], label: str, is_part: bool) -> Region:
-    height, width = item["mask"]["size"]
-    return Region(label, item["image"], from_string(item["mask"]["counts"], height, width), is_part)
+    def _targets(self, name: str, regions: tuple[Region, ...]) -> tuple[Region, ...]:
+        """Return the region of each [SEG]."""
+        count = len(self.objects)
+        lists = {"object": regions[:count], "part": regions[count:]}
+        targets = []
+        for kind, number in self.columns.segs(self.row):
+            if not 0 <= number < len(lists.get(kind, ())):
+                raise InputError(f"sample {name}: a [SEG] means {kind} {number}, there is none")
+            targets.append(lists[kind][number])
+        return tuple(targets)
 
 
 class PairTable(Sequence[Sample]):
@@ -132,16 +138,39 @@ class PairTable(Sequence[Sample]):
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
+        self._batches = table.to_batches()
+        self._starts = [0, *accumulate(batch.num_rows for batch in self._batches)][:-1]
+        self._columns: dict[int, PairColumns] = {}
+        self._masks = MaskTexts()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+            return self.take(range(*index.indices(len(self))))
+        return self.take([index])[0]
+
+    def take(self, indices: Sequence[int]) -> list[Sample]:
+        """Return samples in the order asked for; together they are read faster than one by one.
+
+        Raises:
+            IndexError: there is no such row.
+            InputError: a row is no sample: something is missing, a mask is none, or [SEG] and masks
+                do not match.
+        """
+        rows = [_Row(*self._place(index)) for index in indices]
+        self._masks.prepare([cells.mask for row in rows for cells in row.regions])
+        return [row.sample(self._masks) for row in rows]
+
+    def _place(self, index: int) -> tuple[PairColumns, int]:
+        """Return the batch of a row, and its place there."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return sample_from_row(self.table.slice(index, 1).to_pylist()[0])
+        number = bisect_right(self._starts, index) - 1
+        if number not in self._columns:
+            self._columns[number] = PairColumns(self._batches[number])
+        return self._columns[number], index - self._starts[number]
 
     @cached_property
     def images_per_sample(self) -> int:

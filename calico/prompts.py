@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -12,6 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from calico.config import PromptConfig
 from calico.model.calico import PromptBatch
 from calico.tokenizer import IMAGE, IMAGE_END, IMAGE_START, image_tag
+
+_KEPT_TEXTS = 1 << 14  # tokenised of late; wordings and answers come again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.config = config
         self.placeholders = placeholders
+        self._ids = lru_cache(_KEPT_TEXTS)(self._tokenized)
 
     def text(self, question: str, images: int) -> str:
         """Return the prompt with one placeholder an image."""
@@ -95,14 +100,13 @@ class PromptEncoder:
             tokens (B, T) int64 and answer (B, T) bool, true on all answers and their end tokens.
         """
         length = max(len(sample.tokens) for sample in samples)
-        tokens = torch.full((len(samples), length), self.tokenizer.pad_token_id)
-        answer = torch.zeros(len(samples), length, dtype=torch.bool)
+        tokens = np.full((len(samples), length), self.tokenizer.pad_token_id, np.int64)
+        answer = np.zeros((len(samples), length), np.bool_)
         for row, sample in enumerate(samples):
-            tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
+            tokens[row, : len(sample.tokens)] = sample.tokens
             for start, stop in sample.answers:
                 answer[row, start:stop] = True
-        return tokens, answer
+        return torch.from_numpy(tokens), torch.from_numpy(answer)
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return ids
+    def _tokenized(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)

@@ -1,64 +1,29 @@
-"""Training batches: which pairs, how they are varied, and the masks they ask for."""
+"""Training batches: tokens, features and masks of samples as they are shown."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from calico.config import CalicoConfig
-from calico.data import PairTable, PictureRef, Region, Sample
+from calico.data import PairTable, PictureRef
 from calico.model.calico import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.training import augment
-from calico.training.sampling import Purpose, Sampler, generator
 from calico.training.strata import stratified
-from calico.training.turns import Companions
+from calico.training.variation import SampleDrawer, VariedSample
 from calico.views import View
-from mixedparts import wording
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
-from mixedparts.records import Task
 
 _KEPT_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
-
-# Columns of a place's random numbers.
-_DRAWS = 16
-_SWAP, _QUESTION, _CONVERSE, _TURNS = range(4)
-_MIRRORED = 7  # and after it, for up to nine images
-
-
-@dataclass(frozen=True, slots=True)
-class VariedSample:
-    """A sample as one step shows it.
-
-    Attributes:
-        turns: with images, questions and masks in the order shown; more than one are a
-            conversation about the same images.
-        views: how each image is shown.
-    """
-
-    turns: tuple[Sample, ...]
-    views: tuple[View, ...]
-
-    @property
-    def images(self) -> tuple[PictureRef, ...]:
-        """The images of all turns."""
-        return self.turns[0].images
-
-    @property
-    def targets(self) -> Iterator[Region]:
-        """The regions of all [SEG], in the order of the text."""
-        return (target for turn in self.turns for target in turn.targets)
 
 
 class Features(Protocol):
@@ -95,38 +60,13 @@ class BatchMaker:
         self.features = features
         self.prompts = prompts
         self.processor = processor
-        self.settings = config.training
         check_samples(pairs, config)
-        lengths = pairs.answer_lengths() if self.settings.group_by_length else None
-        weighted = self.settings.source_weights or self.settings.task_weights
-        strata = stratified(pairs, self.settings) if weighted else []
-        self.sampler = Sampler(
-            len(pairs),
-            self.settings.batch_size,
-            self.settings.seed,
-            lengths=lengths,
-            strata=strata,
-        )
-        unwanted = [stratum.members for stratum in strata if stratum.share == 0]
-        self.companions: Companions | None = None
-        if self.settings.multi_turn:
-            self.companions = Companions(pairs, np.concatenate([[], *unwanted]).astype(np.int64))
+        self.drawer = SampleDrawer(pairs, config.training)
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
     def samples(self, step: int) -> list[VariedSample]:
-        """Return the samples of a step, counted from 0, with their variations drawn.
-
-        The draws of a sample depend on its place in the step's batch and on nothing else, so it is
-        varied alike by any process that takes a part of the batch.
-        """
-        rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
-        indices = self.sampler.batch(step)
-        draws = rng.random((len(indices), _DRAWS))
-        augmented = rng.random((len(indices), self.pairs.images_per_sample, augment.DRAWS))
-        return [
-            self._varied(int(index), *numbers)
-            for index, *numbers in zip(indices, draws, augmented, strict=True)
-        ]
+        """Return the samples of a step, counted from 0; see `SampleDrawer`."""
+        return self.drawer.samples(step)
 
     def batch(self, samples: Sequence[VariedSample]) -> TrainingBatch:
         """Return the tensors of the samples of a step, or of any part of them.
@@ -159,47 +99,6 @@ class BatchMaker:
             mask_image=torch.tensor(mask_image, dtype=torch.int64),
             extents=torch.tensor([self.processor.extent(*size) for size in sizes]),
         )
-
-    def _varied(
-        self, index: int, draws: NDArray[np.float64], augmented: NDArray[np.float64]
-    ) -> VariedSample:
-        turns = self._turns(index, draws)
-        if self.settings.swap_images and draws[_SWAP] < 0.5:
-            turns = [turn.swapped() for turn in turns]
-        views = []
-        for image, ref in enumerate(turns[0].images):
-            mirrored = self.settings.flips and bool(draws[_MIRRORED + image] < 0.5)
-            regions = [one.mask for turn in turns for one in turn.regions if one.image == image]
-            views.append(
-                augment.drawn_view(
-                    self.settings.augment,
-                    mirrored,
-                    (ref.height, ref.width),
-                    regions,
-                    augmented[image],
-                )
-            )
-        return VariedSample(tuple(turns), tuple(views))
-
-    def _turns(self, index: int, draws: NDArray[np.float64]) -> list[Sample]:
-        """Return a sample, or a conversation that it is in, with images in the sample's order."""
-        chosen = [index]
-        questions = [draws[_QUESTION]]
-        if self.companions is not None and draws[_CONVERSE] < self.settings.multi_turn:
-            rng = Generator(Philox(key=int(draws[_TURNS] * (1 << 53))))
-            chosen = self.companions.conversation(index, self.settings.max_turns, rng).tolist()
-            questions = rng.random(len(chosen)).tolist()
-        turns = []
-        for turn, draw in zip(chosen, questions, strict=True):
-            sample = self.pairs[turn]
-            if self.companions is not None and self.companions.opposed(turn, index):
-                sample = sample.swapped()
-            if self.settings.redraw_questions:
-                number = int(draw * (1 << 30))
-                question = wording.question(Task(sample.task), number, len(sample.images))
-                sample = replace(sample, question=question)
-            turns.append(sample)
-        return turns
 
     def _grid_mask(self, mask: Rle, view: View) -> NDArray[np.uint8]:
         """Return a mask on the decoder's grid; the same entity serves in many pairs."""

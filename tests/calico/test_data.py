@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from calico.data import BuiltDataset, PairTable, sample_from_row
+from calico.data import BuiltDataset, PairTable, Sample
 from calico.processing import ImageProcessor
 from calico.training.entities import gather_entities
 from calico.training.labels import UNKNOWN, augmented, label_set, labelled_images
@@ -25,6 +25,8 @@ from mixedparts.masks import area
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, write_build
 
+KEYS = ("id", "source", "split", "task", "question", "answer")
+
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> BuiltDataset:
@@ -34,6 +36,10 @@ def dataset(tmp_path: Path) -> BuiltDataset:
 def plain_row(dataset: BuiltDataset, place: int = 1) -> dict[str, Any]:
     row: dict[str, Any] = dataset.pairs("train").table.slice(place, 1).to_pylist()[0]
     return row
+
+
+def read_back(*rows: dict[str, Any]) -> list[Sample]:
+    return PairTable(pa.Table.from_pylist(list(rows), schema=schema.PAIRS))[:]
 
 
 class TestSamples:
@@ -57,23 +63,97 @@ class TestSamples:
         assert "<p> a mug </p> [SEG] (IMAGE1)" in swapped.answer
         assert swapped.swapped() == sample
 
-    def test_a_missing_key_names_the_sample(self, dataset: BuiltDataset) -> None:
-        row = plain_row(dataset)
-        del row["objects"]
-        with pytest.raises(InputError, match="train-1"):
-            sample_from_row(row)
-
     def test_a_broken_mask_names_the_sample(self, dataset: BuiltDataset) -> None:
         row = plain_row(dataset)
         row["objects"][0]["mask"]["counts"] = "~~"
-        with pytest.raises(InputError, match="train-1"):
-            sample_from_row(row)
+        with pytest.raises(InputError, match="train-1 holds a mask that is none"):
+            read_back(plain_row(dataset, 0), row)
 
     def test_segs_without_masks_are_refused(self, dataset: BuiltDataset) -> None:
         row = plain_row(dataset)
         row["seg"].pop()
-        with pytest.raises(InputError, match=r"4 \[SEG\] for 3 masks"):
-            sample_from_row(row)
+        with pytest.raises(InputError, match=r"train-1: the answer holds 4 \[SEG\] for 3 masks"):
+            read_back(row)
+
+    @pytest.mark.parametrize("seg", [{"index": -1}, {"index": 2}, {"kind": "picture"}])
+    def test_segs_that_mean_nothing_are_refused(
+        self, dataset: BuiltDataset, seg: dict[str, Any]
+    ) -> None:
+        row = plain_row(dataset)
+        row["seg"][0].update(seg)
+        with pytest.raises(InputError, match=r"train-1: a \[SEG\] means"):
+            read_back(row)
+
+    def test_regions_of_an_image_that_is_not_there_are_refused(self, dataset: BuiltDataset) -> None:
+        row = plain_row(dataset)
+        row["parts"][0]["image"] = 2
+        with pytest.raises(InputError, match="train-1 has a region of an image"):
+            read_back(row)
+
+    @pytest.mark.parametrize(
+        ("name", "message"), [("answer", "rows without 'answer'"), ("objects", "means object 0")]
+    )
+    def test_cells_without_a_value_are_one_message(
+        self, dataset: BuiltDataset, name: str, message: str
+    ) -> None:
+        row = plain_row(dataset)
+        row[name] = None
+        with pytest.raises(InputError, match=message):
+            read_back(row)
+
+    def test_missing_columns_and_sizes_are_one_message(self, dataset: BuiltDataset) -> None:
+        table = dataset.pairs("train").table
+        with pytest.raises(InputError, match="no column 'seg'"):
+            PairTable(table.drop_columns(["seg"]))[0]
+        row = plain_row(dataset)
+        row["objects"][0]["mask"]["size"] = [3]
+        with pytest.raises(InputError, match="not height and width"):
+            read_back(row)
+
+    @pytest.mark.parametrize("start", [0, 1, 5])
+    @pytest.mark.parametrize("chunk", [1, 2, 4, 6])
+    def test_rows_are_what_the_table_says_however_it_is_cut(
+        self, dataset: BuiltDataset, start: int, chunk: int
+    ) -> None:
+        table = dataset.pairs("train").table
+        rows = table.to_pylist()[start:]
+        pairs = PairTable(pa.concat_tables([table.slice(n, chunk) for n in range(start, 6, chunk)]))
+        assert len(pairs) == len(rows)
+        order = [*range(len(rows)), 0, len(rows) - 1]
+        for index, sample in zip(order, pairs.take(order), strict=True):
+            assert plain_sample(sample) == plain_cells(rows[index])
+
+
+def plain_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """Return of a row what its sample holds."""
+
+    def plain(item: dict[str, Any]) -> tuple[Any, ...]:
+        return item.get("category", item.get("name")), item["image"], item["mask"]
+
+    lists = {"object": row["objects"], "part": row["parts"]}
+    kept = {key: row[key] for key in (*KEYS, "images")}
+    return kept | {
+        "regions": list(map(plain, (*row["objects"], *row["parts"]))),
+        "targets": [plain(lists[seg["kind"]][seg["index"]]) for seg in row["seg"]],
+    }
+
+
+def plain_sample(sample: Sample) -> dict[str, Any]:
+    """Return a sample in the words of its row."""
+
+    def plain(region: Any) -> tuple[Any, ...]:
+        height, width, counts = region.mask
+        return region.label, region.image, {"size": [height, width], "counts": counts.decode()}
+
+    images = [
+        {name: getattr(ref, name) for name in ("image_id", "row", "file_name", "width", "height")}
+        for ref in sample.images
+    ]
+    return {key: getattr(sample, key) for key in KEYS} | {
+        "images": images,
+        "regions": list(map(plain, sample.regions)),
+        "targets": list(map(plain, sample.targets)),
+    }
 
 
 class TestTables:

@@ -21,8 +21,9 @@ from calico.model.vision import ImageFeatures
 from calico.presets import tiny
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.training.batches import BatchMaker, VariedSample
+from calico.training.batches import BatchMaker
 from calico.training.turns import Companions
+from calico.training.variation import VariedSample
 from calico.views import View
 from mixedparts.errors import UsageError
 from mixedparts.masks import Rle
