@@ -62,6 +62,7 @@ class BatchMaker:
         self.processor = processor
         check_samples(pairs, config)
         self.drawer = SampleDrawer(pairs, config.training)
+        self.sampler = self.drawer.sampler
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
     def samples(self, step: int) -> list[VariedSample]:

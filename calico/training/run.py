@@ -23,7 +23,7 @@ from calico.model.runs import Best, checkpoint_place, drop_old, note_best, read_
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.training.banner import banner
-from calico.training.batches import BatchMaker, Features, data_digest
+from calico.training.batches import BatchMaker, Features, check_samples, data_digest
 from calico.training.begin import Assembled, RunSettings, begin
 from calico.training.curves import draw_curves
 from calico.training.features import feature_store
@@ -66,6 +66,7 @@ def train(
     if not accelerator.is_main_process:
         progress = Silent()
     pairs = dataset.pairs("train")
+    check_samples(pairs, config)
     digest = data_digest(pairs.ids())
     start = begin(config, dataset, pairs, settings, digest, accelerator, progress)
     start = replace(start, facts={**start.facts, "data": digest})

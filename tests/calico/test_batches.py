@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from calico.data import BuiltDataset
 from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
-from calico.training.batches import BatchMaker
+from calico.training.batches import BatchMaker, check_samples
+from calico.training.run import RunSettings, train
 from calico.views import View
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
+from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, micro_tokenizer, write_build
 
 
@@ -86,6 +89,18 @@ class TestFaults:
         longer = replace(sample, images=(*sample.images, sample.images[0]))
         with pytest.raises(InputError, match=rf"{sample.id} of 3.*as many"):
             batches.batch([first, replace(second, turns=(longer,), views=(View(),) * 3)])
+
+    def test_weights_of_what_is_not_there_stop_a_run_before_anything(
+        self, dataset: BuiltDataset, tmp_path: Path
+    ) -> None:
+        config = micro_config(training={"source_weights": {"coco": 1.0}})
+        with pytest.raises(UsageError, match="no source 'coco'"):
+            train(config, dataset, RunSettings(tmp_path / "run"), Silent())
+        assert not (tmp_path / "run").exists()
+
+    def test_too_many_images_for_the_tags_are_one_message(self, dataset: BuiltDataset) -> None:
+        with pytest.raises(UsageError, match=r"prompt\.max_images to 2"):
+            check_samples(dataset.pairs("train"), micro_config(prompt={"max_images": 1}))
 
     def test_no_samples_are_one_message(self, dataset: BuiltDataset) -> None:
         with pytest.raises(InputError, match="without samples"):
