@@ -88,7 +88,15 @@ def variant_config(base: CalicoConfig, variant: str, seed: int, steps: int) -> C
 
     Features are read through a cache that all runs share, so that no picture is encoded twice.
     """
-    training = {"seed": seed, "steps": steps, "features": "encode", "save_every": 100, "keep": 1}
+    training = {
+        "seed": seed,
+        "steps": steps,
+        "features": "encode",
+        "loader_workers": 0,
+        "save_every": 100,
+        "keep": 1,
+        "eval_every": 0,  # the last checkpoint counts, for every variant
+    }
     changes = {"correspondence": dict(VARIANTS[variant]), "training": training}
     return override(base, changes, f"of the variant '{variant}'")
 
