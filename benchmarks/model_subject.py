@@ -89,7 +89,10 @@ class Subject:
         masks[:, : grid // 2] = 1
         extents = torch.full((2 * self.pairs, 2), grid)
         shown = torch.arange(2 * self.pairs)  # one mask an image
-        made = TrainingBatch(tokens, answer, features, 2, masks, shown, extents)
+        questions = (question,) * self.pairs
+        made = TrainingBatch(
+            tokens, answer, features, 2, masks, shown, extents, questions=questions
+        )
         return made.to(self.model.device)
 
     def asked(self) -> PromptBatch:

@@ -62,8 +62,10 @@ class SemanticEncoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class QFormerConfig:
-    """The querying transformer of eq. 2 (`Blip2QFormerModel`), query only.
+    """The querying transformer of eq. 2, query only (`Blip2QFormerModel`).
 
+    With `sees_question` its queries attend to the words of the question as well, as InstructBLIP's
+    do (`InstructBlipQFormerModel`), in the prompt and in every CAM.
     `kind="linear"` is the paper's ablation without it: every patch of the global encoder is
     projected to one token, and a CAM adds its offset (eq. 7) to the features themselves.
     """
@@ -76,14 +78,19 @@ class QFormerConfig:
     cross_attention_every: int = 2
     queries: int = 32  # placeholders of one image in the prompt
     dropout: float = 0.1
-    sees_question: bool = False  # open: only in a commented call; without it prompts can be cached
+    sees_question: bool = False  # open: the fork has it in a commented call only
+    # Of the question: rows of BERT's words with InstructBLIP's [DEC]. Without published weights the
+    # words are the language model's, which must not be more.
+    vocabulary: int = 30523
+    question_tokens: int = 512  # positions; a longer question is refused
 
     def faults(self) -> Iterator[str]:
         yield from multiple("hidden_size", self.hidden_size, "heads", self.heads)
         yield from positive(self, "layers", "mlp_size", "cross_attention_every", "queries")
         yield from fraction(self, "dropout")
-        if self.sees_question:
-            yield "sees_question: a Q-Former with text input is not built; set it to false"
+        yield from positive(self, "vocabulary", "question_tokens")
+        if self.sees_question and self.kind == "linear":
+            yield "sees_question: without a Q-Former nothing sees the question"
 
 
 @dataclass(frozen=True, slots=True)

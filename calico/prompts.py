@@ -91,7 +91,7 @@ class PromptEncoder:
         for row, prompt in enumerate(prompts):
             tokens[row, length - len(prompt) :] = torch.tensor(prompt)
             attention[row, length - len(prompt) :] = 1
-        return PromptBatch(tokens, attention, images)
+        return PromptBatch(tokens, attention, images, tuple(questions))
 
     def collate(self, samples: Sequence[EncodedSample]) -> tuple[Tensor, Tensor]:
         """Pad samples on the right.

@@ -27,6 +27,7 @@ from mixedparts.errors import InputError
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SEG, PHRASE, PHRASE_END, IMAGE = "[SEG]", "<p>", "</p>", "<image>"
 IMAGE_START, IMAGE_END = "<im_start>", "<im_end>"
+READER = "qformer_tokenizer"  # the folder's name in InstructBLIP's checkpoints, and in ours
 _PUNCTUATION = ".,?!:;"
 
 
@@ -85,8 +86,26 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def question_reader(folder: Path) -> PreTrainedTokenizerBase | None:
+    """Load the tokenizer of a Q-Former that sees the question; None where there is none.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if not (folder / READER).is_dir():
+        return None
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder / READER), config=PreTrainedConfig()
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"the tokenizer in {folder / READER} cannot be read: {reason}") from error
+    return tokenizer
+
+
 def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
-    """Return the ids that the model has to know.
+    """Return what the model has to know of its tokenizer, which reads questions too.
 
     Raises:
         InputError: a token is not in the vocabulary, or tags cannot be told apart.
@@ -108,7 +127,7 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     wrapping = (tokenizer.bos_token_id, *others[2:])
     markers = tuple(index for index in wrapping if index is not None)
-    return TokenIds(pad, end, image, SegVocabulary(seg, tags), tuple(new), markers)
+    return TokenIds(pad, end, image, SegVocabulary(seg, tags), tuple(new), markers, tokenizer)
 
 
 def _known(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:

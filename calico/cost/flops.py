@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from calico.config import CalicoConfig
 from calico.cost.skeleton import skeleton
+from calico.model.bridge import Question
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
 from calico.model.vision import ImageFeatures
@@ -30,12 +31,14 @@ class Workload:
         text: tokens of prompt and answer together, without those of images.
         answer: tokens of the answer, part of `text`; each needs a row of logits.
         masks: [SEG] of the answer.
+        question: tokens of the question as a Q-Former that sees it reads it.
     """
 
     images: int = 2
     text: int = 128
     answer: int = 64
     masks: int = 6
+    question: int = 24
 
 
 def counted(run: Callable[[], object]) -> int:
@@ -68,7 +71,9 @@ def _calico_flops(config: CalicoConfig, workload: Workload) -> Mapping[str, int]
     if model.encoders.semantic is not None:
         found["semantic encoder (DINOv2)"] = counted(lambda: model.encoders.encode_semantic(fine))
     found["SAM image encoder"] = counted(lambda: model.encoders.sam(square))
-    found["Q-Former and projection"] = counted(lambda: model.bridge(features.vision))
+    found["Q-Former and projection"] = counted(
+        lambda: model.bridge(features.vision, meta_question(config, workload, images))
+    )
     found |= _correspondence(model, config, workload, features, length)
     found["language model"] = counted(lambda: speak(model.language, workload.answer, length))
     embeddings = meta(images, config.sam.prompt_size, side, side)
@@ -91,6 +96,14 @@ def meta_features(config: CalicoConfig, images: int) -> ImageFeatures:
         meta(images, tokens, width),
         meta(images, config.sam.prompt_size, side, side),
     )
+
+
+def meta_question(config: CalicoConfig, workload: Workload, images: int) -> Question | None:
+    """Return what a Q-Former that sees the question reads for images, without memory."""
+    if not config.qformer.sees_question:
+        return None
+    shape = (images, workload.question)
+    return Question(torch.zeros(shape, dtype=torch.int64, device="meta"), None)
 
 
 def speak(
@@ -122,7 +135,8 @@ def _correspondence(
         return {}
     places = torch.zeros(1, workload.images * config.image_tokens, dtype=torch.int64, device="meta")
     last = torch.zeros(1, dtype=torch.int64, device="meta")
-    prefill = modules.prepare(features, places, last, workload.images)
+    question = meta_question(config, workload, workload.images)
+    prefill = modules.prepare(features, places, last, workload.images, question)
     hidden = meta(1, length, config.language.hidden_size)
 
     def all_cams() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from calico.config import CalicoConfig
-from calico.cost.flops import Workload, meta_features, speak
+from calico.cost.flops import Workload, meta_features, meta_question, speak
 from calico.cost.skeleton import parts, skeleton
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
@@ -148,11 +148,13 @@ def _others(
         batch, workload.images * config.image_tokens, dtype=torch.int64, device="meta"
     )
 
+    question = meta_question(config, workload, images)
+
     def run() -> list[Tensor]:
-        made = [model.bridge(features.vision)]
+        made = [model.bridge(features.vision, question)]
         if model.correspondence is not None:
             modules = model.correspondence
-            prefill = modules.prepare(features, places, where[:batch], workload.images)
+            prefill = modules.prepare(features, places, where[:batch], workload.images, question)
             for module in modules.adaptive:
                 assert isinstance(module, AdaptiveModule)
                 made.append(modules.update(module, model.bridge, hidden, prefill))

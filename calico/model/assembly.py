@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from calico.config import CalicoConfig
-from calico.model.bridge import Bridge, LinearBridge, QueryBridge, build_qformer
+from calico.model.bridge import (
+    Bridge,
+    LinearBridge,
+    QueryBridge,
+    QuestionBridge,
+    build_qformer,
+)
 from calico.model.calico import Calico, TokenIds
 from calico.model.correspondence import AdaptiveModule, Correspondence, ExtractionModule
 from calico.model.grounding import MaskGrounder, SegProjection, build_sam
@@ -50,7 +56,18 @@ def build_model(config: CalicoConfig, ids: TokenIds) -> Calico:
 def assemble(
     config: CalicoConfig, ids: TokenIds, parts: ImageParts, language: PreTrainedModel
 ) -> Calico:
-    """Join parts, frozen and trained as the configuration says, in evaluation mode."""
+    """Join parts, frozen and trained as the configuration says, in evaluation mode.
+
+    Raises:
+        UsageError: the Q-Former has too few rows for the words of questions.
+    """
+    asked = config.qformer
+    if asked.sees_question and ids.reader is not None and len(ids.reader) > asked.vocabulary:
+        raise UsageError(
+            f"qformer.vocabulary is {asked.vocabulary}, and questions are made of "
+            f"{len(ids.reader)} words",
+            "Set it to as many in a --config file.",
+        )
     model = Calico(
         encoders=parts.encoders,
         bridge=parts.bridge,
@@ -79,17 +96,21 @@ def build_image_parts(config: CalicoConfig) -> ImageParts:
         for encoder in (encoders.vision, encoders.semantic, encoders.sam):
             if isinstance(encoder, PreTrainedModel):
                 encoder.set_attn_implementation("eager")
-    qformer = None
-    if config.qformer.kind == "qformer":
-        qformer = build_qformer(config.qformer, config.vision.hidden_size)
     projection = SegProjection(width, config.sam.prompt_size)
     return ImageParts(
         encoders,
-        LinearBridge(config.vision.patches, config.vision.hidden_size, width)
-        if qformer is None
-        else QueryBridge(qformer, config.qformer.queries, width),
+        build_bridge(config),
         MaskGrounder(sam.prompt_encoder, sam.mask_decoder, projection),
     )
+
+
+def build_bridge(config: CalicoConfig) -> Bridge:
+    """Build what leads from image features to the language model, with fresh weights."""
+    width, seen, asked = config.language.hidden_size, config.vision, config.qformer
+    if asked.kind == "linear":
+        return LinearBridge(seen.patches, seen.hidden_size, width)
+    kind = QuestionBridge if asked.sees_question else QueryBridge
+    return kind(build_qformer(asked, seen.hidden_size), asked.queries, width)
 
 
 def freeze(model: Calico, config: CalicoConfig) -> None:
@@ -100,6 +121,11 @@ def freeze(model: Calico, config: CalicoConfig) -> None:
     if isinstance(model.bridge, QueryBridge):
         model.bridge.qformer.requires_grad_(trained.qformer)
         model.bridge.queries.requires_grad_(trained.queries)
+    if isinstance(model.bridge, QuestionBridge):
+        # What the last layer makes of the words is read by nobody, and would get no gradient.
+        last = model.bridge.qformer.encoder.layer[-1]
+        last.intermediate.requires_grad_(False)
+        last.output.requires_grad_(False)
     model.grounding.prompt_encoder.requires_grad_(False)
     model.grounding.mask_decoder.requires_grad_(trained.mask_decoder)
     model.grounding.projection.requires_grad_(trained.seg_projection)

@@ -6,17 +6,17 @@ tokens an image; D the width of the language model; M masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from calico.config import ExecutionConfig, LossConfig
-from calico.model.bridge import Bridge
+from calico.model.bridge import Bridge, Question, QuestionBridge
 from calico.model.correspondence import Correspondence
 from calico.model.grounding import MaskGrounder
 from calico.model.language import checkpointed, decoder_layers
@@ -35,6 +35,7 @@ class TokenIds:
         segments: [SEG] and the tags of images.
         new: tokens that a pretrained language model did not have.
         markers: further tokens that stand in prompts only: the begin token, those around images.
+        reader: what cuts the question into tokens for a Q-Former that sees it.
     """
 
     pad: int
@@ -43,6 +44,7 @@ class TokenIds:
     segments: SegVocabulary
     new: tuple[int, ...] = ()
     markers: tuple[int, ...] = ()
+    reader: PreTrainedTokenizerBase | None = None
 
     @property
     def unspoken(self) -> list[int]:
@@ -63,11 +65,13 @@ class PromptBatch:
         tokens: (B, T) int64 with I * T_i image placeholders a row.
         attention: (B, T) int64, 0 on padding.
         images: I.
+        questions: B of them, for a Q-Former that sees them.
     """
 
     tokens: Tensor
     attention: Tensor
     images: int
+    questions: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> PromptBatch:
         """Return the same prompts elsewhere."""
@@ -89,6 +93,7 @@ class TrainingBatch:
         extents: (N, 2) int64, rows and columns of the mask grid that show the picture.
         whole: of the batch that this one is a part of; its parts' losses add up to those of the
             whole. None: this is all of it.
+        questions: B of them, for a Q-Former that sees them.
     """
 
     tokens: Tensor
@@ -99,6 +104,7 @@ class TrainingBatch:
     mask_image: Tensor
     extents: Tensor
     whole: Counts | None = None
+    questions: tuple[str, ...] = ()
 
     def counts(self) -> Counts:
         """Return the counts of this batch alone."""
@@ -162,7 +168,9 @@ class Calico(nn.Module):
         """Return the losses of a batch."""
         last_prompt = batch.answer.int().argmax(1) - 1  # of the first turn, as in generation
         # Padding on the right needs no mask: causal attention never looks ahead.
-        hidden = self.hidden_states(batch.tokens, batch.features, batch.images, last_prompt)
+        hidden = self.hidden_states(
+            batch.tokens, batch.features, batch.images, last_prompt, questions=batch.questions
+        )
         predicting = hidden[:, :-1]
         predicted = batch.tokens[:, 1:]
         answer = batch.answer[:, 1:]
@@ -184,6 +192,7 @@ class Calico(nn.Module):
         last_prompt: Tensor,
         attention: Tensor | None = None,
         cache: DynamicCache | None = None,
+        questions: Sequence[str] = (),
     ) -> Tensor:
         """Run the language model over whole sequences, CAMs included.
 
@@ -194,13 +203,15 @@ class Calico(nn.Module):
             last_prompt: (B,) int64, position of the last prompt token, which conditions the CAMs.
             attention: (B, T) int64, 0 on padding; needed for padding on the left.
             cache: is filled where given.
+            questions: B of them, read where the Q-Former sees the question.
 
         Returns:
             (B, T, D), after the final norm.
         """
         positions = self._image_positions(tokens, images)
         embeddings = self.language.model.embed_tokens(tokens)
-        shown = self.bridge(features.vision).to(embeddings.dtype)
+        question = self._question(questions, tokens, images)
+        shown = self.bridge(features.vision, question).to(embeddings.dtype)
         embeddings = embeddings.masked_scatter((tokens == self.ids.image)[..., None], shown)
         position_ids = None
         if attention is not None:
@@ -208,7 +219,9 @@ class Calico(nn.Module):
         with ExitStack() as around:
             layers = decoder_layers(self.language)
             if self.correspondence is not None:
-                prefill = self.correspondence.prepare(features, positions, last_prompt, images)
+                prefill = self.correspondence.prepare(
+                    features, positions, last_prompt, images, question
+                )
                 around.enter_context(self.correspondence.attached(layers, self.bridge, prefill))
             if self.execution.activation_checkpointing and self.training:
                 around.enter_context(checkpointed(layers))
@@ -247,6 +260,38 @@ class Calico(nn.Module):
         starts = range(0, max(1, len(index)), part)
         parts = (segments.select(index[start : start + part]) for start in starts)
         return torch.cat([self.decode_masks(one, sam, images) for one in parts])
+
+    def _question(self, questions: Sequence[str], beside: Tensor, images: int) -> Question | None:
+        """Return the question of every image as the Q-Former reads it, None where it does not.
+
+        Args:
+            questions: B of them.
+            beside: (B, T), the prompts they belong to.
+            images: I.
+
+        Raises:
+            InputError: questions are missing or too long, or nothing can read them.
+        """
+        if not isinstance(self.bridge, QuestionBridge):
+            return None
+        if self.ids.reader is None:
+            raise InputError("the Q-Former sees the question, but has no tokenizer to read it")
+        if len(questions) != len(beside):
+            raise InputError(
+                f"the Q-Former sees the question: {len(beside)} samples came with {len(questions)}"
+            )
+        read = self.ids.reader(
+            list(questions), padding=True, padding_side="right", return_tensors="pt"
+        )
+        length, limit = read.input_ids.shape[1], self.bridge.qformer.config.max_position_embeddings
+        if length > limit:
+            raise InputError(
+                f"a question has {length} tokens, the Q-Former reads {limit}",
+                "Ask a shorter question.",
+            )
+        parts = (read.input_ids, read.attention_mask)
+        # In the order of the images: those of a sample stand together.
+        return Question(*(p.to(beside.device).repeat_interleave(images, dim=0) for p in parts))
 
     def _image_positions(self, tokens: Tensor, images: int) -> Tensor:
         """Return the columns (B, I * T_i) of the image placeholders.

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.precision import store
 from calico.model.runs import read_best
-from calico.tokenizer import load_tokenizer, token_ids
+from calico.tokenizer import READER, load_tokenizer, question_reader, token_ids
 from mixedparts.errors import InputError
 
 CONFIG, TRAINED, FROZEN, FACTS = (
@@ -139,6 +140,8 @@ def save_checkpoint(
         temporary.mkdir(parents=True)
         write_config(config, temporary / CONFIG)
         tokenizer.save_pretrained(str(temporary))
+        if config.qformer.sees_question and model.ids.reader is not None:
+            model.ids.reader.save_pretrained(str(temporary / READER))
         # What transformers' AutoModel looks for; `calico.pretrained` reads it.
         described: dict[str, Any] = {"model_type": "calico", "architectures": ["CalicoModel"]}
         described["settings"] = plain_config(config)
@@ -188,19 +191,22 @@ def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedToken
     tokenizer = load_tokenizer(place)
     facts = read_facts(place)
     record = facts.get("init")
+    ids = token_ids(tokenizer, config.prompt.max_images)
+    reader = question_reader(place) if config.qformer.sees_question else None
+    if reader is not None:
+        ids = replace(ids, reader=reader)
     if facts.get("merged"):
         from calico.weights.initial import filled
 
         frozen = read_tensors(place / FROZEN)
-        ids = token_ids(tokenizer, config.prompt.max_images)
         model = filled(config, ids, {**frozen, **read_tensors(place / TRAINED)}, place)
         return model.eval(), config, tokenizer
     if record and not (place / FROZEN).is_file():
         from calico.weights.initial import restore
 
-        model = restore(config, tokenizer, record)
+        model = restore(config, tokenizer, record, reader)
     else:
-        model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
+        model = build_model(config, ids)
         copy_weights(frozen_weights(model), read_tensors(place / FROZEN), place / FROZEN)
     copy_weights(trained_weights(model), read_tensors(place / TRAINED), place / TRAINED)
     return store(model, config.execution).eval(), config, tokenizer

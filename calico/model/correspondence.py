@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calico.model.bridge import Bridge
+from calico.model.bridge import Bridge, Question
 from calico.model.vision import INITIAL_STD, ImageFeatures
 
 
@@ -68,12 +68,14 @@ class Prefill:
         image_positions: (B, I * T_i) int64, where the image tokens stand, image by image.
         last_prompt: (B,) int64, position of the last prompt token (never an answer token).
         images: I.
+        question: of the B * I images, where the Q-Former sees it.
     """
 
     features: Tensor
     image_positions: Tensor
     last_prompt: Tensor
     images: int
+    question: Question | None = None
 
 
 class Correspondence(nn.Module):
@@ -93,13 +95,18 @@ class Correspondence(nn.Module):
         self.requery = requery
 
     def prepare(
-        self, features: ImageFeatures, image_positions: Tensor, last_prompt: Tensor, images: int
+        self,
+        features: ImageFeatures,
+        image_positions: Tensor,
+        last_prompt: Tensor,
+        images: int,
+        question: Question | None = None,
     ) -> Prefill:
         """Run CEM once for a forward pass; every CAM shares its result."""
         vision = features.vision
         if self.extraction is not None:
             vision = self.extraction(vision, features.semantic)
-        return Prefill(vision, image_positions, last_prompt, images)
+        return Prefill(vision, image_positions, last_prompt, images, question)
 
     def update(
         self, module: AdaptiveModule, bridge: Bridge, hidden: Tensor, prefill: Prefill
@@ -113,7 +120,7 @@ class Correspondence(nn.Module):
         queries = bridge.adapted(offset, batch).repeat_interleave(prefill.images, dim=0)
         found = queries.expand(-1, bridge.tokens, -1)
         if self.requery:
-            found = bridge.query(prefill.features, queries)
+            found = bridge.query(prefill.features, queries, prefill.question)
         answer = module.reintegration(found).reshape(batch, -1, width).to(hidden.dtype)
         index = prefill.image_positions[..., None].expand(-1, -1, width)
         return hidden.scatter_add(1, index, answer)

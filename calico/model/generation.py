@@ -82,6 +82,7 @@ class CachedSteps:
             last,
             self.prompts.attention,
             self._cache,
+            self.prompts.questions,
         )
         return hidden[:, -1]
 

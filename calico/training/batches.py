@@ -99,6 +99,7 @@ class BatchMaker:
             masks=torch.from_numpy(stacked).float().div_(255),
             mask_image=torch.tensor(mask_image, dtype=torch.int64),
             extents=torch.tensor([self.processor.extent(*size) for size in sizes]),
+            questions=tuple(one.turns[0].question for one in samples),
         )
 
     def _grid_mask(self, mask: Rle, view: View) -> NDArray[np.uint8]:

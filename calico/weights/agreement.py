@@ -56,6 +56,8 @@ def _compared(
         yield "vision.heads", seen.get("num_attention_heads"), config.vision.heads
         asked = data.get("qformer_config") or {}
         yield "qformer.heads", asked.get("num_attention_heads"), config.qformer.heads
+        if config.qformer.sees_question:
+            yield "qformer.vocabulary", asked.get("vocab_size"), config.qformer.vocabulary
         every = config.qformer.cross_attention_every
         yield "qformer.cross_attention_every", asked.get("cross_attention_frequency"), every
     if layout == "DINOv2":

@@ -42,7 +42,7 @@ class Ignored:
 Found = Sequence[Piece] | Ignored | None
 Family = Callable[[str, Shape], Found]
 
-_TEXT_ONLY = Ignored("the Q-Former's text path: it sees queries only")
+_HEAD = Ignored("the Q-Former's language head")
 _COMPUTED = Ignored("a constant that is computed")
 _TWICE = Ignored("the position code, which the prompt encoder holds as well")
 _CLASSIFIER = Ignored("EVA's last block, norm and head: 39 blocks serve, normed by the Q-Former's")
@@ -118,19 +118,16 @@ def final_norm(name: str, shape: Shape) -> Found:
 
 
 def qformer(name: str, shape: Shape) -> Found:
-    """Name weights of transformers' Q-Former."""
-    if re.match(r"embeddings\.(word|position)_(embeddings|ids)", name):
-        return _TEXT_ONLY
-    if re.match(r"encoder\.layer\.\d+\.(intermediate|output)\.", name):
-        return _TEXT_ONLY
-    name = name.removeprefix("embeddings.")
-    return [Piece(f"bridge.qformer.{name}")]
+    """Name weights of transformers' Q-Former, with its text path."""
+    if name.endswith("position_ids"):
+        return _COMPUTED
+    return [Piece(f"bridge.qformer.{name.removeprefix('embeddings.')}")]
 
 
 def lavis_qformer(name: str, shape: Shape) -> Found:
     """Name weights of LAVIS's Q-Former, a BERT with cross-attention."""
     if name.startswith("cls."):
-        return _TEXT_ONLY
+        return _HEAD
     name = name.removeprefix("bert.").replace("embeddings.LayerNorm.", "embeddings.layernorm.")
     return qformer(name.replace("attention.self.", "attention.attention."), shape)
 
@@ -211,7 +208,8 @@ def place(name: str) -> Piece:
         assert found is not None
         assert not isinstance(found, Ignored)
         return found[0]
-    return Piece(name)
+    # A Q-Former that sees queries only has its norm outside of `embeddings`.
+    return Piece(name.replace("bridge.qformer.embeddings.", "bridge.qformer."))
 
 
 def _published(name: str) -> str:

@@ -19,7 +19,7 @@ from calico.model.checkpoints import check_names
 from calico.model.grounding import SegProjection
 from calico.model.language import build_base, tune
 from calico.model.precision import kept_dtype, store
-from calico.tokenizer import extended_tokenizer, token_ids
+from calico.tokenizer import READER, extended_tokenizer, question_reader, token_ids
 from calico.weights.agreement import check_agreement
 from calico.weights.families import Piece, Shape, place
 from calico.weights.files import WeightFiles
@@ -54,6 +54,7 @@ def initial_model(
     places: Sequence[Path],
     tokenizer: PreTrainedTokenizerBase | None = None,
     rows: int | None = None,
+    reader: PreTrainedTokenizerBase | None = None,
 ) -> Initial:
     """Build the model from published weights.
 
@@ -62,6 +63,8 @@ def initial_model(
         places: files or folders; where two hold the same part, the later one is taken.
         tokenizer: that goes with a checkpoint; by default that of the language model, extended.
         rows: tokens that the language model had before, with `tokenizer`.
+        reader: of questions, where the Q-Former sees them; by default InstructBLIP's, which lies
+            beside one of the places.
 
     Raises:
         InputError: weights that do not fill the model exactly, or belong to another architecture.
@@ -75,6 +78,8 @@ def initial_model(
     language = replace(config.language, vocabulary=len(tokenizer))
     config = replace(config, language=language)
     ids = token_ids(tokenizer, config.prompt.max_images)
+    if config.qformer.sees_question:
+        ids = replace(ids, reader=reader or _reader(places))
     model = fill(config, ids, matching, rows)
     record = [
         {"path": str(one.place.absolute()), "fingerprint": one.fingerprint(), "rows": rows}
@@ -182,6 +187,18 @@ def _speaker(matching: Matching, files: Sequence[WeightFiles]) -> Path:
     return source if source.is_dir() else source.parent
 
 
+def _reader(places: Sequence[Path]) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the Q-Former's words, the last one that lies beside the weights."""
+    for path in reversed(places):
+        found = question_reader(path if path.is_dir() else path.parent)
+        if found is not None:
+            return found
+    raise InputError(
+        f"qformer.sees_question is true, and no folder of --init holds {READER}",
+        "It comes with InstructBLIP's checkpoint; put that folder beside the weights.",
+    )
+
+
 def _check_rows(config: CalicoConfig, ids: TokenIds, known: int) -> None:
     """Refuse tokens that would stay untrained and meaningless."""
     new = [index for index in ids.new if index >= known]
@@ -213,7 +230,10 @@ def _put(model: nn.Module, name: str, value: Tensor) -> None:
 
 
 def restore(
-    config: CalicoConfig, tokenizer: PreTrainedTokenizerBase, record: Sequence[Mapping[str, Any]]
+    config: CalicoConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    record: Sequence[Mapping[str, Any]],
+    reader: PreTrainedTokenizerBase | None = None,
 ) -> Calico:
     """Rebuild the frozen parts of a checkpoint from where they came from.
 
@@ -229,4 +249,4 @@ def restore(
             )
         if WeightFiles(path).fingerprint() != one["fingerprint"]:
             raise InputError(f"{path} holds other weights than when the checkpoint was trained")
-    return initial_model(config, places, tokenizer, int(record[0]["rows"])).model
+    return initial_model(config, places, tokenizer, int(record[0]["rows"]), reader).model

@@ -18,6 +18,9 @@ from mixedparts.errors import InputError
 
 _SHOWN = 8  # names that a message lists
 _VOCABULARY = ("language.model.embed_tokens.weight", "language.lm_head.weight")
+_TEXT_PATH = re.compile(
+    r"bridge\.qformer\.((word|position)_embeddings|encoder\.layer\.\d+\.(intermediate|output))\."
+)
 _CAM = re.compile(r"(correspondence\.adaptive)\.(\d+)\.")
 
 
@@ -215,6 +218,8 @@ def _reason(name: str, config: CalicoConfig) -> str | None:
         return "this ablation has no semantic encoder"
     if name.startswith("bridge.") and config.qformer.kind == "linear":
         return "this ablation has no Q-Former"
+    if _TEXT_PATH.match(name) and not config.qformer.sees_question:
+        return "the Q-Former's text path: it sees queries only"
     if name.startswith("correspondence.") and not config.correspondence.layers:
         return "this ablation has no correspondence modules"
     if name == _VOCABULARY[1] and config.language.tie_embeddings:

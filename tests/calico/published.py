@@ -66,7 +66,7 @@ def instructblip(config: CalicoConfig, rows: int) -> InstructBlipForConditionalG
             "patch_size": seen.patch_size,
         },
         qformer_config={
-            "vocab_size": 30522,
+            "vocab_size": asked.vocabulary,
             "hidden_size": asked.hidden_size,
             "intermediate_size": asked.mlp_size,
             "num_hidden_layers": asked.layers,
@@ -135,8 +135,11 @@ def segment_anything(config: CalicoConfig) -> nn.Module:
     return randomised(model)
 
 
-def lavis(config: CalicoConfig, prefix: str = "") -> State:
-    """Return EVA-CLIP, its norm, Q-Former and queries as LAVIS names them."""
+def lavis(config: CalicoConfig, prefix: str = "", text: bool = False) -> State:
+    """Return EVA-CLIP, its norm, Q-Former and queries as LAVIS names them.
+
+    With `text` the Q-Former can read, as InstructBLIP's.
+    """
     seen, asked = config.vision, config.qformer
     wide, inner = seen.hidden_size, seen.mlp_size
     state: State = {
@@ -170,6 +173,16 @@ def lavis(config: CalicoConfig, prefix: str = "") -> State:
         state |= _linear(layer + "intermediate_query.dense", mlp, width)
         state |= _linear(layer + "output_query.dense", width, mlp)
         state |= _norm(layer + "output_query.LayerNorm", width)
+        if text:
+            state |= _linear(layer + "intermediate.dense", mlp, width)
+            state |= _linear(layer + "output.dense", width, mlp)
+            state |= _norm(layer + "output.LayerNorm", width)
+    if text:
+        embeddings = "Qformer.bert.embeddings."
+        state[embeddings + "word_embeddings.weight"] = torch.randn(asked.vocabulary, width)
+        state[embeddings + "position_embeddings.weight"] = torch.randn(512, width)
+        state[embeddings + "position_ids"] = torch.arange(512)[None]
+        state["Qformer.cls.predictions.bias"] = torch.randn(asked.vocabulary)
     return {prefix + name: value for name, value in state.items()}
 
 

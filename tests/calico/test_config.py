@@ -59,7 +59,7 @@ def test_all_faults_of_values_come_together() -> None:
     faulty = {
         "vision": {"heads": 3},
         "correspondence": {"layers": [1, 9]},
-        "qformer": {"sees_question": True},
+        "qformer": {"sees_question": True, "kind": "linear"},
         "prompt": {"lead": "no pictures"},
         "training": {"steps": 0},
     }

@@ -15,6 +15,7 @@ from calico.model.segments import SegVocabulary
 from calico.presets import seven_b, seven_b_with
 from calico.weights.initial import hollow, wanted_shapes
 from calico.weights.matching import Source, match, reconcile
+from mixedparts.errors import InputError
 from tests.calico import published
 
 IDS = TokenIds(0, 2, 3, SegVocabulary(4, ((5,), (6,))))
@@ -34,6 +35,7 @@ def full(name: str, config: CalicoConfig) -> list[State]:
             "glamm": lambda: published.glamm(config, ROWS),
             "calico": lambda: published.calico(config, ROWS),
             "lavis": lambda: published.lavis(config),
+            "lavis with text": lambda: published.lavis(config, text=True),
             "llama": lambda: dict(published.llama(config, ROWS).state_dict()),
             "projection": lambda: {
                 name: value
@@ -74,6 +76,57 @@ def test_every_name_and_shape_of_the_7b_model_is_matched(
         ignored = {name for names in matching.ignored[number].values() for name in names}
         assert matching.used[number] | ignored == set(state)
         assert not matching.used[number] & ignored
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        "instructblip + dinov2 + glamm",
+        "instructblip + lavis with text + dinov2 + glamm",
+    ],
+)
+def test_the_text_path_of_the_qformer_is_filled_where_it_sees_the_question(sources: str) -> None:
+    config = seven_b()
+    config = replace(
+        config,
+        qformer=replace(config.qformer, sees_question=True),
+        language=replace(config.language, vocabulary=ROWS),
+    )
+    states = full(sources, config)
+    found = match(Source(str(n), state) for n, state in enumerate(states))
+    wanted = wanted_shapes(hollow(config, IDS))
+    fresh = reconcile(found, wanted, config)
+    assert {name.split(".")[0] for name in fresh} == {"correspondence"}
+    text = [n for n in wanted if n.startswith("bridge.qformer.")]
+    assert (
+        len(text)
+        == 14
+        + 12 * 6
+        + len([n for n in wanted_shapes(hollow(seven_b(), IDS)) if n.startswith("bridge.qformer.")])
+        - 12
+    )
+    gives = 1 if "lavis" in sources else 0
+    assert {part.source for name in text for part in found.recipes[name]} == {gives}
+    for number, state in enumerate(states):
+        ignored = {name for names in found.ignored[number].values() for name in names}
+        assert found.used[number] | ignored == set(state)
+        assert not any("text path" in reason for reason in found.ignored[number])
+
+
+def test_a_qformer_that_cannot_read_is_refused_by_the_names_that_it_lacks() -> None:
+    config = seven_b()
+    config = replace(
+        config,
+        qformer=replace(config.qformer, sees_question=True),
+        language=replace(config.language, vocabulary=ROWS),
+    )
+    states = full("lavis + projection + llama + dinov2 + native sam", config)
+    states[1] = {n: v for n, v in states[1].items() if n.startswith("language_projection.")}
+    states[1]["qformer.layernorm.weight"] = states[0]["Qformer.bert.embeddings.LayerNorm.weight"]
+    found = match(Source(str(n), state) for n, state in enumerate(states))
+    wanted = wanted_shapes(hollow(config, IDS))
+    with pytest.raises(InputError, match=r"missing: .*bridge\.qformer\.word_embeddings\.weight"):
+        reconcile(found, wanted, config)
 
 
 @pytest.mark.parametrize("size", ["large", "giant"])
