@@ -121,7 +121,9 @@ def small_subject(changes: dict[str, Any], device: torch.device, pairs: int = 1)
     """Return the tiny model with changes, every trained weight trained, in fp32."""
     tokenizer = _tokenizer(tiny())
     language = {**changes.get("language", {}), "vocabulary": len(tokenizer)}
-    return subject(override(tiny(), {**changes, "language": language}, "benchmark"), device, pairs)
+    never = {"carry_over": False}  # nothing is pretrained, encoders may be of any shape
+    changes = {**changes, "language": language, "pretraining": never}
+    return subject(override(tiny(), changes, "benchmark"), device, pairs)
 
 
 def large_subject(device: torch.device, pairs: int) -> Subject:
