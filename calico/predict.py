@@ -19,17 +19,18 @@ from calico.config import CalicoConfig
 from calico.configfile import override
 from calico.encoding import FeatureEncoder, picture_wanted
 from calico.featurecache import FeatureCache
+from calico.illustrated import IllustratedAnswer, read_picture
 from calico.model.calico import Calico
 from calico.model.checkpoints import load_checkpoint
 from calico.model.generation import generate
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
 from calico.predictions import COUNTED, Prediction, Segment
-from calico.processing import ImageProcessor
+from calico.processing import ImageProcessor, open_picture
 from calico.prompts import PromptEncoder
 from calico.runtime import choose_device
 from mixedparts import wording
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
 from mixedparts.records import Task
 
 # Features of recent images, on the model's device; a split shows the same image in several pairs.
@@ -130,6 +131,28 @@ class Predictor:
     def device(self) -> torch.device:
         """Where the model is; inputs go there, and features are kept there."""
         return self.model.device
+
+    def __call__(
+        self,
+        *pictures: str | Path | Image.Image,
+        task: str = Task.COMMON_PARTS,
+        question: str | None = None,
+    ) -> IllustratedAnswer:
+        """Answer one question about some pictures, two as a rule.
+
+        Args:
+            pictures: files, or pictures in memory; EXIF orientation is not applied.
+            task: `common_object`, `common_parts` or `unique_parts`.
+            question: asked instead of the task's first wording.
+
+        Raises:
+            InputError: a picture cannot be read, or there are more than the model has tags for.
+            UsageError: there is no such task.
+        """
+        asked = task_question(task, len(pictures)) if question is None else question
+        shown = tuple(_picture(one) for one in pictures)
+        (found,) = self.predict([Query("prediction", asked, shown)])
+        return IllustratedAnswer(found, asked, shown)
 
     def configure(self, generation: Mapping[str, Any]) -> None:
         """Change how answers are generated, by the names of `GenerationConfig`.
@@ -326,6 +349,19 @@ def _scores(logits: Tensor) -> list[float]:
     return scores
 
 
-def task_question(task: str) -> str:
-    """Return the first wording of a task's question."""
-    return wording.question(Task(task), 0)
+def _picture(given: str | Path | Image.Image) -> Image.Image:
+    if isinstance(given, Image.Image):
+        return given.convert("RGB")
+    return open_picture(read_picture(Path(given)), str(given))
+
+
+def task_question(task: str, images: int = 2) -> str:
+    """Return the first wording of a task's question about some number of images.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    if task not in {*Task}:
+        raise UsageError(f"there is no task '{task}'", f"Tasks: {', '.join(Task)}.")
+    worded = min(max(images, 2), wording.MOST_WORDED)
+    return wording.question(Task(task), 0, worded)

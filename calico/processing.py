@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -73,6 +73,10 @@ def open_picture(data: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             return picture.convert("RGB")
+    except UnidentifiedImageError as error:  # its text holds an address in memory
+        raise InputError(
+            f"the picture {name} cannot be decoded: it is in no known format"
+        ) from error
     except (
         OSError,
         ValueError,

@@ -205,7 +205,7 @@ def _from_baseline(name: str, build: Path, samples: Sequence[SampleTruth]) -> di
 def _from_checkpoint(
     arguments: argparse.Namespace, build: Path, truth: SplitTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    from calico.evaluation.report import folder_digest
+    from calico.digests import folder_digest
     from calico.model.checkpoints import find_checkpoint
     from calico.predict import Predictor
     from mixedparts.loading import load_dataset

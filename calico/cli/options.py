@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,22 @@ def feature_cache(arguments: argparse.Namespace) -> FeatureCache | None:
     from calico.featurecache import FeatureCache
 
     return FeatureCache(arguments.feature_cache, int(arguments.feature_cache_gb * 1e9))
+
+
+def check_output_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written before any work is done.
+
+    Raises:
+        UsageError: it is a file.
+        EnvironmentFault: it may not be written.
+    """
+    from mixedparts.errors import EnvironmentFault, UsageError
+
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise UsageError(f"{folder} cannot be a folder: {there} is a file", "Choose another --out.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise EnvironmentFault(f"{folder} cannot be written: no permission in {there}")
 
 
 def _gigabytes(text: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 from calico.cli.options import (
     add_device_option,
     add_search_options,
+    check_output_folder,
     positive,
     search_options,
 )
 from mixedparts.cli.running import run_command
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from calico.predictions import Prediction
+    from calico.predict import Predictor
 
 TASKS = ("common_object", "common_parts", "unique_parts")  # `Task`, without its imports
 _EXAMPLES = """examples:
@@ -29,8 +28,13 @@ _EXAMPLES = """examples:
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --question "What do they share?"
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --num-beams 4
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --device cuda:1
+  calico-predict --pairs folder --checkpoint runs/tiny --out answers
+  calico-predict --pairs pairs.csv --checkpoint runs/tiny --out answers
 
-It writes to --out: overlay.png, prediction.json (masks as COCO RLE) and one PNG a mask."""
+It writes to --out: overlay.png, prediction.json (masks as COCO RLE) and one PNG a mask. With
+--pairs these go to --out/answers/ID, all answers to predictions.jsonl (docs/evaluation.md), and
+what could not be answered to rejects.jsonl (exit code 1); the same command goes on after a stop.
+Masks lie on the pixels as they are stored: EXIF orientation is not applied."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,86 +51,92 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("images", nargs="+", type=Path, metavar="IMAGE", help="picture files, usually two")
+    add("images", nargs="*", type=Path, metavar="IMAGE", help="picture files, usually two")
+    add(
+        "--pairs",
+        type=Path,
+        metavar="PLACE",
+        help="instead of pictures: a folder whose sub-folders hold two or more each, or a .csv,"
+        " .tsv or .jsonl file with image1, image2 and, if wanted, id, task, question",
+    )
     add("--checkpoint", type=Path, required=True, metavar="DIR", help="what calico-train wrote")
     add("--task", choices=TASKS, default="common_parts", help="default: common_parts")
     add("--question", help="asked instead of the task's question")
     add("--out", type=Path, default=Path("prediction"), metavar="DIR", help="default: prediction")
     add_search_options(parser)
     add_device_option(parser)
+    add("--batch-size", type=positive, default=8, metavar="N", help="of --pairs at once (8)")
+    add("--quiet", action="store_true", help="no progress")
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    pictures = tuple(_open(path) for path in arguments.images)
-    from calico.drawing import draw_prediction
-    from calico.predict import Predictor, Query, task_question
+    if bool(arguments.images) == (arguments.pairs is not None):
+        raise UsageError(
+            "give either pictures, or --pairs with a folder or table of them",
+            "For example: calico-predict a.jpg b.jpg --checkpoint runs/tiny",
+        )
+    check_output_folder(arguments.out)
+    return _run_one(arguments) if arguments.images else _run_many(arguments)
+
+
+def _run_one(arguments: argparse.Namespace) -> int:
+    for path in arguments.images:  # before seconds of loading
+        if not path.is_file():
+            raise InputError(f"there is no picture {path}")
+    from calico.illustrated import OVERLAY
     from calico.predictions import COUNTED
+
+    answer = _predictor(arguments)(
+        *arguments.images, task=arguments.task, question=arguments.question
+    )
+    answer.save(arguments.out, {"images": [str(path) for path in arguments.images]})
+    print(answer.text)
+    for segment in answer.segments:
+        empty = "" if segment.score else ", an empty mask"
+        print(f"  image {segment.image + 1}: {segment.label} ({segment.score:.2f}{empty})")
+    if not answer.segments:
+        print("  the answer holds no mask")
+    for name, meaning in COUNTED.items():
+        if getattr(answer.prediction, name):
+            print(f"  {getattr(answer.prediction, name)} {meaning}")
+    print(f"written: {arguments.out / OVERLAY}, {arguments.out / 'prediction.json'}")
+    return 0
+
+
+def _run_many(arguments: argparse.Namespace) -> int:
+    if arguments.question is not None:
+        raise UsageError(
+            "--question asks about pictures given one by one",
+            "With --pairs, give questions in the column question of a table.",
+        )
+    from calico.batch_prediction import PREDICTIONS, REJECTS, predict_sets
+    from calico.digests import folder_digest
+    from calico.model.checkpoints import find_checkpoint
+    from calico.picture_sets import read_picture_sets
+    from mixedparts.progress import for_people
+    from mixedparts.records import Task
+
+    sets = read_picture_sets(arguments.pairs, Task(arguments.task))
+    place = find_checkpoint(arguments.checkpoint)
+    predictor = _predictor(arguments)
+    origin = {"checkpoint": folder_digest(place), "generation": search_options(arguments)}
+    report = predict_sets(
+        predictor, sets, arguments.out, origin, arguments.batch_size, for_people(arguments.quiet)
+    )
+    print(f"answered: {report.answered}, answered before: {report.kept}")
+    if report.rejected:
+        print(f"rejected: {len(report.rejected)}, see {arguments.out / REJECTS}", file=sys.stderr)
+    print(f"written: {arguments.out / PREDICTIONS}")
+    return 1 if report.rejected else 0
+
+
+def _predictor(arguments: argparse.Namespace) -> Predictor:
+    from calico.predict import Predictor
     from calico.runtime import prepare_process
 
     prepare_process(arguments.threads)
     predictor = Predictor.from_pretrained(arguments.checkpoint, arguments.device)
     predictor.configure(search_options(arguments))
-    question = arguments.question or task_question(arguments.task)
-    (prediction,) = predictor.predict([Query("prediction", question, pictures)])
-    out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-    draw_prediction(pictures, question, prediction).save(out / "overlay.png")
-    _write_masks(out, arguments.images, question, prediction)
-    print(prediction.answer)
-    for segment in prediction.segments:
-        print(f"  image {segment.image + 1}: {segment.label} ({segment.score:.2f})")
-    if not prediction.segments:
-        print("  the answer holds no mask")
-    for name, meaning in COUNTED.items():
-        if getattr(prediction, name):
-            print(f"  {getattr(prediction, name)} {meaning}")
-    print(f"written: {out / 'overlay.png'}, {out / 'prediction.json'}")
-    return 0
-
-
-def _open(path: Path) -> Image.Image:
-    from calico.processing import open_picture
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the picture {path} cannot be read: {error.strerror}") from error
-    return open_picture(data, str(path))
-
-
-def _write_masks(out: Path, paths: Sequence[Path], question: str, prediction: Prediction) -> None:
-    """Write each mask as a PNG (255 inside) and all of them as RLE in one JSON file."""
-    from PIL import Image
-
-    from calico.predictions import COUNTED
-    from mixedparts.masks import decode
-
-    segments = []
-    for number, segment in enumerate(prediction.segments):
-        word = "".join(letter if letter.isalnum() else "-" for letter in segment.label) or "region"
-        name = f"mask-{number + 1:02d}-image{segment.image + 1}-{word}.png"
-        Image.fromarray(decode(segment.mask) * 255).save(out / name)
-        rle = {
-            "size": [segment.mask.height, segment.mask.width],
-            "counts": segment.mask.counts.decode(),
-        }
-        segments.append(
-            {
-                "label": segment.label,
-                "image": segment.image,
-                "score": round(segment.score, 4),
-                "mask": rle,
-                "file": name,
-            }
-        )
-    answer = {
-        "images": [str(path) for path in paths],
-        "question": question,
-        "answer": prediction.answer,
-        **{name: getattr(prediction, name) for name in COUNTED},
-        "segments": segments,
-    }
-    text = json.dumps(answer, indent=1, ensure_ascii=False) + "\n"
-    (out / "prediction.json").write_text(text, encoding="utf-8")
+    return predictor

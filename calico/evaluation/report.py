@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from calico.evaluation.summary import HEADLINE, METRICS, Group, Summary
-from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.errors import EnvironmentFault
 
 FORMAT = "calico-eval/1"
 _PACKAGES = ("mixedparts", "numpy", "scipy", "pycocotools", "torch", "transformers")
@@ -34,23 +33,6 @@ class Scored:
     name: str
     summary: Summary
     facts: Mapping[str, Any]
-
-
-def folder_digest(folder: Path) -> str:
-    """Return a sha256 over names and contents of all files in a folder, as hex.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
-    except OSError as error:
-        raise InputError(f"the checkpoint {folder} cannot be read: {error}") from error
-    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:
