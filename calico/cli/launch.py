@@ -33,7 +33,9 @@ def launched(
     count = _processes(config, arguments, available_cores())
     if is_companion():
         follow_parent()
-    prepare_process(arguments.threads or max(1, available_cores() // count))
+    threads = arguments.threads or max(1, available_cores() // count)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    prepare_process(threads)
     with companions(count, module, words):
         yield for_people(arguments.quiet) if speaks() else Silent()
 

@@ -58,7 +58,7 @@ class Assembled:
 
     Attributes:
         checkpoint: it was read from; None for a fresh start.
-        facts: of that checkpoint, or what every checkpoint of this run will say.
+        facts: that checkpoints of this run say beside their step, as far as they are known.
     """
 
     model: Calico
@@ -174,7 +174,8 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
         )
     model, _, tokenizer = load_checkpoint(checkpoint)
     progress.say(f"Going on from {checkpoint}.")
-    return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint, facts)
+    kept = {name: facts[name] for name in ("init", "state") if name in facts}
+    return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint, kept)
 
 
 def _differences(saved: CalicoConfig, wanted: CalicoConfig) -> Iterator[str]:

@@ -116,7 +116,8 @@ class Learner:
         """Return what a resumed run needs beside the saved weights; every process calls it."""
         tensors = optimizer_tensors(self.optimizer, self.weights)
         if self.average:
-            tensors |= {f"{name}/raw": whole(value) for name, value in self.weights.items()}
+            raw = {name: whole(value.detach()).clone() for name, value in self.weights.items()}
+            tensors |= {f"{name}/raw": value for name, value in raw.items()}
         return tensors
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
