@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from calico.config import CalicoConfig
-from calico.configfile import plain_config
+from calico.configfile import dump_config
 from calico.data import BuiltDataset, PairTable
 from calico.encoding import FeatureEncoder, TableFeatures
 from calico.evaluation.in_memory import OVERALL, evaluate_model
@@ -106,7 +106,7 @@ class _Run:
         runlog = RunLog(self._own(output / "train.log.jsonl"), chosen.log_every)
         if start.checkpoint is not None:
             runlog.write({"stage": "train", "event": "resumed", "step": start.step})
-        self.accelerator.init_trackers("calico", plain_config(start.config))
+        self.accelerator.init_trackers("calico", {"configuration": dump_config(start.config)})
         self.progress.start("training", stop - start.step, "steps")
         self.learner.model.train()
         last = start.checkpoint

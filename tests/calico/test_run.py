@@ -1,0 +1,162 @@
+"""What a run does between its steps: evaluations, the best checkpoint, averages, rates, curves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from calico.config import CalicoConfig
+from calico.data import BuiltDataset
+from calico.model.checkpoints import find_checkpoint
+from calico.training.curves import read_log
+from calico.training.encoders import pretrain
+from calico.training.run import RunSettings, train
+from calico.training.runlog import RunLog
+from calico.training.schedule import build_optimizer, set_rate
+from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.progress import Silent
+from tests.calico.factory import micro_config, write_build
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a build of two splits and pretrained encoders."""
+    folder = tmp_path_factory.mktemp("run")
+    dataset = BuiltDataset(write_build(folder / "build", 6, ("train", "validation")))
+    pretrain(micro_config(), dataset, folder / "encoders", Silent())
+    return folder
+
+
+def trained(place: Path, name: str, config: CalicoConfig) -> Path:
+    settings = RunSettings(place / name, place / "encoders", device="cpu")
+    return train(config, BuiltDataset(place / "build"), settings, Silent())
+
+
+@pytest.fixture(scope="module")
+def output(place: Path) -> Path:
+    """A run that was evaluated every second step; do not write here."""
+    changes = {"eval_every": 2, "eval_samples": 3, "save_every": 3, "keep": 1, "log_every": 1}
+    return trained(place, "evaluated", micro_config(training=changes)).parent
+
+
+class TestEvaluation:
+    def test_the_log_has_every_task(self, output: Path) -> None:
+        lines = [one for one in read_log(output / "train.log.jsonl") if one["stage"] != "train"]
+        assert [one["step"] for one in lines] == [2, 4, 6, 8]
+        assert all({"overall", "common_parts"} <= one.keys() for one in lines)
+        assert all(0 <= one["overall"]["miou_strict"] <= 1 for one in lines)
+
+    def test_the_best_and_the_last_checkpoint_are_kept(self, output: Path) -> None:
+        best = json.loads((output / "best.json").read_text())
+        lines = [one for one in read_log(output / "train.log.jsonl") if one["stage"] != "train"]
+        values = [one["overall"]["miou_strict"] for one in lines]
+        assert best["value"] == max(values)
+        step = lines[values.index(max(values))]["step"]  # the first of equal ones
+        assert best["checkpoint"] == f"checkpoint-{step:06d}"
+        kept = {path.name for path in output.glob("checkpoint-*")}
+        assert kept == {best["checkpoint"], "checkpoint-000008"}
+        assert find_checkpoint(output / "best").name == best["checkpoint"]
+        assert find_checkpoint(output).name == "checkpoint-000008"
+
+    def test_evaluating_does_not_change_what_is_learnt(self, place: Path, output: Path) -> None:
+        plain = trained(place, "plain", micro_config(training={"log_every": 1}))
+        ours = load_file(output / "checkpoint-000008" / "model.safetensors")
+        theirs = load_file(plain / "model.safetensors")
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    def test_curves_are_drawn(self, output: Path) -> None:
+        with Image.open(output / "curves.png") as picture:
+            assert picture.width > picture.height > 300
+
+
+class TestAverage:
+    def test_what_is_saved_is_the_average_of_all_steps(self, place: Path) -> None:
+        decay = 0.75
+        steps = {"save_every": 1, "keep": 9, "log_every": 1}
+        plain = trained(place, "steps", micro_config(training=steps))
+        found = trained(place, "ema", micro_config(training={**steps, "ema": decay}))
+        first = load_file(place / "ema" / "checkpoint-000001" / "training.safetensors")
+        saved = load_file(found / "model.safetensors")
+        name = "bridge.queries"
+        walk = [
+            load_file(plain.parent / f"checkpoint-{step:06d}" / "model.safetensors")[name]
+            for step in range(1, 9)
+        ]
+        assert torch.equal(first[f"{name}/raw"], walk[0])
+        after_one = load_file(place / "ema" / "checkpoint-000001" / "model.safetensors")[name]
+        average = after_one
+        for weight in walk[1:]:
+            average = decay * average + (1 - decay) * weight
+        torch.testing.assert_close(saved[name], average, rtol=1e-5, atol=1e-7)
+        assert not torch.equal(saved[name], walk[-1])
+
+
+class TestRates:
+    def test_parts_learn_at_their_own_rates(self) -> None:
+        weights = {
+            name: torch.nn.Parameter(torch.ones(2, 2))
+            for name in ("language.a", "bridge.b", "grounding.c")
+        }
+        factors = {"language": 0.5, "grounding": 2.0}
+        optimizer = build_optimizer(weights, 1.0, (0.9, 0.95), 0.0, factors)
+        set_rate(optimizer, 0.1)
+        rates = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
+        assert [rates[id(weight)] for weight in weights.values()] == [0.05, 0.1, 0.2]
+
+    def test_a_part_that_is_none_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"rate_factors\.lamguage: choose from language"):
+            micro_config(training={"rate_factors": {"lamguage": 0.1}})
+
+
+class TestLog:
+    def test_a_line_that_a_kill_cut_is_dropped(self, tmp_path: Path) -> None:
+        path = tmp_path / "log.jsonl"
+        path.write_text('{"stage": "train", "step": 1}\n{"stage": "tr')
+        RunLog(path, 1).add("train", 2, {"total": 0.5})
+        assert [line["step"] for line in read_log(path)] == [1, 2]
+
+    def test_a_step_that_was_taken_again_counts_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "log.jsonl"
+        log = RunLog(path, 1)
+        for step, total in ((1, 3.0), (2, 2.0), (2, 1.0)):
+            log.add("train", step, {"total": total})
+        assert [line["total"] for line in read_log(path)] == [3.0, 1.0]
+
+
+class TestTrackers:
+    def test_one_that_is_not_installed_is_one_message(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "wandb", None)
+        monkeypatch.setattr("calico.training.processes.find_spec", lambda name: None)
+        settings = RunSettings(place / "tracked", place / "encoders", report_to=("wandb",))
+        with pytest.raises(EnvironmentFault, match="wandb is not installed"):
+            train(micro_config(), BuiltDataset(place / "build"), settings, Silent())
+
+    def test_tensorboard_gets_losses_and_metrics(self, place: Path) -> None:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        settings = RunSettings(place / "board", place / "encoders", report_to=("tensorboard",))
+        changes = {"eval_every": 8, "eval_samples": 3, "log_every": 1}
+        train(micro_config(training=changes), BuiltDataset(place / "build"), settings, Silent())
+        folder = next((place / "board").rglob("events.out.tfevents.*")).parent
+        events = EventAccumulator(str(folder)).Reload()
+        assert len(events.Scalars("total")) == 8
+        assert read_log(place / "board" / "train.log.jsonl")[-1]["total"] == pytest.approx(
+            events.Scalars("total")[-1].value
+        )
+        assert len(events.Scalars("overall/miou_strict")) == 1
+
+
+def test_help_shows_several_processes() -> None:
+    command = [sys.executable, "-m", "calico.cli.train", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "torchrun" in done.stdout
+    assert "--processes" in done.stdout
