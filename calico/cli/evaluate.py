@@ -22,6 +22,7 @@ from mixedparts.cli.running import run_command
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
+    from calico.evaluation.kept_predictions import KeptPredictions
     from calico.evaluation.report import Scored
     from calico.evaluation.text import TextModel
     from calico.evaluation.truth import SampleTruth, SplitTruth
@@ -41,7 +42,13 @@ def _command(arguments: argparse.Namespace) -> int:
     try:
         _run(arguments)
     except KeyboardInterrupt:
-        print("interrupted; no result was written", file=sys.stderr)
+        kept = arguments.checkpoint is not None and arguments.save_predictions is not None
+        then = (
+            "the same command goes on where it stopped"
+            if kept
+            else "no result was written; with --save-predictions FILE it could go on"
+        )
+        print(f"interrupted; {then}", file=sys.stderr)
         return _INTERRUPTED
     return 0
 
@@ -67,13 +74,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--split", default="benchmark", help="default: benchmark")
     add("--json", type=Path, metavar="FILE", help="write all metrics and variants here")
+    add("--markdown", type=Path, metavar="FILE", help="write the tables and their facts here")
     add("--full", action="store_true", help="print all variants of all groups with intervals")
     add("--limit", type=_positive, metavar="N", help="score N samples, spread over the split")
     add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
     add_search_options(parser)
     add_cache_options(parser)
     add_device_option(parser)
-    add("--save-predictions", type=Path, metavar="FILE", help="keep what was scored as JSON lines")
+    add(
+        "--save-predictions",
+        type=Path,
+        metavar="FILE",
+        help="keep what was scored as JSON lines; an interrupted evaluation of a checkpoint then"
+        " goes on where it stopped",
+    )
     add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
     add("--bootstrap", type=_count, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
     add("--text-model", default="minilm", metavar="NAME", help="of SS: minilm, folder or Hub id")
@@ -98,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    for path in (arguments.json, arguments.save_predictions):
+    for path in (arguments.json, arguments.markdown, arguments.save_predictions):
         if path is not None:
             _check_output(path)
     from calico.evaluation import report
@@ -116,17 +130,22 @@ def _run(arguments: argparse.Namespace) -> None:
     models = (ss_model, ss_model if same else load_text_model(recall_name))
     predictions, facts = _predictions(arguments, build, truth)
     if arguments.save_predictions is not None:
+        from calico.evaluation.kept_predictions import unfinished_part
         from calico.predictions_file import write_predictions
 
         write_predictions(arguments.save_predictions, predictions.values())
+        unfinished_part(arguments.save_predictions).unlink(missing_ok=True)
     scored = [_score(arguments, truth, predictions, models, facts)]
     scored += _baselines(arguments, build, truth, models)
     _warn(scored[0], len(truth.samples))
     print(report.table(scored))
     if arguments.full:
         print("\n" + report.full_table(scored[0]))
-    if arguments.json is not None:
-        run_facts = {
+    if arguments.json is None and arguments.markdown is None:
+        return
+    document = report.document(
+        scored,
+        {
             "dataset": {
                 "build_id": identity,
                 "split": truth.split,
@@ -137,8 +156,12 @@ def _run(arguments: argparse.Namespace) -> None:
             "bootstrap": {"replicates": arguments.bootstrap, "unit": "sample", "level": 0.95},
             "text_models": {"ss": models[0].name, "recall": models[1].name},
             "recall_text_is_glamm": recall_name.endswith(GLAMM_MODEL),
-        }
-        report.write_json(arguments.json, report.document(scored, run_facts))
+        },
+    )
+    if arguments.json is not None:
+        report.write_json(arguments.json, document)
+    if arguments.markdown is not None:
+        report.write_text(arguments.markdown, report.markdown_report(scored, document))
 
 
 def _resolve(name: str | None, split: str) -> Path:
@@ -222,18 +245,49 @@ def _from_checkpoint(
         predictor.configure(chosen)
     table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
 
+    kept = _kept(arguments, build, truth, facts["digest"], chosen)
+    found = {answer.id: answer for answer in (kept.begin(truth.samples) if kept else ())}
+    for answer in found.values():
+        predictor.outcomes.count(answer)
+
     def rows() -> Iterator[Any]:
-        for position in truth.rows:
+        for position in truth.rows[len(found) :]:
             yield table[position]
 
     progress = for_people()
-    progress.start("predicting", len(truth.rows), "samples")
-    found: dict[str, Prediction] = {}
+    if found:
+        progress.say(f"going on after {len(found)} of {len(truth.rows)} samples")
+    progress.start("predicting", len(truth.rows) - len(found), "samples")
     for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
         found[prediction.id] = prediction
+        if kept:
+            kept.add(prediction)
         progress.advance()
     progress.finish()
     return found, {**facts, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
+
+
+def _kept(
+    arguments: argparse.Namespace,
+    build: Path,
+    truth: SplitTruth,
+    digest: str,
+    chosen: dict[str, Any],
+) -> KeptPredictions | None:
+    """Return where answers are kept as they come, if they are to be saved."""
+    if arguments.save_predictions is None:
+        return None
+    from calico.evaluation.kept_predictions import KeptPredictions
+    from calico.evaluation.truth import build_id
+
+    origin = {
+        "dataset": build_id(build),
+        "split": truth.split,
+        "limit": arguments.limit,
+        "checkpoint": digest,
+        "generation": chosen,
+    }
+    return KeptPredictions(arguments.save_predictions, origin, arguments.batch_size)
 
 
 def _score(

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from calico.evaluation.summary import HEADLINE, METRICS, Group, Summary
+from calico.evaluation.summary import HEADLINE, METRICS, Estimate, Group, Summary
 from mixedparts.errors import EnvironmentFault
 
 FORMAT = "calico-eval/1"
@@ -61,7 +61,12 @@ def document(scored: Sequence[Scored], facts: Mapping[str, Any]) -> dict[str, An
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a document beside its place, then put it there.
+    """Write a document; errors as `write_text`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text beside its place, then put it there.
 
     Raises:
         EnvironmentFault: it cannot be written.
@@ -69,8 +74,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", "utf-8")
+        temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written: {error.strerror or error}") from error
@@ -88,6 +92,54 @@ def table(scored: Sequence[Scored]) -> str:
         for item, group in zip(scored, groups, strict=True)
     ]
     return _markdown(head, rows, numbers_from=2)
+
+
+def markdown_report(scored: Sequence[Scored], facts: Mapping[str, Any]) -> str:
+    """Return a document of the table of means over tasks, as the paper has it, then one a task.
+
+    Args:
+        scored: the predictions that were asked for, then the baselines.
+        facts: the JSON document.
+    """
+    dataset, drawn = facts["dataset"], facts["bootstrap"]["replicates"]
+    said = [
+        f"Split {dataset['split']} of build `{dataset['build_id']}`, {dataset['samples']} samples"
+        f" ({dataset['left_out']} left out). Percent, mean over the tasks"
+        + (f"; 95 % intervals from {drawn} bootstrap draws." if drawn else "."),
+        _table_of([(item, item.summary.overall) for item in scored]),
+    ]
+    for task in scored[0].summary.tasks:
+        said.append(f"## {task}")
+        said.append(_table_of([(item, item.summary.tasks[task]) for item in scored]))
+    said.append("## Where the numbers come from")
+    texts = facts["text_models"]
+    lines = [f"{item['name']} ({item['kind']}): {_origin(item)}" for item in facts["results"]]
+    lines += [
+        f"seed {facts['seed']}; text models: SS {texts['ss']}, Recall {texts['recall']}",
+        "versions: " + ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+        "definitions and variants: docs/evaluation.md",
+    ]
+    said.append("\n".join(f"- {line}" for line in lines))
+    return "# Evaluation\n\n" + "\n\n".join(said) + "\n"
+
+
+def _table_of(rows: Sequence[tuple[Scored, Group]]) -> str:
+    cells = [
+        [item.name, str(group.samples), *(_cell(group.metrics[m]) for m in HEADLINE.values())]
+        for item, group in rows
+    ]
+    return _markdown(["predictions", "n", *HEADLINE], cells, numbers_from=1)
+
+
+def _cell(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{100 * estimate.value:.1f}"
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def _origin(result: Mapping[str, Any]) -> str:
+    digest = f"sha256 `{result['digest']}`, " if "digest" in result else ""
+    return f"{digest}{result['segments']} masks, {result['missing']} samples without a prediction"
 
 
 def full_table(item: Scored) -> str:
@@ -121,6 +173,7 @@ def _percent(group: Group, metrics: Any) -> list[str]:
 
 
 def _markdown(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [
         " | ".join(

@@ -44,7 +44,8 @@ def test_a_predictions_file_is_scored(build: Path, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     done = run(
         "--dataset", build, "--predictions", tmp_path / "mine.jsonl", "--json", out,
-        "--bootstrap", 50, "--full", "--save-predictions", tmp_path / "again.jsonl",
+        "--bootstrap", 50, "--full", "--markdown", tmp_path / "r.md",
+        "--save-predictions", tmp_path / "again.jsonl",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         0,
@@ -61,7 +62,15 @@ def test_a_predictions_file_is_scored(build: Path, tmp_path: Path) -> None:
         assert [cell.strip() for cell in mine.split("|")[5:9]] == ["83.3"] * 4
         assert float(baseline.split("|")[5]) < 83.3
 
+    document = (tmp_path / "r.md").read_text()
+    means = [line for line in document.splitlines() if line.startswith("| mine.jsonl")]
+    assert len(means) == 4  # the mean over tasks, then one a task
+    assert [cell.strip().split(" (")[0] for cell in means[0].split("|")[4:8]] == ["83.3"] * 4
+    assert " to " in means[0]
+
     content = json.loads(out.read_text())
+    assert content["results"][0]["digest"] in document
+    assert "b" * 64 in document
     assert content["dataset"] == {
         "build_id": "b" * 64,
         "split": "benchmark",

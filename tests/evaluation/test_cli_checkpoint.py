@@ -22,6 +22,9 @@ from tests.evaluation.fabricate import LetterModel, answered, small_rows, write_
 class Outcomes:
     answers: int = 0
 
+    def count(self, prediction: Prediction) -> None:
+        self.answers += 1
+
 
 ROWS = [r for start in range(4) for r in small_rows(start=start)]
 
@@ -114,6 +117,88 @@ def test_an_interruption_ends_with_130(
     assert run(build, checkpoint, "--json", out) == 130
     assert len(asked) == 3
     assert not out.exists()
+
+
+def stopped_at(number: int) -> list[dict[str, Any]]:
+    """Return the rows with one that ends the run when it is predicted."""
+    return [{**row, "task": "stop"} if n == number else row for n, row in enumerate(ROWS)]
+
+
+@pytest.fixture
+def interrupted(
+    build: Path,
+    checkpoint: Path,
+    asked: list[tuple[Any, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Path:
+    """Stop an evaluation at its eighth sample; return its predictions file, which is not there."""
+    kept = tmp_path / "kept.jsonl"
+    monkeypatch.setattr("mixedparts.loading.load_dataset", lambda *_, **__: stopped_at(7))
+    assert run(build, checkpoint, "--batch-size", 3, "--save-predictions", kept) == 130
+    assert not kept.exists()
+    monkeypatch.setattr("mixedparts.loading.load_dataset", lambda *_, **__: ROWS)
+    asked.clear()
+    return kept
+
+
+def test_it_goes_on_where_it_stopped(
+    build: Path,
+    checkpoint: Path,
+    asked: list[tuple[Any, int]],
+    interrupted: Path,
+    tmp_path: Path,
+    capfd: Any,
+) -> None:
+    part = interrupted.with_name(f".{interrupted.name}.part")
+    assert len(part.read_bytes().splitlines()) == 1 + 7
+    out = tmp_path / "r.json"
+    again = ["--batch-size", 3, "--save-predictions", interrupted, "--json", out]
+    assert run(build, checkpoint, *again) == 0
+    assert "going on after 6 of 12 samples" in capfd.readouterr().err
+    assert [name for name, _ in asked] == [row["id"] for row in ROWS[6:]]  # whole batches of 3
+    (result,) = json.loads(out.read_text())["results"]
+    assert (result["outcomes"], result["missing"]) == ({"answers": 12}, 0)
+    assert not part.exists()
+    whole = interrupted.read_bytes()
+    assert run(build, checkpoint, *again) == 0
+    assert len(asked) == 6 + 12
+    assert interrupted.read_bytes() == whole
+
+
+def test_a_line_cut_short_is_answered_again(
+    build: Path, checkpoint: Path, asked: list[tuple[Any, int]], interrupted: Path
+) -> None:
+    part = interrupted.with_name(f".{interrupted.name}.part")
+    lines = part.read_bytes().splitlines(keepends=True)
+    part.write_bytes(b"".join(lines[:5]) + lines[5][:40])
+    again = ["--batch-size", 3, "--save-predictions", interrupted]
+    assert run(build, checkpoint, *again) == 0
+    assert [name for name, _ in asked] == [row["id"] for row in ROWS[3:]]
+    assert len(interrupted.read_bytes().splitlines()) == 12
+
+
+@pytest.mark.parametrize(
+    ("further", "differ"),
+    [
+        (("--batch-size", 2), "batch_size differ"),
+        (("--batch-size", 3, "--limit", 5), "limit differ"),
+    ],
+)
+def test_answers_of_another_evaluation_are_not_mixed(
+    build: Path,
+    checkpoint: Path,
+    asked: list[tuple[Any, int]],
+    interrupted: Path,
+    further: tuple[object, ...],
+    differ: str,
+    capfd: Any,
+) -> None:
+    assert run(build, checkpoint, "--save-predictions", interrupted, *further) == 2
+    printed = capfd.readouterr().err
+    assert differ in printed
+    assert f"rm {interrupted.parent}/.{interrupted.name}.part" in printed
+    assert not asked
 
 
 @pytest.mark.parametrize(("device", "code"), [("cuda:99", 3), ("tpu", 2)])
