@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.other_image import Asked, asked_questions, mark, part_names, shown_images
+from benchmarks.cpu_meter import CpuMeter, Metered, write_whole
+from benchmarks.other_image import Asked, asked_questions, part_names, shown_images
+from benchmarks.other_image_marks import mark
 from calico.config import CalicoConfig
 from calico.configfile import override, read_config
 from calico.data import BuiltDataset, ImageTable
@@ -120,58 +121,6 @@ def encoders_digest(folder: Path) -> str:
             f"{folder} holds no pretrained encoders ({WEIGHTS}): {error.strerror or error}",
             "Make them with: calico-pretrain --dataset DIR --output-dir DIR",
         ) from error
-
-
-class CpuMeter:
-    """Adds up the CPU seconds of a run's stages, over interruptions, in a file.
-
-    Args:
-        path: of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.spent: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
-        self._since = time.process_time()
-
-    def add(self, stage: str) -> None:
-        """Count what was spent since the last call for a stage."""
-        now = time.process_time()
-        self.spent[stage] = round(self.spent.get(stage, 0.0) + now - self._since, 3)
-        self._since = now
-        write_whole(self.path, json.dumps(self.spent))
-
-
-class Metered:
-    """Progress that has the CPU time noted now and then, so that a kill loses little of it."""
-
-    def __init__(self, inner: Progress, meter: CpuMeter, stage: str, every: int = 20) -> None:
-        self._inner, self._meter, self._stage, self._every = inner, meter, stage, every
-        self._count = 0
-
-    def start(self, what: str, total: int, unit: str) -> None:
-        self._inner.start(what, total, unit)
-
-    def advance(self, amount: int = 1) -> None:
-        self._count += amount
-        if self._count >= self._every:
-            self._count = 0
-            self._meter.add(self._stage)
-        self._inner.advance(amount)
-
-    def finish(self) -> None:
-        self._meter.add(self._stage)
-        self._inner.finish()
-
-    def say(self, message: str) -> None:
-        self._inner.say(message)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place, then put it there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def run(folder: Path) -> dict[str, Any]:

@@ -33,9 +33,9 @@ from benchmarks.ablation_run import (
     base_config,
     plan_of,
     variant_config,
-    write_whole,
 )
 from benchmarks.ablation_table import tables
+from benchmarks.cpu_meter import write_whole
 from benchmarks.other_image import shown_images
 from benchmarks.report import machine, write_section
 from calico.data import BuiltDataset

@@ -27,7 +27,7 @@ from benchmarks.other_image import (
 from calico.config import CalicoConfig, CorrespondenceConfig
 from calico.data import BuiltDataset
 from calico.model.assembly import build_model
-from calico.model.bridge import Bridge
+from calico.model.bridge import Bridge, Question
 from calico.model.calico import Calico
 from calico.model.generation import generate
 from calico.model.vision import ImageFeatures
@@ -52,7 +52,7 @@ class LabelBridge(Bridge):
         self.labels = nn.Embedding(labels, width)
         nn.init.normal_(self.labels.weight, std=0.02)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, question: Question | None = None) -> Tensor:
         """Look the labels up."""
         found: Tensor = self.labels(features[..., 0].long())
         return found

@@ -21,14 +21,12 @@ from benchmarks.oracle_features import LabelCode, PairDraw, build_subject, teach
 from benchmarks.other_image import (
     TASKS,
     Asked,
-    Marks,
     asked_questions,
-    mark,
     part_names,
     right_answer,
     shown_images,
-    single_image_bound,
 )
+from benchmarks.other_image_marks import Marks, mark, single_image_bound
 from benchmarks.report import machine, write_section
 from calico.data import BuiltDataset
 from calico.runtime import prepare_process

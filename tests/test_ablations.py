@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from benchmarks import ablations
-from benchmarks.ablation_run import VARIANTS, CpuMeter, Metered, run, variant_config
+from benchmarks.ablation_run import VARIANTS, run, variant_config
 from benchmarks.ablation_table import excludes_zero, tables
+from benchmarks.cpu_meter import CpuMeter, Metered
 from calico.configfile import plain_config
 from calico.data import BuiltDataset
 from calico.training.encoders import pretrain

@@ -16,14 +16,12 @@ from benchmarks.other_image import (
     asked_questions,
     draw_triangles,
     is_triangle,
-    mark,
     part_names,
     questions,
     right_answer,
-    said_names,
     shown_images,
-    single_image_bound,
 )
+from benchmarks.other_image_marks import mark, said_names, single_image_bound
 from benchmarks.other_image_proof import table
 from calico.data import BuiltDataset
 from mixedparts.errors import InputError
