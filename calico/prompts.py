@@ -59,7 +59,8 @@ class PromptEncoder:
     def prompt(self, question: str, images: int) -> list[int]:
         """Return the ids of a prompt, every image as a run of placeholders."""
         text = self.text(question, images).replace(IMAGE, IMAGE * self.placeholders)
-        return [self.tokenizer.bos_token_id, *self._ids(text)]
+        begin = self.tokenizer.bos_token_id  # Qwen's has none
+        return [*self._ids(text)] if begin is None else [begin, *self._ids(text)]
 
     def sample(self, question: str, answer: str, images: int) -> EncodedSample:
         """Return the ids of a prompt with its answer."""

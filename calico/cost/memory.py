@@ -37,7 +37,8 @@ class Memory:
         others: activations of everything else that gradients pass through, and logits.
         features: of the batch's images.
         cache: keys and values of one sample that is generated.
-        stored: features of one image in a feature cache, in half precision.
+        stored: features of one image on disk: as they were computed in a feature cache, in half
+            precision where a run stores all of them first.
     """
 
     frozen: int
@@ -79,6 +80,7 @@ def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
     language = _language(model, config, workload, batch, length, width)
     shapes = meta_features(config, workload.images)
     features = sum(one.numel() for one in (shapes.vision, shapes.semantic, shapes.sam))
+    kept = width.itemsize if config.training.features == "encode" else 2
     chosen = config.language
     head = chosen.head_size or chosen.hidden_size // chosen.heads
     cached = 2 * chosen.layers * (chosen.kv_heads or chosen.heads) * head * length
@@ -91,7 +93,7 @@ def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
         others=_others(model, config, workload, batch, length, width),
         features=batch * features * _FP32,
         cache=cached * width.itemsize,
-        stored=2 * features // workload.images,
+        stored=kept * features // workload.images,
     )
 
 

@@ -147,11 +147,21 @@ def dry_run(config: CalicoConfig, batch: int = 2) -> Iterator[str]:
     workload = Workload()
     yield f"Memory of a training step of {batch} samples on one device:"
     yield from memory_table(config, workload, batch).splitlines()
+    yield f"Features of pictures {_features(config)}"
     yield f"Time of a step of {config.training.batch_size} samples at {UTILISATION:.0%} of the peak"
     yield f"(assumed), {config.training.steps} steps a run:"
     yield from time_table(config, workload).splitlines()
     if config.language.vocabulary == 0:
         yield f"Counted with {ASSUMED_VOCABULARY} words; the dataset's own words decide."
+
+
+def _features(config: CalicoConfig) -> str:
+    if config.training.features == "store":
+        return "(training.features: store): all computed first, and kept in the run's folder."
+    return (
+        "(training.features: encode): computed when a step asks for them;"
+        " --feature-cache keeps them, bounded."
+    )
 
 
 def _giga(count: int | None) -> str:

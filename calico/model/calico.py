@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class TokenIds:
     segments: SegVocabulary
     new: tuple[int, ...] = ()
     markers: tuple[int, ...] = ()
-    reader: PreTrainedTokenizerBase | None = None
+    reader: PreTrainedTokenizerBase | None = field(default=None, compare=False)
 
     @property
     def unspoken(self) -> list[int]:

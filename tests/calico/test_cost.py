@@ -138,6 +138,26 @@ class TestMemory:
         assert found.cache == 2 * 32 * 4096 * 192 * 2
         assert found.stored == 2 * (257 * 1408 + 256 * 768 + 256 * 64 * 64)
 
+    def test_a_question_that_the_qformer_reads_costs_its_words_and_their_rows(self) -> None:
+        plain = seven_b()
+        reading = replace(plain, qformer=replace(plain.qformer, sees_question=True))
+        counts = [
+            {part.name: part.count for part in parts(skeleton(config))}["Q-Former"]
+            for config in (plain, reading)
+        ]
+        assert counts == [105_137_664, 185_659_392 + 768], "with a row for [DEC]"
+        workload = Workload()
+        first, second = (calico_flops(config, workload) for config in (plain, reading))
+        for name in ("Q-Former and projection", "CAMs, with the Q-Former again"):
+            assert first[name] < second[name] < 2 * first[name]
+        assert second["language model"] == first["language model"]
+
+    def test_features_on_disk_are_kept_as_they_are_computed_or_halved(self) -> None:
+        config = micro_config(language={"vocabulary": 300})
+        encoded = replace(config, training=replace(config.training, features="encode"))
+        sizes = [memory(one, Workload(), 1).stored for one in (config, encoded)]
+        assert sizes[1] == 2 * sizes[0]
+
 
 class TestCommands:
     def test_the_tables_are_written(self, tmp_path: Path) -> None:
@@ -168,6 +188,7 @@ class TestCommands:
         assert "name: 7b" in said
         assert "AdamW's moments" in said
         assert "H100" in said
+        assert "(training.features: encode): computed when a step asks for them" in said
         assert not list(tmp_path.rglob("checkpoint-*"))
 
     def test_help_is_light(self) -> None:

@@ -39,6 +39,17 @@ def test_ids_depend_on_the_words_alone() -> None:
     assert first.get_vocab() == second.get_vocab()
 
 
+def test_a_tokenizer_without_a_begin_token_begins_with_the_text() -> None:
+    tokenizer, other = micro_tokenizer(), micro_tokenizer()
+    other.bos_token = None
+    prompts = [
+        PromptEncoder(one, micro_config().prompt, 3).prompt("Which object?", 2)
+        for one in (tokenizer, other)
+    ]
+    assert prompts[0] == [tokenizer.bos_token_id, *prompts[1]]
+    assert None not in token_ids(other, 2).markers
+
+
 def test_a_saved_tokenizer_keeps_grounding_tokens_whole(tmp_path: Path) -> None:
     tokenizer = micro_tokenizer()
     tokenizer.save_pretrained(str(tmp_path))
