@@ -16,7 +16,7 @@ from mixedparts.config import BuildConfig
 from mixedparts.parquet import iter_rows
 from mixedparts.progress import Silent
 from mixedparts.sample import make_sources
-from mixedparts.view.overlay import PANEL_HEIGHT, Marked, draw_sample
+from mixedparts.view.overlay import PANEL_HEIGHT, Marked, colours_of, draw_panels, draw_sample
 from tests.conftest import SOURCES
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -129,3 +129,26 @@ def test_help_imports_nothing_heavy() -> None:
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+def test_very_wide_and_narrow_pictures_stand_in_panels_that_hold_labels() -> None:
+    strips = [np.full((10, 4000, 3), 90, np.uint8), np.full((4000, 10, 3), 90, np.uint8)]
+    marked = []
+    for number, strip in enumerate(strips):
+        dense = np.zeros(strip.shape[:2], np.uint8)
+        dense[2:-2, 2:-2] = 1
+        marked.append(Marked(number, "left rear wheel", masks.from_dense(dense)))
+    wide, narrow = draw_panels(strips, marked, 200)
+    assert (wide.height, narrow.height) == (200, 200)
+    assert wide.width == 500
+    assert narrow.width == 90
+    for panel in (wide, narrow):
+        pixels = np.asarray(panel)
+        assert (pixels == colours_of(["left rear wheel"])["left rear wheel"]).all(-1).any()
+        assert (pixels[0, 0] == 255).all()  # around the picture it is white
+
+
+def test_twenty_labels_have_twenty_colours() -> None:
+    colours = np.array(list(colours_of([str(number) for number in range(20)]).values()), int)
+    apart = np.abs(colours[:, None] - colours[None]).sum(-1)
+    assert apart[~np.eye(20, dtype=bool)].min() >= 40

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 _BASELINES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
 _INTERRUPTED = 130
+_EXAMPLES = """examples:
+  calico-eval --dataset mixedparts --checkpoint runs/tiny --json result.json --markdown result.md
+  calico-eval --dataset mixedparts --checkpoint runs/tiny --split test --save-predictions p.jsonl
+  calico-eval --dataset mixedparts --predictions p.jsonl --split test --baselines all
+  calico-eval --dataset mixedparts --predictions oracle"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="calico-eval",
         description="Score a CALICO checkpoint, or any model's predictions, with AP50, mIoU,"
         " Recall, SS and S-IoU. The definitions stand in docs/evaluation.md.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add(

@@ -20,9 +20,12 @@ Box = tuple[float, float, float, float]
 
 PANEL_HEIGHT = 320
 _GAP = 12
+_WIDEST, _NARROWEST = 2.5, 0.45  # of a panel, in its heights; labels need room
 _PALETTE: tuple[Colour, ...] = (
     (227, 74, 51), (49, 130, 189), (49, 163, 84), (230, 145, 0), (136, 86, 167), (0, 158, 161),
     (201, 66, 130), (122, 133, 20), (80, 90, 200), (153, 83, 32), (20, 110, 90), (110, 110, 110),
+    (235, 105, 140), (0, 90, 130), (130, 170, 40), (90, 40, 120), (185, 145, 95), (30, 55, 110),
+    (240, 115, 60), (60, 175, 150),
 )  # fmt: skip
 
 
@@ -67,7 +70,10 @@ def draw_sample(pictures: Sequence[Picture], marked: Sequence[Marked]) -> Pictur
 def draw_panels(
     pictures: Sequence[Picture], marked: Sequence[Marked], height: int
 ) -> list[Image.Image]:
-    """Return every picture at a height in pixels with its regions, one colour a label in all."""
+    """Return every picture with its regions in a panel of some height, one colour a label in all.
+
+    A picture that is very wide or narrow stands in the middle of a white panel.
+    """
     colours = colours_of([item.label for item in marked])
     return [
         _panel(picture, [item for item in marked if item.image == number], colours, height)
@@ -78,9 +84,15 @@ def draw_panels(
 def _panel(
     picture: Picture, marked: Sequence[Marked], colours: Mapping[str, Colour], height: int
 ) -> Image.Image:
-    size = max(1, round(picture.shape[1] * height / picture.shape[0])), height
-    canvas: Picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR))
-    shown = [(item, _enlarged(item.mask, size)) for item in marked]
+    size, corner, frame = _fitted(picture.shape[1], picture.shape[0], height)
+    canvas: Picture = np.full((frame[1], frame[0], 3), 255, np.uint8)
+    inner = slice(corner[1], corner[1] + size[1]), slice(corner[0], corner[0] + size[0])
+    canvas[inner] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    shown = []
+    for item in marked:
+        dense: Picture = np.zeros(canvas.shape[:2], np.uint8)
+        dense[inner] = _enlarged(item.mask, size)
+        shown.append((item, dense))
     shown = [(item, dense) for item, dense in shown if dense.any()]
     for item, dense in sorted(shown, key=lambda pair: not pair[0].outlined):
         if not item.outlined:
@@ -94,6 +106,19 @@ def _panel(
     for item, dense in sorted(shown, key=lambda pair: pair[0].outlined):
         _write(pen, item.label, _anchor(dense, item.outlined), colours[item.label], taken)
     return panel
+
+
+def _fitted(
+    width: int, height: int, panel: int
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return size of a picture in a panel, its upper left corner there, and the panel's size.
+
+    All are (x, y) in pixels; `panel` is the panel's height.
+    """
+    scale = min(panel / height, _WIDEST * panel / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    frame = max(size[0], round(_NARROWEST * panel)), panel
+    return size, ((frame[0] - size[0]) // 2, (frame[1] - size[1]) // 2), frame
 
 
 def _enlarged(mask: Rle, size: tuple[int, int]) -> Picture:

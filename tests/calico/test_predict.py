@@ -341,7 +341,7 @@ def test_the_command_offers_every_task() -> None:
     assert tuple(map(str, Task)) == command.TASKS
 
 
-@pytest.mark.parametrize("module", ["train", "pretrain", "predict"])
+@pytest.mark.parametrize("module", ["train", "pretrain", "predict", "evaluate"])
 def test_help_needs_no_heavy_library(module: str) -> None:
     program = (
         f"import sys\nfrom calico.cli import {module}\ntry: {module}.main(['--help'])\n"
