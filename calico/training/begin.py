@@ -174,7 +174,7 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
         )
     model, _, tokenizer = load_checkpoint(checkpoint)
     progress.say(f"Going on from {checkpoint}.")
-    kept = {name: facts[name] for name in ("init", "state") if name in facts}
+    kept: dict[str, Any] = {name: facts[name] for name in ("init", "state") if name in facts}
     return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint, kept)
 
 
