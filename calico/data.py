@@ -6,10 +6,9 @@ memory until they are asked for; pictures stay on disk.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -22,13 +21,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from calico.columns import MaskTexts, PairColumns
+from calico.order import swapped
 from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask, Rle
 from mixedparts.taxonomy import FULL
 from mixedparts.wording import MOST_WORDED
 
-_TAG = re.compile(r"\(IMAGE(\d+)\)")
 _IMAGE_COLUMNS = ["row", "image"]
 
 
@@ -78,16 +77,8 @@ class Sample:
     answer: str
 
     def swapped(self) -> Sample:
-        """Return the same sample with its images in reverse order, tags and masks with them."""
-        last = len(self.images) - 1
-        answer = _TAG.sub(lambda tag: f"(IMAGE{last + 2 - int(tag[1])})", self.answer)
-        return replace(
-            self,
-            images=self.images[::-1],
-            regions=tuple(one.moved(last - one.image) for one in self.regions),
-            targets=tuple(one.moved(last - one.image) for one in self.targets),
-            answer=answer,
-        )
+        """Return the sample with its images in reverse order, told as the dataset would."""
+        return swapped(self)
 
 
 class _Row:

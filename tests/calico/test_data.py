@@ -57,8 +57,8 @@ class TestSamples:
         sample = dataset.pairs("train")[2]
         swapped = sample.swapped()
         assert swapped.images == sample.images[::-1]
-        assert [t.image for t in swapped.targets] == [1, 0, 1, 0]
-        assert [t.mask for t in swapped.targets] == [t.mask for t in sample.targets]
+        assert [t.image for t in swapped.targets] == [0, 1, 0, 1]
+        assert [t.mask for t in swapped.targets] == [sample.targets[at].mask for at in (1, 0, 3, 2)]
         assert "<p> a kettle </p> [SEG] (IMAGE2)" in swapped.answer
         assert "<p> a mug </p> [SEG] (IMAGE1)" in swapped.answer
         assert swapped.swapped() == sample
