@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from calico.columns import MaskTexts, PairColumns
+from calico.columns import REPEATED, MaskTexts, PairColumns
 from calico.order import swapped
 from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
@@ -92,7 +92,8 @@ class _Row:
 
     def sample(self, masks: MaskTexts) -> Sample:
         """Return the sample; errors as `PairTable.take`."""
-        name, source, split, task, question, answer = self.columns.row_texts(self.row)
+        name, question, answer = self.columns.texts(self.row)
+        source, split, task = self.columns.kinds(self.row)
         images = tuple(PictureRef(split, *cells) for cells in self.columns.images(self.row))
         try:
             read = masks.read([cells.mask for cells in self.regions])
@@ -160,7 +161,10 @@ class PairTable(Sequence[Sample]):
             raise IndexError(index)
         number = bisect_right(self._starts, index) - 1
         if number not in self._columns:
-            self._columns[number] = PairColumns(self._batches[number])
+            columns = PairColumns(self._batches[number], number)
+            for place, column in enumerate((columns.objects, columns.parts)):
+                self._masks.add(2 * number + place, column.texts)
+            self._columns[number] = columns
         return self._columns[number], index - self._starts[number]
 
     @cached_property
@@ -308,7 +312,7 @@ class BuiltDataset:
         """
         files = self._files("pairs", split)
         try:
-            return PairTable(pa.concat_tables([pq.read_table(file) for file in files]))
+            return PairTable(pa.concat_tables([_read(file) for file in files]))
         except (OSError, pa.ArrowInvalid) as error:
             raise InputError(f"the samples of split '{split}' cannot be read: {error}") from error
 
@@ -328,3 +332,7 @@ class BuiltDataset:
                 f"Splits: {', '.join(self.splits) or 'none'}",
             )
         return files
+
+
+def _read(file: Path) -> pa.Table:
+    return pq.read_table(file, read_dictionary=list(REPEATED))
