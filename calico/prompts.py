@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.config = config
         self.placeholders = placeholders
-        self._ids = lru_cache(_KEPT_TEXTS)(self._tokenized)
+        self._kept: dict[str, tuple[int, ...]] = {}
 
     def text(self, question: str, images: int) -> str:
         """Return the prompt with one placeholder an image."""
@@ -58,30 +57,53 @@ class PromptEncoder:
 
     def prompt(self, question: str, images: int) -> list[int]:
         """Return the ids of a prompt, every image as a run of placeholders."""
-        text = self.text(question, images).replace(IMAGE, IMAGE * self.placeholders)
-        begin = self.tokenizer.bos_token_id  # Qwen's has none
-        return [*self._ids(text)] if begin is None else [begin, *self._ids(text)]
+        return [*self._begin(), *self._ids(self._shown(question, images))]
 
     def sample(self, question: str, answer: str, images: int) -> EncodedSample:
         """Return the ids of a prompt with its answer."""
-        return self.conversation([(question, answer)], images)
+        return self.conversations([[(question, answer)]], images)[0]
 
-    def conversation(self, turns: Sequence[tuple[str, str]], images: int) -> EncodedSample:
-        """Return the ids of questions and answers about the same images.
+    def conversations(
+        self, asked: Sequence[Sequence[tuple[str, str]]], images: int
+    ) -> list[EncodedSample]:
+        """Return the ids of conversations; together they are tokenised faster than one by one.
 
         Args:
-            turns: each question with its answer; the first begins exactly as a prompt does.
+            asked: of each conversation the turns, questions with their answers about the same
+                images; the first turn begins exactly as a prompt does.
             images: how many.
         """
-        tokens: list[int] = []
+        texts = [
+            [
+                (self._shown(question, images) if turn == 0 else self._further(question), answer)
+                for turn, (question, answer) in enumerate(turns)
+            ]
+            for turns in asked
+        ]
+        self._prepare([text for turns in texts for turn in turns for text in turn])
+        return [self._joined(turns) for turns in texts]
+
+    def _joined(self, turns: Sequence[tuple[str, str]]) -> EncodedSample:
+        """Return the ids of prompts, each with its answer."""
+        tokens = self._begin()
         answers: list[tuple[int, int]] = []
-        for question, answer in turns:
-            asked = f"{self.config.user}{question}{self.config.assistant}"
-            tokens += self._ids(asked) if tokens else self.prompt(question, images)
+        for prompt, answer in turns:
+            tokens += self._ids(prompt)
             start = len(tokens)
-            tokens += [*self._ids(answer), self.tokenizer.eos_token_id]
+            tokens += self._ids(answer)
+            tokens.append(self.tokenizer.eos_token_id)
             answers.append((start, len(tokens)))
         return EncodedSample(tuple(tokens), tuple(answers))
+
+    def _begin(self) -> list[int]:
+        begin = self.tokenizer.bos_token_id  # Qwen's has none
+        return [] if begin is None else [begin]
+
+    def _shown(self, question: str, images: int) -> str:
+        return self.text(question, images).replace(IMAGE, IMAGE * self.placeholders)
+
+    def _further(self, question: str) -> str:
+        return f"{self.config.user}{question}{self.config.assistant}"
 
     def batch(self, questions: Sequence[str], images: int) -> PromptBatch:
         """Return prompts padded on the left."""
@@ -109,5 +131,17 @@ class PromptEncoder:
                 answer[row, start:stop] = True
         return torch.from_numpy(tokens), torch.from_numpy(answer)
 
-    def _tokenized(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+    def _ids(self, text: str) -> tuple[int, ...]:
+        if text not in self._kept:
+            self._prepare([text])
+        return self._kept[text]
+
+    def _prepare(self, texts: Sequence[str]) -> None:
+        """Tokenise the texts that are not known, at once; forget what was known longest."""
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        if not unknown:
+            return
+        while self._kept and len(self._kept) + len(unknown) > _KEPT_TEXTS:
+            self._kept.pop(next(iter(self._kept)))
+        found = self.tokenizer(unknown, add_special_tokens=False).input_ids
+        self._kept.update(zip(unknown, map(tuple, found), strict=True))

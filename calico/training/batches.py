@@ -83,10 +83,9 @@ class BatchMaker:
             mask_image += [len(shown) + target.image for target in one.targets]
             shown += zip(one.images, one.views, strict=True)
             masks += [self._grid_mask(t.mask, one.views[t.image]) for t in one.targets]
-        encoded = [
-            self.prompts.conversation([(t.question, t.answer) for t in one.turns], images)
-            for one in samples
-        ]
+        encoded = self.prompts.conversations(
+            [[(turn.question, turn.answer) for turn in one.turns] for one in samples], images
+        )
         tokens, answer = self.prompts.collate(encoded)
         grid = self.processor.grid_size
         stacked = np.stack(masks) if masks else np.zeros((0, grid, grid), np.uint8)
