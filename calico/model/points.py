@@ -39,7 +39,7 @@ def draw_points(
 
     Of `oversample` times as many even points the most uncertain, whose logits are nearest to 0, are
     `importance` of the result; the others are drawn evenly again. The numbers come from torch's
-    generator of the CPU, whatever the device: a resumed run restores it.
+    generator of the CPU, whatever the device: a run seeds it for every step.
 
     Args:
         logits: (M, h, w) float.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.model_speed import main
-from benchmarks.model_stages import counted, measure, operations, stages, table
+from benchmarks.model_stages import Measured, Row, counted, measure, operations, stages, table
 from benchmarks.model_subject import MEDIUM, SAM_B, Subject, large_subject, small_subject, subject
 from calico.config import CalicoConfig
 from tests.calico.factory import micro_config, micro_tokenizer
@@ -50,7 +50,8 @@ def test_models_have_the_sizes_that_it_claims() -> None:
     assert large.execution.activation_checkpointing
 
 
-def test_every_stage_is_measured(micro: Subject) -> None:
+def test_every_stage_is_measured(micro: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.model_stages.ANSWER_TOKENS", 3)
     measured = measure(micro, 1)
     assert all(min(row.seconds, row.operations, row.memory) > 0 for row in measured.rows.values())
     rows = measured.rows
@@ -83,12 +84,16 @@ def test_the_command_writes_its_section(
         "benchmarks.model_speed.small_subject",
         lambda _, device, pairs=1: subject(like_the_large_one(), device, pairs),
     )
+    row = Row(0.5, 2_000_000_000, 3_000_000)
+    monkeypatch.setattr(
+        "benchmarks.model_speed.measure", lambda *_: Measured({"greedy answer": row}, [8e9, 4e9])
+    )
     file = tmp_path / "speed.md"
     threads = torch.get_num_threads()
     main(["--device", "cpu", "--rounds", "1", "--threads", str(threads), "--write", str(file)])
     text = file.read_text()
     assert "### Feature cache" in text
-    assert "| training step |" in text
+    assert "| greedy answer | 0.5 | 2.0 | 50% | 3 |" in text
     assert "| ratio | **" in text
     assert text.count("<!-- begin benchmarks.model_speed -->") == 1
     assert "| greedy answer |" in capsys.readouterr().out
