@@ -87,8 +87,8 @@ def tiny() -> CalicoConfig:
         ),
         pretraining=PretrainingConfig(
             steps=3000,
-            semantic_steps=300,
-            mask_steps=900,
+            semantic_steps=600,
+            mask_steps=3000,
             batch_size=16,
             qformer_steps=4000,
             learning_rate=2e-3,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
 
 WEIGHTS = "encoders.safetensors"
-_DRAWING = "drawing.safetensors"
+_SEMANTIC = "semantic.safetensors"
 _SECTIONS = ("vision", "semantic", "qformer", "sam")
 
 
@@ -48,8 +49,8 @@ def pretrain(
 ) -> Path:
     """Make encoders from the train split and write them to `folder`, once they are whole.
 
-    Several processes share the batches of the global encoder; then the first one goes on with the
-    semantic encoder and the Q-Former while the second one teaches SAM's parts.
+    Several processes share the batches of the global encoder and of SAM's parts; in between the
+    first one teaches the Q-Former and the second one the semantic encoder.
 
     Args:
         config: its `pretraining` says how long.
@@ -72,23 +73,83 @@ def pretrain(
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
     images, labels = _labelled(config, dataset, progress)
-    teach_cells(config, parts, "vision", images, labels, progress, log, (rank, count))
-    share_buffers(parts.encoders.vision)
+    lessons = _Lessons(config, parts, images, labels, progress, log, (rank, count))
+    lessons.global_encoder()
     if rank == min(1, count - 1):
-        _draw(config, parts.encoders.vision, images, labels, temporary, progress)
+        lessons.semantic_encoder(temporary / _SEMANTIC)
     if rank == 0:
-        _go_on_seeing(config, parts, images, labels, progress, log)
-        if count > 1:
-            progress.say("Waiting for the mask encoder, which is taught beside this.")
+        lessons.qformer()
     _wait(accelerator)
+    lessons.drawing()
     if rank == 0:
-        seen = {name: value for name, value in _weights(parts).items() if not _is_drawing(name)}
-        save_tensors(seen | read_tensors(temporary / _DRAWING), temporary / WEIGHTS)
-        (temporary / _DRAWING).unlink()
+        weights = {**_weights(parts), **read_tensors(temporary / _SEMANTIC)}
+        save_tensors(weights, temporary / WEIGHTS)
+        (temporary / _SEMANTIC).unlink()
         write_config(config, temporary / "config.yaml")
         temporary.rename(folder)
     _wait(accelerator)
     return folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Lessons:
+    """The stages of pretraining, each seeded anew, so that none depends on who does another.
+
+    Attributes:
+        share: this process and how many there are, for the stages that all take part in.
+    """
+
+    config: CalicoConfig
+    parts: ImageParts
+    images: list[LabelledImage]
+    labels: LabelSet
+    progress: Progress
+    log: RunLog
+    share: tuple[int, int]
+
+    def global_encoder(self) -> None:
+        """Teach the global encoder; all processes share its batches."""
+        self._cells("vision", self.share)
+        share_buffers(self.parts.encoders.vision)
+
+    def semantic_encoder(self, place: Path) -> None:
+        """Teach the semantic encoder, if the model has one; write its weights to `place`."""
+        semantic = self.parts.encoders.semantic
+        weights: dict[str, Tensor] = {}
+        if semantic is not None:  # an ablation may not read it
+            if self.config.pretraining.carry_over:
+                carry_to_semantic(self.parts.encoders.vision, semantic)
+            self._cells("semantic", (0, 1))
+            found = semantic.state_dict()
+            weights = {f"encoders.semantic.{name}": value for name, value in found.items()}
+        save_tensors(weights, place)
+
+    def qformer(self) -> None:
+        """Teach the Q-Former on features of the global encoder."""
+        bridge = self.parts.bridge
+        if not isinstance(bridge, QueryBridge):
+            return
+        torch.manual_seed(self.config.pretraining.seed)
+        pictures = [one.pixels for one in self.images]
+        both = [*pictures, *(one.flipped() for one in pictures)]
+        features = _global_features(self.config, self.parts, both)
+        truth = np.stack([one.truth for one in self.images] * 2)
+        teach_qformer(self.config, bridge, features, truth, self.labels, self.progress, self.log)
+
+    def drawing(self) -> None:
+        """Teach SAM's parts, which may start from the global encoder; all processes take part."""
+        encoders = self.parts.encoders
+        if self.config.pretraining.carry_over:
+            carry_to_sam(encoders.vision, encoders.sam)
+        torch.manual_seed(self.config.pretraining.seed)
+        known = (self.images, self.labels, self.progress, self.log)
+        teach_drawing(self.config, self.parts, *known, self.share)
+        share_buffers(encoders.sam)
+
+    def _cells(self, which: Literal["vision", "semantic"], share: tuple[int, int]) -> None:
+        torch.manual_seed(self.config.pretraining.seed)
+        known = (self.images, self.labels, self.progress, self.log)
+        teach_cells(self.config, self.parts, which, *known, share)
 
 
 def _log_file(folder: Path) -> Path:
@@ -98,47 +159,6 @@ def _log_file(folder: Path) -> Path:
 def _wait(accelerator: Accelerator | None) -> None:
     if accelerator is not None:
         accelerator.wait_for_everyone()
-
-
-def _go_on_seeing(
-    config: CalicoConfig,
-    parts: ImageParts,
-    images: list[LabelledImage],
-    labels: LabelSet,
-    progress: Progress,
-    log: RunLog,
-) -> None:
-    """Teach the semantic encoder and the Q-Former after the global encoder."""
-    vision, semantic = parts.encoders.vision, parts.encoders.semantic
-    if semantic is not None:  # an ablation may not read it
-        if config.pretraining.carry_over:
-            carry_to_semantic(vision, semantic)
-        teach_cells(config, parts, "semantic", images, labels, progress, log)
-    if isinstance(parts.bridge, QueryBridge):
-        pictures = [one.pixels for one in images]
-        both = [*pictures, *(one.flipped() for one in pictures)]
-        features = _global_features(config, parts, both)
-        truth = np.stack([one.truth for one in images] * 2)
-        teach_qformer(config, parts.bridge, features, truth, labels, progress, log)
-
-
-def _draw(
-    config: CalicoConfig,
-    vision: nn.Module,
-    images: list[LabelledImage],
-    labels: LabelSet,
-    folder: Path,
-    progress: Progress,
-) -> None:
-    """Teach SAM's parts, which start from the global encoder; write their weights to `folder`."""
-    log = RunLog(folder / "drawing.log.jsonl", config.training.log_every)
-    torch.manual_seed(config.pretraining.seed)
-    parts = build_image_parts(config)
-    if config.pretraining.carry_over:
-        carry_to_sam(vision, parts.encoders.sam)
-    teach_drawing(config, parts, images, labels, progress, log)
-    weights = {name: value for name, value in _weights(parts).items() if _is_drawing(name)}
-    save_tensors(weights, folder / _DRAWING)
 
 
 def _labelled(
@@ -159,10 +179,6 @@ def _global_features(config: CalicoConfig, parts: ImageParts, pictures: Sequence
         for start in range(0, len(pictures), 32)
     ]
     return torch.cat([batch.last_hidden_state.half() for batch in batches])
-
-
-def _is_drawing(name: str) -> bool:
-    return name.startswith(("encoders.sam.", "grounding."))
 
 
 def load_encoders(model: Calico, config: CalicoConfig, folder: Path) -> None:

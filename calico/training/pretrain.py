@@ -148,8 +148,12 @@ def teach_drawing(
     labels: LabelSet,
     progress: Progress,
     log: RunLog,
+    share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Train SAM's encoder and mask decoder, in place: cells to label, masks to draw by label."""
+    """Train SAM's encoder and mask decoder, in place: cells to label, masks to draw by label.
+
+    Arguments as `teach_cells`.
+    """
     settings = config.pretraining
     processor = ImageProcessor(config)
     encoder, grounding = parts.encoders.sam, parts.grounding
@@ -191,6 +195,7 @@ def teach_drawing(
             settings.learning_rate,
             Purpose.MASKS,
             losses,
+            *share,
         ),
         settings,
         progress,

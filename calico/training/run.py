@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -256,5 +258,18 @@ def _features(
     with (
         accelerator.main_process_first(),
         arithmetic(config.execution, next(encoders.parameters()).device),
+        _all_cores(accelerator),
     ):
         return feature_store(encoders, table, rows, processor, place, flips, progress)
+
+
+@contextmanager
+def _all_cores(accelerator: Accelerator) -> Iterator[None]:
+    """Let the first process use the cores of those that wait for it, inside the `with` block."""
+    threads = torch.get_num_threads()
+    if accelerator.is_main_process:
+        torch.set_num_threads(threads * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

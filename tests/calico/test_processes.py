@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from calico.configfile import write_config
 from calico.data import BuiltDataset
@@ -86,8 +87,8 @@ def alone(place: Path, name: str, **changes: Any) -> list[dict[str, Any]]:
     return log(place / name)
 
 
-def log(output: Path) -> list[dict[str, Any]]:
-    lines = (output / "train.log.jsonl").read_text().splitlines()
+def log(output: Path, name: str = "train.log.jsonl") -> list[dict[str, Any]]:
+    lines = (output / name).read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -120,6 +121,17 @@ class TestParts:
         lines = launched(place, "unmasked", 2, script=WITHOUT_MASKS)
         assert [line["step"] for line in lines] == list(range(1, 9))
         assert all(line["mask"] > 0 for line in lines)  # of the other process
+
+    def test_two_processes_pretrain_encoders_together(self, place: Path) -> None:
+        script = RUN.replace("RunSettings(output, encoders)", "RunSettings(output)")
+        assert len(launched(place, "fresh", 2, script=script)) == 8
+        made = load_file(place / "fresh" / "encoders" / "encoders.safetensors")
+        alone = load_file(place / "encoders" / "encoders.safetensors")
+        assert made.keys() == alone.keys()
+        assert all(made[name].shape == alone[name].shape for name in made)
+        stages = {line["stage"] for line in log(place / "fresh", "encoders.log.jsonl")}
+        assert {"global encoder", "Q-Former", "mask encoder and decoder"} <= stages
+        assert not list((place / "fresh").glob(".*"))
 
     def test_more_processes_than_samples_are_refused(self, place: Path) -> None:
         from accelerate import Accelerator
