@@ -108,21 +108,23 @@ def predict_sets(
 def _begin(out: Path, origin: Mapping[str, Any]) -> None:
     """Make the folder, or prove that it belongs to a run like this one."""
     try:
-        (out / ANSWERS).mkdir(parents=True, exist_ok=True)
-        for leftover in (out / ANSWERS).glob(".*.tmp"):  # of a killed run
-            shutil.rmtree(leftover)
         known = json.loads((out / RUN).read_bytes())
     except FileNotFoundError:
+        (out / ANSWERS).mkdir(parents=True, exist_ok=True)
         _write_lines(out / RUN, [origin])
         return
-    except (OSError, ValueError) as error:
-        raise EnvironmentFault(f"{out} cannot be used for answers: {error}") from error
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise UsageError(f"{out / RUN} is not of a run of answers", "Choose another --out.")
     different = sorted(key for key in {*known, *origin} if known.get(key) != origin.get(key))
     if different:
         raise UsageError(
             f"{out} holds answers of another run: {', '.join(different)} differ",
             "Choose another --out, or remove that folder.",
         )
+    for leftover in (out / ANSWERS).glob(".*.tmp"):  # of a killed run
+        shutil.rmtree(leftover)
 
 
 def _read(one: PictureSet | Unusable, predictor: Predictor) -> _Read | Unusable:

@@ -231,6 +231,17 @@ class TestAnswers:
         with pytest.raises(UsageError, match="another run: checkpoint differ"):
             predict_sets(predictor, sets, tmp_path / "out", {"checkpoint": "d"}, 2, Silent())
 
+    @pytest.mark.parametrize("text", ["[]", "{", ""])
+    def test_a_folder_of_something_else_is_left_alone(
+        self, folder: Path, predictor: Counting, tmp_path: Path, text: str
+    ) -> None:
+        out = tmp_path / "other"
+        out.mkdir()
+        (out / "run.json").write_text(text)
+        with pytest.raises(UsageError, match="not of a run"):
+            run(predictor, read_picture_sets(folder, PARTS), out)
+        assert contents(out) == {"run.json": text.encode()}
+
     def test_too_many_pictures_for_the_model(
         self, folder: Path, predictor: Counting, tmp_path: Path
     ) -> None:
