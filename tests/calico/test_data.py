@@ -110,6 +110,13 @@ class TestSamples:
         with pytest.raises(InputError, match="not height and width"):
             read_back(row)
 
+    def test_masks_that_are_forgotten_are_read_again(
+        self, dataset: BuiltDataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = dataset.pairs("train")[:]
+        monkeypatch.setattr("calico.columns._KEPT_MASKS", 1)
+        assert dataset.pairs("train").take([5, 0, 5, 1]) == [expected[n] for n in (5, 0, 5, 1)]
+
     @pytest.mark.parametrize("start", [0, 1, 5])
     @pytest.mark.parametrize("chunk", [1, 2, 4, 6])
     def test_rows_are_what_the_table_says_however_it_is_cut(

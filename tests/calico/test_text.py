@@ -91,6 +91,15 @@ class TestPrompts:
         assert tokens[0, : short.answers[0][0]].tolist() == encoder.prompt("Which object?", 2)
         assert (tokens[0, len(short.tokens) :] == encoder.tokenizer.pad_token_id).all()
 
+    def test_texts_that_are_forgotten_are_tokenised_again(
+        self, encoder: PromptEncoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = [[("Which object?", "a mug"), ("What else?", "a lid")], [("Which?", "a handle")]]
+        expected = encoder.conversations(asked, 2)
+        monkeypatch.setattr("calico.prompts._KEPT_TEXTS", 1)
+        assert encoder.conversations(asked[::-1], 2) == expected[::-1]
+        assert [encoder.conversations([one], 2)[0] for one in asked] == expected
+
     def test_batches_for_generation_are_padded_on_the_left(self, encoder: PromptEncoder) -> None:
         questions = ["Which object?", "Which object do both pictures contain?"]
         batch = encoder.batch(questions, 2)
