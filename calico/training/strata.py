@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from calico.config import TrainingConfig
 from calico.data import PairTable
 from mixedparts.errors import UsageError, near_names
+from mixedparts.records import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,10 @@ def _ordered(
     if not weights:
         return None
     listed = ", ".join(names)
+    # A configuration may weigh all tasks; a build need not have all of them.
+    spared = frozenset(task.value for task in Task) if kind == "task" else frozenset()
     for name in sorted(weights):
-        if name not in names:
+        if name not in names and name not in spared:
             raise UsageError(
                 f"training.{kind}_weights: the samples have no {kind} '{name}', but {listed}."
                 f"{near_names(name, names)}",
@@ -83,6 +86,11 @@ def _ordered(
             f"Give a weight to each of {listed}; 0 leaves one out.",
         )
     chosen = np.array([weights[name] for name in names], np.float64)
+    if not chosen.any():
+        raise UsageError(
+            f"training.{kind}_weights is 0 for every {kind} of the samples: {listed}",
+            "Give one of them a weight above 0.",
+        )
     shares: NDArray[np.float64] = chosen / chosen.sum()
     return shares
 

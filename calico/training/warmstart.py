@@ -33,6 +33,15 @@ _TO_SEMANTIC = (
 )
 
 
+# Names of newer transformers, as in `_TO_SEMANTIC`, and of older ones, such as 5.4.
+_OLDER = (
+    (".attention.q_proj.", ".attention.attention.query."),
+    (".attention.k_proj.", ".attention.attention.key."),
+    (".attention.v_proj.", ".attention.attention.value."),
+    (".attention.o_proj.", ".attention.output.dense."),
+)
+
+
 @torch.no_grad()
 def carry_to_sam(vision: nn.Module, sam: nn.Module) -> None:
     """Copy stem, positions and layers of the global encoder (`Blip2VisionModel`) to SAM's."""
@@ -48,6 +57,10 @@ def carry_to_sam(vision: nn.Module, sam: nn.Module) -> None:
 def carry_to_semantic(vision: nn.Module, semantic: nn.Module) -> None:
     """Copy the global encoder to the DINOv2-style one; its further MLP units start silent."""
     target = semantic.state_dict()
+    for newer, older in _OLDER:
+        target.update(
+            {name.replace(older, newer): value for name, value in target.items() if older in name}
+        )
     for name, value in _renamed(vision, _TO_SEMANTIC):
         if ".attention.qkv." in name:
             for part, third in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):

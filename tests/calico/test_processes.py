@@ -73,6 +73,7 @@ def launched(
     command += [f"--nproc-per-node={count}", str(place / f"{name}.py"), str(place / "build")]
     command += [str(place / f"{name}.yaml"), str(place / "encoders"), str(place / name)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return log(place / name)

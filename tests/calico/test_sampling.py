@@ -42,7 +42,8 @@ def table(samples: dict[tuple[str, str], int] = SAMPLES) -> PairTable:
 
 
 def settings(**weights: dict[str, float]) -> TrainingConfig:
-    return override(tiny(), {"training": weights}, "test").training
+    none: dict[str, dict[str, float]] = {"source_weights": {}, "task_weights": {}}
+    return override(tiny(), {"training": {**none, **weights}}, "test").training
 
 
 def shares(**weights: dict[str, float]) -> dict[tuple[str, str], float]:
@@ -62,6 +63,15 @@ class TestShares:
         found = shares(task_weights={"common_object": 1, "common_parts": 1, "unique_parts": 2})
         assert found["paco", "unique_parts"] == pytest.approx(0.5)
         assert found["paco", "common_object"] == pytest.approx(0.25 * 40 / 50)
+
+    def test_a_build_need_not_have_all_tasks(self) -> None:
+        weights = {"common_object": 1.0, "common_parts": 3.0, "unique_parts": 2.0}
+        pairs = table({("paco", "common_object"): 4, ("paco", "common_parts"): 4})
+        found = stratified(pairs, settings(task_weights=weights))
+        assert {one.task: one.share for one in found} == {
+            "common_object": 0.25,
+            "common_parts": 0.75,
+        }
 
     def test_with_both_each_source_divides_its_share_over_the_tasks_it_has(self) -> None:
         found = shares(
@@ -92,6 +102,7 @@ class TestFaults:
         [
             ({"source_weights": {"paco": 1, "ade": 1}}, "no source 'ade', but ade20k, paco.*mean"),
             ({"source_weights": {"paco": 1}}, "says nothing of ade20k"),
+            ({"task_weights": {"common_objects": 1}}, "no task 'common_objects'"),
             (
                 {
                     "source_weights": {"paco": 1, "ade20k": 1},
