@@ -84,6 +84,8 @@ def tiny() -> CalicoConfig:
             features="store",
             flips=True,
             group_by_length=True,
+            # Naming a common object is learnt long before parts are.
+            task_weights={"common_object": 1.0, "common_parts": 2.0, "unique_parts": 3.0},
         ),
         pretraining=PretrainingConfig(
             steps=3000,

@@ -62,6 +62,7 @@ _MICRO: dict[str, Any] = {
         "warmup_steps": 2,
         "log_every": 2,
         "keep": 3,
+        "task_weights": {},
     },
     "pretraining": {
         "steps": 2,
