@@ -188,17 +188,28 @@ def arguments_elsewhere(root: Path, out: Path, folder: Path) -> list[str]:
 
 
 def test_an_interrupt_ends_with_130(native_root: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    words = [command("mixedparts"), *arguments(native_root, out, 2)]
-    (tmp_path / "build.yaml").write_text(SMALL.replace("rows: 60", "rows: 1"))  # 600 shards
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        code, told = interrupted_build(native_root, folder)
+        if code != 0:  # on a busy machine the build may be done before the interrupt comes
+            break
+    assert code == 130
+    assert "interrupted" in told
+    assert "Traceback" not in told
+
+
+def interrupted_build(root: Path, folder: Path) -> tuple[int, str]:
+    """Interrupt a build of 600 shards once it has a plan; return its exit code and messages."""
+    out = folder / "out"
+    words = [command("mixedparts"), *arguments(root, out, 2)]
+    (folder / "build.yaml").write_text(SMALL.replace("rows: 60", "rows: 1"))
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not (out / "_build" / "plan.json").exists():
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
-    assert process.returncode == 130
-    assert "interrupted" in told
-    assert "Traceback" not in told
+    return process.returncode, told
 
 
 def test_no_clock_or_path_of_the_machine_gets_into_a_build(
