@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cpu_meter import CpuMeter, Metered, write_whole
+from benchmarks.cpu_meter import CpuMeter, Metered
 from benchmarks.other_image import Asked, asked_questions, part_names, shown_images
 from benchmarks.other_image_marks import mark
 from calico.config import CalicoConfig
@@ -35,6 +35,7 @@ from calico.training.run import RunSettings, train
 from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError
 from mixedparts.progress import Lines, Progress
+from mixedparts.shards import write_text
 
 # By configuration alone: see calico.architecture.CorrespondenceConfig.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
@@ -152,7 +153,7 @@ def run(folder: Path) -> dict[str, Any]:
             other[task] = asdict(mark(asked, answers, names))
     meter.add("evaluate")
     result = {"plan": asdict(plan), "metrics": metrics, "other_image": other, "cpu": meter.spent}
-    write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")
+    write_text(folder / RESULT, json.dumps(result, indent=1) + "\n")
     return result
 
 

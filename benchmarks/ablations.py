@@ -35,7 +35,6 @@ from benchmarks.ablation_run import (
     variant_config,
 )
 from benchmarks.ablation_table import tables
-from benchmarks.cpu_meter import write_whole
 from benchmarks.other_image import shown_images
 from benchmarks.report import machine, write_section
 from calico.data import BuiltDataset
@@ -43,6 +42,7 @@ from calico.evaluation.truth import pair_files
 from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError, MixedPartsError, UsageError
 from mixedparts.progress import Lines
+from mixedparts.shards import write_text
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _WAIT = 0.2  # seconds between looks at running trainings
@@ -107,7 +107,7 @@ def prepare(arguments: argparse.Namespace) -> list[Job]:
         job.folder.mkdir(parents=True, exist_ok=True)
         written = {name: str(path) for name, path in asdict(places).items()}
         body = {"plan": asdict(job.plan), "places": written}
-        write_whole(job.folder / PLAN, json.dumps(body, indent=1) + "\n")
+        write_text(job.folder / PLAN, json.dumps(body, indent=1) + "\n")
     return jobs
 
 

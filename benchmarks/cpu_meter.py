@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from mixedparts.progress import Progress
+from mixedparts.shards import write_text
 
 
 class CpuMeter:
@@ -26,7 +27,7 @@ class CpuMeter:
         now = time.process_time()
         self.spent[stage] = round(self.spent.get(stage, 0.0) + now - self._since, 3)
         self._since = now
-        write_whole(self.path, json.dumps(self.spent))
+        write_text(self.path, json.dumps(self.spent))
 
 
 class Metered:
@@ -52,10 +53,3 @@ class Metered:
 
     def say(self, message: str) -> None:
         self._inner.say(message)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file beside its place, then put it there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

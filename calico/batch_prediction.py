@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from calico.predict import Predictor, Query, task_question
 from calico.processing import open_picture
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.progress import Progress
+from mixedparts.shards import written_beside
 
 ANSWERS, PREDICTIONS, REJECTS, RUN = "answers", "predictions.jsonl", "rejects.jsonl", "run.json"
 
@@ -207,14 +207,12 @@ def _lines(
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON lines beside their place, then put them there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with (
+            written_beside(path, flush=False) as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        temporary.replace(path)
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -52,8 +52,8 @@ def _processes(config: CalicoConfig, arguments: argparse.Namespace, cores: int) 
     if arguments.processes is not None:
         chosen: int = arguments.processes
         return chosen
-    import torch
+    from calico.runtime import choose_device
 
-    on_gpu = arguments.device == "auto" and torch.cuda.is_available()
+    on_cpu = choose_device(arguments.device).type == "cpu"
     small = config.pretraining.steps > 0 and config.training.batch_size > 1
-    return 2 if small and cores > 1 and not on_gpu else 1
+    return 2 if small and cores > 1 and on_cpu else 1

@@ -26,7 +26,7 @@ from calico.configfile import plain_config, read_config, write_config
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.precision import store
-from calico.model.runs import read_best
+from calico.model.runs import newest_checkpoint, read_best
 from calico.tokenizer import READER, load_tokenizer, question_reader, token_ids
 from mixedparts.errors import InputError
 
@@ -171,13 +171,13 @@ def find_checkpoint(folder: Path) -> Path:
         return folder
     if folder.name == "best" and (best := read_best(folder.parent)) is not None:
         return folder.parent / best.checkpoint
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: path.name)
-    if not found:
+    found = newest_checkpoint(folder)
+    if found is None:
         raise InputError(
             f"there is no checkpoint in {folder}",
             "Train one with: calico-train --dataset mixedparts --preset tiny --output-dir DIR",
         )
-    return found[-1]
+    return found
 
 
 def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedTokenizerBase]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixedparts.errors import InputError
+from mixedparts.shards import write_json
 
 BEST = "best.json"
 
@@ -53,9 +54,7 @@ def read_best(output: Path) -> Best | None:
 
 def note_best(output: Path, best: Best) -> None:
     """Write down which checkpoint is the best; it must be there already."""
-    temporary = output / f".{BEST}.tmp"
-    temporary.write_text(json.dumps(asdict(best)) + "\n", encoding="utf-8")
-    temporary.replace(output / BEST)
+    write_json(output / BEST, asdict(best))
 
 
 def drop_old(output: Path, keep: int) -> None:

@@ -95,7 +95,10 @@ def begin(
     """
     if accelerator.is_main_process:
         for leftover in settings.output.glob(".*.tmp"):  # of a killed run
-            shutil.rmtree(leftover)
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
     accelerator.wait_for_everyone()
     existing = newest_checkpoint(settings.output)
     if existing and not settings.resume:

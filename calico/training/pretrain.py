@@ -179,11 +179,8 @@ def teach_drawing(
 
     encoder.train()
     grounding.train()
-    reached = [
-        weight
-        for name, weight in grounding.mask_decoder.named_parameters()
-        if not name.startswith("iou_prediction_head")
-    ]
+    decoder = grounding.mask_decoder.named_parameters()
+    reached = [w for name, w in decoder if not name.startswith("iou_prediction_head")]
     weights = [*encoder.parameters(), *reached, *head.parameters(), *prompts.parameters()]
     teach(
         Teaching(

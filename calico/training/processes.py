@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from calico.model.calico import Calico
 from calico.model.language import decoder_layers
+from calico.runtime import choose_device
 from mixedparts.errors import EnvironmentFault
 
 # One process may pretrain encoders or evaluate for hours while the others wait for it.
@@ -44,7 +45,7 @@ def build_accelerator(
             raise EnvironmentFault(f"{name} is not installed", f"Try: pip install {name}")
     # Not every weight is reached by every batch: some have no [SEG].
     return Accelerator(
-        cpu=device == "cpu" or not torch.cuda.is_available(),
+        cpu=choose_device(device).type == "cpu",
         mixed_precision="no",  # `calico.model.precision` decides, in every step
         log_with=list(report_to) or None,
         project_dir=folder,

@@ -152,6 +152,16 @@ class TestResume:
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
+    def test_what_a_kill_left_half_written_is_removed(
+        self, dataset: BuiltDataset, encoders: Path, tmp_path: Path
+    ) -> None:
+        settings = RunSettings(tmp_path / "left", encoders, max_steps=1)
+        train(lora_config(), dataset, settings, Silent())
+        (settings.output / ".best.json.1.tmp").write_text("{")
+        (settings.output / ".checkpoint-000002.1.tmp").mkdir()
+        train(lora_config(), dataset, replace(settings, resume=True, max_steps=2), Silent())
+        assert not list(settings.output.glob(".*"))
+
     def test_max_steps_stops_within_the_same_schedule(
         self, dataset: BuiltDataset, encoders: Path, finished: Path, tmp_path: Path
     ) -> None:
