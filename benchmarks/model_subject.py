@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from calico.presets import seven_b, tiny
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.tokenizer import build_tokenizer, token_ids
-from calico.training.schedule import build_optimizer
+from calico.training.optimizer import Updater, build_updater
 from calico.weights.initial import filled, hollow
 from mixedparts import wording
 from mixedparts.questions import QUESTIONS
@@ -70,7 +70,7 @@ class Subject:
     config: CalicoConfig
     prompts: PromptEncoder
     processor: ImageProcessor
-    optimizer: torch.optim.AdamW
+    updater: Updater
     pictures: list[Wanted]
     pairs: int
 
@@ -108,8 +108,7 @@ class Subject:
 
     def update(self) -> None:
         """Take the optimiser's step."""
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.updater.step(self.config.training.clip)
 
     def step(self, encoder: FeatureEncoder) -> None:
         """Take a whole training step."""
@@ -137,13 +136,14 @@ def subject(config: CalicoConfig, device: torch.device, pairs: int) -> Subject:
     tokenizer = _tokenizer(config)
     torch.manual_seed(0)
     model = random_model(config, token_ids(tokenizer, 2), device).train()
-    optimizer = build_optimizer(trained_weights(model), 1e-4, (0.9, 0.98), 0.0)
+    chosen = replace(config.training, optimizer="adamw")
+    updater = build_updater(trained_weights(model), 1e-4, chosen)
     processor = ImageProcessor(config)
     rng = np.random.default_rng(0)
     shown = [Image.fromarray(rng.integers(0, 255, (768, 1024, 3), np.uint8)) for _ in range(2)]
     prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
     wanted = [picture_wanted(picture, processor) for picture in shown]
-    return Subject(model, config, prompts, processor, optimizer, wanted, pairs)
+    return Subject(model, config, prompts, processor, updater, wanted, pairs)
 
 
 def random_model(config: CalicoConfig, ids: TokenIds, device: torch.device) -> Calico:

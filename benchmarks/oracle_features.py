@@ -34,7 +34,8 @@ from calico.model.vision import ImageFeatures
 from calico.presets import tiny
 from calico.prompts import PromptEncoder
 from calico.tokenizer import build_tokenizer, decode, token_ids
-from calico.training.schedule import build_optimizer, rate_factor, set_rate, take_step
+from calico.training.optimizer import build_updater, hidden_matrices
+from calico.training.schedule import rate_factor
 from calico.training.words import dataset_words
 from mixedparts import wording
 from mixedparts.errors import InputError
@@ -204,15 +205,15 @@ def teach(subject: Subject, pairs: PairDraw, steps: int, seed: int, progress: Pr
     chosen = subject.config.training
     parts = nn.ModuleDict({"language": subject.model.language, "bridge": subject.model.bridge})
     named = dict(parts.named_parameters())
-    weights = list(named.values())
-    optimizer = build_optimizer(named, chosen.learning_rate, chosen.betas, chosen.weight_decay)
+    matrices = hidden_matrices(*parts.values())
+    updater = build_updater(named, chosen.learning_rate, chosen, matrices)
     subject.model.train()
     progress.start("second image hidden" if subject.hidden else "both images", steps, "steps")
     for step in range(steps):
         factor = rate_factor(step, steps, chosen.warmup_steps, "cosine")
-        set_rate(optimizer, chosen.learning_rate * factor)
+        updater.set_rate(chosen.learning_rate * factor)
         loss = subject.loss(pairs.batch(chosen.batch_size, seed, step))
         loss.backward()
-        take_step(optimizer, weights, chosen.clip)
+        updater.step(chosen.clip)
         progress.advance()
     progress.finish()

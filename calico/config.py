@@ -20,7 +20,7 @@ from calico.architecture import (
     SamConfig,
     SemanticEncoderConfig,
 )
-from calico.faults import fraction, multiple, positive, schedule_faults, weights
+from calico.faults import above_zero, fraction, multiple, positive, schedule_faults, weights
 from mixedparts.errors import UsageError
 
 __all__ = [
@@ -141,6 +141,9 @@ class TrainingConfig:
     batch_size: int = 80  # of all processes together: what one update of the weights learns from
     micro_batch: int = 0  # samples that a process takes at once; more are accumulated. 0: no limit
     learning_rate: float = 4e-4
+    # "muon": matrices inside networks by torch.optim.Muon, everything else by AdamW.
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    muon_factor: float = 1.0  # of the learning rate, for those matrices
     # Factors of the rate by part: language, bridge, correspondence, grounding. Others have 1.
     rate_factors: Mapping[str, float] = field(default_factory=dict, hash=False)
     betas: tuple[float, float] = (0.9, 0.95)
@@ -176,6 +179,7 @@ class TrainingConfig:
 
     def faults(self) -> Iterator[str]:
         yield from positive(self, "steps", "batch_size", "save_every", "keep", "log_every")
+        yield from above_zero(self, "muon_factor")
         yield from schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
         yield from fraction(self, "multi_turn")
         if self.max_turns < 2:
@@ -212,17 +216,21 @@ class PretrainingConfig:
     qformer_steps: int = 0
     qformer_batch_size: int = 32
     qformer_learning_rate: float = 1e-3
+    # "muon": matrices inside networks by torch.optim.Muon, everything else by AdamW.
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    muon_factor: float = 1.0  # of the learning rate, for those matrices
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     warmup_steps: int = 50
     clip: float = 1.0
-    carry_over: bool = False  # the other encoders start from the global one; equal shapes needed
+    carry_over: bool = False  # the other encoders start from the global one; like shapes needed
     background_weight: float = 0.2
     prompted_masks: int = 24  # masks a step that the mask decoder draws from label prompts
     seed: int = 0
 
     def faults(self) -> Iterator[str]:
         yield from positive(self, "batch_size", "qformer_batch_size", "prompted_masks")
+        yield from above_zero(self, "muon_factor")
         yield from schedule_faults(self.learning_rate, self.warmup_steps, self.clip, self.betas)
         counts = (self.steps, self.semantic_steps, self.mask_steps, self.qformer_steps)
         if len({count > 0 for count in counts}) > 1 or min(counts) < 0:
@@ -308,6 +316,8 @@ class CalicoConfig:
                 yield from (f"{part.name}.{fault}" for fault in value.faults())
         if self.pretraining.carry_over:
             yield from (f"pretraining.carry_over: {fault}" for fault in self._shape_faults())
+        if self.execution.parallel == "fsdp" and self.training.optimizer == "muon":
+            yield "training.optimizer: muon needs whole matrices, not execution.parallel: fsdp"
         if self.format_version != FORMAT_VERSION:
             yield f"format_version: {self.format_version}, this program reads {FORMAT_VERSION}"
         if self.correspondence.layers and max(self.correspondence.layers) >= self.language.layers:
@@ -325,13 +335,14 @@ class CalicoConfig:
     def _shape_faults(self) -> Iterator[str]:
         """Yield why weights of the global encoder cannot be carried over to the other two."""
         for section, other in (("semantic", self.semantic), ("sam", self.sam)):
-            for name in ("image_size", "patch_size", "hidden_size", "layers", "heads", "stem"):
+            for name in ("patch_size", "hidden_size", "layers", "heads", "stem"):
                 mine, its = getattr(self.vision, name), getattr(other, name)
                 if mine != its:
                     yield f"{section}.{name} is {its!r}, vision.{name} is {mine!r}"
         if self.sam.mlp_size != self.vision.mlp_size:
             yield f"sam.mlp_size is {self.sam.mlp_size}, vision.mlp_size is {self.vision.mlp_size}"
-        if self.semantic.position_size != self.vision.image_size:
-            yield f"semantic.position_size is {self.semantic.position_size}"
+        for name in ("image_size", "position_size"):  # SAM's positions are resized
+            if (size := getattr(self.semantic, name)) != self.vision.image_size:
+                yield f"semantic.{name} is {size}, vision.image_size is {self.vision.image_size}"
         if self.semantic.swiglu or 4 * self.semantic.hidden_size < self.vision.mlp_size:
             yield "the MLP of the semantic encoder cannot hold that of the global one"

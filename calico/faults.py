@@ -13,6 +13,11 @@ def positive(value: Any, *names: str) -> Iterator[str]:
             yield f"{name}: {getattr(value, name)} is not positive"
 
 
+def above_zero(value: Any, name: str) -> Iterator[str]:
+    if not 0 < getattr(value, name) < math.inf:
+        yield f"{name}: {getattr(value, name)} is not above 0"
+
+
 def fraction(value: Any, name: str) -> Iterator[str]:
     if not 0 <= getattr(value, name) <= 1:
         yield f"{name}: {getattr(value, name)} is not in 0..1"

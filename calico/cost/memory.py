@@ -20,6 +20,7 @@ from calico.cost.skeleton import parts, skeleton
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
 from calico.model.precision import kept_dtype
+from calico.training.optimizer import hidden_matrices, moment_count
 
 _FP32 = 4
 
@@ -32,7 +33,7 @@ class Memory:
         frozen: weights that do not change.
         trained: weights that do, in fp32.
         gradients: of those.
-        moments: both of AdamW.
+        moments: of the optimisers.
         language: activations of the language model.
         others: activations of everything else that gradients pass through, and logits.
         features: of the batch's images.
@@ -75,6 +76,10 @@ def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
         else:
             frozen += weight.numel() * size
     width = torch.bfloat16 if config.execution.precision == "bf16" else torch.float32
+    matrices = hidden_matrices(*model.networks())
+    moments = moment_count(
+        [weight for weight in weights.values() if weight.requires_grad], config.training, matrices
+    )
     model.to(width)
     length = workload.text + workload.images * config.image_tokens
     language = _language(model, config, workload, batch, length, width)
@@ -88,7 +93,7 @@ def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
         frozen=frozen,
         trained=trained,
         gradients=trained,
-        moments=2 * trained,
+        moments=moments * _FP32,
         language=language,
         others=_others(model, config, workload, batch, length, width),
         features=batch * features * _FP32,

@@ -93,7 +93,7 @@ def memory_table(config: CalicoConfig, workload: Workload, batch: int) -> str:
         "frozen": f"frozen weights ({config.execution.precision})",
         "trained": "trained weights (fp32)",
         "gradients": "gradients",
-        "moments": "AdamW's moments",
+        "moments": "moments of the optimiser",
         "language": "activations of the language model",
         "others": "other activations and logits",
         "features": "features of the images",

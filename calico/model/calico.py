@@ -156,6 +156,14 @@ class Calico(nn.Module):
         if self.correspondence is not None:
             yield self.correspondence
 
+    def networks(self) -> Iterator[nn.Module]:
+        """Yield what CALICO trains, without the layer that words come out of."""
+        yield self.bridge
+        yield self.language.model
+        yield self.grounding
+        if self.correspondence is not None:
+            yield self.correspondence
+
     def train(self, mode: bool = True) -> Calico:
         """Set the mode; parts without trained weights stay in evaluation mode."""
         super().train(mode)

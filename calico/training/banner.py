@@ -8,8 +8,9 @@ from accelerate import Accelerator
 
 from calico.model.checkpoints import trained_weights
 from calico.training.begin import Assembled
+from calico.training.optimizer import hidden_matrices, moment_count
 
-_BYTES_OF_ADAM = 12  # of a trained weight in fp32: its gradient and both moments
+_FP32 = 4  # bytes: trained weights, gradients and moments
 
 
 def banner(start: Assembled, accelerator: Accelerator, samples: int) -> Iterator[str]:
@@ -27,7 +28,9 @@ def banner(start: Assembled, accelerator: Accelerator, samples: int) -> Iterator
     parts = f"{count} x {at_once}" + (f", {-(-share // at_once)} times" if share > at_once else "")
     weights = list(model.parameters())
     everything = sum(weight.numel() for weight in weights)
-    learnt = sum(weight.numel() for weight in trained_weights(model).values())
+    trained = trained_weights(model).values()
+    learnt = sum(weight.numel() for weight in trained)
+    moments = moment_count(trained, chosen, hidden_matrices(*model.networks()))
     held = sum(weight.numel() * weight.element_size() for weight in weights)
     epochs = chosen.steps * chosen.batch_size / max(1, samples)
     yield (
@@ -40,7 +43,8 @@ def banner(start: Assembled, accelerator: Accelerator, samples: int) -> Iterator
         + (f", {config.execution.parallel}" if count > 1 else "")
     )
     yield f"{chosen.steps} steps from step {start.step}, {epochs:.1f} epochs of {samples} samples"
+    taken = held + _FP32 * (learnt + moments)
     yield (
-        f"memory of weights, gradients and optimiser: {(held + _BYTES_OF_ADAM * learnt) / 1e9:.2f}"
+        f"memory of weights, gradients and optimiser: {taken / 1e9:.2f}"
         " GB a process; with activations: calico-train --dry-run"
     )

@@ -22,9 +22,10 @@ from calico.model.checkpoints import trained_weights
 from calico.model.losses import Counts
 from calico.model.precision import arithmetic
 from calico.training.batches import BatchMaker
+from calico.training.optimizer import build_updater, hidden_matrices
 from calico.training.processes import like, shard, whole
 from calico.training.sampling import Purpose, generator
-from calico.training.schedule import build_optimizer, rate_factor, set_rate, take_step
+from calico.training.schedule import rate_factor
 from calico.training.state import optimizer_tensors, restore_optimizer
 from mixedparts.errors import InputError
 
@@ -76,11 +77,11 @@ class Learner:
             self.wrapped = accelerator.prepare_model(model)
         self.weights: dict[str, nn.Parameter] = trained_weights(model)
         chosen = config.training
-        self.optimizer = build_optimizer(
+        self.updater = build_updater(
             self.weights,
             chosen.learning_rate,
-            chosen.betas,
-            chosen.weight_decay,
+            chosen,
+            hidden_matrices(*model.networks()),
             chosen.rate_factors,
         )
         self.average: list[Tensor] = []
@@ -91,7 +92,7 @@ class Learner:
         """Take a step, counted from 0; return the losses of its whole batch."""
         chosen, accelerator = self.config.training, self.accelerator
         factor = rate_factor(step, chosen.steps, chosen.warmup_steps, chosen.schedule)
-        set_rate(self.optimizer, chosen.learning_rate * factor)
+        self.updater.set_rate(chosen.learning_rate * factor)
         counts = self._counts(parts)
         noise = generator(
             chosen.seed, Purpose.NOISE, step, draws=True, part=accelerator.process_index
@@ -107,14 +108,14 @@ class Learner:
                 accelerator.backward(losses.total * accelerator.num_processes)
             sums += torch.stack([getattr(losses, name).detach() for name in _LOSSES])
         found = accelerator.reduce(sums, "sum").tolist()
-        norm = take_step(self.optimizer, list(self.weights.values()), chosen.clip)
+        norm = self.updater.step(chosen.clip)
         if self.average:
             torch._foreach_lerp_(self.average, list(self.weights.values()), 1 - chosen.ema)
         return {**dict(zip(_LOSSES, found, strict=True)), "norm": norm}
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resumed run needs beside the saved weights; every process calls it."""
-        tensors = optimizer_tensors(self.optimizer, self.weights)
+        tensors = optimizer_tensors(self.updater, self.weights)
         if self.average:
             raw = {name: whole(value.detach()).clone() for name, value in self.weights.items()}
             tensors |= {f"{name}/raw": value for name, value in raw.items()}
@@ -126,7 +127,7 @@ class Learner:
         Raises:
             InputError: something is missing.
         """
-        restore_optimizer(self.optimizer, self.weights, saved)
+        restore_optimizer(self.updater, self.weights, saved)
         if not self.average:
             return
         lacking = [name for name in self.weights if f"{name}/raw" not in saved]

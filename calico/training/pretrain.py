@@ -23,10 +23,11 @@ from calico.model.losses import per_mask_bce, per_mask_dice
 from calico.processing import ImageProcessor
 from calico.training.heads import DenseHead, LabelPrompts, TokenLabels, grid_labels
 from calico.training.labels import BARE, LabelledImage, LabelSet, augmented
+from calico.training.optimizer import build_updater, hidden_matrices
 from calico.training.processes import mean_gradients
 from calico.training.runlog import RunLog
 from calico.training.sampling import Purpose, Sampler, generator
-from calico.training.schedule import build_optimizer, rate_factor, set_rate, take_step
+from calico.training.schedule import rate_factor
 from mixedparts.progress import Progress
 
 Losses = dict[str, Tensor]
@@ -39,6 +40,7 @@ class Teaching:
     Attributes:
         name: for progress and log.
         weights: that are trained.
+        networks: hold the matrices among them that Muon may update, heads do not.
         size: number of things to draw batches from.
         batch_size, steps, learning_rate: of the stage.
         purpose: keeps its random numbers apart from those of other stages.
@@ -50,6 +52,7 @@ class Teaching:
 
     name: str
     weights: Iterable[nn.Parameter]
+    networks: tuple[nn.Module, ...]
     size: int
     batch_size: int
     steps: int
@@ -64,19 +67,20 @@ def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log:
     """Run one stage to its end."""
     weights = list(stage.weights)
     named = {str(number): weight for number, weight in enumerate(weights)}
-    optimizer = build_optimizer(named, stage.learning_rate, settings.betas, settings.weight_decay)
+    matrices = set(hidden_matrices(*stage.networks)) & set(weights)
+    updater = build_updater(named, stage.learning_rate, settings, matrices)
     sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
     progress.start(f"pretraining {stage.name}", stage.steps, "steps")
     for step in range(stage.steps):
         rng = generator(settings.seed, stage.purpose, step, draws=True, part=stage.part)
         factor = rate_factor(step, stage.steps, settings.warmup_steps, "cosine")
-        set_rate(optimizer, stage.learning_rate * factor)
+        updater.set_rate(stage.learning_rate * factor)
         batch = sampler.batch(step).tolist()
         losses = stage.losses(batch[stage.part :: stage.parts], rng)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         if stage.parts > 1:
             mean_gradients(weights)
-        norm = take_step(optimizer, weights, settings.clip)
+        norm = updater.step(settings.clip)
         values = {name: value.item() for name, value in losses.items()}
         log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
         progress.advance()
@@ -126,6 +130,7 @@ def teach_cells(
         Teaching(
             "global encoder" if which == "vision" else "semantic encoder",
             [*encoder.parameters(), *head.parameters()],
+            (encoder,),
             len(images),
             settings.batch_size,
             settings.steps if which == "vision" else settings.semantic_steps,
@@ -186,6 +191,7 @@ def teach_drawing(
         Teaching(
             "mask encoder and decoder",
             weights,
+            (encoder, grounding.mask_decoder, prompts.mix),
             len(images),
             settings.batch_size,
             settings.mask_steps,
@@ -243,6 +249,7 @@ def teach_qformer(
         Teaching(
             "Q-Former",
             weights,
+            (bridge.qformer,),
             len(known),
             settings.qformer_batch_size,
             settings.qformer_steps,

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from calico.config import CalicoConfig
+from calico.training.optimizer import Updater
 from calico.training.processes import like, whole
 from calico.training.sampling import Sampler
 from calico.training.schedule import rate_factor
@@ -33,20 +33,19 @@ def position(config: CalicoConfig, sampler: Sampler, step: int) -> dict[str, Any
 
 
 _RANDOM = "random_state"
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-def optimizer_tensors(optimizer: AdamW, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Return the optimiser's tensors under `weight name/moment`, and torch's random state."""
+def optimizer_tensors(updater: Updater, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Return the optimisers' tensors under `weight name/moment`, and torch's random state."""
     tensors = {_RANDOM: torch.get_rng_state()}
     for name, weight in weights.items():
-        for moment, value in optimizer.state[weight].items():
+        for moment, value in updater.state(weight).items():
             tensors[f"{name}/{moment}"] = whole(value)
     return tensors
 
 
 def restore_optimizer(
-    optimizer: AdamW, weights: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+    updater: Updater, weights: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
     """Put the tensors of `optimizer_tensors` back.
 
@@ -54,17 +53,18 @@ def restore_optimizer(
         InputError: the random state or a moment of a weight that was updated is missing.
     """
     for name, weight in weights.items():
-        saved = {moment: tensors.get(f"{name}/{moment}") for moment in _MOMENTS}
+        moments = updater.moments(weight)
+        saved = {moment: tensors.get(f"{name}/{moment}") for moment in moments}
         found = {
             moment: like(value.clone(), weight)
             for moment, value in saved.items()
             if value is not None
         }
-        if len(found) not in (0, len(_MOMENTS)):
-            lacking = ", ".join(moment for moment in _MOMENTS if moment not in found)
+        if len(found) not in (0, len(moments)):
+            lacking = ", ".join(moment for moment in moments if moment not in found)
             raise InputError(f"the saved training state of {name} lacks {lacking}")
         if found:  # a weight that no loss reaches has none
-            optimizer.state[weight] = found
+            updater.restore(weight, found)
     if _RANDOM not in tensors:
         raise InputError("the saved training state lacks the random state")
     torch.set_rng_state(tensors[_RANDOM])

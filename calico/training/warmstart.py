@@ -2,7 +2,8 @@
 
 All three are the same transformer under other names (SAM adds relative positions, which start at
 zero, and DINOv2 a scale for each layer and a wider MLP), so its weights can be carried over
-without a change of what they compute. `PretrainingConfig.carry_over` asks for equal shapes.
+without a change of what they compute. `PretrainingConfig.carry_over` asks for equal shapes; only
+the picture that SAM sees may be larger, its positions are then resized.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _TO_SAM = (
     (r"^embeddings\.patch_embedding\.", "patch_embed.projection."),
@@ -48,7 +50,7 @@ def carry_to_sam(vision: nn.Module, sam: nn.Module) -> None:
     target = sam.state_dict()
     for name, value in _renamed(vision, _TO_SAM):
         if name == "pos_embed":
-            target[name].copy_(value[:, 1:].view_as(target[name]))  # SAM has no class token
+            target[name].copy_(_regridded(value[:, 1:], target[name].shape[1]))  # no class token
         elif name in target:
             target[name].copy_(value)
 
@@ -71,6 +73,18 @@ def carry_to_semantic(vision: nn.Module, semantic: nn.Module) -> None:
             target[name][: len(value)] = value
         else:
             target[name].copy_(value)
+
+
+def _regridded(positions: Tensor, side: int) -> Tensor:
+    """Resize position embeddings (1, n * n, C) of a square grid to (1, side, side, C)."""
+    known = round(positions.shape[1] ** 0.5)
+    grid = positions.view(1, known, known, -1)
+    if known == side:
+        return grid
+    channels_first = grid.permute(0, 3, 1, 2)
+    resized = F.interpolate(channels_first, (side, side), mode="bilinear", align_corners=False)
+    regridded: Tensor = resized.permute(0, 2, 3, 1)
+    return regridded
 
 
 def _renamed(module: nn.Module, rules: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, Tensor]]:

@@ -119,7 +119,8 @@ class TestMemory:
 
     def test_checkpointing_and_bf16_save_memory(self) -> None:
         workload = Workload()
-        config = micro_config(language={"tuning": "lora", "vocabulary": 300})
+        language = {"tuning": "lora", "vocabulary": 300}
+        config = micro_config(language=language, training={"optimizer": "adamw"})
         plain = memory(config, workload, 2)
         saved = memory(with_checkpointing(config, True), workload, 2)
         assert saved.language < 0.6 * plain.language
@@ -130,6 +131,20 @@ class TestMemory:
         assert plain.frozen / 2 < half.frozen < 0.51 * plain.frozen
         assert half.trained == plain.trained == plain.gradients == plain.moments // 2
         assert half.cache == plain.cache // 2
+
+    def test_muon_remembers_one_number_a_matrix(self) -> None:
+        config = micro_config(language={"vocabulary": 300}, training={"optimizer": "muon"})
+        other = replace(config, training=replace(config.training, optimizer="adamw"))
+        muon, adamw = (memory(one, Workload(), 1) for one in (config, other))
+        model, _ = micro_model()
+        named = dict(model.language.model.named_parameters())
+        layers = [weight for name, weight in named.items() if "proj" in name]
+        assert all(weight.ndim == 2 for weight in layers)
+        others = [*model.bridge.parameters(), *model.correspondence.parameters()]
+        others += model.grounding.parameters()
+        most = 4 * sum(one.numel() for one in (*layers, *others) if one.ndim == 2)
+        least = 4 * sum(one.numel() for one in layers)
+        assert least <= adamw.moments - muon.moments <= most
 
     def test_the_7b_models_bytes(self) -> None:
         found = memory(seven_b(), Workload(), 1)
@@ -186,7 +201,7 @@ class TestCommands:
         assert train_command.main(["--preset", "7b", "--dry-run"]) == 0
         said = capsys.readouterr().out
         assert "name: 7b" in said
-        assert "AdamW's moments" in said
+        assert "moments of the optimiser" in said
         assert "H100" in said
         assert "(training.features: encode): computed when a step asks for them" in said
         assert not list(tmp_path.rglob("checkpoint-*"))

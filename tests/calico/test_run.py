@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from calico.config import CalicoConfig
+from calico.config import CalicoConfig, TrainingConfig
 from calico.data import BuiltDataset
 from calico.model.checkpoints import find_checkpoint
 from calico.training.curves import read_log
 from calico.training.encoders import pretrain
+from calico.training.optimizer import build_updater
 from calico.training.run import RunSettings, train
 from calico.training.runlog import RunLog
-from calico.training.schedule import build_optimizer, set_rate
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, write_build
@@ -105,9 +105,9 @@ class TestRates:
             for name in ("language.a", "bridge.b", "grounding.c")
         }
         factors = {"language": 0.5, "grounding": 2.0}
-        optimizer = build_optimizer(weights, 1.0, (0.9, 0.95), 0.0, factors)
-        set_rate(optimizer, 0.1)
-        rates = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
+        updater = build_updater(weights, 1.0, TrainingConfig(), factors=factors)
+        updater.set_rate(0.1)
+        rates = {id(w): group["lr"] for group in updater.groups for w in group["params"]}
         assert [rates[id(weight)] for weight in weights.values()] == [0.05, 0.1, 0.2]
 
     def test_a_part_that_is_none_is_refused(self) -> None:

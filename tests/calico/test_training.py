@@ -331,6 +331,19 @@ class TestCarryOver:
             stem = encoders.vision.embeddings.patch_embedding(pixels)
             torch.testing.assert_close(encoders.sam.patch_embed(pixels).permute(0, 3, 1, 2), stem)
 
+    def test_sams_positions_are_resized_where_it_sees_a_larger_picture(self) -> None:
+        config = self.config()
+        config = replace(config, sam=replace(config.sam, image_size=64))
+        encoders = build_image_parts(config).encoders
+        with torch.no_grad():
+            known = encoders.vision.embeddings.position_embedding
+            ramp = torch.arange(4.0)
+            known[0, 1:] = (ramp[:, None] + 10 * ramp).reshape(16, 1)  # 1 a row, 10 a column
+        carry_to_sam(encoders.vision, encoders.sam)
+        positions = encoders.sam.pos_embed[0, 2:6, 2:6, 0]  # away from the border
+        torch.testing.assert_close(positions.diff(dim=0), torch.full((3, 4), 0.5))
+        torch.testing.assert_close(positions.diff(dim=1), torch.full((4, 3), 5.0))
+
     def test_shapes_that_differ_are_refused(self) -> None:
         with pytest.raises(UsageError, match=r"semantic\.hidden_size is 16, vision\.hidden_size"):
             micro_config(pretraining={"carry_over": True})
