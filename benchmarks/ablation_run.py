@@ -26,9 +26,10 @@ from calico.evaluation.in_memory import evaluate_model
 from calico.evaluation.truth import build_id
 from calico.featurecache import FeatureCache
 from calico.model.checkpoints import load_checkpoint
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.presets import tiny
 from calico.processing import open_picture
+from calico.queries import Query
 from calico.runtime import prepare_process
 from calico.training.encoders import WEIGHTS
 from calico.training.run import RunSettings, train

@@ -18,8 +18,9 @@ from typing import Any
 
 from calico.illustrated import IllustratedAnswer, read_answer, read_picture
 from calico.picture_sets import PictureSet, Unusable
-from calico.predict import Predictor, Query, task_question
+from calico.predict import Predictor
 from calico.processing import open_picture
+from calico.queries import Query, task_question
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.progress import Progress
 from mixedparts.shards import written_beside

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,79 +13,28 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from calico.answers import Binding, Reading, read_answer
+from calico.answers import Reading, read_answer
 from calico.config import CalicoConfig
 from calico.configfile import override
 from calico.encoding import FeatureEncoder, picture_wanted
 from calico.featurecache import FeatureCache
-from calico.illustrated import IllustratedAnswer, read_picture
+from calico.illustrated import IllustratedAnswer
 from calico.model.calico import Calico
 from calico.model.checkpoints import load_checkpoint
 from calico.model.generation import generate
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
-from calico.predictions import COUNTED, Prediction, Segment
-from calico.processing import ImageProcessor, open_picture
+from calico.outcomes import Mark, Outcomes, counted_prediction, drawn_marks, mask_scores
+from calico.predictions import Prediction, Segment
+from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
+from calico.queries import Query, rgb_picture, row_query, task_question
 from calico.runtime import choose_device
-from mixedparts import wording
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError
 from mixedparts.records import Task
 
 # Features of recent images, on the model's device; a split shows the same image in several pairs.
 _KEPT_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What is asked about some pictures.
-
-    Attributes:
-        id: comes back with the prediction.
-        question: in words.
-        pictures: RGB, on the stored pixel grid.
-        keys: names that are equal only for equal pictures, so that each is encoded once; None
-            encodes all of them.
-    """
-
-    id: str
-    question: str
-    pictures: tuple[Image.Image, ...]
-    keys: tuple[str, ...] | None = None
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """How the answers of a predictor came out, counted over all its predictions.
-
-    Attributes:
-        answers: all of them.
-        unfinished: reached the limit of tokens before they ended.
-        without_masks: held no [SEG] that could be drawn.
-        untagged: [SEG] without a tag, drawn on the first image unless configured otherwise.
-        unknown_image: [SEG] with the tag of an image that there is not; not drawn.
-        malformed_tag: [SEG] with a tag that cannot be read, or cut off before it; not drawn.
-        unnamed: [SEG] that no phrase precedes; drawn without a label.
-        spelled: [SEG] as plain text instead of the token; not drawn.
-        over_limit: [SEG] beyond the configured number of masks of an answer; not drawn.
-    """
-
-    answers: int = 0
-    unfinished: int = 0
-    without_masks: int = 0
-    untagged: int = 0
-    unknown_image: int = 0
-    malformed_tag: int = 0
-    unnamed: int = 0
-    spelled: int = 0
-    over_limit: int = 0
-
-    def count(self, prediction: Prediction) -> None:
-        """Add one answer."""
-        self.answers += 1
-        self.without_masks += not prediction.segments
-        for name in COUNTED:
-            setattr(self, name, getattr(self, name) + getattr(prediction, name))
 
 
 class Predictor:
@@ -150,7 +98,7 @@ class Predictor:
             UsageError: there is no such task.
         """
         asked = task_question(task, len(pictures)) if question is None else question
-        shown = tuple(_picture(one) for one in pictures)
+        shown = tuple(rgb_picture(one) for one in pictures)
         (found,) = self.predict([Query("prediction", asked, shown)])
         return IllustratedAnswer(found, asked, shown)
 
@@ -178,7 +126,7 @@ class Predictor:
                 `pixels`.
             batch_size: samples decoded at once; the configuration's by default.
         """
-        yield from self.predict((_query(row) for row in rows), batch_size)
+        yield from self.predict((row_query(row) for row in rows), batch_size)
 
     def predict(
         self, queries: Iterable[Query], batch_size: int | None = None
@@ -226,7 +174,7 @@ class Predictor:
             )
             readings = [self._read(row.tolist(), images) for row in generated.tokens]
             # One [SEG] token is one entry of its reading, in the same order.
-            drawn = [_drawn(reading, chosen.max_masks) for reading in readings]
+            drawn = [drawn_marks(reading, chosen.max_masks) for reading in readings]
             marks = [mark for marked in drawn for mark in marked]
             kept = [mark is not None for mark in marks]
             shown = [mark.image for mark in marks if mark is not None]
@@ -239,7 +187,7 @@ class Predictor:
             mine = [mark for mark in drawn[row] if mark is not None]
             found = self._segments(mine, logits[segments.sample == row], query)
             finished = bool(generated.finished[row])
-            prediction = _prediction(query.id, reading, found, chosen.max_masks, finished)
+            prediction = counted_prediction(query.id, reading, found, chosen.max_masks, finished)
             self.outcomes.count(prediction)
             yield prediction
 
@@ -247,16 +195,14 @@ class Predictor:
         seg, untagged = self.model.ids.segments.seg, self.config.prompt.untagged
         return read_answer(self.tokenizer, tokens, seg, images, untagged)
 
-    def _segments(
-        self, marks: Sequence[_Mark], logits: Tensor, query: Query
-    ) -> tuple[Segment, ...]:
+    def _segments(self, marks: Sequence[Mark], logits: Tensor, query: Query) -> tuple[Segment, ...]:
         """Bring the masks (M, g, g) of one answer to original size and name them."""
         found: list[Segment | None] = [None] * len(marks)
         for image, picture in enumerate(query.pictures):
             here = [place for place, mark in enumerate(marks) if mark.image == image]
             own = logits[here]
             masks = self.processor.original_masks(own, picture.height, picture.width)
-            for place, mask, score in zip(here, masks, _scores(own), strict=True):
+            for place, mask, score in zip(here, masks, mask_scores(own), strict=True):
                 found[place] = Segment(marks[place].label, image, mask, score)
         return tuple(one for one in found if one is not None)
 
@@ -284,84 +230,3 @@ class Predictor:
         while kept > _KEPT_BYTES:
             kept -= self._features.popitem(last=False)[1].nbytes
         return found
-
-
-def _query(row: Mapping[str, Any]) -> Query:
-    try:
-        refs = row["images"]
-        return Query(
-            id=row["id"],
-            question=row["question"],
-            pictures=tuple(ref["pixels"] for ref in refs),
-            keys=tuple(f"{row['source']}/{row['split']}/{ref['row']}" for ref in refs),
-        )
-    except KeyError as error:
-        raise InputError(
-            f"a row of pairs lacks {error}",
-            "Load rows with their pictures: mixedparts.load_dataset(name, split=…)",
-        ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """A [SEG] that is drawn."""
-
-    label: str
-    image: int
-
-
-def _drawn(reading: Reading, limit: int) -> list[_Mark | None]:
-    """Return for each [SEG] what is drawn; at most `limit` are."""
-    marks: list[_Mark | None] = []
-    count = 0
-    for one in reading.grounded:
-        count += one.image is not None
-        hidden = one.image is None or count > limit
-        marks.append(None if hidden else _Mark(one.label, one.image or 0))
-    return marks
-
-
-def _prediction(
-    name: str, reading: Reading, found: tuple[Segment, ...], limit: int, finished: bool
-) -> Prediction:
-    """Return a prediction with everything counted that was not as it should be."""
-    placed = [one for one in reading.grounded if one.image is not None]
-    return Prediction(
-        name,
-        reading.text,
-        found,
-        untagged=reading.count(Binding.UNTAGGED),
-        unknown_image=reading.count(Binding.UNKNOWN_IMAGE),
-        malformed_tag=reading.count(Binding.MALFORMED_TAG),
-        unnamed=sum(not one.label for one in placed),
-        spelled=reading.spelled,
-        over_limit=max(0, len(placed) - limit),
-        unfinished=int(not finished),
-    )
-
-
-def _scores(logits: Tensor) -> list[float]:
-    """Return the mean probability inside each mask of (M, g, g) logits, 0 for an empty one."""
-    chance = logits.sigmoid().flatten(1)
-    inside = (logits > 0).flatten(1)
-    mean = (chance * inside).sum(1) / inside.sum(1).clamp_min(1)
-    scores: list[float] = mean.tolist()
-    return scores
-
-
-def _picture(given: str | Path | Image.Image) -> Image.Image:
-    if isinstance(given, Image.Image):
-        return given.convert("RGB")
-    return open_picture(read_picture(Path(given)), str(given))
-
-
-def task_question(task: str, images: int = 2) -> str:
-    """Return the first wording of a task's question about some number of images.
-
-    Raises:
-        UsageError: there is no such task.
-    """
-    if task not in {*Task}:
-        raise UsageError(f"there is no task '{task}'", f"Tasks: {', '.join(Task)}.")
-    worded = min(max(images, 2), wording.MOST_WORDED)
-    return wording.question(Task(task), 0, worded)

@@ -87,14 +87,14 @@ def tiny() -> CalicoConfig:
             flips=True,
             group_by_length=True,
             # Naming a common object is learnt long before parts are.
-            task_weights={"common_object": 1.0, "common_parts": 2.0, "unique_parts": 3.0},
+            task_weights={"common_object": 0.5, "common_parts": 2.5, "unique_parts": 3.0},
         ),
         pretraining=PretrainingConfig(
             steps=2000,
             semantic_steps=600,
-            mask_steps=2500,
+            mask_steps=2600,
             batch_size=16,
-            qformer_steps=4000,
+            qformer_steps=2000,
             learning_rate=2e-3,
             optimizer="muon",
             muon_factor=2.5,

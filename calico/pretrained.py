@@ -40,10 +40,11 @@ from calico.model.generation import Generated, generate
 from calico.model.losses import Losses
 from calico.model.precision import arithmetic, store
 from calico.model.vision import ImageInputs
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.predictions import Prediction
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
+from calico.queries import Query
 from calico.runtime import choose_device
 from calico.tokenizer import load_tokenizer
 from mixedparts.errors import InputError, UsageError

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calico.cli.options import (
-    add_cache_options,
-    add_device_option,
-    add_search_options,
-    feature_cache,
-    search_options,
+from calico.cli.options import add_cache_options, add_device_option, add_search_options
+from calico.cli.scored_answers import (
+    BASELINE_NAMES,
+    answers_to_score,
+    baseline_answers,
+    check_input,
 )
 from mixedparts.cli.running import run_command
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
-    from calico.evaluation.kept_predictions import KeptPredictions
     from calico.evaluation.report import Scored
     from calico.evaluation.text import TextModel
-    from calico.evaluation.truth import SampleTruth, SplitTruth
+    from calico.evaluation.truth import SplitTruth
     from calico.predictions import Prediction
 
-_BASELINES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
 _INTERRUPTED = 130
 _EXAMPLES = """examples:
   calico-eval --dataset mixedparts --checkpoint runs/tiny --json result.json --markdown result.md
@@ -77,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--predictions",
         metavar="FILE",
-        help=f"JSON lines of any model, or a baseline: {', '.join(_BASELINES)}",
+        help=f"JSON lines of any model, or a baseline: {', '.join(BASELINE_NAMES)}",
     )
     add("--split", default="benchmark", help="default: benchmark")
     add("--json", type=Path, metavar="FILE", help="write all metrics and variants here")
@@ -108,9 +104,9 @@ def _parser() -> argparse.ArgumentParser:
         "--baselines",
         nargs="+",
         metavar="NAME",
-        choices=(*_BASELINES, "all"),
-        default=_BASELINES[:1],
-        help=f"rows beside the result: {', '.join(_BASELINES)}, or all (most-frequent)",
+        choices=(*BASELINE_NAMES, "all"),
+        default=BASELINE_NAMES[:1],
+        help=f"rows beside the result: {', '.join(BASELINE_NAMES)}, or all (most-frequent)",
     )
     beside.add_argument(
         "--no-baseline", dest="baselines", action="store_const", const=(), help="no such rows"
@@ -129,13 +125,13 @@ def _run(arguments: argparse.Namespace) -> None:
     build = _resolve(arguments.dataset, arguments.split)
     identity = build_id(build)
     truth = read_truth(build, arguments.split, arguments.limit)
-    _check_input(arguments)
+    check_input(arguments)
     # Before the predictions: a missing text model must not cost hours of generation.
     recall_name = arguments.recall_text_model or arguments.text_model
     ss_model = load_text_model(arguments.text_model)
     same = recall_name == arguments.text_model
     models = (ss_model, ss_model if same else load_text_model(recall_name))
-    predictions, facts = _predictions(arguments, build, truth)
+    predictions, facts = answers_to_score(arguments, build, truth)
     if arguments.save_predictions is not None:
         from calico.evaluation.kept_predictions import unfinished_part
         from calico.predictions_file import write_predictions
@@ -192,111 +188,6 @@ def _resolve(name: str | None, split: str) -> Path:
         ) from error
 
 
-def _check_input(arguments: argparse.Namespace) -> None:
-    """Refuse a checkpoint, file or device that is not there before anything is loaded."""
-    folder: Path | None = arguments.checkpoint
-    if folder is not None:
-        from calico.model.checkpoints import find_checkpoint
-        from calico.runtime import choose_device
-
-        find_checkpoint(folder)
-        choose_device(arguments.device)
-    elif arguments.predictions not in _BASELINES and not Path(arguments.predictions).is_file():
-        raise InputError(
-            f"there is no predictions file {arguments.predictions}",
-            f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(_BASELINES)}.",
-        )
-
-
-def _predictions(
-    arguments: argparse.Namespace, build: Path, truth: SplitTruth
-) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    """Return what is to be scored by sample id, and where it comes from."""
-    if arguments.checkpoint is not None:
-        return _from_checkpoint(arguments, build, truth)
-    if arguments.predictions in _BASELINES:
-        found = _from_baseline(arguments.predictions, build, truth.samples)
-        return found, {"name": arguments.predictions, "kind": "baseline"}
-    from calico.predictions_file import read_predictions
-
-    path = Path(arguments.predictions)
-    found = read_predictions(path, truth.sizes(), truth.others)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return found, {"name": path.name, "kind": "file", "digest": digest}
-
-
-def _from_baseline(name: str, build: Path, samples: Sequence[SampleTruth]) -> dict[str, Prediction]:
-    from calico.evaluation.baselines import BASELINES
-
-    return {answer.id: answer for answer in BASELINES[name](build, samples)}
-
-
-def _from_checkpoint(
-    arguments: argparse.Namespace, build: Path, truth: SplitTruth
-) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    from calico.digests import folder_digest
-    from calico.model.checkpoints import find_checkpoint
-    from calico.predict import Predictor
-    from mixedparts.loading import load_dataset
-    from mixedparts.progress import for_people
-
-    place = find_checkpoint(arguments.checkpoint)
-    facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
-    predictor = Predictor.from_pretrained(place, arguments.device)
-    cache = feature_cache(arguments)
-    if cache is not None:
-        predictor.use_cache(cache)
-    chosen = search_options(arguments)
-    if chosen:
-        predictor.configure(chosen)
-    table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
-
-    kept = _kept(arguments, build, truth, facts["digest"], chosen)
-    found = {answer.id: answer for answer in (kept.begin(truth.samples) if kept else ())}
-    for answer in found.values():
-        predictor.outcomes.count(answer)
-
-    def rows() -> Iterator[Any]:
-        for position in truth.rows[len(found) :]:
-            yield table[position]
-
-    progress = for_people()
-    if found:
-        progress.say(f"going on after {len(found)} of {len(truth.rows)} samples")
-    progress.start("predicting", len(truth.rows) - len(found), "samples")
-    for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
-        found[prediction.id] = prediction
-        if kept:
-            kept.add(prediction)
-        progress.advance()
-    progress.finish()
-    return found, {**facts, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
-
-
-def _kept(
-    arguments: argparse.Namespace,
-    build: Path,
-    truth: SplitTruth,
-    digest: str,
-    chosen: dict[str, Any],
-) -> KeptPredictions | None:
-    """Return where answers are kept as they come, if they are to be saved."""
-    if arguments.save_predictions is None:
-        return None
-    from calico.evaluation.kept_predictions import KeptPredictions
-    from calico.evaluation.truth import build_id
-
-    origin = {
-        "dataset": build_id(build),
-        "split": truth.split,
-        "limit": arguments.limit,
-        "checkpoint": digest,
-        "generation": chosen,
-    }
-    return KeptPredictions(arguments.save_predictions, origin, arguments.batch_size)
-
-
 def _score(
     arguments: argparse.Namespace,
     truth: SplitTruth,
@@ -324,11 +215,11 @@ def _baselines(
     models: tuple[TextModel, TextModel],
 ) -> list[Scored]:
     """Score the baselines asked for; one that the build cannot give is left out, and said."""
-    asked = _BASELINES if "all" in arguments.baselines else arguments.baselines
+    asked = BASELINE_NAMES if "all" in arguments.baselines else arguments.baselines
     rows = []
     for name in (name for name in asked if name != arguments.predictions):
         try:
-            predictions = _from_baseline(name, build, truth.samples)
+            predictions = baseline_answers(name, build, truth.samples)
         except UsageError as error:
             print(f"calico-eval: no row of {name}: {error.message}", file=sys.stderr)
             continue

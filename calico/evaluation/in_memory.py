@@ -18,8 +18,9 @@ from calico.evaluation.text import SentenceEncoder, TextModel, load_text_model
 from calico.evaluation.truth import read_truth
 from calico.featurecache import FeatureCache
 from calico.model.calico import Calico
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.processing import open_picture
+from calico.queries import Query
 from mixedparts.progress import Progress, Silent
 
 REPORTED = (*HEADLINE.values(), "miou_strict", "label_f1")

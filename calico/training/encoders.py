@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,12 +31,13 @@ from calico.training.labels import (
 from calico.training.pretrain import teach_cells, teach_drawing, teach_qformer
 from calico.training.processes import share_buffers
 from calico.training.runlog import RunLog
+from calico.training.stages import FinishedStages
 from calico.training.warmstart import carry_to_sam, carry_to_semantic
+from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
 
 WEIGHTS = "encoders.safetensors"
-_SEMANTIC = "semantic.safetensors"
 _SECTIONS = ("vision", "semantic", "qformer", "sam")
 
 
@@ -50,7 +51,8 @@ def pretrain(
     """Make encoders from the train split and write them to `folder`, once they are whole.
 
     Several processes share the batches of the global encoder and of SAM's parts; in between the
-    first one teaches the Q-Former and the second one the semantic encoder.
+    first one teaches the Q-Former and the second one the semantic encoder. What a killed run has
+    finished of these stages is not done again.
 
     Args:
         config: its `pretraining` says how long.
@@ -64,29 +66,27 @@ def pretrain(
         `folder`.
     """
     rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    stages = FinishedStages(folder.with_name(f".{folder.name}.begun"))
     log = RunLog(None if rank else _log_file(folder), config.training.log_every)
     if rank == 0:
-        shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-        temporary.mkdir(parents=True)
+        stages.begin(_identity(config, dataset))
     _wait(accelerator)
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
+    for module in (parts.encoders, parts.bridge, parts.grounding):
+        module.eval()  # a stage puts what it teaches into training mode
     images, labels = _labelled(config, dataset, progress)
-    lessons = _Lessons(config, parts, images, labels, progress, log, (rank, count))
+    lessons = _Lessons(config, parts, images, labels, progress, log, (rank, count), stages)
     lessons.global_encoder()
+    _wait(accelerator)
     if rank == min(1, count - 1):
-        lessons.semantic_encoder(temporary / _SEMANTIC)
+        lessons.semantic_encoder()
     if rank == 0:
         lessons.qformer()
     _wait(accelerator)
     lessons.drawing()
     if rank == 0:
-        weights = {**_weights(parts), **read_tensors(temporary / _SEMANTIC)}
-        save_tensors(weights, temporary / WEIGHTS)
-        (temporary / _SEMANTIC).unlink()
-        write_config(config, temporary / "config.yaml")
-        temporary.rename(folder)
+        lessons.finish(folder)
     _wait(accelerator)
     return folder
 
@@ -97,6 +97,7 @@ class _Lessons:
 
     Attributes:
         share: this process and how many there are, for the stages that all take part in.
+        stages: that are finished; a process that reads one has waited for who wrote it.
     """
 
     config: CalicoConfig
@@ -106,28 +107,32 @@ class _Lessons:
     progress: Progress
     log: RunLog
     share: tuple[int, int]
+    stages: FinishedStages
 
     def global_encoder(self) -> None:
         """Teach the global encoder; all processes share its batches."""
+        vision = self.parts.encoders.vision
+        if self._done("global", vision.state_dict()):
+            return
         self._cells("vision", self.share)
-        share_buffers(self.parts.encoders.vision)
+        share_buffers(vision)
+        if self.share[0] == 0:
+            self.stages.keep("global", vision.state_dict())
 
-    def semantic_encoder(self, place: Path) -> None:
-        """Teach the semantic encoder, if the model has one; write its weights to `place`."""
+    def semantic_encoder(self) -> None:
+        """Teach the semantic encoder, if the model has one; others read it from the stages."""
         semantic = self.parts.encoders.semantic
-        weights: dict[str, Tensor] = {}
-        if semantic is not None:  # an ablation may not read it
-            if self.config.pretraining.carry_over:
-                carry_to_semantic(self.parts.encoders.vision, semantic)
-            self._cells("semantic", (0, 1))
-            found = semantic.state_dict()
-            weights = {f"encoders.semantic.{name}": value for name, value in found.items()}
-        save_tensors(weights, place)
+        if semantic is None or self._done("semantic", semantic.state_dict()):
+            return  # an ablation may not read it
+        if self.config.pretraining.carry_over:
+            carry_to_semantic(self.parts.encoders.vision, semantic)
+        self._cells("semantic", (0, 1))
+        self.stages.keep("semantic", semantic.state_dict())
 
     def qformer(self) -> None:
         """Teach the Q-Former on features of the global encoder."""
         bridge = self.parts.bridge
-        if not isinstance(bridge, QueryBridge):
+        if not isinstance(bridge, QueryBridge) or self._done("qformer", _bridge_weights(bridge)):
             return
         torch.manual_seed(self.config.pretraining.seed)
         pictures = [one.pixels for one in self.images]
@@ -135,6 +140,7 @@ class _Lessons:
         features = _global_features(self.config, self.parts, both)
         truth = np.stack([one.truth for one in self.images] * 2)
         teach_qformer(self.config, bridge, features, truth, self.labels, self.progress, self.log)
+        self.stages.keep("qformer", _bridge_weights(bridge))
 
     def drawing(self) -> None:
         """Teach SAM's parts, which may start from the global encoder; all processes take part."""
@@ -146,10 +152,38 @@ class _Lessons:
         teach_drawing(self.config, self.parts, *known, self.share)
         share_buffers(encoders.sam)
 
+    def finish(self, folder: Path) -> None:
+        """Put everything into a folder, once it is whole; the stages go."""
+        semantic = self.parts.encoders.semantic
+        if semantic is not None:
+            self.stages.load("semantic", semantic.state_dict())
+        temporary = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+        temporary.mkdir()
+        save_tensors(_weights(self.parts), temporary / WEIGHTS)
+        write_config(self.config, temporary / "config.yaml")
+        temporary.rename(folder)
+        shutil.rmtree(self.stages.folder)
+
+    def _done(self, stage: str, weights: Mapping[str, Tensor]) -> bool:
+        """Take the weights of a stage that an earlier run finished."""
+        if not self.stages.has(stage):
+            return False
+        self.stages.load(stage, weights)
+        self.progress.say(f"pretraining: the stage '{stage}' was finished before")
+        return True
+
     def _cells(self, which: Literal["vision", "semantic"], share: tuple[int, int]) -> None:
         torch.manual_seed(self.config.pretraining.seed)
         known = (self.images, self.labels, self.progress, self.log)
         teach_cells(self.config, self.parts, which, *known, share)
+
+
+def _identity(config: CalicoConfig, dataset: BuiltDataset) -> dict[str, Any]:
+    """Return what decides how encoders come out, in JSON values."""
+    sections = {name: asdict(getattr(config, name)) for name in (*_SECTIONS, "pretraining")}
+    manifest = read_manifest(dataset.path) or {}
+    return {"config": sections, "dataset": manifest.get("build_id", str(dataset.path))}
 
 
 def _log_file(folder: Path) -> Path:
@@ -223,7 +257,11 @@ def _weights(parts: ImageParts) -> dict[str, Tensor]:
         for name, value in module.state_dict().items()
     }
     if isinstance(parts.bridge, QueryBridge):
-        qformer = parts.bridge.qformer.state_dict()
-        found.update((f"bridge.qformer.{name}", value) for name, value in qformer.items())
-        found["bridge.queries"] = parts.bridge.queries
+        found |= _bridge_weights(parts.bridge)
     return found
+
+
+def _bridge_weights(bridge: QueryBridge) -> dict[str, Tensor]:
+    qformer = bridge.qformer.state_dict()
+    found: dict[str, Tensor] = {f"bridge.qformer.{name}": value for name, value in qformer.items()}
+    return {**found, "bridge.queries": bridge.queries}

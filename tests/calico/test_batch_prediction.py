@@ -251,8 +251,8 @@ class TestAnswers:
 
 
 def _query(place: Path) -> Any:
-    from calico.predict import Query, task_question
     from calico.processing import open_picture
+    from calico.queries import Query, task_question
 
     shown = tuple(open_picture(one.read_bytes(), "") for one in sorted(place.iterdir()))
     return Query("alone", task_question(PARTS), shown)

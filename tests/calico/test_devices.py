@@ -11,8 +11,9 @@ from transformers import AutoModel
 from calico.cli.predict import main as ask
 from calico.model.calico import Calico, PromptBatch
 from calico.model.checkpoints import find_checkpoint, save_checkpoint
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.pretrained import CalicoProcessor
+from calico.queries import Query
 from calico.runtime import choose_device
 from mixedparts.errors import EnvironmentFault, UsageError
 from tests.calico.elsewhere import THERE, Elsewhere

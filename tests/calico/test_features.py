@@ -20,8 +20,9 @@ from calico.data import BuiltDataset
 from calico.encoding import PARTS, FeatureEncoder, picture_wanted
 from calico.featurecache import FeatureCache, entry_key
 from calico.model.calico import Calico
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.processing import ImageProcessor
+from calico.queries import Query
 from calico.training.encoders import pretrain
 from calico.training.run import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError

@@ -16,8 +16,9 @@ from calico.model.calico import Calico, PromptBatch, TokenIds
 from calico.model.generation import CachedSteps, Generated, beam_search, generate, greedy
 from calico.model.segments import SegVocabulary
 from calico.model.vision import ImageFeatures
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.prompts import PromptEncoder
+from calico.queries import Query
 from calico.tokenizer import build_tokenizer, token_ids
 from mixedparts import questions as wordings
 from mixedparts import wording

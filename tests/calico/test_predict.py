@@ -19,9 +19,10 @@ from calico.data import BuiltDataset
 from calico.drawing import draw_prediction
 from calico.illustrated import IllustratedAnswer
 from calico.model.generation import Generated
-from calico.predict import Predictor, Query, task_question
+from calico.predict import Predictor
 from calico.predictions import Prediction, Segment
 from calico.processing import open_picture
+from calico.queries import Query, task_question
 from calico.training.run import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle, from_dense

@@ -19,8 +19,9 @@ from calico.model.bridge import Question
 from calico.model.calico import Calico, PromptBatch
 from calico.model.checkpoints import load_checkpoint, read_tensors, save_checkpoint
 from calico.model.generation import generate
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.prompts import PromptEncoder
+from calico.queries import Query
 from calico.tokenizer import READER
 from calico.training.encoders import pretrain
 from calico.training.run import RunSettings, train

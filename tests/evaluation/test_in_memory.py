@@ -19,9 +19,10 @@ from calico.evaluation.truth import read_truth
 from calico.featurecache import FeatureCache
 from calico.model.calico import Calico
 from calico.model.losses import Losses
-from calico.predict import Predictor, Query
+from calico.predict import Predictor
 from calico.predictions import Prediction
 from calico.processing import open_picture
+from calico.queries import Query
 from mixedparts.errors import UsageError
 from tests.calico.factory import micro_model, micro_tokenizer, write_build
 from tests.calico.test_model import training_batch

@@ -1,0 +1,128 @@
+"""Where the answers come from that `calico-eval` scores: a checkpoint, a file or a baseline."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calico.cli.options import feature_cache, search_options
+from mixedparts.errors import InputError
+
+if TYPE_CHECKING:
+    from calico.evaluation.kept_predictions import KeptPredictions
+    from calico.evaluation.truth import SampleTruth, SplitTruth
+    from calico.predictions import Prediction
+
+BASELINE_NAMES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
+
+
+def check_input(arguments: argparse.Namespace) -> None:
+    """Refuse a checkpoint, file or device that is not there before anything is loaded."""
+    folder: Path | None = arguments.checkpoint
+    if folder is not None:
+        from calico.model.checkpoints import find_checkpoint
+        from calico.runtime import choose_device
+
+        find_checkpoint(folder)
+        choose_device(arguments.device)
+    elif arguments.predictions not in BASELINE_NAMES and not Path(arguments.predictions).is_file():
+        raise InputError(
+            f"there is no predictions file {arguments.predictions}",
+            f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(BASELINE_NAMES)}.",
+        )
+
+
+def answers_to_score(
+    arguments: argparse.Namespace, build: Path, truth: SplitTruth
+) -> tuple[dict[str, Prediction], dict[str, Any]]:
+    """Return what is to be scored by sample id, and where it comes from."""
+    if arguments.checkpoint is not None:
+        return _from_checkpoint(arguments, build, truth)
+    if arguments.predictions in BASELINE_NAMES:
+        found = baseline_answers(arguments.predictions, build, truth.samples)
+        return found, {"name": arguments.predictions, "kind": "baseline"}
+    from calico.predictions_file import read_predictions
+
+    path = Path(arguments.predictions)
+    found = read_predictions(path, truth.sizes(), truth.others)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return found, {"name": path.name, "kind": "file", "digest": digest}
+
+
+def baseline_answers(
+    name: str, build: Path, samples: Sequence[SampleTruth]
+) -> dict[str, Prediction]:
+    """Return what a baseline says, by sample id."""
+    from calico.evaluation.baselines import BASELINES
+
+    return {answer.id: answer for answer in BASELINES[name](build, samples)}
+
+
+def _from_checkpoint(
+    arguments: argparse.Namespace, build: Path, truth: SplitTruth
+) -> tuple[dict[str, Prediction], dict[str, Any]]:
+    from calico.digests import folder_digest
+    from calico.model.checkpoints import find_checkpoint
+    from calico.predict import Predictor
+    from mixedparts.loading import load_dataset
+    from mixedparts.progress import for_people
+
+    place = find_checkpoint(arguments.checkpoint)
+    facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
+    predictor = Predictor.from_pretrained(place, arguments.device)
+    cache = feature_cache(arguments)
+    if cache is not None:
+        predictor.use_cache(cache)
+    chosen = search_options(arguments)
+    if chosen:
+        predictor.configure(chosen)
+    table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
+
+    kept = _kept(arguments, build, truth, facts["digest"], chosen)
+    found = {answer.id: answer for answer in (kept.begin(truth.samples) if kept else ())}
+    for answer in found.values():
+        predictor.outcomes.count(answer)
+
+    def rows() -> Iterator[Any]:
+        for position in truth.rows[len(found) :]:
+            yield table[position]
+
+    progress = for_people()
+    if found:
+        progress.say(f"going on after {len(found)} of {len(truth.rows)} samples")
+    progress.start("predicting", len(truth.rows) - len(found), "samples")
+    for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
+        found[prediction.id] = prediction
+        if kept:
+            kept.add(prediction)
+        progress.advance()
+    progress.finish()
+    return found, {**facts, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
+
+
+def _kept(
+    arguments: argparse.Namespace,
+    build: Path,
+    truth: SplitTruth,
+    digest: str,
+    chosen: dict[str, Any],
+) -> KeptPredictions | None:
+    """Return where answers are kept as they come, if they are to be saved."""
+    if arguments.save_predictions is None:
+        return None
+    from calico.evaluation.kept_predictions import KeptPredictions
+    from calico.evaluation.truth import build_id
+
+    origin = {
+        "dataset": build_id(build),
+        "split": truth.split,
+        "limit": arguments.limit,
+        "checkpoint": digest,
+        "generation": chosen,
+    }
+    return KeptPredictions(arguments.save_predictions, origin, arguments.batch_size)
