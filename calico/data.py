@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -21,64 +20,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from calico.columns import REPEATED, MaskTexts, PairColumns
-from calico.order import swapped
+from calico.samples import PictureRef, Region, Sample
 from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
-from mixedparts.masks import InvalidMask, Rle
+from mixedparts.masks import InvalidMask
 from mixedparts.taxonomy import FULL
 from mixedparts.wording import MOST_WORDED
 
 _IMAGE_COLUMNS = ["row", "image"]
-
-
-@dataclass(frozen=True, slots=True)
-class PictureRef:
-    """One image of a sample; `row` is its row in the images table of `split`."""
-
-    split: str
-    row: int
-    image_id: str
-    file_name: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """One named mask: an object class or a part of one, in one image (counted from 0)."""
-
-    label: str
-    image: int
-    mask: Rle
-    is_part: bool
-
-    def moved(self, image: int) -> Region:
-        """Return the same region in another image of its sample."""
-        return Region(self.label, image, self.mask, self.is_part)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One row of `pairs`.
-
-    Attributes:
-        regions: objects, then parts, as the row lists them.
-        targets: the region that each [SEG] of the answer means, in text order.
-    """
-
-    id: str
-    source: str
-    split: str
-    task: str
-    images: tuple[PictureRef, ...]
-    regions: tuple[Region, ...]
-    targets: tuple[Region, ...]
-    question: str
-    answer: str
-
-    def swapped(self) -> Sample:
-        """Return the sample with its images in reverse order, told as the dataset would."""
-        return swapped(self)
 
 
 class _Row:

@@ -10,13 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from calico.samples import Sample
 from mixedparts import wording
 from mixedparts.records import Task
-
-if TYPE_CHECKING:
-    from calico.data import Sample
 
 _TAG = re.compile(r"\(IMAGE(\d+)\)")
 Mention = tuple[str, tuple[int, ...]]  # a part's name and the images that show it

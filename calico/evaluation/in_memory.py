@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from calico.config import CalicoConfig
-from calico.data import BuiltDataset, ImageTable, Sample
+from calico.data import BuiltDataset, ImageTable
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import HEADLINE, Group, summarise
 from calico.evaluation.text import SentenceEncoder, TextModel, load_text_model
@@ -21,6 +21,7 @@ from calico.model.calico import Calico
 from calico.predict import Predictor
 from calico.processing import open_picture
 from calico.queries import Query
+from calico.samples import Sample
 from mixedparts.progress import Progress, Silent
 
 REPORTED = (*HEADLINE.values(), "miou_strict", "label_f1")

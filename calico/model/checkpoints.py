@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -27,6 +25,7 @@ from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.precision import store
 from calico.model.runs import newest_checkpoint, read_best
+from calico.model.tensor_files import copy_weights, read_tensors, save_tensors
 from calico.tokenizer import READER, load_tokenizer, question_reader, token_ids
 from mixedparts.errors import InputError
 
@@ -36,7 +35,6 @@ CONFIG, TRAINED, FROZEN, FACTS = (
     "frozen.safetensors",
     "checkpoint.json",
 )
-_SHOWN = 8  # names that an error message lists
 
 
 def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -57,61 +55,6 @@ def frozen_weights(model: nn.Module) -> dict[str, Tensor]:
 def kept_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return everything that a checkpoint may hold, by name."""
     return {**frozen_weights(model), **trained_weights(model)}
-
-
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors to a safetensors file, in the order of their names."""
-    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    save_file(plain, path, metadata={"format": "pt"})
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        InputError: it is missing or broken.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"the weights {path} cannot be read: {error}") from error
-
-
-def check_names(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
-    """Check that weights have the names and shapes of the model, all of them and no others.
-
-    Raises:
-        InputError: names that are missing or unexpected, or shapes that differ, all listed.
-    """
-    missing = sorted(into.keys() - values.keys())
-    unexpected = sorted(values.keys() - into.keys())
-    shapes = [
-        f"{name} is {tuple(values[name].shape)} in the file, {tuple(into[name].shape)} in the model"
-        for name in sorted(into.keys() & values.keys())
-        if into[name].shape != values[name].shape
-    ]
-    faults = [*_listed("missing", missing), *_listed("unexpected", unexpected)]
-    faults += _listed("of another shape", shapes)
-    if faults:
-        raise InputError(
-            f"{origin} does not fit the model:\n" + "\n".join(f"  {fault}" for fault in faults),
-            "It belongs to another configuration or another version of the code.",
-        )
-
-
-def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
-    """Copy weights by name, all of them and no others; errors as `check_names`."""
-    check_names(into, values, origin)
-    for name, value in values.items():
-        into[name].detach().copy_(value)
-
-
-def _listed(kind: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    more = f", … {len(names)} in all" if len(names) > _SHOWN else ""
-    return [f"{kind}: {', '.join(names[:_SHOWN])}{more}"]
 
 
 def save_checkpoint(

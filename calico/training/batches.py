@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from calico.config import CalicoConfig
-from calico.data import PairTable, PictureRef
+from calico.data import PairTable
 from calico.model.calico import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
+from calico.samples import PictureRef
 from calico.training.strata import stratified
 from calico.training.variation import SampleDrawer, VariedSample
 from calico.views import View

@@ -19,7 +19,7 @@ from calico.data import BuiltDataset
 from calico.model.assembly import ImageParts, build_image_parts
 from calico.model.bridge import QueryBridge
 from calico.model.calico import Calico
-from calico.model.checkpoints import copy_weights, read_tensors, save_tensors
+from calico.model.tensor_files import copy_weights, read_tensors, save_tensors
 from calico.processing import ImageProcessor, Pixels
 from calico.training.entities import gather_entities
 from calico.training.labels import (

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from calico.data import Sample
+from calico.samples import Sample
 from mixedparts.masks import Rle
 from mixedparts.records import Task
 

@@ -83,6 +83,7 @@ class Learner:
             chosen,
             hidden_matrices(*model.networks()),
             chosen.rate_factors,
+            (accelerator.process_index, accelerator.num_processes),
         )
         self.average: list[Tensor] = []
         if chosen.ema:

@@ -68,7 +68,8 @@ def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log:
     weights = list(stage.weights)
     named = {str(number): weight for number, weight in enumerate(weights)}
     matrices = set(hidden_matrices(*stage.networks)) & set(weights)
-    updater = build_updater(named, stage.learning_rate, settings, matrices)
+    share = (stage.part, stage.parts)
+    updater = build_updater(named, stage.learning_rate, settings, matrices, share=share)
     sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
     progress.start(f"pretraining {stage.name}", stage.steps, "steps")
     for step in range(stage.steps):

@@ -94,6 +94,23 @@ def mean_gradients(weights: Sequence[nn.Parameter]) -> None:
         weight.grad = part.view_as(weight)
 
 
+@torch.no_grad()
+def send_from(owner: int, tensors: Sequence[Tensor]) -> None:
+    """Give all processes one's values of some tensors, in place; every process calls it.
+
+    Args:
+        owner: rank of that process.
+        tensors: of one kind of numbers, on one device.
+    """
+    if not distributed.is_initialized() or not tensors:
+        return
+    flat = torch.cat([one.reshape(-1) for one in tensors])
+    distributed.broadcast(flat, owner)
+    parts = torch.split(flat, [one.numel() for one in tensors])
+    for one, part in zip(tensors, parts, strict=True):
+        one.copy_(part.view_as(one))
+
+
 def share_buffers(module: nn.Module) -> None:
     """Give all processes the first one's buffers, such as the statistics of batch norms."""
     if distributed.is_initialized():

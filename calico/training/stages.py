@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from calico.model.checkpoints import copy_weights, read_tensors, save_tensors
+from calico.model.tensor_files import copy_weights, read_tensors, save_tensors
 from mixedparts.shards import write_json, written_beside
 
 _BEGUN = "begun.json"

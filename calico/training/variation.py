@@ -12,7 +12,9 @@ from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from calico.config import TrainingConfig
-from calico.data import PairTable, PictureRef, Region, Sample
+from calico.data import PairTable
+from calico.order import swapped
+from calico.samples import PictureRef, Region, Sample
 from calico.training import augment
 from calico.training.sampling import Purpose, Sampler, generator
 from calico.training.strata import stratified
@@ -127,7 +129,7 @@ class SampleDrawer:
         for index, question, sample in zip(one.turns, one.questions, read, strict=True):
             opposed = self.companions is not None and self.companions.opposed(index, one.leader)
             if opposed != swap:
-                sample = sample.swapped()
+                sample = swapped(sample)
             if self.settings.redraw_questions:
                 number = int(question * (1 << 30))
                 asked = wording.question(Task(sample.task), number, len(sample.images))

@@ -15,10 +15,10 @@ from calico.config import CalicoConfig
 from calico.model.assembly import assemble, build_image_parts, freeze
 from calico.model.bridge import LinearBridge
 from calico.model.calico import Calico, TokenIds
-from calico.model.checkpoints import check_names
 from calico.model.grounding import SegProjection
 from calico.model.language import build_base, tune
 from calico.model.precision import kept_dtype, store
+from calico.model.tensor_files import check_names
 from calico.tokenizer import READER, extended_tokenizer, question_reader, token_ids
 from calico.weights.agreement import check_agreement
 from calico.weights.families import Piece, Shape, place

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from calico.data import BuiltDataset, PairTable, Sample
+from calico.data import BuiltDataset, PairTable
+from calico.order import swapped
 from calico.processing import ImageProcessor
+from calico.samples import Sample
 from calico.training.entities import gather_entities
 from calico.training.labels import UNKNOWN, augmented, label_set, labelled_images
 from calico.training.sampling import Sampler
@@ -55,13 +57,13 @@ class TestSamples:
 
     def test_swapping_moves_tags_masks_and_pictures_together(self, dataset: BuiltDataset) -> None:
         sample = dataset.pairs("train")[2]
-        swapped = sample.swapped()
-        assert swapped.images == sample.images[::-1]
-        assert [t.image for t in swapped.targets] == [0, 1, 0, 1]
-        assert [t.mask for t in swapped.targets] == [sample.targets[at].mask for at in (1, 0, 3, 2)]
-        assert "<p> a kettle </p> [SEG] (IMAGE2)" in swapped.answer
-        assert "<p> a mug </p> [SEG] (IMAGE1)" in swapped.answer
-        assert swapped.swapped() == sample
+        turned = swapped(sample)
+        assert turned.images == sample.images[::-1]
+        assert [t.image for t in turned.targets] == [0, 1, 0, 1]
+        assert [t.mask for t in turned.targets] == [sample.targets[at].mask for at in (1, 0, 3, 2)]
+        assert "<p> a kettle </p> [SEG] (IMAGE2)" in turned.answer
+        assert "<p> a mug </p> [SEG] (IMAGE1)" in turned.answer
+        assert swapped(turned) == sample
 
     def test_a_broken_mask_names_the_sample(self, dataset: BuiltDataset) -> None:
         row = plain_row(dataset)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.data import PictureRef, Region, Sample
+from calico.order import swapped
+from calico.samples import PictureRef, Region, Sample
 from mixedparts import wording
 from mixedparts.masks import Rle, from_dense
 from mixedparts.records import Task
@@ -67,7 +68,7 @@ def marks(one: Sample) -> Iterator[tuple[str, int, object]]:
 
 @given(samples())
 def test_it_is_what_the_dataset_says_of_the_pair_the_other_way_round(one: Sample) -> None:
-    found = one.swapped()
+    found = swapped(one)
     parts = [
         (phrase.label, tuple(sorted(1 - image for image in phrase.images)))
         for phrase in wording.parse_answer(one.answer).phrases
@@ -76,19 +77,19 @@ def test_it_is_what_the_dataset_says_of_the_pair_the_other_way_round(one: Sample
     classes = tuple(t.label for t in sorted(one.targets, key=lambda t: -t.image) if not t.is_part)
     assert found.answer == sample(Task(one.task), classes, parts).answer
     assert found.images == one.images[::-1]
-    assert found.swapped() == one
+    assert swapped(found) == one
 
 
 @given(samples())
 def test_every_mark_keeps_its_mask(one: Sample) -> None:
     before = {(label, 1 - image, mask) for label, image, mask in marks(one)}
-    assert set(marks(one.swapped())) == before
+    assert set(marks(swapped(one))) == before
 
 
 @pytest.mark.parametrize("answer", ["I see <p> a cat </p> [SEG] (IMAGE2) [SEG] (IMAGE1)."])
 def test_another_wording_keeps_its_words(answer: str) -> None:
     one = sample(Task.COMMON_OBJECT, ("cat", "cat"), [])
     one = replace(one, answer=answer, targets=one.targets[::-1])
-    found = one.swapped()
+    found = swapped(one)
     assert found.answer == "I see <p> a cat </p> [SEG] (IMAGE1) [SEG] (IMAGE2)."
     assert [target.mask for target in found.targets] == [target.mask for target in one.targets]

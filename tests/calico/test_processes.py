@@ -53,6 +53,12 @@ BatchMaker.batch = stripped
 )
 
 
+STOPPED = RUN.replace("RunSettings(output, encoders)", "RunSettings(output, encoders, max_steps=3)")
+GOING_ON = RUN.replace(
+    "RunSettings(output, encoders)", "RunSettings(output, encoders, resume=True)"
+)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a build and pretrained encoders."""
@@ -93,10 +99,19 @@ def log(output: Path, name: str = "train.log.jsonl") -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def state(output: Path) -> dict[str, torch.Tensor]:
+    """Return weights and moments of the last checkpoint."""
+    (last,) = output.glob("checkpoint-000008")
+    weights, moments = (load_file(last / f"{n}.safetensors") for n in ("model", "training"))
+    moments.pop("random_state")
+    return {**{f"{name}/weight": value for name, value in weights.items()}, **moments}
+
+
 def losses(lines: list[dict[str, Any]]) -> torch.Tensor:
     """Return (steps, 5) losses and norms."""
     names = ("total", "text", "mask", "dice", "norm")
-    return torch.tensor([[line[name] for name in names] for line in lines], dtype=torch.float64)
+    steps = [line for line in lines if "event" not in line]
+    return torch.tensor([[line[name] for name in names] for line in steps], dtype=torch.float64)
 
 
 class TestParts:
@@ -112,6 +127,20 @@ class TestParts:
         one = alone(place, "one")
         two = launched(place, "two", 2)
         torch.testing.assert_close(losses(two), losses(one), rtol=1e-4, atol=1e-6)
+        ours, theirs = (state(place / name) for name in ("two", "one"))
+        assert ours.keys() == theirs.keys()  # Muon's moments are those of both processes
+        for name, value in ours.items():
+            if name.endswith(("momentum_buffer", "exp_avg")):
+                torch.testing.assert_close(value, theirs[name], rtol=0.02, atol=2e-5)
+
+    def test_two_processes_go_on_bit_for_bit(self, place: Path) -> None:
+        undisturbed = launched(place, "undisturbed", 2)
+        assert len(launched(place, "resumed", 2, STOPPED)) == 3
+        resumed = launched(place, "resumed", 2, GOING_ON)
+        assert torch.equal(losses(resumed), losses(undisturbed))
+        ours, theirs = (state(place / name) for name in ("resumed", "undisturbed"))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
     def test_shared_weights_give_the_losses_of_one(self, place: Path) -> None:
         training = {"ema": 0.9, "optimizer": "adamw"}
