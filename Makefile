@@ -5,6 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/ready
 DEMO := runs/demo
+SOURCES := --sources paco partimagenet ade20k
 # Two synthetic pictures of the test split, a bus and a truck.
 PAIR := $(addprefix $(DEMO)/sources/ADE20KPart234/images/validation/, \
 	ADE_val_09000786.jpg ADE_val_09000113.jpg)
@@ -25,7 +26,7 @@ $(READY): pyproject.toml
 # Synthetic sources -> dataset -> load -> train -> evaluate -> a picture; goes on where it stopped.
 demo: $(READY)
 	$(BIN)/mixedparts sample --out $(DEMO)/sources --images 1000 --seed 1
-	$(BIN)/mixedparts build --sources paco partimagenet ade20k --root $(DEMO)/sources \
+	$(BIN)/mixedparts build $(SOURCES) --root $(DEMO)/sources \
 		--out $(DEMO)/mixedparts --samples 20000
 	$(BIN)/python -c "import mixedparts; print(mixedparts.load_dataset('$(DEMO)/mixedparts'))"
 	$(BIN)/calico-train --dataset $(DEMO)/mixedparts --preset tiny --config docs/demo.yaml \
@@ -66,7 +67,6 @@ benchmarks: $(READY)
 # The ablation study, sources and encoders included: an hour or more on two cores; goes on where it
 # stopped.
 ABLATIONS := runs/ablations
-SOURCES := --sources paco partimagenet ade20k
 
 ablations: $(READY)
 	$(BIN)/mixedparts sample --out $(ABLATIONS)/sources-1 --images 3000 --seed 1

@@ -78,7 +78,6 @@ def pretrain(
     images, labels = _labelled(config, dataset, progress)
     lessons = _Lessons(config, parts, images, labels, progress, log, (rank, count), stages)
     lessons.global_encoder()
-    _wait(accelerator)
     if rank == min(1, count - 1):
         lessons.semantic_encoder()
     if rank == 0:

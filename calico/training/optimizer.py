@@ -54,8 +54,8 @@ class DealtMuon:
     ) -> None:
         self.rank, self.count = share
         every = [weight for group in matrices.values() for weight in group]
-        largest = sorted(range(len(every)), key=lambda number: -every[number].numel())
-        self.owner = {every[number]: place % self.count for place, number in enumerate(largest)}
+        largest = sorted(every, key=lambda weight: -weight.numel())
+        self.owner = {weight: place % self.count for place, weight in enumerate(largest)}
         groups = [
             {"params": [one for one in group if self.owner[one] == self.rank], "factor": factor}
             for factor, group in sorted(matrices.items())

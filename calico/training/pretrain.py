@@ -67,7 +67,7 @@ def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log:
     """Run one stage to its end."""
     weights = list(stage.weights)
     named = {str(number): weight for number, weight in enumerate(weights)}
-    matrices = set(hidden_matrices(*stage.networks)) & set(weights)
+    matrices = hidden_matrices(*stage.networks)
     share = (stage.part, stage.parts)
     updater = build_updater(named, stage.learning_rate, settings, matrices, share=share)
     sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
