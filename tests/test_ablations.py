@@ -16,7 +16,7 @@ from benchmarks.ablation_table import excludes_zero, tables
 from benchmarks.cpu_meter import CpuMeter, Metered
 from calico.configfile import plain_config
 from calico.data import BuiltDataset
-from calico.training.encoders import pretrain
+from calico.training.pretrain import pretrain
 from mixedparts.progress import Silent
 from mixedparts.records import Task
 from tests.calico.factory import micro_config

@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         print(f"{chosen.mask_steps} of SAM's parts, {chosen.qformer_steps} of the Q-Former")
         return 0
     with launched(config, arguments, "calico.cli.pretrain", words) as progress:
-        from calico.training.encoders import pretrain
+        from calico.training.pretrain import pretrain
         from calico.training.processes import build_accelerator
 
         pretrain(config, dataset, folder, progress, build_accelerator("cpu"))

@@ -21,7 +21,8 @@ from calico.model.calico import Calico
 from calico.model.checkpoints import CONFIG, load_checkpoint, read_facts
 from calico.model.runs import newest_checkpoint
 from calico.tokenizer import build_tokenizer, token_ids
-from calico.training.encoders import load_encoders, pretrain
+from calico.training.encoders import load_encoders
+from calico.training.pretrain import pretrain
 from calico.training.words import dataset_words
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress

@@ -1,295 +1,198 @@
-"""How encoders are taught where there are no published ones: on single images.
-
-The encoders label the cells of their grids, SAM's parts also draw masks by label, and the Q-Former
-names what an image shows.
-"""
+"""Pretraining from end to end: images in, a folder of encoders out, resumable by stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from accelerate import Accelerator
+from torch import Tensor
 
-from calico.config import CalicoConfig, PretrainingConfig
-from calico.model.assembly import ImageParts
+from calico.config import CalicoConfig
+from calico.data import BuiltDataset
+from calico.model.assembly import ImageParts, build_image_parts
 from calico.model.bridge import QueryBridge
-from calico.model.losses import per_mask_bce, per_mask_dice
-from calico.processing import ImageProcessor
-from calico.training.heads import DenseHead, LabelPrompts, TokenLabels, grid_labels
-from calico.training.labels import BARE, LabelledImage, LabelSet, augmented
-from calico.training.optimizer import build_updater, hidden_matrices
-from calico.training.processes import mean_gradients
+from calico.processing import ImageProcessor, Pixels
+from calico.training.encoders import SECTIONS, qformer_weights, save_encoders
+from calico.training.entities import gather_entities
+from calico.training.labels import LabelledImage, LabelSet, label_set, labelled_images
+from calico.training.lessons import teach_cells, teach_drawing, teach_qformer
+from calico.training.processes import share_buffers
 from calico.training.runlog import RunLog
-from calico.training.sampling import Purpose, Sampler, generator
-from calico.training.schedule import rate_factor
+from calico.training.stages import FinishedStages
+from calico.training.warmstart import carry_to_sam, carry_to_semantic
+from mixedparts.build_manifest import read_manifest
 from mixedparts.progress import Progress
 
-Losses = dict[str, Tensor]
+
+def pretrain(
+    config: CalicoConfig,
+    dataset: BuiltDataset,
+    folder: Path,
+    progress: Progress,
+    accelerator: Accelerator | None = None,
+) -> Path:
+    """Make encoders from the train split and write them to `folder`, once they are whole.
+
+    Several processes share the batches of the global encoder and of SAM's parts; in between the
+    first one teaches the Q-Former and the second one the semantic encoder. What a killed run has
+    finished of these stages is not done again.
+
+    Args:
+        config: its `pretraining` says how long.
+        dataset: single images come from its pairs.
+        folder: must not exist.
+        progress: is told how far it has come.
+        accelerator: knows the other processes, all of which call this function; None where there
+            are none.
+
+    Returns:
+        `folder`.
+    """
+    rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    stages = FinishedStages(folder.with_name(f".{folder.name}.begun"))
+    log = RunLog(None if rank else _log_file(folder), config.training.log_every)
+    if rank == 0:
+        stages.begin(_identity(config, dataset))
+    _wait(accelerator)
+    torch.manual_seed(config.pretraining.seed)
+    parts = build_image_parts(config)
+    for module in (parts.encoders, parts.bridge, parts.grounding):
+        module.eval()  # a stage puts what it teaches into training mode
+    images, labels = _labelled(config, dataset, progress)
+    course = _Course(config, parts, images, labels, progress, log, (rank, count), stages)
+    course.global_encoder()
+    if rank == min(1, count - 1):
+        course.semantic_encoder()
+    if rank == 0:
+        course.qformer()
+    _wait(accelerator)
+    course.drawing()
+    if rank == 0:
+        course.finish(folder)
+    _wait(accelerator)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)
-class Teaching:
-    """What one stage of pretraining needs to know.
+class _Course:
+    """The stages of pretraining, each seeded anew, so that none depends on who does another.
 
     Attributes:
-        name: for progress and log.
-        weights: that are trained.
-        networks: hold the matrices among them that Muon may update, heads do not.
-        size: number of things to draw batches from.
-        batch_size, steps, learning_rate: of the stage.
-        purpose: keeps its random numbers apart from those of other stages.
-        losses: of a step, from the indices of its batch and the step's random numbers; their sum
-            is differentiated.
-        part, parts: this process takes every `parts`-th of a batch from `part` on; all processes
-            of the run must take part.
+        share: this process and how many there are, for the stages that all take part in.
+        stages: that are finished; a process that reads one has waited for who wrote it.
     """
 
-    name: str
-    weights: Iterable[nn.Parameter]
-    networks: tuple[nn.Module, ...]
-    size: int
-    batch_size: int
-    steps: int
-    learning_rate: float
-    purpose: Purpose
-    losses: Callable[[Sequence[int], np.random.Generator], Losses]
-    part: int = 0
-    parts: int = 1
+    config: CalicoConfig
+    parts: ImageParts
+    images: list[LabelledImage]
+    labels: LabelSet
+    progress: Progress
+    log: RunLog
+    share: tuple[int, int]
+    stages: FinishedStages
+
+    def global_encoder(self) -> None:
+        """Teach the global encoder; all processes share its batches."""
+        vision = self.parts.encoders.vision
+        if self._done("global", vision.state_dict()):
+            return
+        self._cells("vision", self.share)
+        share_buffers(vision)
+        if self.share[0] == 0:
+            self.stages.keep("global", vision.state_dict())
+
+    def semantic_encoder(self) -> None:
+        """Teach the semantic encoder, if the model has one; others read it from the stages."""
+        semantic = self.parts.encoders.semantic
+        if semantic is None or self._done("semantic", semantic.state_dict()):
+            return  # an ablation may not read it
+        if self.config.pretraining.carry_over:
+            carry_to_semantic(self.parts.encoders.vision, semantic)
+        self._cells("semantic", (0, 1))
+        self.stages.keep("semantic", semantic.state_dict())
+
+    def qformer(self) -> None:
+        """Teach the Q-Former on features of the global encoder."""
+        bridge = self.parts.bridge
+        if not isinstance(bridge, QueryBridge) or self._done("qformer", qformer_weights(bridge)):
+            return
+        torch.manual_seed(self.config.pretraining.seed)
+        pictures = [one.pixels for one in self.images]
+        both = [*pictures, *(one.flipped() for one in pictures)]
+        features = _global_features(self.config, self.parts, both)
+        truth = np.stack([one.truth for one in self.images] * 2)
+        teach_qformer(self.config, bridge, features, truth, self.labels, self.progress, self.log)
+        self.stages.keep("qformer", qformer_weights(bridge))
+
+    def drawing(self) -> None:
+        """Teach SAM's parts, which may start from the global encoder; all processes take part."""
+        encoders = self.parts.encoders
+        if self.config.pretraining.carry_over:
+            carry_to_sam(encoders.vision, encoders.sam)
+        torch.manual_seed(self.config.pretraining.seed)
+        known = (self.images, self.labels, self.progress, self.log)
+        teach_drawing(self.config, self.parts, *known, self.share)
+        share_buffers(encoders.sam)
+
+    def finish(self, folder: Path) -> None:
+        """Put everything into a folder, once it is whole; the stages go."""
+        semantic = self.parts.encoders.semantic
+        if semantic is not None:
+            self.stages.load("semantic", semantic.state_dict())
+        save_encoders(self.parts, self.config, folder)
+        shutil.rmtree(self.stages.folder)
+
+    def _done(self, stage: str, weights: Mapping[str, Tensor]) -> bool:
+        """Take the weights of a stage that an earlier run finished."""
+        if not self.stages.has(stage):
+            return False
+        self.stages.load(stage, weights)
+        self.progress.say(f"pretraining: the stage '{stage}' was finished before")
+        return True
+
+    def _cells(self, which: Literal["vision", "semantic"], share: tuple[int, int]) -> None:
+        torch.manual_seed(self.config.pretraining.seed)
+        known = (self.images, self.labels, self.progress, self.log)
+        teach_cells(self.config, self.parts, which, *known, share)
 
 
-def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log: RunLog) -> None:
-    """Run one stage to its end."""
-    weights = list(stage.weights)
-    named = {str(number): weight for number, weight in enumerate(weights)}
-    matrices = hidden_matrices(*stage.networks)
-    share = (stage.part, stage.parts)
-    updater = build_updater(named, stage.learning_rate, settings, matrices, share=share)
-    sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
-    progress.start(f"pretraining {stage.name}", stage.steps, "steps")
-    for step in range(stage.steps):
-        rng = generator(settings.seed, stage.purpose, step, draws=True, part=stage.part)
-        factor = rate_factor(step, stage.steps, settings.warmup_steps, "cosine")
-        updater.set_rate(stage.learning_rate * factor)
-        batch = sampler.batch(step).tolist()
-        losses = stage.losses(batch[stage.part :: stage.parts], rng)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        if stage.parts > 1:
-            mean_gradients(weights)
-        norm = updater.step(settings.clip)
-        values = {name: value.item() for name, value in losses.items()}
-        log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
-        progress.advance()
-    progress.finish()
+def _identity(config: CalicoConfig, dataset: BuiltDataset) -> dict[str, Any]:
+    """Return what decides how encoders come out, in JSON values."""
+    sections = {name: asdict(getattr(config, name)) for name in (*SECTIONS, "pretraining")}
+    manifest = read_manifest(dataset.path) or {}
+    return {"config": sections, "dataset": manifest.get("build_id", str(dataset.path))}
 
 
-def teach_cells(
-    config: CalicoConfig,
-    parts: ImageParts,
-    which: Literal["vision", "semantic"],
-    images: Sequence[LabelledImage],
-    labels: LabelSet,
-    progress: Progress,
-    log: RunLog,
-    share: tuple[int, int] = (0, 1),
-) -> None:
-    """Train the global or the semantic encoder, in place, to label the cells of its grid.
+def _log_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log.jsonl")
 
-    Args:
-        config: of the model.
-        parts: one of its encoders is changed.
-        which: of them.
-        images, labels: what is learnt from.
-        progress: is told how far it has come.
-        log: gets the losses.
-        share: `Teaching.part` and `Teaching.parts`.
-    """
-    settings = config.pretraining
+
+def _wait(accelerator: Accelerator | None) -> None:
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+
+
+def _labelled(
+    config: CalicoConfig, dataset: BuiltDataset, progress: Progress
+) -> tuple[list[LabelledImage], LabelSet]:
+    entities = gather_entities(dataset.pairs("train"))
+    labels = label_set(entities.values())
     processor = ImageProcessor(config)
-    encoder: nn.Module = getattr(parts.encoders, which)
-    shape = config.vision if which == "vision" else config.semantic
-    grid = shape.image_size // shape.patch_size
-    counts = (len(labels.classes), len(labels.parts))
-    head = DenseHead(shape.hidden_size, *counts)
-
-    def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
-        shown = [augmented(images[index], rng.random(4)) for index in batch]
-        pixels = getattr(processor.inputs([one.pixels for one in shown]), which)
-        states = encoder(pixels).last_hidden_state[:, -grid * grid :]
-        features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
-        maps = torch.from_numpy(np.stack([one.direct for one in shown]))
-        truth = grid_labels(maps, grid, *counts)
-        return {"cells": head.loss(features, truth, settings.background_weight)}
-
-    encoder.train()
-    teach(
-        Teaching(
-            "global encoder" if which == "vision" else "semantic encoder",
-            [*encoder.parameters(), *head.parameters()],
-            (encoder,),
-            len(images),
-            settings.batch_size,
-            settings.steps if which == "vision" else settings.semantic_steps,
-            settings.learning_rate,
-            Purpose.VISION if which == "vision" else Purpose.SEMANTIC,
-            losses,
-            *share,
-        ),
-        settings,
-        progress,
-        log,
-    )
-    encoder.train(False)
+    return labelled_images(dataset, "train", entities, labels, processor, progress), labels
 
 
-def teach_drawing(
-    config: CalicoConfig,
-    parts: ImageParts,
-    images: Sequence[LabelledImage],
-    labels: LabelSet,
-    progress: Progress,
-    log: RunLog,
-    share: tuple[int, int] = (0, 1),
-) -> None:
-    """Train SAM's encoder and mask decoder, in place: cells to label, masks to draw by label.
-
-    Arguments as `teach_cells`.
-    """
-    settings = config.pretraining
+@torch.inference_mode()
+def _global_features(config: CalicoConfig, parts: ImageParts, pictures: Sequence[Pixels]) -> Tensor:
+    """Return what the global encoder says, (N, 1 + patches, C_e) in half precision."""
     processor = ImageProcessor(config)
-    encoder, grounding = parts.encoders.sam, parts.grounding
-    counts = (len(labels.classes), len(labels.parts))
-    head = DenseHead(config.sam.prompt_size, *counts, upscale=4)
-    prompts = LabelPrompts(labels.pairs, config.sam.prompt_size)
-    grid = config.sam.mask_size
-
-    def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
-        shown = [augmented(images[index], rng.random(4)) for index in batch]
-        inputs = processor.inputs([one.pixels for one in shown])
-        embeddings = encoder(inputs.sam).last_hidden_state
-        maps = torch.from_numpy(np.stack([one.square for one in shown]))
-        truth = grid_labels(maps, grid, *counts)
-        tasks = _mask_tasks(shown, maps, labels, settings.prompted_masks, grid, rng)
-        logits = grounding.decode(prompts(tasks.label), embeddings, tasks.image)
-        valid = torch.ones_like(tasks.masks)
-        return {
-            "cells": head.loss(embeddings, truth, settings.background_weight),
-            "mask": 2 * per_mask_bce(logits, tasks.masks, valid).mean(),
-            "dice": 2 * per_mask_dice(logits, tasks.masks, valid).mean(),
-        }
-
-    encoder.train()
-    grounding.train()
-    decoder = grounding.mask_decoder.named_parameters()
-    reached = [w for name, w in decoder if not name.startswith("iou_prediction_head")]
-    weights = [*encoder.parameters(), *reached, *head.parameters(), *prompts.parameters()]
-    teach(
-        Teaching(
-            "mask encoder and decoder",
-            weights,
-            (encoder, grounding.mask_decoder, prompts.mix),
-            len(images),
-            settings.batch_size,
-            settings.mask_steps,
-            settings.learning_rate,
-            Purpose.MASKS,
-            losses,
-            *share,
-        ),
-        settings,
-        progress,
-        log,
-    )
-    encoder.eval()
-    grounding.eval()
-
-
-def teach_qformer(
-    config: CalicoConfig,
-    bridge: QueryBridge,
-    features: Tensor,
-    known: NDArray[np.int8],
-    labels: LabelSet,
-    progress: Progress,
-    log: RunLog,
-) -> None:
-    """Train the Q-Former and its queries, in place, to say which labels an image shows.
-
-    Args:
-        config: of the model.
-        bridge: its Q-Former and queries are changed.
-        features: (N, 1 + patches, C_e) of the frozen global encoder.
-        known: (N, labels), 1 shown, 0 not shown, -1 not known, which teaches nothing.
-        labels: what is told apart.
-        progress: is told how far it has come.
-        log: gets the losses.
-    """
-    settings = config.pretraining
-    head = TokenLabels(config.qformer.queries, config.qformer.hidden_size, len(labels.pairs))
-    truth = torch.from_numpy(known).float()
-
-    def losses(batch: Sequence[int], _: np.random.Generator) -> Losses:
-        rows = torch.tensor(batch)
-        queries = bridge.queries.expand(len(rows), -1, -1)
-        logits = head(bridge.query(features[rows].float(), queries))
-        told = truth[rows]
-        weight = (told >= 0).float()
-        entropy = F.binary_cross_entropy_with_logits(
-            logits, told.clamp_min(0), weight, reduction="sum"
-        )
-        return {"labels": 10 * entropy / weight.sum()}
-
-    bridge.train()
-    weights = [*bridge.qformer.parameters(), bridge.queries, *head.parameters()]
-    teach(
-        Teaching(
-            "Q-Former",
-            weights,
-            (bridge.qformer,),
-            len(known),
-            settings.qformer_batch_size,
-            settings.qformer_steps,
-            settings.qformer_learning_rate,
-            Purpose.QFORMER,
-            losses,
-        ),
-        settings,
-        progress,
-        log,
-    )
-    bridge.eval()
-
-
-@dataclass(frozen=True, slots=True)
-class _MaskTasks:
-    """Masks to draw: rows of the images (M,), label indices (M,), and the truth (M, g, g)."""
-
-    image: Tensor
-    label: Tensor
-    masks: Tensor
-
-
-def _mask_tasks(
-    images: Sequence[LabelledImage],
-    maps: Tensor,
-    labels: LabelSet,
-    count: int,
-    grid: int,
-    rng: np.random.Generator,
-) -> _MaskTasks:
-    """Draw labels that the images show, and cut their masks out of the maps (N, 2, S, S)."""
-    choices = [(row, label) for row, one in enumerate(images) for label in one.masked]
-    drawn = rng.permutation(len(choices))[:count]
-    image = torch.tensor([choices[index][0] for index in drawn])
-    label = torch.tensor([choices[index][1] for index in drawn])
-    pairs = torch.tensor(labels.pairs)[label]
-    of_class = maps[image, 0] == (pairs[:, 0] + 1)[:, None, None]
-    of_part = maps[image, 1] == (pairs[:, 1] + 1 + BARE)[:, None, None]
-    whole = (pairs[:, 1] < 0)[:, None, None]
-    masks = (of_class & (of_part | whole)).float()[:, None]
-    return _MaskTasks(image, label, F.avg_pool2d(masks, maps.shape[-1] // grid)[:, 0])
+    batches = [
+        parts.encoders.vision(processor.inputs(pictures[start : start + 32]).vision)
+        for start in range(0, len(pictures), 32)
+    ]
+    return torch.cat([batch.last_hidden_state.half() for batch in batches])

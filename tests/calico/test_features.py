@@ -23,7 +23,7 @@ from calico.model.calico import Calico
 from calico.predict import Predictor
 from calico.processing import ImageProcessor
 from calico.queries import Query
-from calico.training.encoders import pretrain
+from calico.training.pretrain import pretrain
 from calico.training.run import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.progress import Silent

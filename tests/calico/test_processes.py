@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from calico.configfile import write_config
 from calico.data import BuiltDataset
-from calico.training.encoders import pretrain
+from calico.training.pretrain import pretrain
 from calico.training.run import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.progress import Silent

@@ -24,7 +24,7 @@ from calico.predict import Predictor
 from calico.prompts import PromptEncoder
 from calico.queries import Query
 from calico.tokenizer import READER
-from calico.training.encoders import pretrain
+from calico.training.pretrain import pretrain
 from calico.training.run import RunSettings, train
 from calico.weights.initial import initial_model
 from mixedparts.errors import InputError, UsageError

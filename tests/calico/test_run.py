@@ -16,8 +16,8 @@ from calico.config import CalicoConfig, TrainingConfig
 from calico.data import BuiltDataset
 from calico.model.checkpoints import find_checkpoint
 from calico.training.curves import read_log
-from calico.training.encoders import pretrain
 from calico.training.optimizer import build_updater
+from calico.training.pretrain import pretrain
 from calico.training.run import RunSettings, train
 from calico.training.runlog import RunLog
 from mixedparts.errors import EnvironmentFault, UsageError

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from calico.config import CalicoConfig
 from calico.data import BuiltDataset
-from calico.training.encoders import WEIGHTS, pretrain
+from calico.training.encoders import WEIGHTS
+from calico.training.pretrain import pretrain
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, write_build
 

@@ -15,8 +15,9 @@ from calico.data import BuiltDataset
 from calico.model.assembly import build_image_parts
 from calico.model.checkpoints import find_checkpoint, load_checkpoint
 from calico.processing import ImageProcessor
-from calico.training.encoders import load_encoders, pretrain
+from calico.training.encoders import load_encoders
 from calico.training.features import feature_store
+from calico.training.pretrain import pretrain
 from calico.training.run import RunSettings, train
 from calico.training.warmstart import carry_to_sam, carry_to_semantic
 from calico.views import View

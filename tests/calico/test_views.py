@@ -23,8 +23,8 @@ from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder
 from calico.training.augment import drawn_box
 from calico.training.batches import BatchMaker
-from calico.training.encoders import pretrain
 from calico.training.features import FeatureStore
+from calico.training.pretrain import pretrain
 from calico.training.run import RunSettings, train
 from calico.views import Box, Tint, View
 from mixedparts.errors import UsageError
