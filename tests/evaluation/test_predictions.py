@@ -135,6 +135,17 @@ def test_files_of_other_systems_are_read(tmp_path: Path, packed: bool) -> None:
         (json.dumps([GOOD]).encode(), r"begins with a list(?s:.*)jq -c '\.\[\]'"),
         (json.dumps(GOOD, indent=1).encode(), "lines cannot be used"),
     ],
+    ids=(
+        "no bytes",
+        "blank lines",
+        "packed nothing",
+        "mark only",
+        "packed and cut",
+        "said to be packed",
+        "UTF-16",
+        "list",
+        "indented",
+    ),
 )
 def test_a_file_that_is_none_is_one_message(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "p.jsonl"
