@@ -21,11 +21,12 @@ from benchmarks.other_image import Asked, asked_questions, part_names, shown_ima
 from benchmarks.other_image_marks import mark
 from calico.config import CalicoConfig
 from calico.configfile import override, read_config
-from calico.data import BuiltDataset, ImageTable
+from calico.data import BuiltDataset
 from calico.evaluation.in_memory import evaluate_model
 from calico.evaluation.truth import build_id
 from calico.featurecache import FeatureCache
 from calico.model.checkpoints import load_checkpoint
+from calico.picture_table import ImageTable
 from calico.predict import Predictor
 from calico.presets import tiny
 from calico.processing import open_picture

@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from calico.config import CalicoConfig
 from calico.configfile import override
 from calico.encoding import FeatureEncoder, Wanted, picture_wanted
-from calico.model.calico import Calico, PromptBatch, TokenIds, TrainingBatch
+from calico.model.calico import Calico
 from calico.model.checkpoints import trained_weights
+from calico.model.inputs import PromptBatch, TokenIds, TrainingBatch
 from calico.model.language import tune
 from calico.model.precision import arithmetic, kept_dtype, store
 from calico.model.vision import ImageFeatures

@@ -1,7 +1,7 @@
-"""Samples and pictures of a built dataset, read straight from its Parquet tables.
+"""A built dataset and its samples, read straight from its Parquet tables.
 
-Tables and columns: `pairs/{split}-*.parquet` and `images/{split}-*.parquet`. Rows stay in Arrow
-memory until they are asked for; pictures stay on disk.
+Tables: `pairs/{split}-*.parquet` and `images/{split}-*.parquet`. Rows of pairs stay in Arrow memory
+until they are asked for; pictures stay on disk (`calico.picture_table`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from calico.columns import REPEATED, MaskTexts, PairColumns
+from calico.picture_table import ImageTable
 from calico.samples import PictureRef, Region, Sample
 from mixedparts.build_manifest import read_manifest
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask
 from mixedparts.taxonomy import FULL
 from mixedparts.wording import MOST_WORDED
-
-_IMAGE_COLUMNS = ["row", "image"]
 
 
 class _Row:
@@ -168,58 +167,6 @@ class PairTable(Sequence[Sample]):
         return {
             str(split): sorted(set(rows[splits == split].tolist())) for split in sorted(set(splits))
         }
-
-
-class ImageTable:
-    """The pictures of one split, read a row group at a time."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._groups: list[tuple[Path, int]] = []
-        self._starts: list[int] = []
-        self.rows = 0
-        for file in files:
-            metadata = pq.read_metadata(file)
-            for group in range(metadata.num_row_groups):
-                self._groups.append((file, group))
-                self._starts.append(self.rows)
-                self.rows += metadata.row_group(group).num_rows
-        self._open: tuple[int, pa.Table] | None = None
-
-    @cached_property
-    def _digests(self) -> list[str]:
-        tables = [
-            pq.ParquetFile(file).read_row_group(group, ["sha256"]) for file, group in self._groups
-        ]
-        return [text for table in tables for text in table.column("sha256").to_pylist()]
-
-    def digest(self, row: int) -> str:
-        """Return the sha256 of a picture's stored bytes."""
-        return self._digests[row]
-
-    def read(self, row: int) -> bytes:
-        """Return the stored bytes of a picture; rows that ascend are read once from disk.
-
-        Raises:
-            InputError: there is no such row, or a referenced file is not there.
-        """
-        if not 0 <= row < self.rows:
-            raise InputError(f"the images table has {self.rows} rows, a sample asks for row {row}")
-        number = bisect_right(self._starts, row) - 1
-        if self._open is None or self._open[0] != number:
-            file, group = self._groups[number]
-            self._open = (number, pq.ParquetFile(file).read_row_group(group, _IMAGE_COLUMNS))
-        item = self._open[1].slice(row - self._starts[number], 1).to_pylist()[0]
-        if item["row"] != row:
-            raise InputError(f"the images table holds row {item['row']} where row {row} belongs")
-        data, path = item["image"]["bytes"], item["image"]["path"]
-        if data is None:
-            try:
-                data = Path(path).read_bytes()
-            except OSError as error:
-                raise InputError(
-                    f"the referenced picture {path} cannot be read: {error}"
-                ) from error
-        return bytes(data)
 
 
 class BuiltDataset:

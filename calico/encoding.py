@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from calico.config import ExecutionConfig
-from calico.data import ImageTable
 from calico.featurecache import FeatureCache, entry_key
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageEncoders, ImageFeatures, ImageInputs
+from calico.picture_table import ImageTable
 from calico.processing import ImageProcessor, Pixels, open_picture
 from calico.views import View
 

@@ -28,7 +28,7 @@ from transformers import (
 
 from calico.config import CalicoConfig
 from calico.configfile import override, read_config
-from calico.model.calico import Calico, PromptBatch, TrainingBatch
+from calico.model.calico import Calico
 from calico.model.checkpoints import (
     CONFIG,
     find_checkpoint,
@@ -37,6 +37,7 @@ from calico.model.checkpoints import (
     save_checkpoint,
 )
 from calico.model.generation import Generated, generate
+from calico.model.inputs import PromptBatch, TrainingBatch
 from calico.model.losses import Losses
 from calico.model.precision import arithmetic, store
 from calico.model.vision import ImageInputs

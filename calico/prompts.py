@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from calico.config import PromptConfig
-from calico.model.calico import PromptBatch
+from calico.model.inputs import PromptBatch
 from calico.tokenizer import IMAGE, IMAGE_END, IMAGE_START, image_tag
 
 _KEPT_TEXTS = 1 << 14  # tokenised of late; wordings and answers come again and again

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from calico.config import PromptConfig
-from calico.model.calico import TokenIds
+from calico.model.inputs import TokenIds
 from calico.model.segments import SegVocabulary
 from mixedparts.errors import InputError
 

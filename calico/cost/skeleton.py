@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from calico.config import CalicoConfig
 from calico.model.assembly import build_model
 from calico.model.bridge import QueryBridge
-from calico.model.calico import Calico, TokenIds
+from calico.model.calico import Calico
+from calico.model.inputs import TokenIds
 from calico.model.language import build_language_model
 from calico.model.segments import SegVocabulary
 

@@ -11,13 +11,14 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from calico.config import CalicoConfig
-from calico.data import BuiltDataset, ImageTable
+from calico.data import BuiltDataset
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import HEADLINE, Group, summarise
 from calico.evaluation.text import SentenceEncoder, TextModel, load_text_model
 from calico.evaluation.truth import read_truth
 from calico.featurecache import FeatureCache
 from calico.model.calico import Calico
+from calico.picture_table import ImageTable
 from calico.predict import Predictor
 from calico.processing import open_picture
 from calico.queries import Query

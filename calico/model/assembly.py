@@ -14,9 +14,10 @@ from calico.model.bridge import (
     QuestionBridge,
     build_qformer,
 )
-from calico.model.calico import Calico, TokenIds
+from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule, Correspondence, ExtractionModule
 from calico.model.grounding import MaskGrounder, SegProjection, build_sam
+from calico.model.inputs import TokenIds
 from calico.model.language import build_language_model
 from calico.model.vision import (
     ImageEncoders,

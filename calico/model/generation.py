@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from calico.model.beams import search
-from calico.model.calico import Calico, PromptBatch
+from calico.model.calico import Calico
+from calico.model.inputs import PromptBatch
 from calico.model.segments import SegStates, read_segments
 from calico.model.vision import ImageFeatures
 

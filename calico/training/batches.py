@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from calico.config import CalicoConfig
 from calico.data import PairTable
-from calico.model.calico import TrainingBatch
+from calico.model.inputs import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing import ImageProcessor
 from calico.prompts import PromptEncoder

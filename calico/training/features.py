@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calico.data import ImageTable
 from calico.encoding import PARTS, weights_digest
 from calico.model.vision import ImageEncoders, ImageFeatures
+from calico.picture_table import ImageTable
 from calico.processing import ImageProcessor, open_picture
 from calico.views import View
 from mixedparts.errors import UsageError

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from calico.config import CalicoConfig
-from calico.model.calico import Calico, TrainingBatch
+from calico.model.calico import Calico
 from calico.model.checkpoints import trained_weights
+from calico.model.inputs import TrainingBatch
 from calico.model.losses import Counts
 from calico.model.precision import arithmetic
 from calico.training.batches import BatchMaker

@@ -18,8 +18,8 @@ from calico.configfile import dump_config
 from calico.data import BuiltDataset, PairTable
 from calico.encoding import FeatureEncoder, TableFeatures
 from calico.evaluation.in_memory import OVERALL, evaluate_model
-from calico.model.calico import TrainingBatch
 from calico.model.checkpoints import kept_weights, save_checkpoint
+from calico.model.inputs import TrainingBatch
 from calico.model.precision import arithmetic
 from calico.model.runs import Best, checkpoint_place, drop_old, note_best, read_best
 from calico.model.tensor_files import read_tensors

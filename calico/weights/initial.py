@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from calico.config import CalicoConfig
 from calico.model.assembly import assemble, build_image_parts, freeze
 from calico.model.bridge import LinearBridge
-from calico.model.calico import Calico, TokenIds
+from calico.model.calico import Calico
 from calico.model.grounding import SegProjection
+from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
 from calico.model.precision import kept_dtype, store
 from calico.model.tensor_files import check_names

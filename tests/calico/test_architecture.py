@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from calico.config import CalicoConfig, ExecutionConfig, SemanticEncoderConfig
 from calico.model.assembly import build_model
-from calico.model.calico import Calico, TokenIds, TrainingBatch
+from calico.model.calico import Calico
 from calico.model.generation import generate
+from calico.model.inputs import TokenIds, TrainingBatch
 from calico.model.language import decoder_layers
 from calico.model.precision import arithmetic, store
 from calico.model.segments import SegVocabulary

@@ -9,8 +9,9 @@ import torch
 from transformers import AutoModel
 
 from calico.cli.predict import main as ask
-from calico.model.calico import Calico, PromptBatch
+from calico.model.calico import Calico
 from calico.model.checkpoints import find_checkpoint, save_checkpoint
+from calico.model.inputs import PromptBatch
 from calico.predict import Predictor
 from calico.pretrained import CalicoProcessor
 from calico.queries import Query

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from calico.answers import Binding, read_answer
 from calico.config import CalicoConfig
-from calico.model.calico import Calico, PromptBatch, TokenIds
+from calico.model.calico import Calico
 from calico.model.generation import CachedSteps, Generated, beam_search, generate, greedy
+from calico.model.inputs import PromptBatch, TokenIds
 from calico.model.segments import SegVocabulary
 from calico.model.vision import ImageFeatures
 from calico.predict import Predictor

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from calico.config import PromptConfig
 from calico.model.assembly import build_model
-from calico.model.calico import Calico, PromptBatch, TokenIds, TrainingBatch
+from calico.model.calico import Calico
 from calico.model.generation import generate
+from calico.model.inputs import PromptBatch, TokenIds, TrainingBatch
 from calico.model.segments import UNKNOWN, UNTAGGED, SegVocabulary, read_segments
 from calico.presets import seven_b
 from calico.prompts import PromptEncoder

@@ -16,9 +16,10 @@ from calico.config import CalicoConfig
 from calico.data import BuiltDataset
 from calico.featurecache import FeatureCache
 from calico.model.bridge import Question
-from calico.model.calico import Calico, PromptBatch
+from calico.model.calico import Calico
 from calico.model.checkpoints import load_checkpoint, save_checkpoint
 from calico.model.generation import generate
+from calico.model.inputs import PromptBatch
 from calico.model.tensor_files import read_tensors
 from calico.predict import Predictor
 from calico.prompts import PromptEncoder

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from calico.config import CalicoConfig
-from calico.model.calico import TokenIds
+from calico.model.inputs import TokenIds
 from calico.model.segments import SegVocabulary
 from calico.presets import seven_b, seven_b_with
 from calico.weights.initial import hollow, wanted_shapes
