@@ -133,9 +133,9 @@ def test_an_interrupted_import_goes_on(
         raise KeyboardInterrupt
 
     load(*bundle, tmp_path / "whole")
-    for place in ("entity_table", "run_write"):
+    for place in ("split_import.entity_table", "importing.run_write"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"mixedparts.published.importing.{place}", stop)
+            patch.setattr(f"mixedparts.published.{place}", stop)
             with pytest.raises(KeyboardInterrupt):
                 load(*bundle, tmp_path / "out")
         assert not (tmp_path / "out" / "manifest.json").exists()
