@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from calico.evaluation.truth import SampleTruth
+from calico.prediction_lines import decode_line, encode_line, prediction_of
 from calico.predictions import InvalidPrediction, Prediction
-from calico.predictions_file import decode_line, encode_line, prediction_of
 from mixedparts.errors import EnvironmentFault, UsageError
 
 _ORIGIN = "answers_of"
