@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from builders.coco_index import CocoIndex
-from builders.coco_source import Annotation, CocoSource, Picture, Refuser, SplitFiles
+from builders.coco_source import Annotation, CocoSource, SplitFiles
 from builders.division import OFFICIAL, division
 from builders.maps import SIXTEEN_BIT, UnusableMap, read_label_map
 from builders.paths import first_present
+from builders.pictures import Picture, Refuser
 from builders.segmentation import Refusal, read_segmentations
 from mixedparts import masks
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject

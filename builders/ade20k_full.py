@@ -24,11 +24,11 @@ from builders.ade20k_records import (
     roles,
 )
 from builders.coco_index import Fault
-from builders.coco_source import Picture, Refuser
 from builders.file_listing import annotation_files
 from builders.file_source import FileSource, Refused, checked_picture
 from builders.maps import EIGHT_BIT, UnusableMap, read_label_map
 from builders.paths import safe_name
+from builders.pictures import Picture, Refuser
 from builders.segmentation import Refusal, read_segmentations
 from mixedparts import masks
 from mixedparts.masks import Rle

@@ -19,8 +19,9 @@ from builders.coco_description import (
     read_description,
 )
 from builders.coco_index import CocoIndex, open_index
-from builders.coco_source import Annotation, CocoSource, Picture, Refuser, SplitFiles
+from builders.coco_source import Annotation, CocoSource, SplitFiles
 from builders.identifiers import id_text
+from builders.pictures import Picture, Refuser
 from builders.segmentation import Refusal, Segmentation, read_segmentations
 from mixedparts import masks
 from mixedparts.manifest_types import Manifest

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from builders.coco_source import MAX_PIXELS, Picture, Refuser
 from builders.division import OFFICIAL, division
+from builders.pictures import MAX_PIXELS, Picture, Refuser
 from mixedparts.errors import UsageError
 from mixedparts.pixels import check_picture
 from mixedparts.records import ImageRecord, Level, Reason, Reject

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from builders.coco_index import CocoIndex
-from builders.coco_source import Annotation, CocoSource, Picture, Refuser, SplitFiles
+from builders.coco_source import Annotation, CocoSource, SplitFiles
 from builders.identifiers import id_text
+from builders.pictures import Picture, Refuser
 from builders.segmentation import Refusal, read_segmentations
 from mixedparts.masks import Rle
 from mixedparts.records import (

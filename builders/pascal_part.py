@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from builders.coco_source import Picture, Refuser
 from builders.file_source import FileSource, Refused, checked_picture
 from builders.paths import first_present, safe_name
+from builders.pictures import Picture, Refuser
 from builders.segmentation import Refusal
 from mixedparts import masks
 from mixedparts.errors import EnvironmentFault, InputError

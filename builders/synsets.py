@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from builders.coco_index import Category, CocoIndex
-from builders.coco_source import Annotation, CocoSource, Picture, Refuser
+from builders.coco_source import Annotation, CocoSource
 from builders.identifiers import id_text
 from builders.maps import EIGHT_BIT, UnusableMap, read_label_map
 from builders.paths import first_present
+from builders.pictures import Picture, Refuser
 from builders.segmentation import Refusal, read_segmentations
 from mixedparts import masks
 from mixedparts.masks import Rle

@@ -11,18 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from mixedparts import masks
 from mixedparts.export.rows import Row
 from mixedparts.export.spool import Spool, write_document
 from mixedparts.manifest_types import Manifest, ObjectClass
 
 ImageId = int | str
 Ids = tuple[ImageId, ...]
-UNLABELLED = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,7 @@ def digests_of(entity: Row) -> dict[str, bytes]:
     return {**found, "": digest(entity["mask"]["counts"])}
 
 
-class _CocoFile:
+class CocoFile:
     """Images and annotations of one COCO-style file on their way to disk."""
 
     def __init__(self, target: Path, work: Path) -> None:
@@ -117,7 +111,7 @@ class PacoWriter:
     """Writes a file in the form of `paco_lvis_v1_{split}.json` with the masks of the build."""
 
     def __init__(self, target: Path, work: Path, manifest: Manifest) -> None:
-        self._file = _CocoFile(target, work)
+        self._file = CocoFile(target, work)
         self._manifest = manifest
 
     def add(self, entity: Row) -> Named | None:
@@ -161,8 +155,8 @@ class PartImageNetWriter:
     """
 
     def __init__(self, objects: Path, parts: Path, work: Path, manifest: Manifest) -> None:
-        self._objects = _CocoFile(objects, work)
-        self._parts = _CocoFile(parts, work)
+        self._objects = CocoFile(objects, work)
+        self._parts = CocoFile(parts, work)
         self._manifest = manifest
         self._classes: dict[str, int] = {}
         self._kinds: dict[tuple[str, str], int] = {}
@@ -219,70 +213,6 @@ class PartImageNetWriter:
         return []
 
 
-class AdeWriter:
-    """Writes ADE20K-Part-234's object file, and its part maps unless upstream's are to serve."""
-
-    def __init__(self, target: Path, maps: Path | None, work: Path, manifest: Manifest) -> None:
-        self._file = _CocoFile(target, work)
-        self._maps = maps
-        self._manifest = manifest
-        self._known: dict[tuple[str, str, bytes], int] = {}
-        self._inexact = 0
-
-    def add(self, entity: Row) -> Named | None:
-        """Take an entity: one object annotation; its parts are painted into its image's map."""
-        known = class_of(self._manifest, entity)
-        if known is None:
-            return None
-        image = self._file.image(entity, entity["image_id"])
-        parts: dict[str, Ids] = {
-            part["name"]: part_ids(known, part["name"]) for part in entity["parts"]
-        }
-        found = digests_of(entity)
-        key = entity["image_id"], entity["category"], found[""]
-        if key not in self._known:  # validation and test may share an image
-            self._known[key] = self._file.annotations + 1
-            ids = [number for numbers in parts.values() for number in numbers]
-            self._file.annotate(self._known[key], image, known.id, entity, part_category_id=ids)
-        if self._maps is not None and entity["parts_known"]:
-            self._paint(self._maps / f"{Path(entity['file_name']).stem}.png", entity, parts)
-        return Named(image, (self._known[key],), parts, found)
-
-    def _paint(self, path: Path, entity: Row, parts: dict[str, Ids]) -> None:
-        """Put an entity's parts into its image's map, and count those that do not fit there."""
-        shape = entity["height"], entity["width"]
-        if path.exists():
-            with Image.open(path) as picture:
-                labels = np.array(picture, np.uint16)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            labels = np.full(shape, UNLABELLED, np.uint16)
-        painted = labels.copy()
-        dense = {part["name"]: _dense(part) for part in entity["parts"]}
-        for name, mask in dense.items():
-            painted[mask & (painted == UNLABELLED)] = parts[name][0]
-        whole = _dense(entity)
-        for name, mask in dense.items():
-            found = np.isin(painted, parts[name]) & whole
-            self._inexact += not np.array_equal(found, mask)
-        if not path.exists() or not np.array_equal(labels, painted):
-            Image.fromarray(painted).save(path)
-
-    def close(self) -> None:
-        """Write the object file, with all categories that the source has."""
-        objects = self._manifest.objects.values()
-        self._file.close([{"id": item.id, "name": item.key} for item in objects])
-
-    def notes(self) -> list[str]:
-        """Say how many part masks a map could not keep."""
-        if not self._inexact:
-            return []
-        return [
-            f"ade20k: {self._inexact} part masks overlap others or leave their object, which a map"
-            " of one value a pixel cannot hold; they come back smaller."
-        ]
-
-
 def class_of(manifest: Manifest, entity: Row) -> ObjectClass | None:
     """Return the upstream class of an entity, one that has all its parts; None where none has."""
     wanted = {part["name"] for part in entity["parts"]}
@@ -295,9 +225,3 @@ def class_of(manifest: Manifest, entity: Row) -> ObjectClass | None:
 def part_ids(known: ObjectClass, name: str) -> tuple[int, ...]:
     """Return upstream's ids of a class's part; two native names can share an everyday one."""
     return tuple(part.id for part in known.parts if part.name == name)
-
-
-def _dense(region: Row) -> NDArray[np.bool_]:
-    height, width = region["mask"]["size"]
-    rle = masks.Rle(height, width, region["mask"]["counts"].encode())
-    return masks.decode(rle).astype(np.bool_)

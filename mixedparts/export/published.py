@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.errors import InputError, UsageError
+from mixedparts.export.ade_files import AdeWriter
 from mixedparts.export.annotation_files import (
-    AdeWriter,
     AnnotationWriter,
     Named,
     PacoWriter,

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from builders.ade20k import Ade20kPartSource
 from builders.coco_index import CocoIndex, open_index
-from builders.coco_source import Annotation, CocoSource, Picture, Refuser
+from builders.coco_source import Annotation, CocoSource
 from builders.identifiers import id_text
 from builders.json_file import loose
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
 from builders.paths import first_present
+from builders.pictures import Picture, Refuser
 from builders.segmentation import Refusal, read_segmentations
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
