@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from calico.model.dino_names import under_names
 from mixedparts.errors import InputError
 
 _SHOWN = 8  # names that an error message lists
@@ -56,7 +57,11 @@ def check_names(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin
 
 
 def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
-    """Copy weights by name, all of them and no others; errors as `check_names`."""
+    """Copy weights by name, all of them and no others; errors as `check_names`.
+
+    Names that another version of transformers gave them are understood.
+    """
+    values = under_names(values, into.keys())
     check_names(into, values, origin)
     for name, value in values.items():
         into[name].detach().copy_(value)

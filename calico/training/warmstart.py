@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from calico.model.dino_names import newer_name
+
 _TO_SAM = (
     (r"^embeddings\.patch_embedding\.", "patch_embed.projection."),
     (r"^embeddings\.position_embedding$", "pos_embed"),
@@ -35,15 +37,6 @@ _TO_SEMANTIC = (
 )
 
 
-# Names of newer transformers, as in `_TO_SEMANTIC`, and of older ones, such as 5.4.
-_OLDER = (
-    (".attention.q_proj.", ".attention.attention.query."),
-    (".attention.k_proj.", ".attention.attention.key."),
-    (".attention.v_proj.", ".attention.attention.value."),
-    (".attention.o_proj.", ".attention.output.dense."),
-)
-
-
 @torch.no_grad()
 def carry_to_sam(vision: nn.Module, sam: nn.Module) -> None:
     """Copy stem, positions and layers of the global encoder (`Blip2VisionModel`) to SAM's."""
@@ -58,11 +51,7 @@ def carry_to_sam(vision: nn.Module, sam: nn.Module) -> None:
 @torch.no_grad()
 def carry_to_semantic(vision: nn.Module, semantic: nn.Module) -> None:
     """Copy the global encoder to the DINOv2-style one; its further MLP units start silent."""
-    target = semantic.state_dict()
-    for newer, older in _OLDER:
-        target.update(
-            {name.replace(older, newer): value for name, value in target.items() if older in name}
-        )
+    target = {newer_name(name): value for name, value in semantic.state_dict().items()}
     for name, value in _renamed(vision, _TO_SEMANTIC):
         if ".attention.qkv." in name:
             for part, third in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from calico.model.dino_names import HALVES, JOINED, published_name
 from calico.model.sam_weights import rename_segment_anything
 
 Shape = tuple[int, ...]
@@ -151,11 +152,11 @@ def dino(name: str, shape: Shape) -> Found:
     """Name weights of transformers' DINOv2, by the names of its files or of its newer modules."""
     if name.startswith("classifier."):
         return Ignored("DINOv2's classifier")
-    target = _published(f"encoders.semantic.{name}")
-    for part, order in ((".mlp.gate_proj.", 0), (".mlp.up_proj.", 1)):
-        if part in target:
-            return [Piece(target.replace(part, ".mlp.weights_in."), order, 2)]
-    return [Piece(target.replace(".mlp.down_proj.", ".mlp.weights_out."))]
+    target = published_name(f"encoders.semantic.{name}")
+    for order, half in enumerate(HALVES):
+        if half in target:
+            return [Piece(target.replace(half, JOINED), order, 2)]
+    return [Piece(target)]
 
 
 def dino_hub(name: str, shape: Shape) -> Found:
@@ -210,15 +211,3 @@ def place(name: str) -> Piece:
         return found[0]
     # A Q-Former that sees queries only has its norm outside of `embeddings`.
     return Piece(name.replace("bridge.qformer.embeddings.", "bridge.qformer."))
-
-
-def _published(name: str) -> str:
-    """Return the published name of a DINOv2 attention weight that newer modules call otherwise."""
-    for theirs, ours in (
-        ("q_proj", "attention.query"),
-        ("k_proj", "attention.key"),
-        ("v_proj", "attention.value"),
-        ("o_proj", "output.dense"),
-    ):
-        name = name.replace(f".attention.{theirs}.", f".attention.{ours}.")
-    return name

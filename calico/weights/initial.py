@@ -15,6 +15,7 @@ from calico.config import CalicoConfig
 from calico.model.assembly import assemble, build_image_parts, freeze
 from calico.model.bridge import LinearBridge
 from calico.model.calico import Calico
+from calico.model.dino_names import under_names
 from calico.model.grounding import SegProjection
 from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
@@ -155,6 +156,7 @@ def filled(
     own = model.state_dict()
     if config.language.tie_embeddings:
         own.pop(_VOCABULARY[1], None)
+    weights = under_names(weights, own.keys())
     check_names(own, weights, origin)
     for name, value in weights.items():
         _put(model, name, value)
