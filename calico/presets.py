@@ -75,7 +75,7 @@ def tiny() -> CalicoConfig:
             image_markers=False,
         ),
         training=TrainingConfig(
-            steps=2200,
+            steps=1800,
             batch_size=16,
             learning_rate=1.5e-3,
             optimizer="muon",
@@ -92,7 +92,7 @@ def tiny() -> CalicoConfig:
         pretraining=PretrainingConfig(
             steps=2000,
             semantic_steps=600,
-            mask_steps=2600,
+            mask_steps=4000,
             batch_size=16,
             qformer_steps=2000,
             learning_rate=2e-3,

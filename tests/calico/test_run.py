@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from calico.config import CalicoConfig, TrainingConfig
 from calico.data import BuiltDataset
 from calico.model.checkpoints import find_checkpoint
-from calico.training.curves import read_log
+from calico.training.curves import draw_curves, read_log
 from calico.training.optimizer import build_updater
 from calico.training.pretrain import pretrain
 from calico.training.run import RunSettings, train
@@ -74,6 +75,24 @@ class TestEvaluation:
     def test_curves_are_drawn(self, output: Path) -> None:
         with Image.open(output / "curves.png") as picture:
             assert picture.width > picture.height > 300
+
+    def test_curves_begin_with_pretraining_where_there_was_one(
+        self, output: Path, tmp_path: Path
+    ) -> None:
+        shutil.copy(output / "train.log.jsonl", tmp_path)
+        draw_curves(tmp_path, Silent())
+        with Image.open(tmp_path / "curves.png") as picture:
+            plain = picture.width
+        lines = [
+            {"stage": stage, "step": step, name: 1 / step, "norm": 1.0, "seconds": step}
+            for stage, name in (("global encoder", "cells"), ("Q-Former", "labels"))
+            for step in (1, 2, 3)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "encoders.log.jsonl").write_text(text)
+        draw_curves(tmp_path, Silent())
+        with Image.open(tmp_path / "curves.png") as picture:
+            assert picture.width == plain * 3 // 2  # three panels instead of two
 
 
 class TestAverage:
