@@ -34,12 +34,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"the weights {path} cannot be read: {error}") from error
 
 
-def check_names(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
-    """Check that weights have the names and shapes of the model, all of them and no others.
+def fitting(
+    into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path
+) -> dict[str, Tensor]:
+    """Return weights under the names of the model: all of them and no others, in its shapes.
+
+    Names that another version of transformers gave them are understood.
 
     Raises:
         InputError: names that are missing or unexpected, or shapes that differ, all listed.
     """
+    values = under_names(values, into.keys())
     missing = sorted(into.keys() - values.keys())
     unexpected = sorted(values.keys() - into.keys())
     shapes = [
@@ -54,16 +59,12 @@ def check_names(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin
             f"{origin} does not fit the model:\n" + "\n".join(f"  {fault}" for fault in faults),
             "It belongs to another configuration or another version of the code.",
         )
+    return values
 
 
 def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
-    """Copy weights by name, all of them and no others; errors as `check_names`.
-
-    Names that another version of transformers gave them are understood.
-    """
-    values = under_names(values, into.keys())
-    check_names(into, values, origin)
-    for name, value in values.items():
+    """Copy weights by name, all of them and no others; names and errors as `fitting`."""
+    for name, value in fitting(into, values, origin).items():
         into[name].detach().copy_(value)
 
 

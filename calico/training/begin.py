@@ -21,7 +21,7 @@ from calico.model.calico import Calico
 from calico.model.checkpoints import CONFIG, load_checkpoint, read_facts
 from calico.model.runs import newest_checkpoint
 from calico.tokenizer import build_tokenizer, token_ids
-from calico.training.encoders import load_encoders
+from calico.training.encoders import ENCODERS, load_encoders
 from calico.training.pretrain import pretrain
 from calico.training.words import dataset_words
 from mixedparts.errors import InputError, UsageError
@@ -134,7 +134,7 @@ def _fresh(
             f"the configuration '{config.name}' starts from published weights",
             "Give them with --init, or train the small model with --preset tiny.",
         )
-    encoders = settings.encoders or settings.output / "encoders"
+    encoders = settings.encoders or settings.output / ENCODERS
     if settings.encoders is None and not encoders.is_dir():
         progress.say("No pretrained encoders were given: they are made first, from single images.")
         pretrain(config, dataset, encoders, progress, accelerator)

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from calico.training.encoders import ENCODERS, log_file
 from mixedparts.progress import Progress
 
 Line = dict[str, Any]
 CURVES = "curves.png"
-PRETRAINING_LOG = "encoders.log.jsonl"  # where the run made its encoders itself
 _LOSSES = ("total", "text", "mask", "dice")
 _STAGE_LOSSES = ("cells", "labels", "mask", "dice")
 _METRICS = ("miou_strict", "label_f1")
@@ -25,7 +25,7 @@ def draw_curves(output: Path, progress: Progress) -> None:
     from matplotlib.figure import Figure
 
     lines = read_log(output / "train.log.jsonl")
-    pretraining = output / PRETRAINING_LOG
+    pretraining = log_file(output / ENCODERS)
     stages = _by_stage(read_log(pretraining) if pretraining.is_file() else [])
     trained = [line for line in lines if line["stage"] == "train" and "total" in line]
     found = [line for line in lines if line["stage"] == "evaluation"]

@@ -16,9 +16,15 @@ from calico.model.calico import Calico
 from calico.model.tensor_files import copy_weights, read_tensors, save_tensors
 from mixedparts.errors import InputError, UsageError
 
+ENCODERS = "encoders"  # in the folder of a run that makes its own
 WEIGHTS = "encoders.safetensors"
 # Sections of a configuration that encoders are made for.
 SECTIONS = ("vision", "semantic", "qformer", "sam")
+
+
+def log_file(folder: Path) -> Path:
+    """Return where the losses of pretraining stand: beside the folder it writes."""
+    return folder.with_name(f"{folder.name}.log.jsonl")
 
 
 def save_encoders(parts: ImageParts, config: CalicoConfig, folder: Path) -> None:

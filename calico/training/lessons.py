@@ -67,7 +67,6 @@ def teach_cells(
         truth = grid_labels(maps, grid, *counts)
         return {"cells": head.loss(features, truth, settings.background_weight)}
 
-    encoder.train()
     teach(
         Teaching(
             "global encoder" if which == "vision" else "semantic encoder",
@@ -85,7 +84,6 @@ def teach_cells(
         progress,
         log,
     )
-    encoder.train(False)
 
 
 def teach_drawing(
@@ -124,8 +122,6 @@ def teach_drawing(
             "dice": 2 * per_mask_dice(logits, tasks.masks, valid).mean(),
         }
 
-    encoder.train()
-    grounding.train()
     decoder = grounding.mask_decoder.named_parameters()
     reached = [w for name, w in decoder if not name.startswith("iou_prediction_head")]
     weights = [*encoder.parameters(), *reached, *head.parameters(), *prompts.parameters()]
@@ -146,8 +142,6 @@ def teach_drawing(
         progress,
         log,
     )
-    encoder.eval()
-    grounding.eval()
 
 
 def teach_qformer(
@@ -185,7 +179,6 @@ def teach_qformer(
         )
         return {"labels": 10 * entropy / weight.sum()}
 
-    bridge.train()
     weights = [*bridge.qformer.parameters(), bridge.queries, *head.parameters()]
     teach(
         Teaching(
@@ -203,7 +196,6 @@ def teach_qformer(
         progress,
         log,
     )
-    bridge.eval()
 
 
 @dataclass(frozen=True, slots=True)

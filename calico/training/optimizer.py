@@ -127,28 +127,28 @@ class Updater:
 
     def moments(self, weight: nn.Parameter) -> tuple[str, ...]:
         """Return the names of what is remembered about a weight once it was updated."""
-        return _MOMENTS[Muon if self._by_muon(weight) else AdamW]
+        return _MOMENTS[AdamW if self._muon_of(weight) is None else Muon]
 
     def state(self, weight: nn.Parameter) -> dict[str, Tensor]:
         """Return what is remembered about a weight, by moment; empty before its first update.
 
         Every process calls it, for the same weights in the same order.
         """
-        if self.muon is not None and self._by_muon(weight):
-            return self.muon.state(weight)
+        if (muon := self._muon_of(weight)) is not None:
+            return muon.state(weight)
         assert self.adamw is not None
         found: dict[str, Tensor] = self.adamw.state.get(weight, {})
         return found
 
     def restore(self, weight: nn.Parameter, state: dict[str, Tensor]) -> None:
         """Put back what `state` returned."""
-        if self.muon is not None and self._by_muon(weight):
-            self.muon.restore(weight, state)
+        if (muon := self._muon_of(weight)) is not None:
+            muon.restore(weight, state)
         elif self.adamw is not None:
             self.adamw.state[weight] = state
 
-    def _by_muon(self, weight: nn.Parameter) -> bool:
-        return self.muon is not None and weight in self.muon.owner
+    def _muon_of(self, weight: nn.Parameter) -> DealtMuon | None:
+        return self.muon if self.muon is not None and weight in self.muon.owner else None
 
 
 def hidden_matrices(*networks: nn.Module) -> list[nn.Parameter]:

@@ -18,7 +18,7 @@ from calico.data import BuiltDataset
 from calico.model.assembly import ImageParts, build_image_parts
 from calico.model.bridge import QueryBridge
 from calico.processing import ImageProcessor, Pixels
-from calico.training.encoders import SECTIONS, qformer_weights, save_encoders
+from calico.training.encoders import SECTIONS, log_file, qformer_weights, save_encoders
 from calico.training.entities import gather_entities
 from calico.training.labels import LabelledImage, LabelSet, label_set, labelled_images
 from calico.training.lessons import teach_cells, teach_drawing, teach_qformer
@@ -56,7 +56,7 @@ def pretrain(
     """
     rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     stages = FinishedStages(folder.with_name(f".{folder.name}.begun"))
-    log = RunLog(None if rank else _log_file(folder), config.training.log_every)
+    log = RunLog(None if rank else log_file(folder), config.training.log_every)
     if rank == 0:
         stages.begin(_identity(config, dataset))
     _wait(accelerator)
@@ -167,10 +167,6 @@ def _identity(config: CalicoConfig, dataset: BuiltDataset) -> dict[str, Any]:
     sections = {name: asdict(getattr(config, name)) for name in (*SECTIONS, "pretraining")}
     manifest = read_manifest(dataset.path) or {}
     return {"config": sections, "dataset": manifest.get("build_id", str(dataset.path))}
-
-
-def _log_file(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.log.jsonl")
 
 
 def _wait(accelerator: Accelerator | None) -> None:

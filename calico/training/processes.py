@@ -86,12 +86,11 @@ def mean_gradients(weights: Sequence[nn.Parameter]) -> None:
     if not distributed.is_initialized():
         return
     found = [torch.zeros_like(one) if one.grad is None else one.grad for one in weights]
-    flat = torch.cat([gradient.reshape(-1) for gradient in found])
+    flat = _flat(found)
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
-    parts = torch.split(flat, [one.numel() for one in weights])
-    for weight, part in zip(weights, parts, strict=True):
-        weight.grad = part.view_as(weight)
+    for weight, part in zip(weights, _apart(flat, weights), strict=True):
+        weight.grad = part
 
 
 @torch.no_grad()
@@ -104,11 +103,21 @@ def send_from(owner: int, tensors: Sequence[Tensor]) -> None:
     """
     if not distributed.is_initialized() or not tensors:
         return
-    flat = torch.cat([one.reshape(-1) for one in tensors])
+    flat = _flat(tensors)
     distributed.broadcast(flat, owner)
-    parts = torch.split(flat, [one.numel() for one in tensors])
-    for one, part in zip(tensors, parts, strict=True):
-        one.copy_(part.view_as(one))
+    for one, part in zip(tensors, _apart(flat, tensors), strict=True):
+        one.copy_(part)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """Return all numbers of some tensors in one vector, which is sent at once."""
+    return torch.cat([one.reshape(-1) for one in tensors])
+
+
+def _apart(flat: Tensor, like_these: Sequence[Tensor]) -> list[Tensor]:
+    """Return the parts of such a vector in the shapes of the tensors that went into it."""
+    parts = torch.split(flat, [one.numel() for one in like_these])
+    return [part.view_as(one) for part, one in zip(parts, like_these, strict=True)]
 
 
 def share_buffers(module: nn.Module) -> None:

@@ -27,7 +27,8 @@ class Teaching:
     Attributes:
         name: for progress and log.
         weights: that are trained.
-        networks: hold the matrices among them that Muon may update, heads do not.
+        networks: are in training mode meanwhile, and hold the matrices among the weights that Muon
+            may update; heads do not.
         size: number of things to draw batches from.
         batch_size, steps, learning_rate: of the stage.
         purpose: keeps its random numbers apart from those of other stages.
@@ -57,6 +58,8 @@ def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log:
     matrices = hidden_matrices(*stage.networks)
     share = (stage.part, stage.parts)
     updater = build_updater(named, stage.learning_rate, settings, matrices, share=share)
+    for network in stage.networks:
+        network.train()
     sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
     progress.start(f"pretraining {stage.name}", stage.steps, "steps")
     for step in range(stage.steps):
@@ -72,4 +75,6 @@ def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log:
         values = {name: value.item() for name, value in losses.items()}
         log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
         progress.advance()
+    for network in stage.networks:
+        network.eval()
     progress.finish()

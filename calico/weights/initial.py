@@ -15,12 +15,11 @@ from calico.config import CalicoConfig
 from calico.model.assembly import assemble, build_image_parts, freeze
 from calico.model.bridge import LinearBridge
 from calico.model.calico import Calico
-from calico.model.dino_names import under_names
 from calico.model.grounding import SegProjection
 from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
 from calico.model.precision import kept_dtype, store
-from calico.model.tensor_files import check_names
+from calico.model.tensor_files import fitting
 from calico.tokenizer import READER, extended_tokenizer, question_reader, token_ids
 from calico.weights.agreement import check_agreement
 from calico.weights.families import Piece, Shape, place
@@ -156,9 +155,7 @@ def filled(
     own = model.state_dict()
     if config.language.tie_embeddings:
         own.pop(_VOCABULARY[1], None)
-    weights = under_names(weights, own.keys())
-    check_names(own, weights, origin)
-    for name, value in weights.items():
+    for name, value in fitting(own, weights, origin).items():
         _put(model, name, value)
     if config.language.tie_embeddings:
         model.language.tie_weights()

@@ -26,6 +26,13 @@ from calico.config import CalicoConfig
 from calico.model.grounding import build_sam
 
 State = dict[str, Tensor]
+# What transformers' DINOv2 files call attention, and what its newer modules do.
+MOVED = {
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+}
 
 
 def randomised(model: nn.Module) -> nn.Module:
@@ -269,11 +276,6 @@ def _norm(name: str, size: int) -> State:
 
 def _old(name: str) -> str:
     """Return the name that transformers' DINOv2 files have, whatever its modules are called."""
-    for new, old in (
-        ("attention.q_proj", "attention.attention.query"),
-        ("attention.k_proj", "attention.attention.key"),
-        ("attention.v_proj", "attention.attention.value"),
-        ("attention.o_proj", "attention.output.dense"),
-    ):
+    for old, new in MOVED.items():
         name = name.replace(f".{new}.", f".{old}.")
     return name

@@ -13,16 +13,11 @@ from calico.model.checkpoints import load_checkpoint, save_checkpoint
 from calico.model.dino_names import published_name
 from mixedparts.errors import InputError
 from tests.calico.factory import micro_model, micro_tokenizer
+from tests.calico.published import MOVED
 
 State = dict[str, Tensor]
 LAYER = "encoders.semantic.encoder.layer.0."
-ATTENTION = {
-    "attention.attention.query": "attention.q_proj",
-    "attention.attention.key": "attention.k_proj",
-    "attention.attention.value": "attention.v_proj",
-    "attention.output.dense": "attention.o_proj",
-    "mlp.weights_out": "mlp.down_proj",
-}
+NAMES = {**MOVED, "mlp.weights_out": "mlp.down_proj"}
 
 
 def published(state: State) -> State:
@@ -30,7 +25,7 @@ def published(state: State) -> State:
     found = {}
     for name, value in state.items():
         if "semantic" in name:
-            for old, new in ATTENTION.items():
+            for old, new in NAMES.items():
                 name = name.replace(new, old)
             if "gate_proj" in name:
                 value = torch.cat([value, state[name.replace("gate_proj", "up_proj")]])
@@ -46,7 +41,7 @@ def newer(state: State) -> State:
     found = {}
     for name, value in published(state).items():
         if "semantic" in name:
-            for old, new in ATTENTION.items():
+            for old, new in NAMES.items():
                 name = name.replace(old, new)
             if "weights_in" in name:
                 gate, up = value.chunk(2)
