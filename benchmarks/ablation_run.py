@@ -19,27 +19,27 @@ from typing import Any
 from benchmarks.cpu_meter import CpuMeter, Metered
 from benchmarks.other_image import Asked, asked_questions, part_names, shown_images
 from benchmarks.other_image_marks import mark
-from calico.config import CalicoConfig
-from calico.configfile import override, read_config
-from calico.data import BuiltDataset
+from calico.checkpoints.save_load import load_checkpoint
+from calico.config.calico import CalicoConfig
+from calico.config.presets import tiny
+from calico.config.yaml_io import override, read_config
+from calico.dataset.images import ImageTable
+from calico.dataset.pairs import BuiltDataset
+from calico.evaluation.ground_truth import build_id
 from calico.evaluation.in_memory import evaluate_model
-from calico.evaluation.truth import build_id
-from calico.featurecache import FeatureCache
-from calico.model.checkpoints import load_checkpoint
-from calico.picture_table import ImageTable
-from calico.predict import Predictor
-from calico.presets import tiny
-from calico.processing import open_picture
-from calico.queries import Query
-from calico.runtime import prepare_process
-from calico.training.encoders import WEIGHTS
-from calico.training.run import RunSettings, train
-from mixedparts.cli.running import run_command
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
+from calico.pretraining.encoder_files import WEIGHTS
+from calico.processing.feature_cache import FeatureCache
+from calico.processing.images import open_picture
+from calico.runtime.device import prepare_process
+from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError
+from mixedparts.exit_codes import run_command
 from mixedparts.progress import Lines, Progress
-from mixedparts.shards import write_text
+from mixedparts.storage.shards import write_text
 
-# By configuration alone: see calico.architecture.CorrespondenceConfig.
+# By configuration alone: see calico.config.model.CorrespondenceConfig.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "full": {},
     "no CAM": {"conditioning": False},
@@ -183,7 +183,7 @@ def answer_all(
 
 def plan_of(places: Places, config: CalicoConfig, variant: str, seed: int, **chosen: Any) -> Plan:
     """Return the plan of a run; `chosen` are `test_split`, `limit` and `triangles`."""
-    from calico.configfile import plain_config
+    from calico.config.yaml_io import plain_config
 
     return Plan(
         variant,

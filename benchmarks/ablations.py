@@ -37,12 +37,12 @@ from benchmarks.ablation_run import (
 from benchmarks.ablation_table import tables
 from benchmarks.other_image import shown_images
 from benchmarks.report import machine, write_section
-from calico.data import BuiltDataset
-from calico.evaluation.truth import pair_files
-from mixedparts.cli.running import run_command
+from calico.dataset.pairs import BuiltDataset
+from calico.evaluation.ground_truth import pair_files
 from mixedparts.errors import InputError, MixedPartsError, UsageError
+from mixedparts.exit_codes import run_command
 from mixedparts.progress import Lines
-from mixedparts.shards import write_text
+from mixedparts.storage.shards import write_text
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _WAIT = 0.2  # seconds between looks at running trainings

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from mixedparts.progress import Progress
-from mixedparts.shards import write_text
+from mixedparts.storage.shards import write_text
 
 
 class CpuMeter:

@@ -38,21 +38,21 @@ from transformers import PreTrainedTokenizerBase
 
 from benchmarks.native_loader import NativeLoader, NativeSample, annotation_ids, native_sample
 from benchmarks.report import machine, write_section
-from calico.config import CalicoConfig
-from calico.configfile import override
-from calico.data import BuiltDataset, PairTable
+from calico.config.calico import CalicoConfig
+from calico.config.presets import tiny
+from calico.config.yaml_io import override
+from calico.dataset.pairs import BuiltDataset, PairTable
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
-from calico.presets import tiny
-from calico.processing import ImageProcessor
-from calico.prompts import PromptEncoder
-from calico.tokenizer import build_tokenizer, token_ids
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import build_tokenizer, token_ids
 from calico.training.batches import BatchMaker
-from calico.training.features import FeatureStore, feature_store
-from calico.training.learner import Learner
-from calico.training.words import dataset_words
+from calico.training.feature_store import FeatureStore, feature_store
+from calico.training.trainer import Learner
+from calico.training.vocabulary import dataset_words
 from mixedparts.progress import Silent
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 
 KINDS = ("ours", "ours later", "words and masks", "with pictures")
 PACKAGES = ("pycocotools", "pyarrow", "pillow", "torch", "tokenizers")

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from calico.evaluation.ground_truth import SampleTruth
 from calico.evaluation.labels import plain, whole_string
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import summarise
 from calico.evaluation.text import SentenceEncoder, load_text_model
-from calico.evaluation.truth import SampleTruth
-from calico.predictions import Prediction, Segment
+from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 
 HEIGHT, WIDTH = 480, 640

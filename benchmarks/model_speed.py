@@ -24,9 +24,9 @@ import torch
 from benchmarks.model_stages import measure, seconds, table
 from benchmarks.model_subject import MEDIUM, SAM_B, large_subject, small_subject
 from benchmarks.report import machine, write_section
-from calico.encoding import FeatureEncoder
-from calico.featurecache import FeatureCache
-from calico.runtime import choose_device
+from calico.processing.feature_cache import FeatureCache
+from calico.processing.feature_encoder import FeatureEncoder
+from calico.runtime.device import choose_device
 
 
 def measure_cache(rounds: int, device: torch.device) -> str:

@@ -12,24 +12,24 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from calico.config import CalicoConfig
-from calico.configfile import override
-from calico.encoding import FeatureEncoder, Wanted, picture_wanted
+from calico.checkpoints.save_load import trained_weights
+from calico.config.calico import CalicoConfig
+from calico.config.presets import seven_b, tiny
+from calico.config.yaml_io import override
 from calico.model.calico import Calico
-from calico.model.checkpoints import trained_weights
 from calico.model.inputs import PromptBatch, TokenIds, TrainingBatch
 from calico.model.language import tune
 from calico.model.precision import arithmetic, kept_dtype, store
 from calico.model.vision import ImageFeatures
-from calico.presets import seven_b, tiny
-from calico.processing import ImageProcessor
-from calico.prompts import PromptEncoder
-from calico.tokenizer import build_tokenizer, token_ids
-from calico.training.optimizer import Updater, build_updater
+from calico.optim.optimizer import Updater, build_updater
+from calico.processing.feature_encoder import FeatureEncoder, Wanted, picture_wanted
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import build_tokenizer, token_ids
 from calico.weights.initial import filled, hollow
-from mixedparts import wording
-from mixedparts.questions import QUESTIONS
 from mixedparts.records import Task
+from mixedparts.text import answers as wording
+from mixedparts.text.questions import QUESTIONS
 
 SAM_B: dict[str, Any] = {
     "image_size": 1024,

@@ -34,7 +34,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mixedparts.taxonomy import Manifest, load_manifest
+from mixedparts.sources.manifests import Manifest, load_manifest
 
 ANNOTATIONS = "paco/annotations/paco_lvis_v1_train.json"
 MIN_OBJECT, MIN_PART = 0.02, 0.001  # share of the image, as the contract's filters

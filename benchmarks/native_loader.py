@@ -22,10 +22,10 @@ from torch import Tensor
 
 from benchmarks.paco_shaped import ANNOTATIONS
 from calico.model.vision import ImageInputs
-from calico.processing import ImageProcessor, open_picture
-from calico.prompts import PromptEncoder
-from calico.training.variation import VariedSample
-from mixedparts.taxonomy import Manifest
+from calico.processing.images import ImageProcessor, open_picture
+from calico.processing.prompts import PromptEncoder
+from calico.training.augmented_samples import VariedSample
+from mixedparts.sources.manifests import Manifest
 
 Names = tuple[str, str, str]  # file name, class, part or nothing
 

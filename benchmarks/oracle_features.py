@@ -24,24 +24,24 @@ from benchmarks.other_image import (
     fitting,
     right_answer,
 )
-from calico.config import CalicoConfig, CorrespondenceConfig
-from calico.data import BuiltDataset
+from calico.config.calico import CalicoConfig, CorrespondenceConfig
+from calico.config.presets import tiny
+from calico.dataset.pairs import BuiltDataset
 from calico.model.assembly import build_model
-from calico.model.bridge import Bridge, Question
 from calico.model.calico import Calico
 from calico.model.generation import generate
+from calico.model.projector import Bridge, Question
 from calico.model.vision import ImageFeatures
-from calico.presets import tiny
-from calico.prompts import PromptEncoder
-from calico.tokenizer import build_tokenizer, decode, token_ids
-from calico.training.optimizer import build_updater, hidden_matrices
-from calico.training.schedule import rate_factor
-from calico.training.words import dataset_words
-from mixedparts import wording
+from calico.optim.optimizer import build_updater, hidden_matrices
+from calico.optim.schedule import rate_factor
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import build_tokenizer, decode, token_ids
+from calico.training.vocabulary import dataset_words
 from mixedparts.errors import InputError
-from mixedparts.pairing import philox
+from mixedparts.pairing.admissible import philox
 from mixedparts.progress import Progress
 from mixedparts.records import Task
+from mixedparts.text import answers as wording
 
 
 class LabelBridge(Bridge):

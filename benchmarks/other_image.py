@@ -21,11 +21,11 @@ from itertools import permutations
 
 import pyarrow.parquet as pq
 
-from calico.data import BuiltDataset
-from mixedparts import wording
+from calico.dataset.pairs import BuiltDataset
 from mixedparts.errors import InputError
-from mixedparts.pairing import philox
+from mixedparts.pairing.admissible import philox
 from mixedparts.records import Task
+from mixedparts.text import answers as wording
 
 TASKS = (Task.COMMON_OBJECT, Task.UNIQUE_PARTS)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.other_image import Asked
-from mixedparts import wording
 from mixedparts.records import Task
+from mixedparts.text import answers as wording
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from benchmarks.other_image import (
 )
 from benchmarks.other_image_marks import Marks, mark, single_image_bound
 from benchmarks.report import machine, write_section
-from calico.data import BuiltDataset
-from calico.runtime import prepare_process
-from mixedparts.cli.running import run_command
+from calico.dataset.pairs import BuiltDataset
+from calico.runtime.device import prepare_process
 from mixedparts.errors import InputError
+from mixedparts.exit_codes import run_command
 from mixedparts.progress import Progress, for_people
 from mixedparts.records import Task
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mixedparts.taxonomy import Manifest, ObjectClass, load_manifest
+from mixedparts.sources.manifests import Manifest, ObjectClass, load_manifest
 
 WIDTH, HEIGHT = 640, 480
 ANNOTATIONS = "paco/annotations/paco_lvis_v1_train.json"

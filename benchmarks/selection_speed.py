@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mixedparts.config import BuildConfig
-from mixedparts.entity_table import EntityColumns
-from mixedparts.sample_table import TASKS, used_images
-from mixedparts.schema import ENTITIES
-from mixedparts.select import Selection, select
-from mixedparts.taxonomy import load_manifest
+from mixedparts.entities.table import EntityColumns
+from mixedparts.pairing.samples import TASKS, used_images
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.select import Selection, select
+from mixedparts.sources.manifests import load_manifest
+from mixedparts.storage.schema import ENTITIES
 
 IMAGES = {
     "ade20k": {"train": 7_347, "validation": 508, "test": 508},

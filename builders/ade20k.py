@@ -13,17 +13,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from builders.coco_index import CocoIndex
-from builders.coco_source import Annotation, CocoSource, SplitFiles
-from builders.division import OFFICIAL, division
-from builders.maps import SIXTEEN_BIT, UnusableMap, read_label_map
-from builders.paths import first_present
-from builders.pictures import Picture, Refuser
-from builders.segmentation import Refusal, read_segmentations
+from builders.bases.coco_index import CocoIndex
+from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
+from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.paths import first_present
+from builders.formats.segmentation import Refusal, read_segmentations
+from builders.formats.segmentation_maps import SIXTEEN_BIT, UnusableMap, read_label_map
+from builders.formats.val_test_split import OFFICIAL, division
 from mixedparts import masks
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
-from mixedparts.sources import ReadShard
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.contract import ReadShard
+from mixedparts.sources.manifests import load_manifest
 
 _BASE = "ADE20KPart234"
 _SHORT = {"train": "train", "validation": "val", "test": "val"}

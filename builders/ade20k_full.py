@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from builders.ade20k_records import (
+from builders.bases.ade20k_records import (
     NAME,
     AdeImage,
     AdeRecord,
@@ -23,13 +23,13 @@ from builders.ade20k_records import (
     read_annotation,
     roles,
 )
-from builders.coco_index import Fault
-from builders.file_listing import annotation_files
-from builders.file_source import FileSource, Refused, checked_picture
-from builders.maps import EIGHT_BIT, UnusableMap, read_label_map
-from builders.paths import safe_name
-from builders.pictures import Picture, Refuser
-from builders.segmentation import Refusal, read_segmentations
+from builders.bases.coco_index import Fault
+from builders.bases.file_source import FileSource, Refused, checked_picture
+from builders.formats.file_listing import annotation_files
+from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.paths import safe_name
+from builders.formats.segmentation import Refusal, read_segmentations
+from builders.formats.segmentation_maps import EIGHT_BIT, UnusableMap, read_label_map
 from mixedparts import masks
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject

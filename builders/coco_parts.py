@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from builders.coco_description import (
+from builders.bases.coco_description import (
     FILE,
     FOLDER,
     NAME,
@@ -18,16 +18,16 @@ from builders.coco_description import (
     Link,
     read_description,
 )
-from builders.coco_index import CocoIndex, open_index
-from builders.coco_source import Annotation, CocoSource, SplitFiles
-from builders.identifiers import id_text
-from builders.pictures import Picture, Refuser
-from builders.segmentation import Refusal, Segmentation, read_segmentations
+from builders.bases.coco_index import CocoIndex, open_index
+from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
+from builders.formats.identifiers import id_text
+from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.segmentation import Refusal, Segmentation, read_segmentations
 from mixedparts import masks
-from mixedparts.manifest_types import Manifest
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
-from mixedparts.sources import ReadShard
+from mixedparts.sources.contract import ReadShard
+from mixedparts.sources.manifest_types import Manifest
 
 LEAST_OVERLAP = 0.5  # share of a part's pixels that its object must hold
 

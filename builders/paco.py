@@ -10,11 +10,11 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from builders.coco_index import CocoIndex
-from builders.coco_source import Annotation, CocoSource, SplitFiles
-from builders.identifiers import id_text
-from builders.pictures import Picture, Refuser
-from builders.segmentation import Refusal, read_segmentations
+from builders.bases.coco_index import CocoIndex
+from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
+from builders.formats.identifiers import id_text
+from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts.masks import Rle
 from mixedparts.records import (
     ImageRecord,
@@ -24,7 +24,7 @@ from mixedparts.records import (
     Reason,
     Reject,
 )
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 
 _SHORT = {"train": "train", "validation": "val", "test": "test"}
 _PICTURE_FOLDERS = ("coco/train2017", "coco/val2017")

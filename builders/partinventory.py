@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from builders.coco_source import SplitFiles
-from builders.synsets import SHORT, SynsetSource
+from builders.bases.coco_source import SplitFiles
+from builders.bases.synsets import SHORT, SynsetSource
 
 _BASE = "PartInventory"
 _PICTURES = (f"{_BASE}/images", "PartImageNet/images")

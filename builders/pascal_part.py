@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from builders.file_source import FileSource, Refused, checked_picture
-from builders.paths import first_present, safe_name
-from builders.pictures import Picture, Refuser
-from builders.segmentation import Refusal
+from builders.bases.file_source import FileSource, Refused, checked_picture
+from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.paths import first_present, safe_name
+from builders.formats.segmentation import Refusal
 from mixedparts import masks
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
-from mixedparts.sources import ReadShard
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.contract import ReadShard
+from mixedparts.sources.manifests import load_manifest
 
 _VOC = "VOCdevkit/VOC2010"
 _NOTES = ("PascalPart/Annotations_Part", "PascalPart/trainval/Annotations_Part")

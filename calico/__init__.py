@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calico.predict import Predictor
+    from calico.inference.predictor import Predictor
 
 __all__ = ["load"]
 
@@ -32,6 +32,6 @@ def load(checkpoint: str | Path, device: str = "auto") -> Predictor:
         UsageError: there is no such kind of device.
         EnvironmentFault: this machine has no such device.
     """
-    from calico.predict import Predictor  # torch is loaded only here
+    from calico.inference.predictor import Predictor  # torch is loaded only here
 
     return Predictor.from_pretrained(checkpoint, device)

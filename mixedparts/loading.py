@@ -11,8 +11,8 @@ import datasets
 from PIL import Image
 
 from mixedparts.errors import InputError, UsageError
-from mixedparts.locate import BUILD_HINT, resolve_build
-from mixedparts.schema import CONFIGS
+from mixedparts.storage.locate import BUILD_HINT, resolve_build
+from mixedparts.storage.schema import CONFIGS
 
 __all__ = ["PixelJoin", "load_dataset", "open_picture", "resolve_build"]
 

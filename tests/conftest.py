@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from tests.factories.native import write_ade20k, write_paco, write_partimagenet
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mixedparts.pairing import EntityIndex
+from mixedparts.pairing.admissible import EntityIndex
 from tests.oracle import Thing
 
 NAMES = ("chair", "mug", "sofa", "stool")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 
 Dense = NDArray[np.bool_]
 UPSTREAM = {"train": "train", "validation": "val", "test": "test"}

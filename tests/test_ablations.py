@@ -14,9 +14,9 @@ from benchmarks import ablations
 from benchmarks.ablation_run import VARIANTS, run, variant_config
 from benchmarks.ablation_table import excludes_zero, tables
 from benchmarks.cpu_meter import CpuMeter, Metered
-from calico.configfile import plain_config
-from calico.data import BuiltDataset
-from calico.training.pretrain import pretrain
+from calico.config.yaml_io import plain_config
+from calico.dataset.pairs import BuiltDataset
+from calico.pretraining.pretrain import pretrain
 from mixedparts.progress import Silent
 from mixedparts.records import Task
 from tests.calico.factory import micro_config

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mixedparts.pipeline.rejects import parse_limit
 from mixedparts.records import Reason
-from mixedparts.reject_limit import parse_limit
 from tests.conftest import SOURCES
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

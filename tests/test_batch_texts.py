@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixedparts import wording
-from mixedparts.batch_texts import BatchTexts, Mentions
+from mixedparts.pairing.samples import TASKS
 from mixedparts.records import Task
-from mixedparts.sample_table import TASKS
+from mixedparts.tables.texts import BatchTexts, Mentions
+from mixedparts.text import answers as wording
 
 CLASSES = ("armchair", "chair", "ottoman")
 PARTS = ("arm", "back", "leg", "seat")

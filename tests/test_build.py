@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError, UsageError
-from mixedparts.parquet import iter_rows
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from mixedparts.sample import make_sources
-from mixedparts.schema import CONFIGS
+from mixedparts.storage.parquet import iter_rows
+from mixedparts.storage.schema import CONFIGS
+from mixedparts.synthetic import make_sources
 from tests import oracle
 from tests.conftest import REAL_SAMPLES, SOURCES
 

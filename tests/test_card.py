@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mixedparts.build_manifest import read_manifest
-from mixedparts.card import card
-from mixedparts.schema import CONFIGS
+from mixedparts.cards.card import card
+from mixedparts.pipeline.build_manifest import read_manifest
+from mixedparts.storage.schema import CONFIGS
 from tests.conftest import SOURCES
 
 

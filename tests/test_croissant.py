@@ -9,10 +9,10 @@ from typing import Any
 import datasets
 import pytest
 
-from mixedparts.build_manifest import read_manifest
-from mixedparts.croissant import CROISSANT, croissant
-from mixedparts.parquet import iter_rows
-from mixedparts.schema import CONFIGS
+from mixedparts.cards.croissant import CROISSANT, croissant
+from mixedparts.pipeline.build_manifest import read_manifest
+from mixedparts.storage.parquet import iter_rows
+from mixedparts.storage.schema import CONFIGS
 
 mlcroissant = pytest.importorskip("mlcroissant")
 pytestmark = [  # of its own dependencies

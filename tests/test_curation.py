@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 import manifests
-from mixedparts import taxonomy
-from mixedparts.curation import curation_faults
 from mixedparts.errors import InputError
+from mixedparts.sources import manifests as taxonomy
+from mixedparts.sources.checks import curation_faults
 
 FOLDER = Path(manifests.__path__[0])
 PEN = """\

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.selection_speed import split_table
-from mixedparts import sample_space
-from mixedparts.config import BuildConfig
-from mixedparts.entity_table import EntityColumns
-from mixedparts.even_draw import EvenDraw
-from mixedparts.fitting import all_fit, ranks
-from mixedparts.pairing import PairSpace, philox
+from mixedparts.entities.table import EntityColumns
+from mixedparts.pairing import sample_space
+from mixedparts.pairing.admissible import PairSpace, philox
+from mixedparts.pairing.balanced_sampler import EvenDraw
+from mixedparts.pairing.fitting import all_fit, ranks
+from mixedparts.pairing.sample_space import SampleSpace
+from mixedparts.pairing.samples import TASKS
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.select import select
 from mixedparts.records import Task
-from mixedparts.sample_space import SampleSpace
-from mixedparts.sample_table import TASKS
-from mixedparts.select import select
 from tests import oracle
 from tests.entities import Indexed, comparable, indices
 

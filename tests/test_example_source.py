@@ -15,7 +15,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mixedparts import masks
-from mixedparts.sources import get_source
+from mixedparts.sources.contract import get_source
 from tests.builders.conformance import SourceConformance, images_of, read_split, rejects_of
 from tests.conftest import command
 from tests.factories.scenes import corners, write_json, write_picture

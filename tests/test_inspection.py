@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mixedparts import masks
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
-from mixedparts.parquet import iter_rows
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from mixedparts.sample import make_sources
-from mixedparts.view.overlay import PANEL_HEIGHT, Marked, colours_of, draw_panels, draw_sample
+from mixedparts.storage.parquet import iter_rows
+from mixedparts.synthetic import make_sources
+from mixedparts.tables.overlay import PANEL_HEIGHT, Marked, colours_of, draw_panels, draw_sample
 from tests.conftest import SOURCES
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

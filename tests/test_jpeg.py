@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixedparts.jpeg import sound_size
+from mixedparts.images.jpeg import sound_size
 
 
 def picture(seed: int) -> Image.Image:

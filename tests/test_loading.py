@@ -16,17 +16,17 @@ from PIL import Image
 
 import mixedparts
 from mixedparts import masks
-from mixedparts.build import build
-from mixedparts.build_manifest import read_manifest
-from mixedparts.card import card
-from mixedparts.checkout import POINTER, point_checkout_at
-from mixedparts.config import BuildConfig
+from mixedparts.cards.card import card
+from mixedparts.cards.checkout import POINTER, point_checkout_at
 from mixedparts.errors import InputError, UsageError
 from mixedparts.loading import load_dataset
-from mixedparts.locate import remember_build, resolve_build
 from mixedparts.masks import Rle
-from mixedparts.parquet import iter_rows
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.build_manifest import read_manifest
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
+from mixedparts.storage.locate import remember_build, resolve_build
+from mixedparts.storage.parquet import iter_rows
 
 PACKAGE = Path(mixedparts.__file__).parent
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import manifests
-from mixedparts.manifest_parsing import parse_manifest
-from mixedparts.manifest_types import plain_name
-from mixedparts.taxonomy import Manifest, load_manifest, manifest_names
+from mixedparts.sources.manifest_parsing import parse_manifest
+from mixedparts.sources.manifest_types import plain_name
+from mixedparts.sources.manifests import Manifest, load_manifest, manifest_names
 
 SOURCES = ("paco", "partimagenet", "ade20k", "partinventory", "ade20k_full", "pascal_part")
 REAL = Path(__file__).parents[1] / "../shared/data/taxonomies"

@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-from calico.data import BuiltDataset
-from calico.evaluation.truth import read_truth
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
+from calico.dataset.pairs import BuiltDataset
+from calico.evaluation.ground_truth import read_truth
 from mixedparts.errors import UsageError
 from mixedparts.loading import load_dataset
-from mixedparts.parquet import iter_rows
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from mixedparts.sample import make_sources
-from mixedparts.stats import collect
-from mixedparts.verify import verify
-from mixedparts.view.page import write_page
+from mixedparts.reports.gallery import write_page
+from mixedparts.reports.statistics import collect
+from mixedparts.storage.parquet import iter_rows
+from mixedparts.synthetic import make_sources
+from mixedparts.verification.verify import verify
 from tests import oracle
 from tests.conftest import SOURCES
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 
 from mixedparts.errors import InputError, UsageError
-from mixedparts.manifest_parsing import parse_manifest
-from mixedparts.manifest_types import Manifest
-from mixedparts.naming import in_profile, kept_apart, parse_names, parse_profiles, renames_of
-from mixedparts.taxonomy import load_manifest, profile_for, profiles
+from mixedparts.sources.manifest_parsing import parse_manifest
+from mixedparts.sources.manifest_types import Manifest
+from mixedparts.sources.manifests import load_manifest, profile_for, profiles
+from mixedparts.sources.renames import (
+    in_profile,
+    kept_apart,
+    parse_names,
+    parse_profiles,
+    renames_of,
+)
 from tests.test_taxonomy import GROUPED, LISTED
 
 NAMES = """\

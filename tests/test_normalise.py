@@ -7,10 +7,10 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mixedparts import masks
+from mixedparts.entities.normalise import FilterCounts, Filters, Names, entities_of, plain
 from mixedparts.masks import Rle
-from mixedparts.normalise import FilterCounts, Filters, Names, entities_of, plain
 from mixedparts.records import ImageRecord, ObjectInstance, PartInstance
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 
 HEIGHT, WIDTH = 50, 100
 

@@ -23,7 +23,7 @@ from benchmarks.other_image import (
 )
 from benchmarks.other_image_marks import mark, said_names, single_image_bound
 from benchmarks.other_image_proof import table
-from calico.data import BuiltDataset
+from calico.dataset.pairs import BuiltDataset
 from mixedparts.errors import InputError
 from mixedparts.progress import Silent
 from mixedparts.records import Task

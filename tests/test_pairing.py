@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from hypothesis import given, settings
 
-from mixedparts.pairing import PairSpace
+from mixedparts.pairing.admissible import PairSpace
 from mixedparts.records import Task
 from tests import oracle
 from tests.entities import Indexed, comparable, indices

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
-from mixedparts.orientation import neutral_bytes
-from mixedparts.pixels import check_picture
+from mixedparts.images.checks import check_picture
+from mixedparts.images.exif import neutral_bytes
 from mixedparts.records import Reason
 
 WIDTH, HEIGHT = 40, 24

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from calico.data import BuiltDataset
-from calico.training.words import dataset_words
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
+from calico.dataset.pairs import BuiltDataset
+from calico.training.vocabulary import dataset_words
 from mixedparts.errors import UsageError
-from mixedparts.parquet import iter_rows
-from mixedparts.plan import make_plan
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.plan import make_plan
 from mixedparts.progress import Silent
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
+from mixedparts.storage.parquet import iter_rows
 from tests.conftest import SOURCES
 
 

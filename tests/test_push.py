@@ -18,11 +18,11 @@ from huggingface_hub import CommitOperationAdd
 import mixedparts
 from mixedparts.cli import main
 from mixedparts.errors import EnvironmentFault, InputError, ProblemsFound, UsageError
-from mixedparts.parquet import iter_rows
+from mixedparts.hub.push import HuggingFaceHub, push, push_plan
 from mixedparts.progress import Silent
-from mixedparts.push import HuggingFaceHub, push, push_plan
-from mixedparts.shards import sha256_of
-from mixedparts.verify import verify
+from mixedparts.storage.parquet import iter_rows
+from mixedparts.storage.shards import sha256_of
+from mixedparts.verification.verify import verify
 
 
 @dataclass
@@ -117,7 +117,7 @@ def test_with_pixels_the_hub_holds_the_build(build: Path, hub: StandIn) -> None:
 def test_the_card_comes_last_and_a_stopped_push_goes_on(
     build: Path, hub: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mixedparts.push._FILES_A_COMMIT", 3)
+    monkeypatch.setattr("mixedparts.hub.push._FILES_A_COMMIT", 3)
     hub.fail_at = 2
     with pytest.raises(EnvironmentFault, match="the line is dead"):
         send(build, hub)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixedparts.quotas import fill_up, proportional, water_fill
+from mixedparts.pairing.allocation import fill_up, proportional, water_fill
 
 CAPACITIES = st.lists(st.integers(0, 60), min_size=1, max_size=8)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts import source_reports
 from mixedparts.errors import InputError
-from mixedparts.source_reports import source_report
-from mixedparts.taxonomy import Manifest, load_manifest
+from mixedparts.reports import sources as source_reports
+from mixedparts.reports.sources import source_report
+from mixedparts.sources.manifests import Manifest, load_manifest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = "paco/annotations/paco_lvis_v1_train.json"
@@ -119,7 +119,7 @@ def test_a_broken_rule_ends_the_check_with_1(
 ) -> None:
     from mixedparts.cli import _dispatch
 
-    monkeypatch.setattr("mixedparts.curation.curation_faults", lambda: ["groups.yaml: wrong"])
+    monkeypatch.setattr("mixedparts.sources.checks.curation_faults", lambda: ["groups.yaml: wrong"])
     assert _dispatch(["sources", "check"]) == 1
     assert capsys.readouterr().out.splitlines() == ["groups.yaml: wrong", "manifests: 1 faults"]
 

@@ -14,11 +14,11 @@ from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
 from builders.partinventory import PartInventorySource
 from builders.pascal_part import PascalPartSource
-from mixedparts import sources
-from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError, UsageError
-from mixedparts.plan import make_plan, manifest_of
-from mixedparts.sources import available, get_source
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.plan import make_plan, manifest_of
+from mixedparts.sources import contract as sources
+from mixedparts.sources.contract import available, get_source
 
 
 def test_the_built_in_readers_are_registered() -> None:

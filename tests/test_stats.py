@@ -17,10 +17,10 @@ from PIL import Image
 from mixedparts import masks
 from mixedparts.errors import EnvironmentFault
 from mixedparts.masks import Rle
-from mixedparts.parquet import iter_rows
-from mixedparts.stats import collect
-from mixedparts.stats_report import as_text, values_of
-from mixedparts.view.plots import draw_plots, load_matplotlib
+from mixedparts.reports.plots import draw_plots, load_matplotlib
+from mixedparts.reports.statistics import collect
+from mixedparts.reports.statistics_report import as_text, values_of
+from mixedparts.storage.parquet import iter_rows
 
 SPLITS = ("train", "validation", "test")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

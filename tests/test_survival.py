@@ -16,10 +16,10 @@ from pathlib import Path
 import datasets
 import pytest
 
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError
 from mixedparts.loading import load_dataset
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from tests.conftest import SOURCES, command
 

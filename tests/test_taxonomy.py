@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mixedparts.errors import InputError, UsageError
-from mixedparts.manifest_parsing import parse_groups, parse_manifest, with_groups
-from mixedparts.manifest_types import plain_name
-from mixedparts.taxonomy import Group, PartClass, load_manifest, manifests_digest
-from mixedparts.yaml_entries import load_yaml
+from mixedparts.sources.manifest_parsing import parse_groups, parse_manifest, with_groups
+from mixedparts.sources.manifest_types import plain_name
+from mixedparts.sources.manifests import Group, PartClass, load_manifest, manifests_digest
+from mixedparts.sources.yaml_entries import load_yaml
 
 HEAD = """\
 source: zoo
@@ -194,7 +194,7 @@ def test_manifests_are_read_once() -> None:
 def test_digest_follows_every_byte_of_every_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mixedparts import taxonomy
+    from mixedparts.sources import manifests as taxonomy
 
     files = {"a.yaml": b"one", "b.yaml": b"two"}
     monkeypatch.setattr(taxonomy, "_files", lambda: tuple(sorted(files)))

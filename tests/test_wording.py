@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixedparts.questions import MANY_QUESTIONS, QUESTIONS
 from mixedparts.records import Task
-from mixedparts.wording import (
+from mixedparts.text.answers import (
     Phrase,
     common_object_answer,
     parse_answer,
     part_answer,
     question,
 )
+from mixedparts.text.questions import MANY_QUESTIONS, QUESTIONS
 
 NAMES = st.sampled_from(["dog", "armchair", "trash can", "aeroplane", "side mirror", "head"])
 

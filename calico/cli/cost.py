@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calico.cli.options import positive, read_configuration
-from mixedparts.cli.running import run_command
 from mixedparts.errors import EnvironmentFault
+from mixedparts.exit_codes import run_command
 
 if TYPE_CHECKING:
-    from calico.config import CalicoConfig
+    from calico.config.calico import CalicoConfig
 
 _EXAMPLES = """examples:
   calico-cost --preset 7b

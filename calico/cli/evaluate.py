@@ -16,14 +16,14 @@ from calico.cli.scored_answers import (
     baseline_answers,
     check_input,
 )
-from mixedparts.cli.running import run_command
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
+from mixedparts.exit_codes import run_command
 
 if TYPE_CHECKING:
+    from calico.evaluation.ground_truth import SplitTruth
     from calico.evaluation.report import Scored
     from calico.evaluation.text import TextModel
-    from calico.evaluation.truth import SplitTruth
-    from calico.predictions import Prediction
+    from calico.predictions.types import Prediction
 
 _INTERRUPTED = 130
 _EXAMPLES = """examples:
@@ -119,8 +119,8 @@ def _run(arguments: argparse.Namespace) -> None:
         if path is not None:
             _check_output(path)
     from calico.evaluation import report
+    from calico.evaluation.ground_truth import build_id, read_truth
     from calico.evaluation.text import GLAMM_MODEL, load_text_model
-    from calico.evaluation.truth import build_id, read_truth
 
     build = _resolve(arguments.dataset, arguments.split)
     identity = build_id(build)
@@ -133,8 +133,8 @@ def _run(arguments: argparse.Namespace) -> None:
     models = (ss_model, ss_model if same else load_text_model(recall_name))
     predictions, facts = answers_to_score(arguments, build, truth)
     if arguments.save_predictions is not None:
-        from calico.evaluation.kept_predictions import unfinished_part
-        from calico.predictions_file import write_predictions
+        from calico.evaluation.prediction_cache import unfinished_part
+        from calico.predictions.files import write_predictions
 
         write_predictions(arguments.save_predictions, predictions.values())
         unfinished_part(arguments.save_predictions).unlink(missing_ok=True)
@@ -169,7 +169,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _resolve(name: str | None, split: str) -> Path:
     """Return the folder of a build; of one on the Hub, fetch what scoring reads."""
-    from mixedparts.locate import resolve_build
+    from mixedparts.storage.locate import resolve_build
 
     place = resolve_build(name)
     if isinstance(place, Path):
@@ -198,7 +198,7 @@ def _score(
     from calico.evaluation.report import Scored
     from calico.evaluation.scoring import score
     from calico.evaluation.summary import summarise
-    from calico.predictions import COUNTED
+    from calico.predictions.types import COUNTED
 
     sums = score(truth.samples, predictions, *models)
     given = [predictions[sample.id] for sample in truth.samples if sample.id in predictions]
@@ -229,7 +229,7 @@ def _baselines(
 
 
 def _warn(scored: Scored, samples: int) -> None:
-    from calico.predictions import COUNTED
+    from calico.predictions.types import COUNTED
 
     missing = {"missing": f"of {samples} samples have no prediction and count as empty"}
     for key, meaning in (missing | COUNTED).items():

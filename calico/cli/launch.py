@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from calico.companions import companions, follow_parent, is_companion, was_launched
+from calico.runtime.launch import companions, follow_parent, is_companion, was_launched
 
 if TYPE_CHECKING:
-    from calico.config import CalicoConfig
+    from calico.config.calico import CalicoConfig
     from mixedparts.progress import Progress
 
 
@@ -27,7 +27,7 @@ def launched(
         module: of the command, for companions.
         words: its command line.
     """
-    from calico.runtime import available_cores, prepare_process
+    from calico.runtime.device import available_cores, prepare_process
     from mixedparts.progress import Silent, for_people
 
     count = _processes(config, arguments, available_cores())
@@ -52,7 +52,7 @@ def _processes(config: CalicoConfig, arguments: argparse.Namespace, cores: int) 
     if arguments.processes is not None:
         chosen: int = arguments.processes
         return chosen
-    from calico.runtime import choose_device
+    from calico.runtime.device import choose_device
 
     on_cpu = choose_device(arguments.device).type == "cpu"
     small = config.pretraining.steps > 0 and config.training.batch_size > 1

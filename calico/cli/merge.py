@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixedparts.cli.running import run_command
+from mixedparts.exit_codes import run_command
 
 _EXAMPLES = """examples:
   calico-merge runs/calico --out calico-7b
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from calico.merge import merge_checkpoint
+    from calico.checkpoints.merge import merge_checkpoint
 
     folder = merge_checkpoint(arguments.checkpoint, arguments.out)
     size = sum(path.stat().st_size for path in folder.iterdir())

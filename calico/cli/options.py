@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from calico.config import CalicoConfig
-    from calico.data import BuiltDataset
-    from calico.featurecache import FeatureCache
+    from calico.config.calico import CalicoConfig
+    from calico.dataset.pairs import BuiltDataset
+    from calico.processing.feature_cache import FeatureCache
 
 
 def positive(text: str) -> int:
@@ -40,7 +40,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add the device that answers; `calico.runtime.choose_device` reads it."""
+    """Add the device that answers; `calico.runtime.device.choose_device` reads it."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -79,7 +79,7 @@ def feature_cache(arguments: argparse.Namespace) -> FeatureCache | None:
     """Return the cache that the options name."""
     if arguments.feature_cache is None:
         return None
-    from calico.featurecache import FeatureCache
+    from calico.processing.feature_cache import FeatureCache
 
     return FeatureCache(arguments.feature_cache, int(arguments.feature_cache_gb * 1e9))
 
@@ -129,8 +129,8 @@ def read_options(arguments: argparse.Namespace) -> tuple[CalicoConfig, BuiltData
 
 def read_configuration(arguments: argparse.Namespace) -> CalicoConfig:
     """Return the configuration that --preset and --config name; errors as `read_options`."""
-    from calico.configfile import read_config
-    from calico.presets import preset
+    from calico.config.presets import preset
+    from calico.config.yaml_io import read_config
 
     base = preset(arguments.preset or "tiny")
     return base if arguments.config is None else read_config(arguments.config, base)
@@ -138,9 +138,9 @@ def read_configuration(arguments: argparse.Namespace) -> CalicoConfig:
 
 def read_dataset(arguments: argparse.Namespace) -> BuiltDataset:
     """Return the dataset that --dataset names; errors as `read_options`."""
-    from calico.data import BuiltDataset
+    from calico.dataset.pairs import BuiltDataset
     from mixedparts.errors import UsageError
-    from mixedparts.locate import resolve_build
+    from mixedparts.storage.locate import resolve_build
 
     place = resolve_build(arguments.dataset)
     if isinstance(place, str):

@@ -15,11 +15,11 @@ from calico.cli.options import (
     positive,
     search_options,
 )
-from mixedparts.cli.running import run_command
 from mixedparts.errors import InputError, UsageError
+from mixedparts.exit_codes import run_command
 
 if TYPE_CHECKING:
-    from calico.predict import Predictor
+    from calico.inference.predictor import Predictor
 
 TASKS = ("common_object", "common_parts", "unique_parts")  # `Task`, without its imports
 _EXAMPLES = """examples:
@@ -85,8 +85,8 @@ def _run_one(arguments: argparse.Namespace) -> int:
     for path in arguments.images:  # before seconds of loading
         if not path.is_file():
             raise InputError(f"there is no picture {path}")
-    from calico.illustrated import OVERLAY
-    from calico.predictions import COUNTED
+    from calico.inference.answer import OVERLAY
+    from calico.predictions.types import COUNTED
 
     answer = _predictor(arguments)(
         *arguments.images, task=arguments.task, question=arguments.question
@@ -111,10 +111,10 @@ def _run_many(arguments: argparse.Namespace) -> int:
             "--question asks about pictures given one by one",
             "With --pairs, give questions in the column question of a table.",
         )
-    from calico.batch_prediction import PREDICTIONS, REJECTS, predict_sets
-    from calico.digests import folder_digest
-    from calico.model.checkpoints import find_checkpoint
-    from calico.picture_sets import read_picture_sets
+    from calico.checkpoints.digests import folder_digest
+    from calico.checkpoints.save_load import find_checkpoint
+    from calico.inference.batch import PREDICTIONS, REJECTS, predict_sets
+    from calico.inference.image_sets import read_picture_sets
     from mixedparts.progress import for_people
     from mixedparts.records import Task
 
@@ -133,8 +133,8 @@ def _run_many(arguments: argparse.Namespace) -> int:
 
 
 def _predictor(arguments: argparse.Namespace) -> Predictor:
-    from calico.predict import Predictor
-    from calico.runtime import prepare_process
+    from calico.inference.predictor import Predictor
+    from calico.runtime.device import prepare_process
 
     prepare_process(arguments.threads)
     predictor = Predictor.from_pretrained(arguments.checkpoint, arguments.device)

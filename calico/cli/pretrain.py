@@ -9,8 +9,8 @@ from pathlib import Path
 
 from calico.cli.launch import launched, speaks
 from calico.cli.options import add_run_options, read_options
-from mixedparts.cli.running import run_command
 from mixedparts.errors import UsageError
+from mixedparts.exit_codes import run_command
 
 _EXAMPLES = """examples:
   calico-pretrain --dataset mixedparts --output-dir runs/encoders
@@ -55,8 +55,8 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         print(f"{chosen.mask_steps} of SAM's parts, {chosen.qformer_steps} of the Q-Former")
         return 0
     with launched(config, arguments, "calico.cli.pretrain", words) as progress:
-        from calico.training.pretrain import pretrain
-        from calico.training.processes import build_accelerator
+        from calico.pretraining.pretrain import pretrain
+        from calico.runtime.distributed import build_accelerator
 
         pretrain(config, dataset, folder, progress, build_accelerator("cpu"))
     if speaks():

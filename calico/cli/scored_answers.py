@@ -13,9 +13,9 @@ from calico.cli.options import feature_cache, search_options
 from mixedparts.errors import InputError
 
 if TYPE_CHECKING:
-    from calico.evaluation.kept_predictions import KeptPredictions
-    from calico.evaluation.truth import SampleTruth, SplitTruth
-    from calico.predictions import Prediction
+    from calico.evaluation.ground_truth import SampleTruth, SplitTruth
+    from calico.evaluation.prediction_cache import KeptPredictions
+    from calico.predictions.types import Prediction
 
 BASELINE_NAMES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
 
@@ -24,8 +24,8 @@ def check_input(arguments: argparse.Namespace) -> None:
     """Refuse a checkpoint, file or device that is not there before anything is loaded."""
     folder: Path | None = arguments.checkpoint
     if folder is not None:
-        from calico.model.checkpoints import find_checkpoint
-        from calico.runtime import choose_device
+        from calico.checkpoints.save_load import find_checkpoint
+        from calico.runtime.device import choose_device
 
         find_checkpoint(folder)
         choose_device(arguments.device)
@@ -45,7 +45,7 @@ def answers_to_score(
     if arguments.predictions in BASELINE_NAMES:
         found = baseline_answers(arguments.predictions, build, truth.samples)
         return found, {"name": arguments.predictions, "kind": "baseline"}
-    from calico.predictions_file import read_predictions
+    from calico.predictions.files import read_predictions
 
     path = Path(arguments.predictions)
     found = read_predictions(path, truth.sizes(), truth.others)
@@ -66,9 +66,9 @@ def baseline_answers(
 def _from_checkpoint(
     arguments: argparse.Namespace, build: Path, truth: SplitTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    from calico.digests import folder_digest
-    from calico.model.checkpoints import find_checkpoint
-    from calico.predict import Predictor
+    from calico.checkpoints.digests import folder_digest
+    from calico.checkpoints.save_load import find_checkpoint
+    from calico.inference.predictor import Predictor
     from mixedparts.loading import load_dataset
     from mixedparts.progress import for_people
 
@@ -115,8 +115,8 @@ def _kept(
     """Return where answers are kept as they come, if they are to be saved."""
     if arguments.save_predictions is None:
         return None
-    from calico.evaluation.kept_predictions import KeptPredictions
-    from calico.evaluation.truth import build_id
+    from calico.evaluation.ground_truth import build_id
+    from calico.evaluation.prediction_cache import KeptPredictions
 
     origin = {
         "dataset": build_id(build),

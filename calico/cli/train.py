@@ -19,12 +19,12 @@ from calico.cli.options import (
     read_dataset,
     read_options,
 )
-from mixedparts.cli.running import run_command
 from mixedparts.errors import MixedPartsError
+from mixedparts.exit_codes import run_command
 
 if TYPE_CHECKING:
-    from calico.config import CalicoConfig
-    from calico.data import BuiltDataset
+    from calico.config.calico import CalicoConfig
+    from calico.dataset.pairs import BuiltDataset
 
 _EXAMPLES = """examples:
   calico-train --dataset mixedparts --preset tiny --output-dir runs/tiny
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(arguments: argparse.Namespace) -> int:
     """Print the configuration and what it costs; neither weights nor a dataset are needed."""
-    from calico.configfile import dump_config
+    from calico.config.yaml_io import dump_config
     from calico.cost.tables import dry_run
 
     config = read_configuration(arguments)
@@ -106,8 +106,8 @@ def _shares(dataset: BuiltDataset, config: CalicoConfig) -> list[str]:
     Raises:
         InputError, UsageError: the configuration cannot train on them.
     """
+    from calico.dataset.sampling_weights import stratified
     from calico.training.batches import check_samples
-    from calico.training.strata import stratified
 
     pairs = dataset.pairs("train")
     check_samples(pairs, config)
@@ -126,7 +126,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     if cache is not None:
         config = replace(config, training=replace(config.training, features="encode"))
     with launched(config, arguments, "calico.cli.train", words) as progress:
-        from calico.training.run import RunSettings, train
+        from calico.training.train import RunSettings, train
 
         settings = RunSettings(
             output=arguments.output_dir,

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.cost.skeleton import skeleton
-from calico.model.bridge import Question
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
+from calico.model.projector import Question
 from calico.model.vision import ImageFeatures
 
 

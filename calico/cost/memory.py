@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.cost.flops import Workload, meta_features, meta_question, speak
 from calico.cost.skeleton import parts, skeleton
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
 from calico.model.precision import kept_dtype
-from calico.training.optimizer import hidden_matrices, moment_count
+from calico.optim.optimizer import hidden_matrices, moment_count
 
 _FP32 = 4
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.cost.flops import Workload, calico_flops, counted, meta, speak
 from calico.cost.skeleton import speaker
 

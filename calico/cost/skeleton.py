@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.model.assembly import build_model
-from calico.model.bridge import QueryBridge
 from calico.model.calico import Calico
 from calico.model.inputs import TokenIds
 from calico.model.language import build_language_model
+from calico.model.projector import QueryBridge
 from calico.model.segments import SegVocabulary
 
 ASSUMED_VOCABULARY = 512  # rows counted where the dataset's own words decide

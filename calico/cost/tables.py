@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.cost.flops import Workload, calico_flops
 from calico.cost.memory import memory, with_checkpointing
 from calico.cost.peers import GLAMM, LISA, peer_flops

@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from calico.evaluation.ground_truth import SampleTruth
 from calico.evaluation.most_frequent import most_frequent
-from calico.evaluation.truth import SampleTruth
-from calico.predictions import Prediction, Segment
+from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.masks import Rle
 

@@ -10,19 +10,19 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from calico.config import CalicoConfig
-from calico.data import BuiltDataset
+from calico.config.calico import CalicoConfig
+from calico.dataset.images import ImageTable
+from calico.dataset.pairs import BuiltDataset
+from calico.dataset.sample import Sample
+from calico.evaluation.ground_truth import read_truth
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import HEADLINE, Group, summarise
 from calico.evaluation.text import SentenceEncoder, TextModel, load_text_model
-from calico.evaluation.truth import read_truth
-from calico.featurecache import FeatureCache
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
 from calico.model.calico import Calico
-from calico.picture_table import ImageTable
-from calico.predict import Predictor
-from calico.processing import open_picture
-from calico.queries import Query
-from calico.samples import Sample
+from calico.processing.feature_cache import FeatureCache
+from calico.processing.images import open_picture
 from mixedparts.progress import Progress, Silent
 
 REPORTED = (*HEADLINE.values(), "miou_strict", "label_f1")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from calico.evaluation.matching import Pairs
-from mixedparts.wording import label_of
+from mixedparts.text.answers import label_of
 
 _REMEMBERED = 1 << 16  # labels repeat: most calls are answered from memory
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from calico.evaluation.truth import SampleTruth, pair_files
-from calico.predictions import Prediction, Segment
+from calico.evaluation.ground_truth import SampleTruth, pair_files
+from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.errors import InputError
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from calico.evaluation import labels as text
 from calico.evaluation import matching
 from calico.evaluation.average_precision import IOU_THRESHOLD, MAX_DETECTIONS, Detections
+from calico.evaluation.ground_truth import SampleTruth
 from calico.evaluation.text import TextModel
-from calico.evaluation.truth import SampleTruth
-from calico.predictions import InvalidPrediction, Prediction, Segment, check_prediction
+from calico.predictions.types import InvalidPrediction, Prediction, Segment, check_prediction
 from mixedparts import masks
 from mixedparts.errors import InputError
 

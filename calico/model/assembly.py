@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from calico.config import CalicoConfig
-from calico.model.bridge import (
+from calico.config.calico import CalicoConfig
+from calico.model.calico import Calico
+from calico.model.correspondence import AdaptiveModule, Correspondence, ExtractionModule
+from calico.model.grounding import MaskGrounder, SegProjection, build_sam
+from calico.model.inputs import TokenIds
+from calico.model.language import build_language_model
+from calico.model.projector import (
     Bridge,
     LinearBridge,
     QueryBridge,
     QuestionBridge,
     build_qformer,
 )
-from calico.model.calico import Calico
-from calico.model.correspondence import AdaptiveModule, Correspondence, ExtractionModule
-from calico.model.grounding import MaskGrounder, SegProjection, build_sam
-from calico.model.inputs import TokenIds
-from calico.model.language import build_language_model
 from calico.model.vision import (
     ImageEncoders,
     build_global_encoder,

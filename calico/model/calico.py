@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 
-from calico.config import ExecutionConfig, LossConfig
-from calico.model.bridge import Bridge, Question, QuestionBridge
+from calico.config.calico import ExecutionConfig, LossConfig
 from calico.model.correspondence import Correspondence
 from calico.model.grounding import MaskGrounder
 from calico.model.inputs import TokenIds, TrainingBatch
 from calico.model.language import checkpointed, decoder_layers
 from calico.model.losses import Counts, Losses, mask_losses
+from calico.model.projector import Bridge, Question, QuestionBridge
 from calico.model.segments import SegStates, read_segments
 from calico.model.vision import ImageEncoders, ImageFeatures
 from mixedparts.errors import InputError

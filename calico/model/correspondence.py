@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calico.model.bridge import Bridge, Question
+from calico.model.projector import Bridge, Question
 from calico.model.vision import INITIAL_STD, ImageFeatures
 
 

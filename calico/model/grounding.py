@@ -13,7 +13,7 @@ from transformers import (
 )
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
 
-from calico.config import SamConfig
+from calico.config.calico import SamConfig
 from calico.model.vision import INITIAL_STD, ConvStem
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from calico.config import LanguageConfig
+from calico.config.calico import LanguageConfig
 
 
 def build_language_model(

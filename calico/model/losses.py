@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from calico.config import LossConfig
+from calico.config.calico import LossConfig
 from calico.model.points import draw_points, sample_points
 
 DICE_SCALE = 1000.0  # as in LISA: keeps the sums of large masks in range of half precision

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from calico.config import ExecutionConfig
+from calico.config.calico import ExecutionConfig
 from calico.model.calico import Calico
 
 

@@ -20,7 +20,7 @@ from transformers import (
     Dinov2WithRegistersModel,
 )
 
-from calico.config import GlobalEncoderConfig, SemanticEncoderConfig
+from calico.config.calico import GlobalEncoderConfig, SemanticEncoderConfig
 
 INITIAL_STD = 0.02  # transformers' Blip2VisionConfig and SamVisionConfig say 1e-10
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from calico.config import AugmentConfig
-from calico.views import Box, Tint, View
+from calico.config.calico import AugmentConfig
+from calico.dataset.views import Box, Tint, View
 from mixedparts.masks import Rle, bbox
 
 DRAWS = 8  # random numbers of one view

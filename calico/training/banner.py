@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from accelerate import Accelerator
 
-from calico.model.checkpoints import trained_weights
-from calico.training.begin import Assembled
-from calico.training.optimizer import hidden_matrices, moment_count
+from calico.checkpoints.save_load import trained_weights
+from calico.optim.optimizer import hidden_matrices, moment_count
+from calico.training.setup import Assembled
 
 _FP32 = 4  # bytes: trained weights, gradients and moments
 

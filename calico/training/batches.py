@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from calico.config import CalicoConfig
-from calico.data import PairTable
+from calico.config.calico import CalicoConfig
+from calico.dataset.pairs import PairTable
+from calico.dataset.sample import PictureRef
+from calico.dataset.sampling_weights import stratified
+from calico.dataset.views import View
 from calico.model.inputs import TrainingBatch
 from calico.model.vision import ImageFeatures
-from calico.processing import ImageProcessor
-from calico.prompts import PromptEncoder
-from calico.samples import PictureRef
-from calico.training.strata import stratified
-from calico.training.variation import SampleDrawer, VariedSample
-from calico.views import View
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
+from calico.training.augmented_samples import SampleDrawer, VariedSample
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from calico.training.encoders import ENCODERS, log_file
+from calico.pretraining.encoder_files import ENCODERS, log_file
 from mixedparts.progress import Progress
 
 Line = dict[str, Any]

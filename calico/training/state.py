@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calico.config import CalicoConfig
-from calico.training.optimizer import Updater
-from calico.training.processes import like, whole
-from calico.training.sampling import Sampler
-from calico.training.schedule import rate_factor
+from calico.config.calico import CalicoConfig
+from calico.dataset.sampler import Sampler
+from calico.optim.optimizer import Updater
+from calico.optim.schedule import rate_factor
+from calico.runtime.distributed import like, whole
 from mixedparts.errors import InputError
 
 

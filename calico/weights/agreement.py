@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from mixedparts.errors import InputError, UsageError
 
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from calico.model.dino_names import HALVES, JOINED, published_name
-from calico.model.sam_weights import rename_segment_anything
+from calico.weights.dino_names import HALVES, JOINED, published_name
+from calico.weights.sam_names import rename_segment_anything
 
 Shape = tuple[int, ...]
 

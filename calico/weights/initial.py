@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.model.assembly import assemble, build_image_parts, freeze
-from calico.model.bridge import LinearBridge
 from calico.model.calico import Calico
 from calico.model.grounding import SegProjection
 from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
 from calico.model.precision import kept_dtype, store
-from calico.model.tensor_files import fitting
-from calico.tokenizer import READER, extended_tokenizer, question_reader, token_ids
+from calico.model.projector import LinearBridge
+from calico.processing.tokenizer import READER, extended_tokenizer, question_reader, token_ids
 from calico.weights.agreement import check_agreement
 from calico.weights.families import Piece, Shape, place
 from calico.weights.files import WeightFiles
 from calico.weights.matching import Matching, Source, match, reconcile
+from calico.weights.safetensors_io import fitting
 from mixedparts.errors import InputError
 
 _EMBEDDINGS = "language.model.embed_tokens.weight"

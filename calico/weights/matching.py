@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.weights.families import Ignored, Shape
 from calico.weights.files import WeightFiles
 from calico.weights.layouts import recognise

@@ -14,9 +14,9 @@ from mixedparts.cli.build import add_build
 from mixedparts.cli.export import add_export, add_import
 from mixedparts.cli.inspect import add_stats, add_verify, add_view
 from mixedparts.cli.push import add_push
-from mixedparts.cli.running import run_command
 from mixedparts.cli.sample import add_sample
 from mixedparts.cli.sources import add_sources
+from mixedparts.exit_codes import run_command
 
 _EXAMPLES = """\
 examples:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mixedparts.cli.verbs import add_verb
 
 if TYPE_CHECKING:
-    from mixedparts.config import BuildConfig
+    from mixedparts.pipeline.config import BuildConfig
     from mixedparts.progress import Progress
 
 ROOT_VARIABLE = "MIXEDPARTS_ROOT"
@@ -83,16 +83,16 @@ def add_build(verbs: Any) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from mixedparts.engines.local import warm_up
-    from mixedparts.lean import lean_arrow
+    from mixedparts.pipeline.arrow_setup import lean_arrow
+    from mixedparts.pipeline.engines.local import warm_up
 
     if arguments.workers != 1 and not arguments.dry_run:
         warm_up()  # while this process imports what it needs
     lean_arrow()
-    from mixedparts.build import build
-    from mixedparts.locate import remember_build
+    from mixedparts.cards.summary import build_report
+    from mixedparts.pipeline.build import build
     from mixedparts.progress import for_people
-    from mixedparts.reports import build_report
+    from mixedparts.storage.locate import remember_build
 
     config = _build_config(arguments)
     progress = for_people(arguments.quiet)
@@ -109,8 +109,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(config: BuildConfig, progress: Progress, as_json: bool) -> int:
-    from mixedparts.dry_run import dry_run
     from mixedparts.errors import ProblemsFound
+    from mixedparts.pipeline.dry_run import dry_run
 
     told = dry_run(config, progress)
     print(json.dumps(told.report.values, indent=1) if as_json else told.report.text)
@@ -120,8 +120,8 @@ def _dry_run(config: BuildConfig, progress: Progress, as_json: bool) -> int:
 
 
 def _build_config(arguments: argparse.Namespace) -> BuildConfig:
-    from mixedparts.config import BuildConfig, parse_shard_range, read_config
     from mixedparts.errors import UsageError
+    from mixedparts.pipeline.config import BuildConfig, parse_shard_range, read_config
 
     values: dict[str, Any] = {"workers": os.cpu_count() or 1}
     if os.environ.get(ROOT_VARIABLE):

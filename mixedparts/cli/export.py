@@ -46,8 +46,8 @@ def add_export(verbs: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from mixedparts.export.request import ExportRequest, Format, Origin, Visibility
-    from mixedparts.export.run import export
+    from mixedparts.interchange.export.request import ExportRequest, Format, Origin, Visibility
+    from mixedparts.interchange.export.run import export
     from mixedparts.progress import for_people
 
     request = ExportRequest(
@@ -98,13 +98,13 @@ def add_import(verbs: Any) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from mixedparts.lean import lean_arrow
+    from mixedparts.pipeline.arrow_setup import lean_arrow
 
     lean_arrow()
-    from mixedparts.locate import remember_build
+    from mixedparts.cards.summary import build_report
+    from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
     from mixedparts.progress import for_people
-    from mixedparts.published.importing import ImportRequest, import_published
-    from mixedparts.reports import build_report
+    from mixedparts.storage.locate import remember_build
 
     request = ImportRequest(
         bundle=arguments.bundle,

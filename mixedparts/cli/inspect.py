@@ -35,7 +35,7 @@ _SMALL_BUILD = 100_000_000  # bytes; under this, starting processes costs more t
 def _verify(arguments: argparse.Namespace) -> int:
     from mixedparts.errors import UsageError
     from mixedparts.progress import for_people
-    from mixedparts.verify import verify
+    from mixedparts.verification.verify import verify
 
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {arguments.workers}")
@@ -77,17 +77,17 @@ def add_stats(verbs: Any) -> None:
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    from mixedparts.stats import collect
-    from mixedparts.stats_report import as_text, values_of
+    from mixedparts.reports.statistics import collect
+    from mixedparts.reports.statistics_report import as_text, values_of
 
     if arguments.plots:
-        from mixedparts.view.plots import load_matplotlib
+        from mixedparts.reports.plots import load_matplotlib
 
         load_matplotlib()  # before the counting, which takes long
     found = collect(arguments.build)
     print(json.dumps(values_of(found), indent=1) if arguments.json else as_text(found))
     if arguments.plots:
-        from mixedparts.view.plots import draw_plots
+        from mixedparts.reports.plots import draw_plots
 
         for path in draw_plots(found, arguments.plots):
             print(path, file=sys.stderr)
@@ -107,7 +107,7 @@ def add_view(verbs: Any) -> None:
 
 
 def _view(arguments: argparse.Namespace) -> int:
-    from mixedparts.view.page import write_page
+    from mixedparts.reports.gallery import write_page
 
     rows = write_page(arguments.build, arguments.out)
     print(f"{arguments.out}: {rows} samples")

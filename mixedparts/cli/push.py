@@ -32,8 +32,8 @@ def add_push(verbs: Any) -> None:
 
 
 def _push(arguments: argparse.Namespace) -> int:
+    from mixedparts.hub.push import HuggingFaceHub, push, push_plan
     from mixedparts.progress import for_people
-    from mixedparts.push import HuggingFaceHub, push, push_plan
 
     plan = push_plan(arguments.build, arguments.repo_id, arguments.with_pixels)
     if arguments.dry_run:

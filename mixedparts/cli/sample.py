@@ -31,7 +31,7 @@ def add_sample(verbs: Any) -> None:
 def _sample(arguments: argparse.Namespace) -> int:
     from mixedparts.errors import UsageError
     from mixedparts.progress import for_people
-    from mixedparts.sample import make_sources
+    from mixedparts.synthetic import make_sources
 
     for name, least in (("images", 1), ("seed", 0), ("workers", 1)):
         if getattr(arguments, name) < least:

@@ -39,7 +39,7 @@ def _sources(arguments: argparse.Namespace) -> int:
         if arguments.name:
             raise UsageError("'check' takes no name", "It checks all manifests together.")
         return _check(arguments.json)
-    from mixedparts.source_reports import source_list, source_report
+    from mixedparts.reports.sources import source_list, source_report
 
     if arguments.action and not arguments.name:
         raise UsageError("show which source?", "For example: mixedparts sources show paco")
@@ -53,7 +53,7 @@ def _sources(arguments: argparse.Namespace) -> int:
 
 
 def _check(as_json: bool) -> int:
-    from mixedparts.curation import curation_faults
+    from mixedparts.sources.checks import curation_faults
 
     faults = curation_faults()
     if as_json:

@@ -10,10 +10,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mixedparts.parquet import iter_rows, table_files
-from mixedparts.plan import manifest_of, stored_plan
-from mixedparts.sources import SPLITS
-from mixedparts.taxonomy import manifests_digest
+from mixedparts.pipeline.plan import manifest_of, stored_plan
+from mixedparts.sources.contract import SPLITS
+from mixedparts.sources.manifests import manifests_digest
+from mixedparts.storage.parquet import iter_rows, table_files
 from mixedparts.verification.entities import Shares, check_entities
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import check_images

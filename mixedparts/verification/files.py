@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from mixedparts.build_manifest import BENCHMARK, CARD, MANIFEST
-from mixedparts.card import loading_configs
-from mixedparts.croissant import CROISSANT, croissant_problems
-from mixedparts.plan import PLAN, stored_plan
-from mixedparts.schema import CONFIGS, REJECTS, SCHEMA_VERSION
-from mixedparts.shards import COMMITS, WrittenFile, intact, read_commit
-from mixedparts.sources import SPLITS
+from mixedparts.cards.card import loading_configs
+from mixedparts.cards.croissant import CROISSANT, croissant_problems
+from mixedparts.pipeline.build_manifest import BENCHMARK, CARD, MANIFEST
+from mixedparts.pipeline.plan import PLAN, stored_plan
+from mixedparts.sources.contract import SPLITS
+from mixedparts.storage.schema import CONFIGS, REJECTS, SCHEMA_VERSION
+from mixedparts.storage.shards import COMMITS, WrittenFile, intact, read_commit
 from mixedparts.verification.findings import Findings, Rule
 
 Cells = dict[tuple[str, str, str], int]  # source, split, task or table -> rows

@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mixedparts.parquet import iter_rows
-from mixedparts.sample_ids import entity_key
+from mixedparts.pairing.sample_ids import entity_key
+from mixedparts.storage.parquet import iter_rows
 
 ImageFacts = tuple[str, str, int, int]  # source, image id, width, height
 _IMAGE_COLUMNS = ["row", "source", "image_id", "width", "height"]

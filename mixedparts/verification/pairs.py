@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixedparts.parquet import table_files
-from mixedparts.sample_ids import Ids, sample_ids
+from mixedparts.pairing.sample_ids import Ids, sample_ids
+from mixedparts.storage.parquet import table_files
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.index import SplitIndex, split_index
 from mixedparts.verification.rows import Comparable, row_problems

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mixedparts import wording
+from mixedparts.pairing.sample_ids import id_texts, sample_ids
 from mixedparts.records import Task
-from mixedparts.sample_ids import id_texts, sample_ids
+from mixedparts.text import answers as wording
 from mixedparts.verification.findings import Rule
 from mixedparts.verification.index import KnownEntity, SplitIndex, region_hash, region_is_whole
 from mixedparts.verification.regions import region_problems

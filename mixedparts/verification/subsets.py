@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mixedparts.parquet import iter_rows, table_files
-from mixedparts.sources import SPLITS
+from mixedparts.sources.contract import SPLITS
+from mixedparts.storage.parquet import iter_rows, table_files
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import picture_fault
 

@@ -26,10 +26,10 @@ import pytest
 from mixedparts import masks
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
-from mixedparts.plan import manifest_of
+from mixedparts.pipeline.plan import manifest_of
 from mixedparts.records import ImageRecord, Level, Reason, Reject
-from mixedparts.sources import SPLITS, Source, available, get_source
-from mixedparts.taxonomy import Manifest
+from mixedparts.sources.contract import SPLITS, Source, available, get_source
+from mixedparts.sources.manifests import Manifest
 
 NOTES = {Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP}
 Outcome = ImageRecord | Reject

@@ -15,10 +15,10 @@ from PIL import Image
 
 from builders.ade20k_full import Ade20kFullSource
 from mixedparts import masks
-from mixedparts.config import BuildConfig
-from mixedparts.plan import make_plan
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.plan import make_plan
 from mixedparts.records import ImageRecord, Level, Reason, Reject
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 from tests.builders.conformance import (
     SourceConformance,
     accounted,
@@ -312,7 +312,7 @@ def test_a_stem_of_two_scenes_counts_once_and_forks_are_no_files(
 
 
 def test_an_image_is_in_the_split_that_part_234_gives_it(tmp_path: Path) -> None:
-    from builders.division import division
+    from builders.formats.val_test_split import division
 
     written = write_ade20k_full(tmp_path, 1, 12)
     source = Ade20kFullSource()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mixedparts.records import ImageRecord, Level, Reason
-from mixedparts.sources import Source, get_source
+from mixedparts.sources.contract import Source, get_source
 from tests.builders.conformance import (
     Outcome,
     accounted,

@@ -11,14 +11,14 @@ import pytest
 
 from builders.coco_parts import CocoPartsSource
 from mixedparts import masks
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError
-from mixedparts.plan import make_plan, manifest_of
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.plan import make_plan, manifest_of
 from mixedparts.progress import Silent
 from mixedparts.records import ImageRecord, Level, Reason
-from mixedparts.source_reports import source_report
-from mixedparts.verify import verify
+from mixedparts.reports.sources import source_report
+from mixedparts.verification.verify import verify
 from tests.builders.conformance import (
     SourceConformance,
     images_of,

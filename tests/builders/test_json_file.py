@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.coco_index import open_index
-from builders.json_file import JsonFile, loose
+from builders.bases.coco_index import open_index
+from builders.formats.json_file import JsonFile, loose
 from mixedparts.errors import InputError
 
 LISTS = ("images", "annotations", "categories")

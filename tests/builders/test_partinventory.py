@@ -14,7 +14,7 @@ from builders.partinventory import PartInventorySource
 from mixedparts import masks
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, Reason
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 from tests.builders.conformance import (
     SourceConformance,
     images_of,

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixedparts import masks
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
+from mixedparts.entities.normalise import Names
 from mixedparts.errors import EnvironmentFault, InputError
-from mixedparts.normalise import Names
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from mixedparts.records import ImageRecord, Level, Reason
-from mixedparts.taxonomy import load_manifest
-from mixedparts.verify import verify
+from mixedparts.sources.manifests import load_manifest
+from mixedparts.verification.verify import verify
 from tests.builders.conformance import (
     SourceConformance,
     accounted,

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from builders.segmentation import Refusal, read_segmentations
+from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts import masks
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from mixedparts.records import ImageRecord, Reason, Task
-from mixedparts.sources import get_source
-from mixedparts.taxonomy import load_manifest
-from mixedparts.verify import verify
+from mixedparts.sources.contract import get_source
+from mixedparts.sources.manifests import load_manifest
+from mixedparts.verification.verify import verify
 from tests.builders.conformance import images_of, read_split, rejects_of
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data"

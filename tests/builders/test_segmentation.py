@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from builders.identifiers import IdCodes, id_text, whole
-from builders.paths import first_present, is_resource_fork, safe_name
-from builders.segmentation import Refusal, read_segmentations
+from builders.formats.identifiers import IdCodes, id_text, whole
+from builders.formats.paths import first_present, is_resource_fork, safe_name
+from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts import masks
 
 WIDTH, HEIGHT = 31, 23

@@ -16,17 +16,18 @@ import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from calico.config import CalicoConfig
-from calico.configfile import override
+from calico.config.calico import CalicoConfig
+from calico.config.presets import tiny
+from calico.config.yaml_io import override
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.vision import ImageFeatures
-from calico.presets import tiny
-from calico.tokenizer import build_tokenizer, token_ids
-from mixedparts import schema, wording
+from calico.processing.tokenizer import build_tokenizer, token_ids
 from mixedparts.masks import area, bbox, from_dense
-from mixedparts.questions import QUESTIONS
 from mixedparts.records import Task
+from mixedparts.storage import schema
+from mixedparts.text import answers as wording
+from mixedparts.text.questions import QUESTIONS
 
 _MICRO: dict[str, Any] = {
     "name": "micro",

@@ -22,7 +22,7 @@ from transformers import (
     SamModel,
 )
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.model.grounding import build_sam
 
 State = dict[str, Tensor]

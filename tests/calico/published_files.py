@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from calico.config import CalicoConfig
-from calico.configfile import override
+from calico.config.calico import CalicoConfig
+from calico.config.yaml_io import override
 from tests.calico import published
 from tests.calico.factory import micro_config
 

@@ -10,7 +10,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from calico.config import CalicoConfig, ExecutionConfig, SemanticEncoderConfig
+from calico.config.calico import CalicoConfig, ExecutionConfig, SemanticEncoderConfig
+from calico.config.presets import DINOV2, PRESETS, preset, seven_b
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.generation import generate
@@ -19,9 +20,8 @@ from calico.model.language import decoder_layers
 from calico.model.precision import arithmetic, store
 from calico.model.segments import SegVocabulary
 from calico.model.vision import ImageEncoders, ImageInputs, build_semantic_encoder, unread_tokens
-from calico.presets import DINOV2, PRESETS, preset, seven_b
-from calico.prompts import PromptEncoder
-from calico.tokenizer import token_ids
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import token_ids
 from mixedparts.errors import InputError, UsageError
 from tests.calico.factory import (
     mask_images,

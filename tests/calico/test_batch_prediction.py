@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from calico.batch_prediction import predict_sets
-from calico.picture_sets import PictureSet, Unusable, read_picture_sets
-from calico.predict import Predictor
-from calico.predictions_file import read_predictions
+from calico.inference.batch import predict_sets
+from calico.inference.image_sets import PictureSet, Unusable, read_picture_sets
+from calico.inference.predictor import Predictor
+from calico.predictions.files import read_predictions
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from mixedparts.records import Task
@@ -251,8 +251,8 @@ class TestAnswers:
 
 
 def _query(place: Path) -> Any:
-    from calico.processing import open_picture
-    from calico.queries import Query, task_question
+    from calico.inference.queries import Query, task_question
+    from calico.processing.images import open_picture
 
     shown = tuple(open_picture(one.read_bytes(), "") for one in sorted(place.iterdir()))
     return Query("alone", task_question(PARTS), shown)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from calico.data import BuiltDataset
+from calico.dataset.pairs import BuiltDataset
+from calico.dataset.views import View
 from calico.model.vision import ImageFeatures
-from calico.processing import ImageProcessor
-from calico.prompts import PromptEncoder
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
 from calico.training.batches import BatchMaker, check_samples
-from calico.training.run import RunSettings, train
-from calico.views import View
+from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, micro_tokenizer, write_build

@@ -15,7 +15,7 @@ import pytest
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from calico.companions import companions, follow_parent, is_companion
+from calico.runtime.launch import companions, follow_parent, is_companion
 place, ending = Path(sys.argv[1]), sys.argv[2]
 if is_companion():
     follow_parent()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from calico.config import CalicoConfig, CorrespondenceConfig
-from calico.configfile import override, read_config, write_config
-from calico.presets import PRESETS, preset, seven_b, tiny
+from calico.config.calico import CalicoConfig, CorrespondenceConfig
+from calico.config.presets import PRESETS, preset, seven_b, tiny
+from calico.config.yaml_io import override, read_config, write_config
 from mixedparts.errors import InputError, UsageError
 
 

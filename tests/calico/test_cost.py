@@ -13,12 +13,12 @@ from torch import Tensor
 
 from calico.cli import cost as command
 from calico.cli import train as train_command
+from calico.config.presets import seven_b, seven_b_with, tiny
 from calico.cost.flops import Workload, calico_flops, meta, speak
 from calico.cost.memory import memory, saved_bytes, with_checkpointing
 from calico.cost.peers import GLAMM, LISA, peer_flops
 from calico.cost.skeleton import parts, skeleton
 from calico.cost.tables import decoding_flops, step_flops
-from calico.presets import seven_b, seven_b_with, tiny
 from tests.calico.factory import micro_config, micro_model
 
 CORRESPONDENCE = {"base": 6_133_248, "large": 6_854_144, "giant": 8_295_936}

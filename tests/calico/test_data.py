@@ -12,19 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from calico.data import BuiltDataset, PairTable
-from calico.order import swapped
-from calico.processing import ImageProcessor
-from calico.samples import Sample
-from calico.training.entities import gather_entities
-from calico.training.labels import UNKNOWN, augmented, label_set, labelled_images
-from calico.training.sampling import Sampler
-from calico.training.schedule import rate_factor
-from calico.training.words import dataset_words
-from mixedparts import schema
+from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.dataset.sample import Sample
+from calico.dataset.sampler import Sampler
+from calico.dataset.swap import swapped
+from calico.optim.schedule import rate_factor
+from calico.pretraining.image_entities import gather_entities
+from calico.pretraining.label_maps import UNKNOWN, augmented, label_set, labelled_images
+from calico.processing.images import ImageProcessor
+from calico.training.vocabulary import dataset_words
 from mixedparts.errors import InputError
 from mixedparts.masks import area
 from mixedparts.progress import Silent
+from mixedparts.storage import schema
 from tests.calico.factory import micro_config, write_build
 
 KEYS = ("id", "source", "split", "task", "question", "answer")
@@ -116,7 +116,7 @@ class TestSamples:
         self, dataset: BuiltDataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         expected = dataset.pairs("train")[:]
-        monkeypatch.setattr("calico.columns._KEPT_MASKS", 1)
+        monkeypatch.setattr("calico.dataset.columns._KEPT_MASKS", 1)
         assert dataset.pairs("train").take([5, 0, 5, 1]) == [expected[n] for n in (5, 0, 5, 1)]
 
     @pytest.mark.parametrize("start", [0, 1, 5])

@@ -8,14 +8,14 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from calico.checkpoints.save_load import find_checkpoint, save_checkpoint
 from calico.cli.predict import main as ask
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
+from calico.inference.transformers_auto import CalicoProcessor
 from calico.model.calico import Calico
-from calico.model.checkpoints import find_checkpoint, save_checkpoint
 from calico.model.inputs import PromptBatch
-from calico.predict import Predictor
-from calico.pretrained import CalicoProcessor
-from calico.queries import Query
-from calico.runtime import choose_device
+from calico.runtime.device import choose_device
 from mixedparts.errors import EnvironmentFault, UsageError
 from tests.calico.elsewhere import THERE, Elsewhere
 from tests.calico.factory import micro_model, micro_tokenizer, random_cams

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from calico.model.checkpoints import load_checkpoint, save_checkpoint
-from calico.model.dino_names import published_name
+from calico.checkpoints.save_load import load_checkpoint, save_checkpoint
+from calico.weights.dino_names import published_name
 from mixedparts.errors import InputError
 from tests.calico.factory import micro_model, micro_tokenizer
 from tests.calico.published import MOVED

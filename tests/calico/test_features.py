@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 
 from calico.cli.evaluate import _parser as evaluation_parser
 from calico.cli.options import feature_cache
-from calico.config import CalicoConfig
-from calico.data import BuiltDataset
-from calico.encoding import PARTS, FeatureEncoder, picture_wanted
-from calico.featurecache import FeatureCache, entry_key
+from calico.config.calico import CalicoConfig
+from calico.dataset.pairs import BuiltDataset
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
 from calico.model.calico import Calico
-from calico.predict import Predictor
-from calico.processing import ImageProcessor
-from calico.queries import Query
-from calico.training.pretrain import pretrain
-from calico.training.run import RunSettings, train
+from calico.pretraining.pretrain import pretrain
+from calico.processing.feature_cache import FeatureCache, entry_key
+from calico.processing.feature_encoder import PARTS, FeatureEncoder, picture_wanted
+from calico.processing.images import ImageProcessor
+from calico.training.train import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, micro_model, micro_tokenizer, write_build
@@ -159,7 +159,7 @@ class TestFiles:
         """Two processes put and get the same keys in a folder that cannot hold all of them."""
         program = (
             "import sys, torch\nfrom pathlib import Path\n"
-            "from calico.featurecache import FeatureCache, entry_key\n"
+            "from calico.processing.feature_cache import FeatureCache, entry_key\n"
             f"cache = FeatureCache(Path({str(tmp_path)!r}), 200_000)\n"
             "for turn in range(6):\n"
             "    for number in range(40):\n"

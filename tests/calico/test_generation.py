@@ -10,21 +10,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from calico.answers import Binding, read_answer
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
 from calico.model.calico import Calico
 from calico.model.generation import CachedSteps, Generated, beam_search, generate, greedy
 from calico.model.inputs import PromptBatch, TokenIds
 from calico.model.segments import SegVocabulary
 from calico.model.vision import ImageFeatures
-from calico.predict import Predictor
-from calico.prompts import PromptEncoder
-from calico.queries import Query
-from calico.tokenizer import build_tokenizer, token_ids
-from mixedparts import questions as wordings
-from mixedparts import wording
+from calico.processing.parse_answer import Binding, read_answer
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import build_tokenizer, token_ids
 from mixedparts.records import Task
-from mixedparts.wording import parse_answer
+from mixedparts.text import answers as wording
+from mixedparts.text import questions as wordings
+from mixedparts.text.answers import parse_answer
 from tests.calico.factory import (
     micro_config,
     micro_model,
@@ -315,7 +315,7 @@ def say(predictor: Predictor, text: str, monkeypatch: pytest.MonkeyPatch) -> Non
         tokens = torch.tensor([ids] * rows)
         return Generated(tokens, states.expand(rows, -1, -1), torch.ones(rows, dtype=torch.bool))
 
-    monkeypatch.setattr("calico.predict.generate", spoken)
+    monkeypatch.setattr("calico.inference.predictor.generate", spoken)
 
 
 def pictures(count: int) -> tuple[Image.Image, ...]:
@@ -361,7 +361,7 @@ class TestImages:
         (whole,) = predictor.predict([Query("x", "Which object?", shown)])
         say(predictor, text, monkeypatch)
         monkeypatch.setattr(
-            "calico.predict.read_answer",
+            "calico.inference.predictor.read_answer",
             lambda *args: _without_first(read_answer(*args)),
         )
         (rest,) = predictor.predict([Query("x", "Which object?", shown)])

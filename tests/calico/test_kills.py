@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calico.data import BuiltDataset
-from calico.model.checkpoints import load_checkpoint
-from calico.model.runs import newest_checkpoint
-from calico.runtime import prepare_process
-from calico.training.run import RunSettings, train
+from calico.checkpoints.rotation import newest_checkpoint
+from calico.checkpoints.save_load import load_checkpoint
+from calico.dataset.pairs import BuiltDataset
+from calico.runtime.device import prepare_process
+from calico.training.train import RunSettings, train
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, write_build
 

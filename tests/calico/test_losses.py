@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from calico.config import LossConfig
+from calico.config.calico import LossConfig
 from calico.model.losses import Counts, mask_losses
 from calico.model.points import draw_points, sample_points
 from mixedparts.errors import UsageError

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from calico.config import PromptConfig
+from calico.config.calico import PromptConfig
+from calico.config.presets import seven_b
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.generation import generate
 from calico.model.inputs import PromptBatch, TokenIds, TrainingBatch
 from calico.model.segments import UNKNOWN, UNTAGGED, SegVocabulary, read_segments
-from calico.presets import seven_b
-from calico.prompts import PromptEncoder
-from calico.tokenizer import token_ids
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import token_ids
 from mixedparts.errors import InputError
 from tests.calico.factory import (
     mask_images,

@@ -11,7 +11,7 @@ import torch
 from benchmarks.model_speed import main
 from benchmarks.model_stages import Measured, Row, counted, measure, operations, stages, table
 from benchmarks.model_subject import MEDIUM, SAM_B, Subject, large_subject, small_subject, subject
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from tests.calico.factory import micro_config, micro_tokenizer
 
 META, CPU = torch.device("meta"), torch.device("cpu")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from calico.config import TrainingConfig
-from calico.model.checkpoints import trained_weights
-from calico.training.optimizer import Updater, build_updater, hidden_matrices
+from calico.checkpoints.save_load import trained_weights
+from calico.config.calico import TrainingConfig
+from calico.optim.optimizer import Updater, build_updater, hidden_matrices
 from mixedparts.errors import UsageError
 from tests.calico.factory import micro_config, micro_model
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.order import swapped
-from calico.samples import PictureRef, Region, Sample
-from mixedparts import wording
+from calico.dataset.sample import PictureRef, Region, Sample
+from calico.dataset.swap import swapped
 from mixedparts.masks import Rle, from_dense
 from mixedparts.records import Task
+from mixedparts.text import answers as wording
 
 NAMES = ("arm", "back", "leg", "seat")
 

@@ -15,15 +15,15 @@ from PIL import Image
 
 import calico
 from calico.cli import predict as command
-from calico.data import BuiltDataset
-from calico.drawing import draw_prediction
-from calico.illustrated import IllustratedAnswer
+from calico.dataset.pairs import BuiltDataset
+from calico.inference.answer import IllustratedAnswer
+from calico.inference.drawing import draw_prediction
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query, task_question
 from calico.model.generation import Generated
-from calico.predict import Predictor
-from calico.predictions import Prediction, Segment
-from calico.processing import open_picture
-from calico.queries import Query, task_question
-from calico.training.run import RunSettings, train
+from calico.predictions.types import Prediction, Segment
+from calico.processing.images import open_picture
+from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle, from_dense
 from mixedparts.progress import Silent
@@ -60,7 +60,7 @@ def answering(
     states = torch.randn(*tokens.shape, width, generator=torch.Generator().manual_seed(0))
     finished = torch.ones(len(rows), dtype=torch.bool)
     spoken = Generated(tokens, states, finished)
-    monkeypatch.setattr("calico.predict.generate", lambda *_: spoken)
+    monkeypatch.setattr("calico.inference.predictor.generate", lambda *_: spoken)
     return predictor
 
 

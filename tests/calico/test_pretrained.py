@@ -12,14 +12,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
-import calico.pretrained
+import calico.inference.transformers_auto
+from calico.checkpoints.save_load import load_checkpoint, save_checkpoint
 from calico.cli import merge as command
-from calico.model.checkpoints import load_checkpoint, save_checkpoint
+from calico.config.presets import seven_b
 from calico.model.generation import generate
 from calico.model.precision import arithmetic
-from calico.presets import seven_b
-from calico.prompts import PromptEncoder
-from calico.tokenizer import token_ids
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import token_ids
 from calico.weights.initial import initial_model
 from mixedparts.errors import InputError, UsageError
 from tests.calico.factory import micro_model, micro_tokenizer, random_cams, random_features
@@ -110,7 +110,7 @@ class TestMerge:
         from collections import namedtuple
 
         usage = namedtuple("usage", "total used free")
-        monkeypatch.setattr("calico.merge.shutil.disk_usage", lambda _: usage(9, 8, 1))
+        monkeypatch.setattr("calico.checkpoints.merge.shutil.disk_usage", lambda _: usage(9, 8, 1))
         assert command.main([str(checkpoint), "--out", str(tmp_path / "alone")]) == 3
         assert "GiB free" in capsys.readouterr().err
         assert not (tmp_path / "alone").exists()
@@ -119,11 +119,11 @@ class TestMerge:
 class TestAutoClasses:
     def test_model_and_processor_come_by_their_folder(self, checkpoint: Path) -> None:
         config = AutoConfig.from_pretrained(str(checkpoint))
-        assert isinstance(config, calico.pretrained.CalicoSettings)
+        assert isinstance(config, calico.inference.transformers_auto.CalicoSettings)
         model = AutoModel.from_pretrained(str(checkpoint))
         processor = AutoProcessor.from_pretrained(str(checkpoint))
-        assert isinstance(model, calico.pretrained.CalicoModel)
-        assert isinstance(processor, calico.pretrained.CalicoProcessor)
+        assert isinstance(model, calico.inference.transformers_auto.CalicoModel)
+        assert isinstance(processor, calico.inference.transformers_auto.CalicoProcessor)
         loaded, own, _ = load_checkpoint(checkpoint)
         assert config.calico() == own
         mine = model.calico.state_dict()
@@ -134,7 +134,7 @@ class TestAutoClasses:
         assert model.answer([picture(10), picture(150)], QUESTION).answer is not None
 
     def test_what_is_saved_again_is_the_same(self, checkpoint: Path, tmp_path: Path) -> None:
-        model = calico.pretrained.CalicoModel.from_pretrained(checkpoint)
+        model = calico.inference.transformers_auto.CalicoModel.from_pretrained(checkpoint)
         model.save_pretrained(tmp_path / "again")
         for name in ("model.safetensors", "frozen.safetensors"):
             one, other = load_file(checkpoint / name), load_file(tmp_path / "again" / name)
@@ -148,7 +148,7 @@ class TestAutoClasses:
         weights = dict(model.calico.named_parameters())
         assert weights["language.lm_head.weight"].dtype is torch.bfloat16
         assert weights["correspondence.adaptive.0.adaptation.weight"].dtype is torch.float32
-        inputs = calico.pretrained.CalicoProcessor.from_pretrained(checkpoint)(
+        inputs = calico.inference.transformers_auto.CalicoProcessor.from_pretrained(checkpoint)(
             [[picture(10), picture(150)]], [QUESTION]
         )
         assert model.generate(inputs, 3).tokens.shape[0] == 1
@@ -166,12 +166,12 @@ class TestAutoClasses:
             AutoModel.from_pretrained(str(checkpoint))
 
     def test_samples_of_unequal_numbers_of_images_are_refused(self, checkpoint: Path) -> None:
-        processor = calico.pretrained.CalicoProcessor.from_pretrained(checkpoint)
+        processor = calico.inference.transformers_auto.CalicoProcessor.from_pretrained(checkpoint)
         with pytest.raises(InputError, match="same number"):
             processor([[picture(1)], [picture(1), picture(2)]], ["a", "b"])
 
 
 def test_the_7b_settings_survive_json() -> None:
-    settings = calico.pretrained.described(seven_b())
-    again = calico.pretrained.CalicoSettings.from_dict(settings.to_dict())
+    settings = calico.inference.transformers_auto.described(seven_b())
+    again = calico.inference.transformers_auto.CalicoSettings.from_dict(settings.to_dict())
     assert again.calico() == seven_b()

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calico.configfile import write_config
-from calico.data import BuiltDataset
-from calico.training.pretrain import pretrain
-from calico.training.run import RunSettings, train
+from calico.config.yaml_io import write_config
+from calico.dataset.pairs import BuiltDataset
+from calico.pretraining.pretrain import pretrain
+from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, write_build
@@ -25,11 +25,11 @@ from tests.calico.factory import micro_config, write_build
 RUN = """
 import sys
 from pathlib import Path
-from calico.configfile import read_config
-from calico.data import BuiltDataset
-from calico.presets import tiny
-from calico.runtime import prepare_process
-from calico.training.run import RunSettings, train
+from calico.config.yaml_io import read_config
+from calico.dataset.pairs import BuiltDataset
+from calico.config.presets import tiny
+from calico.runtime.device import prepare_process
+from calico.training.train import RunSettings, train
 from mixedparts.progress import Silent
 build, config, encoders, output = map(Path, sys.argv[1:])
 prepare_process(1)
@@ -174,7 +174,7 @@ class TestParts:
     def test_more_processes_than_samples_are_refused(self, place: Path) -> None:
         from accelerate import Accelerator
 
-        from calico.training.run import _check
+        from calico.training.train import _check
 
         class Many(Accelerator):
             num_processes = 5

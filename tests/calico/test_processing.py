@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from calico.presets import seven_b, tiny
-from calico.processing import CLIP, IMAGENET, ImageProcessor, open_picture
-from calico.views import View
+from calico.config.presets import seven_b, tiny
+from calico.dataset.views import View
+from calico.processing.images import CLIP, IMAGENET, ImageProcessor, open_picture
 from mixedparts.errors import InputError
 from mixedparts.masks import Rle, decode, from_dense, iou
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calico.config import CalicoConfig
-from calico.data import BuiltDataset
-from calico.model.checkpoints import load_checkpoint
-from calico.presets import seven_b
-from calico.training.run import RunSettings, train
+from calico.checkpoints.save_load import load_checkpoint
+from calico.config.calico import CalicoConfig
+from calico.config.presets import seven_b
+from calico.dataset.pairs import BuiltDataset
+from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.calico import published

@@ -12,22 +12,22 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from calico.config import CalicoConfig
-from calico.data import BuiltDataset
-from calico.featurecache import FeatureCache
-from calico.model.bridge import Question
+from calico.checkpoints.save_load import load_checkpoint, save_checkpoint
+from calico.config.calico import CalicoConfig
+from calico.dataset.pairs import BuiltDataset
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
 from calico.model.calico import Calico
-from calico.model.checkpoints import load_checkpoint, save_checkpoint
 from calico.model.generation import generate
 from calico.model.inputs import PromptBatch
-from calico.model.tensor_files import read_tensors
-from calico.predict import Predictor
-from calico.prompts import PromptEncoder
-from calico.queries import Query
-from calico.tokenizer import READER
-from calico.training.pretrain import pretrain
-from calico.training.run import RunSettings, train
+from calico.model.projector import Question
+from calico.pretraining.pretrain import pretrain
+from calico.processing.feature_cache import FeatureCache
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import READER
+from calico.training.train import RunSettings, train
 from calico.weights.initial import initial_model
+from calico.weights.safetensors_io import read_tensors
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.calico import published

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from calico.config import CalicoConfig, TrainingConfig
-from calico.data import BuiltDataset
-from calico.model.checkpoints import find_checkpoint
+from calico.checkpoints.save_load import find_checkpoint
+from calico.config.calico import CalicoConfig, TrainingConfig
+from calico.dataset.pairs import BuiltDataset
+from calico.optim.optimizer import build_updater
+from calico.pretraining.pretrain import pretrain
+from calico.runtime.run_log import RunLog
 from calico.training.curves import draw_curves, read_log
-from calico.training.optimizer import build_updater
-from calico.training.pretrain import pretrain
-from calico.training.run import RunSettings, train
-from calico.training.runlog import RunLog
+from calico.training.train import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, write_build
@@ -154,7 +154,7 @@ class TestTrackers:
         self, place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "wandb", None)
-        monkeypatch.setattr("calico.training.processes.find_spec", lambda name: None)
+        monkeypatch.setattr("calico.runtime.distributed.find_spec", lambda name: None)
         settings = RunSettings(place / "tracked", place / "encoders", report_to=("wandb",))
         with pytest.raises(EnvironmentFault, match="wandb is not installed"):
             train(micro_config(), BuiltDataset(place / "build"), settings, Silent())

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from calico.config import SamConfig
+from calico.config.calico import SamConfig
 from calico.model.grounding import MaskGrounder, SegProjection, build_sam
-from calico.model.sam_weights import from_segment_anything
+from calico.weights.sam_names import from_segment_anything
 
 sam_modeling = pytest.importorskip("segment_anything.modeling")
 

@@ -14,12 +14,12 @@ from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from calico.cli.train import main
-from calico.config import TrainingConfig
-from calico.configfile import override, read_config
-from calico.data import PairTable
-from calico.presets import tiny
-from calico.training.sampling import Sampler
-from calico.training.strata import Stratum, stratified
+from calico.config.calico import TrainingConfig
+from calico.config.presets import tiny
+from calico.config.yaml_io import override, read_config
+from calico.dataset.pairs import PairTable
+from calico.dataset.sampler import Sampler
+from calico.dataset.sampling_weights import Stratum, stratified
 from mixedparts.errors import UsageError
 from tests.calico.factory import write_build
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from calico.config import CalicoConfig
-from calico.data import BuiltDataset
-from calico.training.encoders import WEIGHTS
-from calico.training.pretrain import pretrain
+from calico.config.calico import CalicoConfig
+from calico.dataset.pairs import BuiltDataset
+from calico.pretraining.encoder_files import WEIGHTS
+from calico.pretraining.pretrain import pretrain
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, write_build
 

@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from calico.prompts import PromptEncoder
-from calico.tokenizer import build_tokenizer, decode, image_tag, load_tokenizer, token_ids
-from mixedparts import wording
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import (
+    build_tokenizer,
+    decode,
+    image_tag,
+    load_tokenizer,
+    token_ids,
+)
 from mixedparts.errors import InputError
 from mixedparts.records import Task
+from mixedparts.text import answers as wording
 from tests.calico.factory import micro_config, micro_tokenizer
 
 ANSWER = wording.part_answer(
@@ -96,7 +102,7 @@ class TestPrompts:
     ) -> None:
         asked = [[("Which object?", "a mug"), ("What else?", "a lid")], [("Which?", "a handle")]]
         expected = encoder.conversations(asked, 2)
-        monkeypatch.setattr("calico.prompts._KEPT_TEXTS", 1)
+        monkeypatch.setattr("calico.processing.prompts._KEPT_TEXTS", 1)
         assert encoder.conversations(asked[::-1], 2) == expected[::-1]
         assert [encoder.conversations([one], 2)[0] for one in asked] == expected
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from calico.config import CalicoConfig
-from calico.data import BuiltDataset
+from calico.checkpoints.save_load import find_checkpoint, load_checkpoint
+from calico.config.calico import CalicoConfig
+from calico.dataset.pairs import BuiltDataset
+from calico.dataset.views import View
 from calico.model.assembly import build_image_parts
-from calico.model.checkpoints import find_checkpoint, load_checkpoint
-from calico.processing import ImageProcessor
-from calico.training.encoders import load_encoders
-from calico.training.features import feature_store
-from calico.training.pretrain import pretrain
-from calico.training.run import RunSettings, train
-from calico.training.warmstart import carry_to_sam, carry_to_semantic
-from calico.views import View
+from calico.pretraining.encoder_files import load_encoders
+from calico.pretraining.pretrain import pretrain
+from calico.pretraining.warm_start import carry_to_sam, carry_to_semantic
+from calico.processing.images import ImageProcessor
+from calico.training.feature_store import feature_store
+from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.calico.factory import micro_config, micro_model, write_build
@@ -115,7 +115,7 @@ class TestFeatures:
             model.encoders, table, [0, 2, 3], processor, tmp_path, True, Silent(), 2
         )
         read = store.read([(3, View(mirrored=True)), (0, View())])
-        from calico.processing import open_picture
+        from calico.processing.images import open_picture
 
         pixels = [processor.pixels(open_picture(table.read(row), "")) for row in (3, 0)]
         with torch.no_grad():

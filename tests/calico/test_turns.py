@@ -14,17 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calico.configfile import override
-from calico.data import BuiltDataset, PairTable
+from calico.config.presets import tiny
+from calico.config.yaml_io import override
+from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.dataset.views import View
 from calico.model.segments import read_segments
 from calico.model.vision import ImageFeatures
-from calico.presets import tiny
-from calico.processing import ImageProcessor
-from calico.prompts import PromptEncoder
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
+from calico.training.augmented_samples import VariedSample
 from calico.training.batches import BatchMaker
-from calico.training.turns import Companions
-from calico.training.variation import VariedSample
-from calico.views import View
+from calico.training.conversations import Companions
 from mixedparts.errors import UsageError
 from mixedparts.masks import Rle
 from tests.calico.factory import (

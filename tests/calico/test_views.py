@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from calico.configfile import override
-from calico.data import BuiltDataset
-from calico.encoding import FeatureEncoder, TableFeatures
-from calico.featurecache import FeatureCache
-from calico.presets import tiny
-from calico.processing import ImageProcessor
-from calico.prompts import PromptEncoder
+from calico.config.presets import tiny
+from calico.config.yaml_io import override
+from calico.dataset.pairs import BuiltDataset
+from calico.dataset.views import Box, Tint, View
+from calico.pretraining.pretrain import pretrain
+from calico.processing.feature_cache import FeatureCache
+from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
 from calico.training.augment import drawn_box
 from calico.training.batches import BatchMaker
-from calico.training.features import FeatureStore
-from calico.training.pretrain import pretrain
-from calico.training.run import RunSettings, train
-from calico.views import Box, Tint, View
+from calico.training.feature_store import FeatureStore
+from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.masks import decode, from_dense
 from mixedparts.progress import Silent

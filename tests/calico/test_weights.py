@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
 from calico.weights.files import WeightFiles
 from calico.weights.initial import Initial, initial_model
 from mixedparts.errors import InputError, UsageError

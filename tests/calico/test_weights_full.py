@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from calico.config import CalicoConfig
+from calico.config.calico import CalicoConfig
+from calico.config.presets import seven_b, seven_b_with
 from calico.model.inputs import TokenIds
 from calico.model.segments import SegVocabulary
-from calico.presets import seven_b, seven_b_with
 from calico.weights.initial import hollow, wanted_shapes
 from calico.weights.matching import Source, match, reconcile
 from mixedparts.errors import InputError

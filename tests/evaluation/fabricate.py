@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calico.evaluation.truth import SampleTruth
-from calico.predictions import Prediction, Segment
+from calico.evaluation.ground_truth import SampleTruth
+from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.masks import Rle
-from mixedparts.schema import PAIRS
+from mixedparts.storage.schema import PAIRS
 
 HEIGHT, WIDTH = 12, 16
 

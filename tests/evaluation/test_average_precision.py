@@ -15,9 +15,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from calico.evaluation.average_precision import Detections, average_precision
+from calico.evaluation.ground_truth import SampleTruth
 from calico.evaluation.scoring import ScoreTable, Sum, score
-from calico.evaluation.truth import SampleTruth
-from calico.predictions import Prediction, Segment
+from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from tests.evaluation.fabricate import HEIGHT, WIDTH, LetterModel, box, predicted, truth
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from calico.evaluation.baselines import BASELINES
+from calico.evaluation.ground_truth import SampleTruth, read_truth
 from calico.evaluation.most_frequent import most_frequent
-from calico.evaluation.truth import SampleTruth, read_truth
-from calico.predictions import Segment
+from calico.predictions.types import Segment
 from mixedparts import masks
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle

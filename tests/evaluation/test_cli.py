@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from calico.evaluation.ground_truth import read_truth
 from calico.evaluation.summary import METRICS
-from calico.evaluation.truth import read_truth
-from calico.predictions_file import write_predictions
+from calico.predictions.files import write_predictions
 from tests.evaluation.fabricate import answered, small_rows, write_build
 
 SCRIPT = Path(sys.executable).with_name("calico-eval")

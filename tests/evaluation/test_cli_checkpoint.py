@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from calico.cli.evaluate import main
-from calico.evaluation.truth import read_truth
-from calico.predictions import Prediction
+from calico.evaluation.ground_truth import read_truth
+from calico.predictions.types import Prediction
 from tests.evaluation.fabricate import LetterModel, answered, small_rows, write_build
 
 
@@ -66,9 +66,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]
                     raise KeyboardInterrupt
                 yield answers[row["id"]]
 
-    module = ModuleType("calico.predict")
+    module = ModuleType("calico.inference.predictor")
     module.Predictor = Predictor  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "calico.predict", module)
+    monkeypatch.setitem(sys.modules, "calico.inference.predictor", module)
     monkeypatch.setattr("mixedparts.loading.load_dataset", lambda *_, **__: ROWS)
     monkeypatch.setattr("calico.evaluation.text.load_text_model", lambda _: LetterModel())
     return seen

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from calico.data import BuiltDataset
+from calico.dataset.pairs import BuiltDataset
 from calico.evaluation import in_memory
+from calico.evaluation.ground_truth import read_truth
 from calico.evaluation.in_memory import OVERALL, REPORTED, evaluate_model
-from calico.evaluation.truth import read_truth
-from calico.featurecache import FeatureCache
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
 from calico.model.calico import Calico
 from calico.model.losses import Losses
-from calico.predict import Predictor
-from calico.predictions import Prediction
-from calico.processing import open_picture
-from calico.queries import Query
+from calico.predictions.types import Prediction
+from calico.processing.feature_cache import FeatureCache
+from calico.processing.images import open_picture
 from mixedparts.errors import UsageError
 from tests.calico.factory import micro_model, micro_tokenizer, write_build
 from tests.calico.test_model import training_batch

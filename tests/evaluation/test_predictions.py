@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from calico.prediction_lines import encode_line
-from calico.predictions import InvalidPrediction, Prediction, Segment, check_prediction
-from calico.predictions_file import read_predictions, write_predictions
+from calico.predictions.files import read_predictions, write_predictions
+from calico.predictions.jsonl import encode_line
+from calico.predictions.types import InvalidPrediction, Prediction, Segment, check_prediction
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.masks import Rle
 from tests.evaluation.fabricate import HEIGHT, WIDTH, box

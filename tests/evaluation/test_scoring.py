@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calico.evaluation.ground_truth import SampleTruth
 from calico.evaluation.labels import plain, whole_string, word_iou
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import METRICS, RATIOS, summarise
-from calico.evaluation.truth import SampleTruth
-from calico.predictions import Prediction, Segment
+from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.errors import InputError
 from tests.evaluation.fabricate import LetterModel, answered, box, predicted, truth

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calico.evaluation.ground_truth import SampleTruth
 from calico.evaluation.scoring import ScoreTable, score
 from calico.evaluation.summary import METRICS, Summary, summarise
-from calico.evaluation.truth import SampleTruth
-from calico.predictions import Prediction, Segment
+from calico.predictions.types import Prediction, Segment
 from mixedparts.records import Task
 from tests.evaluation.fabricate import LetterModel, box, predicted, truth
 

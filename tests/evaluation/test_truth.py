@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.evaluation.truth import build_id, read_truth, spread
-from calico.predictions import Segment
+from calico.evaluation.ground_truth import build_id, read_truth, spread
+from calico.predictions.types import Segment
 from mixedparts.errors import InputError, UsageError
 from tests.evaluation.fabricate import HEIGHT, WIDTH, box, row, small_rows, write_build
 

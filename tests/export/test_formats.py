@@ -20,10 +20,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
-from mixedparts.export.request import ExportRequest, Format
-from mixedparts.export.run import export
-from mixedparts.parquet import iter_rows
+from mixedparts.interchange.export.request import ExportRequest, Format
+from mixedparts.interchange.export.run import export
 from mixedparts.progress import Silent
+from mixedparts.storage.parquet import iter_rows
 
 Rows = dict[str, dict[str, Any]]
 
@@ -158,8 +158,8 @@ def test_same_build_same_bytes(built: Path, tmp_path: Path, name: str) -> None:
 def test_pictures_that_a_build_only_refers_to_are_exported(
     built: Path, native_root: Path, tmp_path: Path
 ) -> None:
-    from mixedparts.build import build
-    from mixedparts.config import BuildConfig
+    from mixedparts.pipeline.build import build
+    from mixedparts.pipeline.config import BuildConfig
 
     out = tmp_path / "referring"
     build(
@@ -182,7 +182,7 @@ def test_nothing_half_made_is_left(
 
     run(built, "coco", tmp_path / "coco", limit=5)
     before = digests(tmp_path / "coco")
-    monkeypatch.setattr("mixedparts.export.coco.write_document", fail)
+    monkeypatch.setattr("mixedparts.interchange.export.coco.write_document", fail)
     for out in ("coco", "fresh"):
         with pytest.raises(KeyboardInterrupt):
             run(built, "coco", tmp_path / out, overwrite=True, limit=6)

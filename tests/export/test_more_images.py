@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
 from mixedparts.errors import UsageError
-from mixedparts.export.request import ExportRequest, Format
-from mixedparts.export.run import export
-from mixedparts.parquet import iter_rows
+from mixedparts.interchange.export.request import ExportRequest, Format
+from mixedparts.interchange.export.run import export
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
+from mixedparts.storage.parquet import iter_rows
 from tests.conftest import SOURCES
 
 

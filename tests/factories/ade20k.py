@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 from tests.factories.scenes import (
     SIZES,
     NativeImage,

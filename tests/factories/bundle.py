@@ -170,7 +170,7 @@ def part_image_net_records() -> list[Record]:
 
 def ade() -> Record:
     """Chairs and lamps; ids are those of the official lists."""
-    from mixedparts.taxonomy import load_manifest
+    from mixedparts.sources.manifests import load_manifest
 
     objects = load_manifest("ade20k").objects
     categories = [{"id": item.id, "name": item.key} for item in objects.values()]
@@ -186,7 +186,7 @@ def ade() -> Record:
 
 def ade_part(owner: str, native: str) -> int:
     """Return the value of a part in the part maps."""
-    from mixedparts.taxonomy import load_manifest
+    from mixedparts.sources.manifests import load_manifest
 
     parts = load_manifest("ade20k").objects[owner].parts
     return next(part.id for part in parts if part.native == native)

@@ -13,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixedparts import masks, wording
-from mixedparts.croissant import croissant_text
+from mixedparts import masks
+from mixedparts.cards.croissant import croissant_text
 from mixedparts.masks import Rle
-from mixedparts.parquet import write_parquet
+from mixedparts.pairing.sample_ids import entity_key, id_texts, sample_ids
 from mixedparts.records import Task
-from mixedparts.sample_ids import entity_key, id_texts, sample_ids
-from mixedparts.schema import CONFIGS
-from mixedparts.shards import WrittenFile, sha256_of
+from mixedparts.storage.parquet import write_parquet
+from mixedparts.storage.schema import CONFIGS
+from mixedparts.storage.shards import WrittenFile, sha256_of
+from mixedparts.text import answers as wording
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 from tests.factories.scenes import (
     COUNTS,
     SHORT_NAMES,

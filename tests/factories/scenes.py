@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
 
 Dense = NDArray[np.uint8]
 Box = tuple[int, int, int, int]

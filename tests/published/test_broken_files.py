@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mixedparts.parquet import iter_rows
+from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
 from mixedparts.progress import Silent
-from mixedparts.published.importing import ImportRequest, import_published
+from mixedparts.storage.parquet import iter_rows
 from tests.factories.bundle import HEIGHT, WIDTH, write_bundle, write_json
 from tests.factories.faults import ANNOTATION_CASES, IMAGE_CASES, edit_json, run_length_cases
 

@@ -16,11 +16,11 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mixedparts.errors import InputError, UsageError
+from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
 from mixedparts.loading import load_dataset
-from mixedparts.parquet import iter_rows
 from mixedparts.progress import Silent
-from mixedparts.published.importing import ImportRequest, import_published
-from mixedparts.verify import verify
+from mixedparts.storage.parquet import iter_rows
+from mixedparts.verification.verify import verify
 from tests.factories import bundle as written
 
 Row = dict[str, Any]
@@ -135,7 +135,7 @@ def test_an_interrupted_import_goes_on(
     load(*bundle, tmp_path / "whole")
     for place in ("split_import.entity_table", "importing.run_write"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"mixedparts.published.{place}", stop)
+            patch.setattr(f"mixedparts.interchange.bundle_import.{place}", stop)
             with pytest.raises(KeyboardInterrupt):
                 load(*bundle, tmp_path / "out")
         assert not (tmp_path / "out" / "manifest.json").exists()

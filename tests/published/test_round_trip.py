@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mixedparts.build import build
-from mixedparts.config import BuildConfig
 from mixedparts.errors import InputError
-from mixedparts.export.request import ExportRequest, Format, Origin, Visibility
-from mixedparts.export.run import export
-from mixedparts.parquet import iter_rows
+from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
+from mixedparts.interchange.export.request import ExportRequest, Format, Origin, Visibility
+from mixedparts.interchange.export.run import export
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from mixedparts.published.importing import ImportRequest, import_published
-from mixedparts.verify import verify
+from mixedparts.storage.parquet import iter_rows
+from mixedparts.verification.verify import verify
 from tests.conftest import SOURCES
 from tests.factories.native import write_paco
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts.sample import make_sources
-from mixedparts.sample.render import Rendered, render
-from mixedparts.sample.vocabulary import SOURCES
+from mixedparts.synthetic import make_sources
+from mixedparts.synthetic.render import Rendered, render
+from mixedparts.synthetic.vocabulary import SOURCES
 
 IMAGES = 40
 SEED = 11

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from mixedparts.sample.render import Rendered
+from mixedparts.synthetic.render import Rendered
 
 Bitmap = NDArray[np.bool_]
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mixedparts.sample.render import Rendered
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
+from mixedparts.synthetic.render import Rendered
 from tests.sample.conftest import IMAGES
 from tests.sample.painted import decoded, painted
 

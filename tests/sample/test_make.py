@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mixedparts.errors import EnvironmentFault, UsageError
-from mixedparts.sample import MARKER, make_sources
-from mixedparts.sample.native import split_of
+from mixedparts.synthetic import MARKER, make_sources
+from mixedparts.synthetic.native import split_of
 from tests.sample.conftest import IMAGES, SEED
 
 

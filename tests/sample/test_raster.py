@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mixedparts.sample.raster import cut_visible, label_shapes, rings, trace
+from mixedparts.synthetic.raster import cut_visible, label_shapes, rings, trace
 from tests.sample.painted import decoded
 
 HEIGHT, WIDTH = 24, 31

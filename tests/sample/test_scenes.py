@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from mixedparts.sample.render import Rendered
-from mixedparts.sample.vocabulary import SOURCES, object_class, part_id, subjects
+from mixedparts.synthetic.render import Rendered
+from mixedparts.synthetic.vocabulary import SOURCES, object_class, part_id, subjects
 from tests.sample.conftest import IMAGES
 
 

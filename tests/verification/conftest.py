@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts.build import build as make_build
-from mixedparts.config import BuildConfig
+from mixedparts.pipeline.build import build as make_build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from mixedparts.verify import verify
+from mixedparts.verification.verify import verify
 
 
 @pytest.fixture(scope="package")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mixedparts.verification.findings import Rule
-from mixedparts.verify import verify
+from mixedparts.verification.verify import verify
 from tests.factories.forger import rewrite
 from tests.verification.test_rows import change_area
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixedparts.errors import InputError
-from mixedparts.shards import sha256_of
+from mixedparts.storage.shards import sha256_of
 from mixedparts.verification.findings import Rule
-from mixedparts.verify import verify
+from mixedparts.verification.verify import verify
 from tests.factories.forger import Row, stamp
 
 

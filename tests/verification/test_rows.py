@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts.parquet import iter_rows
 from mixedparts.records import Task
-from mixedparts.taxonomy import load_manifest
+from mixedparts.sources.manifests import load_manifest
+from mixedparts.storage.parquet import iter_rows
 from mixedparts.verification.findings import Rule
-from mixedparts.verify import verify
+from mixedparts.verification.verify import verify
 from tests.factories.forger import Row, flip_bit, forge_row, rewrite
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mixedparts import masks
-from mixedparts.build import build as make_build
-from mixedparts.config import BuildConfig
-from mixedparts.parquet import iter_rows
+from mixedparts.pipeline.build import build as make_build
+from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
+from mixedparts.storage.parquet import iter_rows
 from mixedparts.verification.findings import Rule
-from mixedparts.verify import verify
+from mixedparts.verification.verify import verify
 from tests.factories.forger import Row, flip_bit, put_mask, rewrite
 
 

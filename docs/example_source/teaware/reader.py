@@ -12,19 +12,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from builders.paths import safe_name
-from builders.segmentation import Refusal, read_segmentations
-from mixedparts.description import describe
+from builders.formats.paths import safe_name
+from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts.errors import InputError, UsageError
+from mixedparts.images.checks import check_picture
 from mixedparts.masks import Rle
-from mixedparts.pixels import check_picture
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
-from mixedparts.sources import SPLITS, ReadShard
-from mixedparts.taxonomy import Manifest
+from mixedparts.sources.contract import SPLITS, ReadShard
+from mixedparts.sources.description import describe
+from mixedparts.sources.manifests import Manifest
 
 
 class TeawareSource:
-    """What `mixedparts.sources.Source` asks for, and a manifest of its own."""
+    """What `mixedparts.sources.contract.Source` asks for, and a manifest of its own."""
 
     name = "teaware"
     version = "1"

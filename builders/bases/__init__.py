@@ -1,0 +1,1 @@
+"""What readers of one kind share: accounting, shards, descriptions."""

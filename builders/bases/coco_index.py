@@ -1,0 +1,213 @@
+"""What a reader must know of a whole COCO-style file before it reads one image of it.
+
+Indexing decodes nothing but ids, and keeps byte ranges and a grouping of annotations by image:
+some 30 bytes an annotation. Everything else is decoded when the shard that needs it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from builders.formats.identifiers import Id, IdCodes, id_text
+from builders.formats.json_file import UNREADABLE, JsonFile, loose
+from mixedparts.errors import InputError
+from mixedparts.records import Reason
+
+ImageKey = Callable[[str, str], str]
+"""Makes `image_id` of the upstream id (as text) and `file_name`; equal results are duplicates."""
+
+
+class Fault(NamedTuple):
+    """Why a record is refused; `record_id` is its id as text, else its position."""
+
+    record_id: str
+    reason: Reason
+    detail: str
+
+
+class Category(msgspec.Struct, frozen=True):
+    """One entry of the categories block; a missing name is empty."""
+
+    id: Id
+    name: str = ""
+    supercategory: str = ""
+
+
+class _ImageHead(msgspec.Struct):
+    id: Id
+    file_name: str = ""
+
+
+class _AnnotationHead(msgspec.Struct, gc=False):
+    id: Id
+    image_id: Id
+
+
+_image_head = msgspec.json.Decoder(_ImageHead)
+_annotation_head = msgspec.json.Decoder(_AnnotationHead)
+_category = msgspec.json.Decoder(Category)
+
+
+class CocoIndex:
+    """The records of one file, their grouping, and the faults that only the whole file shows.
+
+    Attributes:
+        images, annotations: byte ranges of the records.
+        categories: id as text -> category; the first entry of an id counts.
+        category_faults: entries of the categories block that are refused.
+        duplicate_images, duplicate_annotations: (n,) bool, true for later records of one id.
+        strays: positions of annotations that name no image of the file, ascending.
+    """
+
+    def __init__(self, path: Path, image_key: ImageKey) -> None:
+        self.file = JsonFile(path)
+        lists = self.file.lists()
+        codes = IdCodes()
+        self.images = self.file.records(lists.images)
+        self.annotations = self.file.records(lists.annotations)
+        self.categories, self.category_faults = _categories(lists.categories)
+        position_of, self.duplicate_images = _read_images(lists.images, codes, image_key)
+        owners, self.duplicate_annotations = _read_annotations(
+            lists.annotations, IdCodes(), codes, position_of
+        )
+        self._order = np.argsort(owners, kind="stable").astype(np.int32)
+        self._bounds = np.searchsorted(
+            owners[self._order], np.arange(len(self.images) + 1), side="left"
+        )
+        self.strays = self._order[: self._bounds[0]]
+        self.file.release()
+
+    def annotations_of(self, image: int) -> NDArray[np.int32]:
+        """Return the positions of an image's annotations, in file order."""
+        return self._order[self._bounds[image] : self._bounds[image + 1]]
+
+    def stray_faults(self) -> Iterator[tuple[int, Fault]]:
+        """Yield position and fault of every annotation that belongs to no image of the file."""
+        for position in self.strays:
+            raw = self.annotations.raw(position)
+            try:
+                head = _annotation_head.decode(raw)
+            except UNREADABLE as error:
+                yield int(position), malformed(raw, int(position), error)
+                continue
+            record_id, image_id = id_text(head.id), id_text(head.image_id)
+            if record_id is None or image_id is None:
+                yield int(position), malformed(raw, int(position), "id or image_id is no id")
+            elif self.duplicate_annotations[position]:
+                yield int(position), Fault(record_id, Reason.DUPLICATE_ID, "annotation id seen")
+            else:
+                detail = f"no image has the id {image_id}"
+                yield int(position), Fault(record_id, Reason.UNKNOWN_IMAGE, detail)
+
+
+def malformed(raw: memoryview | msgspec.Raw, position: int, why: Exception | str) -> Fault:
+    """Return the fault of a record that is not what it should be, with its id if it has one."""
+    try:
+        content = loose(raw)
+        record_id = id_text(content.get("id")) if isinstance(content, dict) else None
+    except ValueError:
+        record_id = None
+    return Fault(record_id or str(position), Reason.MALFORMED_RECORD, str(why))
+
+
+def open_index(path: Path, image_key: ImageKey) -> CocoIndex:
+    """Return the index of a file, from the last two files of this process if unchanged.
+
+    Raises:
+        InputError: the file is missing, unreadable or not a COCO-style file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path}: {reason}", "Check --root and the source's layout.") from None
+    return _cached_index(path, image_key, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _cached_index(path: Path, image_key: ImageKey, size: int, mtime_ns: int) -> CocoIndex:
+    return CocoIndex(path, image_key)
+
+
+def _categories(raws: list[msgspec.Raw]) -> tuple[dict[str, Category], tuple[Fault, ...]]:
+    categories: dict[str, Category] = {}
+    faults = []
+    for position, raw in enumerate(raws):
+        try:
+            category = _category.decode(raw)
+        except UNREADABLE as error:
+            faults.append(malformed(raw, position, f"category: {error}"))
+            continue
+        text = id_text(category.id)
+        if text is None:
+            faults.append(malformed(raw, position, "category: its id is no id"))
+        elif text in categories:
+            faults.append(Fault(text, Reason.DUPLICATE_ID, f"category '{category.name}'"))
+        else:
+            categories[text] = category
+    return categories, tuple(faults)
+
+
+def _read_images(
+    raws: list[msgspec.Raw], codes: IdCodes, image_key: ImageKey
+) -> tuple[dict[int, int], NDArray[np.bool_]]:
+    """Return code of id -> position of its first record, and which records come too late."""
+    position_of: dict[int, int] = {}
+    keys: set[str] = set()
+    late = np.zeros(len(raws), np.bool_)
+    for position, raw in enumerate(raws):
+        try:
+            head = _image_head.decode(raw)
+        except UNREADABLE:
+            head = _loose_image_head(raw)
+        code = codes.code(head.id)
+        if code is None:
+            continue
+        key = image_key(id_text(head.id) or "", head.file_name) if head.file_name else None
+        late[position] = code in position_of or key in keys
+        position_of.setdefault(code, position)
+        if key is not None:
+            keys.add(key)
+    return position_of, late
+
+
+def _loose_image_head(raw: msgspec.Raw) -> _ImageHead:
+    """Save the id of a record that is refused for something else, for its annotations' sake."""
+    try:
+        content = loose(raw)
+    except ValueError:
+        content = None
+    value = content.get("id") if isinstance(content, dict) else None
+    return _ImageHead(value if isinstance(value, (int, float, str)) else "")
+
+
+def _read_annotations(
+    raws: list[msgspec.Raw], own_codes: IdCodes, image_codes: IdCodes, position_of: dict[int, int]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return each annotation's image position (-1: none), and which repeat an earlier id."""
+    owners = np.full(len(raws), -1, np.int32)
+    ids = np.empty(len(raws), np.int64)
+    readable = np.zeros(len(raws), np.bool_)
+    decode = _annotation_head.decode
+    for position, raw in enumerate(raws):
+        try:
+            head = decode(raw)
+        except UNREADABLE:
+            continue
+        own, image = own_codes.code(head.id), image_codes.code(head.image_id)
+        if own is None or image is None:
+            continue
+        ids[position], readable[position] = own, True
+        owners[position] = position_of.get(image, -1)
+    positions = np.flatnonzero(readable)
+    order = positions[np.argsort(ids[positions], kind="stable")]
+    late = np.zeros(len(raws), np.bool_)
+    late[order[1:][ids[order[1:]] == ids[order[:-1]]]] = True
+    return owners, late

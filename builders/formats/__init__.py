@@ -1,0 +1,1 @@
+"""What files share: JSON records, ids, paths, segmentations, label maps."""

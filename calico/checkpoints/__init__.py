@@ -1,0 +1,1 @@
+"""Checkpoints: saving, loading, rotation, digests, merging."""

@@ -1,0 +1,112 @@
+"""A stand-alone checkpoint: adapters folded into the language model, frozen parts beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from calico.checkpoints.save_load import (
+    FROZEN,
+    TRAINED,
+    find_checkpoint,
+    frozen_weights,
+    load_checkpoint,
+    read_facts,
+    save_checkpoint,
+    trained_weights,
+)
+from calico.config.calico import CalicoConfig
+from calico.model.calico import Calico
+from calico.model.precision import store
+from mixedparts.errors import EnvironmentFault, InputError, UsageError
+
+
+def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
+    """Write a checkpoint that needs no other file, and check what was written.
+
+    Args:
+        checkpoint: what training wrote, or a run's folder.
+        folder: must not exist.
+
+    Raises:
+        UsageError: `folder` exists.
+        InputError: the checkpoint cannot be loaded, or its tokenizer has more tokens than rows.
+        EnvironmentFault: there is too little room, or what was written is not what was meant.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} exists already", "Choose another --out or remove it.")
+    place = find_checkpoint(checkpoint)
+    model, config, tokenizer = load_checkpoint(place)
+    config = merge_adapters(model, config)
+    rows = len(model.state_dict()["language.model.embed_tokens.weight"])
+    if rows < len(tokenizer):
+        raise InputError(f"{place} has {rows} embeddings for {len(tokenizer)} tokens")
+    files: dict[str, Mapping[str, Tensor]] = {
+        TRAINED: trained_weights(model),
+        FROZEN: frozen_weights(model),
+    }
+    _check_room(folder, sum(value.nbytes for part in files.values() for value in part.values()))
+    step = int(read_facts(place)["step"])
+    save_checkpoint(folder, model, config, tokenizer, step, {"merged": True})
+    for name, weights in files.items():
+        _check_written(folder / name, weights)
+    return folder
+
+
+def merge_adapters(model: Calico, config: CalicoConfig) -> CalicoConfig:
+    """Fold adapters and trained rows into the language model, in place.
+
+    Returns:
+        the configuration of the model without them.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted = [
+        (name, module)
+        for name, module in model.language.named_modules()
+        if isinstance(module, BaseTunerLayer)
+    ]
+    for name, module in adapted:
+        base = module.get_base_layer()
+        weight = base.weight
+        assert isinstance(weight, nn.Parameter)
+        kept = weight.dtype
+        weight.data = weight.data.float()  # the sum is rounded once, at the end
+        module.merge()
+        weight.data = weight.data.to(kept)
+        # Trained rows lie in a wrapper around their embedding.
+        _replace(model.language, name.removesuffix(".token_adapter"), base)
+    if config.language.tuning == "lora":
+        config = replace(config, language=replace(config.language, tuning="frozen"))
+        model.language.requires_grad_(False)
+    store(model, config.execution)
+    return config
+
+
+def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
+    owner, _, leaf = name.rpartition(".")
+    setattr(root.get_submodule(owner), leaf, module)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    above = next(path for path in folder.absolute().parents if path.exists())
+    free = shutil.disk_usage(above).free
+    if free < needed:
+        raise EnvironmentFault(
+            f"{folder} needs {needed / 2**30:.1f} GiB, {above} has {free / 2**30:.1f} GiB free"
+        )
+
+
+def _check_written(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Compare names, shapes and sizes of a file with what it should hold."""
+    with safe_open(path, framework="pt") as file:
+        written = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    meant = {name: tuple(value.shape) for name, value in weights.items()}
+    size = sum(value.nbytes for value in weights.values())
+    if written != meant or path.stat().st_size < size:
+        raise EnvironmentFault(f"{path} was not written as it should be; is the disk full?")

@@ -1,0 +1,1 @@
+"""Every choice of the model and its training, validated; YAML in and out."""

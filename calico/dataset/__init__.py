@@ -1,0 +1,1 @@
+"""Training samples out of a build: columns, images, views, sampling."""

@@ -1,0 +1,200 @@
+"""Ground truth of a split: rows of the `pairs` tables as typed values, straight from Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calico.predictions.types import Segment, Sizes
+from mixedparts import masks
+from mixedparts.errors import InputError, UsageError
+from mixedparts.masks import InvalidMask, Rle
+
+_COLUMNS = ["id", "source", "task", "images", "objects", "parts", "seg"]
+_BATCH_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTruth:
+    """What a sample's images show, as its row says.
+
+    Attributes:
+        image_ids: one an image, unique within the source.
+        sizes: (height, width) in pixels of each image.
+        segments: all annotated masks with their labels (category or part name), in the order of
+            the answer's `[SEG]`; every image has at least one.
+        classes: object class of each image.
+    """
+
+    id: str
+    source: str
+    task: str
+    image_ids: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    segments: tuple[Segment, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTruth:
+    """The samples to be scored, and what else the split holds.
+
+    Attributes:
+        rows: position of each sample in the split.
+        others: ids of the split's samples that are left out.
+    """
+
+    split: str
+    samples: tuple[SampleTruth, ...]
+    rows: tuple[int, ...]
+    others: frozenset[str]
+
+    def sizes(self) -> dict[str, Sizes]:
+        """Return sample id to image sizes."""
+        return {sample.id: sample.sizes for sample in self.samples}
+
+
+def build_id(build: Path) -> str:
+    """Return the id that the build's manifest states.
+
+    Raises:
+        InputError: there is no manifest, or it cannot be read.
+    """
+    path = build / "manifest.json"
+    try:
+        return str(json.loads(path.read_bytes())["build_id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{build} is no finished build: its manifest.json gives no build_id ({error!r})",
+            f"Type: mixedparts verify {build}",
+        ) from error
+
+
+def pair_files(build: Path, split: str) -> list[Path]:
+    """Return the `pairs` shards of a split, in order.
+
+    Raises:
+        UsageError: the build has no such split.
+    """
+    folder = build / "pairs"
+    files = sorted(folder.glob(f"{split}-*-of-*.parquet")) if split.isidentifier() else []
+    if not files:
+        there = sorted({path.name.split("-")[0] for path in folder.glob("*-*-of-*.parquet")})
+        raise UsageError(
+            f"{build} has no split '{split}'", f"Splits there: {', '.join(there) or 'none'}"
+        )
+    return files
+
+
+def read_truth(build: Path, split: str, limit: int | None = None) -> SplitTruth:
+    """Read the ground truth of a split.
+
+    Args:
+        build: folder of a finished build.
+        split: name of the split.
+        limit: how many samples at most; they are spread evenly over the split's rows.
+
+    Raises:
+        UsageError: the build has no such split.
+        InputError: a shard cannot be read, or a row contradicts itself.
+    """
+    files = pair_files(build, split)
+    total = sum(_open(path).metadata.num_rows for path in files)
+    if not total:
+        raise InputError(f"the split '{split}' of {build} holds no samples")
+    wanted = set(spread(total, limit))
+    samples: list[SampleTruth] = []
+    others: list[str] = []
+    for position, row in _rows(files, wanted, others):
+        samples.append(_sample(row, f"row {position} of {split}"))
+    if len({sample.id for sample in samples} | set(others)) != total:
+        raise InputError(
+            f"the split '{split}' of {build} holds one sample id twice",
+            f"Type: mixedparts verify {build}",
+        )
+    return SplitTruth(split, tuple(samples), tuple(sorted(wanted)), frozenset(others))
+
+
+def spread(total: int, limit: int | None) -> list[int]:
+    """Return at most `limit` of `total` positions, evenly spread, the same at every call."""
+    if limit is None or limit >= total:
+        return list(range(total))
+    return [(2 * index + 1) * total // (2 * limit) for index in range(limit)]
+
+
+def _rows(
+    files: list[Path], wanted: set[int], others: list[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield wanted rows with their positions; ids of the rest are appended to `others`."""
+    position = 0
+    for path in files:
+        try:
+            for batch in _open(path).iter_batches(batch_size=_BATCH_ROWS, columns=_COLUMNS):
+                chosen = [i for i in range(batch.num_rows) if position + i in wanted]
+                left = sorted(set(range(batch.num_rows)).difference(chosen))
+                others.extend(batch.column("id").take(pa.array(left, pa.int64())).to_pylist())
+                for index, row in zip(
+                    chosen, batch.take(pa.array(chosen, pa.int64())).to_pylist(), strict=True
+                ):
+                    yield position + index, row
+                position += batch.num_rows
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
+    missing = sorted(set(_COLUMNS) - set(file.schema_arrow.names))
+    if missing:
+        raise InputError(f"{path} is no pairs table: it has no column {', '.join(missing)}")
+    return file
+
+
+def _sample(row: dict[str, Any], where: str) -> SampleTruth:
+    try:
+        sizes = tuple((int(image["height"]), int(image["width"])) for image in row["images"])
+        found = {
+            "object": [_segment(item, "category", sizes) for item in row["objects"]],
+            "part": [_segment(item, "name", sizes) for item in row["parts"] or ()],
+        }
+        named = [(str(seg["kind"]), int(seg["index"])) for seg in row["seg"] or ()]
+        # Every mask counts, also one that the answer never names.
+        every = [(kind, index) for kind, items in found.items() for index in range(len(items))]
+        if astray := set(named).difference(every):
+            raise ValueError(f"its seg names {min(astray)}, which is not there")
+        order = list(dict.fromkeys(named + every))
+        segments = tuple(found[kind][index] for kind, index in order)
+        if bare := set(range(len(sizes))) - {segment.image for segment in segments}:
+            raise ValueError(f"it grounds nothing in image {min(bare)}")
+        return SampleTruth(
+            id=str(row["id"]),
+            source=str(row["source"]),
+            task=str(row["task"]),
+            image_ids=tuple(str(image["image_id"]) for image in row["images"]),
+            sizes=sizes,
+            segments=segments,
+            classes=tuple(str(item["category"]) for item in row["objects"]),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{where} (id {row.get('id')!r}) cannot be used as ground truth: {error}",
+            "Type: mixedparts verify DIR",
+        ) from error
+
+
+def _segment(item: dict[str, Any], label: str, sizes: tuple[tuple[int, int], ...]) -> Segment:
+    image = int(item["image"])
+    height, width = item["mask"]["size"]
+    if not 0 <= image < len(sizes) or (height, width) != sizes[image]:
+        raise InvalidMask(f"a mask of {height} x {width} in image {image} of {sizes}")
+    mask: Rle = masks.from_string(item["mask"]["counts"], height, width)
+    return Segment(str(item[label]), image, mask)

@@ -1,0 +1,131 @@
+"""An answer with the pictures that it is about: drawn, as arrays, and as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from calico.inference.drawing import draw_prediction
+from calico.predictions.types import COUNTED, Prediction, Segment
+from mixedparts.errors import InputError
+from mixedparts.masks import decode
+
+OVERLAY, ANSWER = "overlay.png", "prediction.json"
+_SCORE_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class IllustratedAnswer:
+    """What a model says about some pictures.
+
+    Attributes:
+        prediction: text and masks.
+        question: as it was asked.
+        pictures: RGB, on the stored pixel grid that the masks lie on.
+    """
+
+    prediction: Prediction
+    question: str
+    pictures: tuple[Image.Image, ...]
+
+    @property
+    def text(self) -> str:
+        """The answer as it was generated."""
+        return self.prediction.answer
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Label, image (from 0), COCO RLE mask and score of every region, in order."""
+        return self.prediction.segments
+
+    def masks(self) -> Iterator[tuple[str, int, NDArray[np.bool_]]]:
+        """Yield label, image (from 0) and (H, W) bool mask in original size of every region."""
+        for segment in self.segments:
+            yield segment.label, segment.image, decode(segment.mask).astype(bool)
+
+    def overlay(self) -> Image.Image:
+        """Return one RGB picture: question, pictures with labelled masks, answer."""
+        return draw_prediction(self.pictures, self.question, self.prediction)
+
+    def save(self, folder: Path, facts: Mapping[str, Any] | None = None) -> None:
+        """Write overlay.png, prediction.json and one PNG a mask (255 inside).
+
+        Files of an earlier answer in the same folder are replaced; others stay.
+
+        Args:
+            folder: is made where there is none.
+            facts: further keys of prediction.json, before the answer.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _mask_files(folder):
+            (folder / name).unlink(missing_ok=True)
+        names = [_file_name(number, one) for number, one in enumerate(self.segments, 1)]
+        for name, segment in zip(names, self.segments, strict=True):
+            Image.fromarray(decode(segment.mask) * np.uint8(255)).save(folder / name)
+        self.overlay().save(folder / OVERLAY)
+        described = {
+            "id": self.prediction.id,
+            **(facts or {}),
+            "question": self.question,
+            "answer": self.text,
+            **{name: getattr(self.prediction, name) for name in COUNTED},
+            "segments": [
+                _described(segment, name)
+                for segment, name in zip(self.segments, names, strict=True)
+            ],
+        }
+        text = json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+        (folder / ANSWER).write_text(text, encoding="utf-8")
+
+
+def read_answer(folder: Path) -> dict[str, Any] | None:
+    """Return what prediction.json of a folder says, None where there is none that can be read."""
+    try:
+        found = json.loads((folder / ANSWER).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def read_picture(path: Path) -> bytes:
+    """Return the bytes of a picture file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the picture {path} cannot be read: {error.strerror}") from error
+
+
+def _described(segment: Segment, name: str) -> dict[str, Any]:
+    size = [segment.mask.height, segment.mask.width]
+    return {
+        "label": segment.label,
+        "image": segment.image,
+        "score": round(segment.score, _SCORE_DIGITS),
+        "mask": {"size": size, "counts": segment.mask.counts.decode()},
+        "file": name,
+    }
+
+
+def _file_name(number: int, segment: Segment) -> str:
+    word = "".join(letter if letter.isalnum() else "-" for letter in segment.label)[:60]
+    return f"mask-{number:02d}-image{segment.image + 1}-{word or 'region'}.png"
+
+
+def _mask_files(folder: Path) -> Sequence[str]:
+    """Return the names of the mask files that an earlier answer in this folder lists."""
+    try:
+        names = [str(one["file"]) for one in (read_answer(folder) or {})["segments"]]
+    except (KeyError, TypeError):
+        return ()
+    return [name for name in names if name.startswith("mask-") and Path(name).name == name]

@@ -1,0 +1,119 @@
+"""A predicted pair as one picture: both images with their masks, the question and the answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from calico.predictions.types import Prediction, Segment
+from mixedparts.masks import area
+from mixedparts.tables.overlay import Colour, Marked, colours_of, draw_panels
+from mixedparts.text.answers import label_of
+
+PANEL_HEIGHT = 400
+_MARGIN = 24
+_GAP = 16
+_TEXT = (32, 33, 36)
+_FAINT = (105, 108, 114)
+_GROUNDING = re.compile(r"\[SEG\]|\(IMAGE\d+\)|<p>|</p>")
+_PHRASE = re.compile(r"(<p>.*?</p>)")
+
+
+def draw_prediction(
+    pictures: Sequence[Image.Image], question: str, prediction: Prediction
+) -> Image.Image:
+    """Draw masks over their pictures, side by side, with question above and answer below.
+
+    Args:
+        pictures: RGB in original size.
+        question: as it was asked.
+        prediction: segments in original size.
+
+    Returns:
+        an RGB picture; one colour a label, the same in both images and in the answer.
+    """
+    colours = colours_of([segment.label for segment in prediction.segments])
+    arrays = [np.asarray(picture.convert("RGB")) for picture in pictures]
+    panels = draw_panels(arrays, _marked(prediction.segments), PANEL_HEIGHT)
+    width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1) + 2 * _MARGIN
+    answer = _answer_lines(prediction.answer, colours, width - 2 * _MARGIN)
+    asked = _wrapped([(question, _TEXT)], _font(20), width - 2 * _MARGIN)
+    height = 2 * _MARGIN + 28 * len(asked) + PANEL_HEIGHT + 16 + 27 * len(answer)
+    canvas = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(canvas)
+    top = _write(pen, asked, _font(20), _MARGIN - 4, 28)
+    left = _MARGIN
+    for panel in panels:
+        canvas.paste(panel, (left, top + 4))
+        left += panel.width + _GAP
+    _write(pen, answer, _font(18), top + PANEL_HEIGHT + 16, 27)
+    return canvas
+
+
+def _marked(segments: Sequence[Segment]) -> list[Marked]:
+    """Return what to draw; the largest region of an image is outlined where it holds others."""
+    marked = []
+    for segment in segments:
+        mine = [area(one.mask) for one in segments if one.image == segment.image]
+        outlined = len(mine) > 1 and area(segment.mask) == max(mine)
+        marked.append(Marked(segment.image, segment.label, segment.mask, outlined))
+    return marked
+
+
+def _answer_lines(
+    answer: str, colours: dict[str, Colour], width: int
+) -> list[list[tuple[str, Colour]]]:
+    """Return the answer without grounding tokens, phrases in the colours of their masks."""
+    runs: list[tuple[str, Colour]] = []
+    for piece in _PHRASE.split(answer):
+        if piece.startswith("<p>"):
+            phrase = piece[3:-4].strip()
+            runs.append((phrase, colours.get(label_of(phrase), _TEXT)))
+        else:
+            runs.append((_GROUNDING.sub("", piece), _FAINT))
+    return _wrapped(runs, _font(18), width)
+
+
+def _wrapped(
+    runs: Sequence[tuple[str, Colour]], font: ImageFont.FreeTypeFont, width: int
+) -> list[list[tuple[str, Colour]]]:
+    """Break coloured words into lines; a mark like "," stays with the word before it."""
+    words = [(word, colour) for text, colour in runs for word in text.split()]
+    lines: list[list[tuple[str, Colour]]] = [[]]
+    used = 0.0
+    for word, colour in words:
+        joined = word[0] in ".,;:?!"
+        length = font.getlength(word if joined or not lines[-1] else f" {word}")
+        if used + length > width and not joined and lines[-1]:
+            lines.append([])
+            used, length = 0.0, font.getlength(word)
+        lines[-1].append((word, colour))
+        used += length
+    return lines
+
+
+def _write(
+    pen: ImageDraw.ImageDraw,
+    lines: Sequence[Sequence[tuple[str, Colour]]],
+    font: ImageFont.FreeTypeFont,
+    top: int,
+    step: int,
+) -> int:
+    """Write lines of coloured words from `top` on; return where the next line would stand."""
+    for line in lines:
+        left = float(_MARGIN)
+        for place, (word, colour) in enumerate(line):
+            text = word if place == 0 or word[0] in ".,;:?!" else f" {word}"
+            pen.text((left, top), text, fill=colour, font=font)
+            left += font.getlength(text)
+        top += step
+    return top
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font

@@ -1,0 +1,228 @@
+"""CALICO behind transformers' doors: AutoConfig, AutoModel and AutoProcessor know it.
+
+Importing this module registers the model:
+
+    import calico.inference.transformers_auto
+    model = AutoModel.from_pretrained("calico-tiny")  # what calico-merge wrote
+    processor = AutoProcessor.from_pretrained("calico-tiny")
+    prediction = model.answer([first, second], "Which parts do both have?")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from calico.checkpoints.save_load import (
+    CONFIG,
+    find_checkpoint,
+    load_checkpoint,
+    read_facts,
+    save_checkpoint,
+)
+from calico.config.calico import CalicoConfig
+from calico.config.yaml_io import override, read_config
+from calico.inference.predictor import Predictor
+from calico.inference.queries import Query
+from calico.model.calico import Calico
+from calico.model.generation import Generated, generate
+from calico.model.inputs import PromptBatch, TrainingBatch
+from calico.model.losses import Losses
+from calico.model.precision import arithmetic, store
+from calico.model.vision import ImageInputs
+from calico.predictions.types import Prediction
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
+from calico.processing.tokenizer import load_tokenizer
+from calico.runtime.device import choose_device
+from mixedparts.errors import InputError, UsageError
+
+_DTYPES: dict[object, Literal["fp32", "bf16"]] = {
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    "float32": "fp32",
+    "bfloat16": "bf16",
+}
+
+
+class CalicoSettings(PreTrainedConfig):  # type: ignore[no-untyped-call]
+    """The configuration as transformers keeps it; `settings` holds all values of ours."""
+
+    model_type = "calico"
+
+    def __init__(self, settings: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        self.settings = settings or {}
+        super().__init__(**kwargs)
+
+    def calico(self) -> CalicoConfig:
+        """Return it as our own type."""
+        return override(CalicoConfig(), self.settings, "config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class CalicoInputs:
+    """One question about some images, for B samples.
+
+    Attributes:
+        prompts: padded on the left.
+        images: pixels of all images in sample order.
+    """
+
+    prompts: PromptBatch
+    images: ImageInputs
+
+
+class CalicoProcessor:
+    """Pictures and questions into the model's inputs.
+
+    Args:
+        config: of the model.
+        tokenizer: that goes with it.
+    """
+
+    def __init__(self, config: CalicoConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.image_processor = ImageProcessor(config)
+        self.prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
+
+    def __call__(
+        self, images: Sequence[Sequence[Image.Image]], text: Sequence[str]
+    ) -> CalicoInputs:
+        """Prepare B samples.
+
+        Args:
+            images: of every sample, all of the same number.
+            text: question of every sample.
+        """
+        counts = {len(own) for own in images}
+        if len(counts) != 1 or len(images) != len(text):
+            raise InputError("every sample needs a question and the same number of images")
+        shown = [one.convert("RGB") for own in images for one in own]
+        pixels = [self.image_processor.pixels(one) for one in shown]
+        prompts = self.prompts.batch(text, counts.pop())
+        return CalicoInputs(prompts, self.image_processor.inputs(pixels))
+
+    @classmethod
+    def from_pretrained(cls, place: str | Path, **_: Any) -> CalicoProcessor:
+        """Load the processor of a checkpoint; errors as `CalicoModel.from_pretrained`."""
+        folder = find_checkpoint(Path(place))
+        return cls(read_config(folder / CONFIG), load_tokenizer(folder))
+
+
+class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
+    """A checkpoint as a transformers model.
+
+    Args:
+        config: as it is saved.
+        model: filled.
+        tokenizer: that goes with it.
+        facts: what its checkpoint says besides.
+    """
+
+    config_class = CalicoSettings
+
+    def __init__(
+        self,
+        config: CalicoSettings,
+        model: Calico,
+        tokenizer: PreTrainedTokenizerBase,
+        facts: dict[str, Any],
+    ) -> None:
+        super().__init__(config)
+        # No `post_init`: it would draw the weights of CEM and CAMs again.
+        self.calico = model
+        self.chosen = config.calico()
+        self.tokenizer = tokenizer
+        self.facts = facts
+
+    @classmethod
+    def from_pretrained(cls, place: str | Path, *_: Any, **kwargs: Any) -> CalicoModel:  # type: ignore[override]
+        """Load a checkpoint, or the newest one of a run's folder, in evaluation mode.
+
+        Args:
+            place: the folder.
+            **kwargs: `dtype`, torch.float32 or torch.bfloat16, of frozen weights and products;
+                `device_map`, the one device of the whole model, by default the CPU ("auto": CUDA
+                where there is one).
+
+        Raises:
+            InputError: there is none, or names or shapes do not fit.
+            UsageError: another dtype, or no kind of device.
+            EnvironmentFault: this machine has no such device.
+        """
+        device = choose_device(str(kwargs.get("device_map") or "cpu"))
+        folder = find_checkpoint(Path(place))
+        model, config, tokenizer = load_checkpoint(folder)
+        # Older transformers put what AutoModel was asked for into the configuration only.
+        dtype = kwargs.get("dtype") or getattr(kwargs.get("config"), "dtype", None)
+        if dtype not in ("auto", None):
+            if dtype not in _DTYPES:
+                raise UsageError(f"dtype {dtype} is not offered", "float32 and bfloat16 are.")
+            execution = replace(config.execution, precision=_DTYPES[dtype])
+            config = replace(config, execution=execution)
+            model.execution = execution
+            store(model, execution)
+        found = cls(described(config), model, tokenizer, read_facts(folder))
+        found.train(False)
+        found.calico.to(device)
+        return found
+
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
+        """Write a checkpoint: trained weights, and frozen ones where no published model has them.
+
+        Raises:
+            UsageError: the folder exists.
+        """
+        folder = Path(save_directory)
+        if folder.exists():
+            raise UsageError(f"{folder} exists already")
+        extra = {name: value for name, value in self.facts.items() if name in ("init", "merged")}
+        step = int(self.facts["step"])
+        save_checkpoint(folder, self.calico, self.chosen, self.tokenizer, step, extra)
+
+    def forward(self, batch: TrainingBatch) -> Losses:
+        """Return the losses of a batch."""
+        with arithmetic(self.chosen.execution, self.device):
+            losses: Losses = self.calico(batch.to(self.device))
+        return losses
+
+    @torch.inference_mode()
+    def generate(self, inputs: CalicoInputs, max_new_tokens: int | None = None) -> Generated:
+        """Answer a batch of prepared samples."""
+        limit = max_new_tokens or self.chosen.generation.max_new_tokens
+        with arithmetic(self.chosen.execution, self.device):
+            features = self.calico.encoders(inputs.images.to(self.device, torch.float32))
+            return generate(self.calico, inputs.prompts.to(self.device), features, limit)
+
+    def answer(self, pictures: Sequence[Image.Image], question: str) -> Prediction:
+        """Answer a question about some pictures, with a mask for every phrase."""
+        shown = tuple(one.convert("RGB") for one in pictures)
+        predictor = Predictor(self.calico, self.chosen, self.tokenizer)
+        (found,) = predictor.predict([Query("0", question, shown)])
+        return found
+
+
+def described(config: CalicoConfig) -> CalicoSettings:
+    """Return a configuration as transformers keeps it."""
+    from calico.config.yaml_io import plain_config
+
+    return CalicoSettings(plain_config(config), architectures=["CalicoModel"])
+
+
+AutoConfig.register("calico", CalicoSettings)
+AutoModel.register(CalicoSettings, CalicoModel)
+AutoProcessor.register(CalicoSettings, CalicoProcessor)  # type: ignore[no-untyped-call]

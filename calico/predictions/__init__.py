@@ -1,0 +1,1 @@
+"""Predictions as values, as JSON lines, and as files."""

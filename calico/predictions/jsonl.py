@@ -1,0 +1,163 @@
+"""One line of a predictions file: what it holds, and the way to a prediction and back.
+
+A UTF-8 JSON object, shown here on several lines:
+
+    {"id": "paco/…", "answer": "One vessel is <p> a teapot </p> [SEG] (IMAGE1) …",
+     "segments": [{"label": "teapot", "image": 0,
+                   "mask": {"size": [480, 640], "counts": "…"}, "score": 0.93}],
+     "untagged": 0}
+
+`segments` has one entry a mask, in the order of generation. `image` counts from 0, `size` is
+(height, width) of the original picture, `counts` a COCO compressed string or a list of run
+lengths. `score` (1.0) and the counts (`COUNTED`, 0) may be left out; further keys are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from calico.predictions.types import (
+    COUNTED,
+    InvalidPrediction,
+    Prediction,
+    Segment,
+    Sizes,
+    check_place,
+    check_prediction,
+)
+from mixedparts import masks
+from mixedparts.masks import InvalidMask, Rle
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Odd = _Count | UnsetType  # written only where there is something to count
+
+
+class _MaskLine(msgspec.Struct):
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+class _SegmentLine(msgspec.Struct):
+    label: str
+    image: int
+    mask: _MaskLine
+    score: float = 1.0
+
+
+class Line(msgspec.Struct):
+    """One line as it stands, not yet held against the sample that it names."""
+
+    id: str
+    answer: str
+    segments: list[_SegmentLine]
+    untagged: _Count = 0
+    unknown_image: _Odd = UNSET
+    malformed_tag: _Odd = UNSET
+    unnamed: _Odd = UNSET
+    spelled: _Odd = UNSET
+    over_limit: _Odd = UNSET
+    unfinished: _Odd = UNSET
+
+
+_DECODER = msgspec.json.Decoder(Line)
+_ENCODER = msgspec.json.Encoder()
+
+
+def decode_line(raw: bytes) -> Line:
+    """Read one line as it stands.
+
+    Raises:
+        InvalidPrediction: it is no JSON object with the keys that it needs.
+    """
+    try:
+        return _DECODER.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidPrediction(str(error)) from error
+    except RecursionError:
+        raise InvalidPrediction("it is nested too deeply") from None
+
+
+def encode_line(prediction: Prediction, further: Mapping[str, object] | None = None) -> bytes:
+    """Return a prediction as a line with its end; `further` keys stand behind those of the format.
+
+    Readers pass over `further`: it tells people where a prediction comes from.
+    """
+    line = _to_line(prediction)
+    if not further:
+        return _ENCODER.encode(line) + b"\n"
+    return _ENCODER.encode({**msgspec.to_builtins(line), **further}) + b"\n"
+
+
+def prediction_of(line: Line, sizes: Sizes) -> Prediction:
+    """Return what a line says about a sample whose images have these sizes.
+
+    Raises:
+        InvalidPrediction: a segment that cannot belong to the sample.
+    """
+    for position, item in enumerate(line.segments):
+        # The size is compared before the runs are read: a wrong one never makes a large array.
+        check_place(_where(position, item), item.image, item.mask.size, sizes)
+    segments = [
+        Segment(item.label, item.image, rle, item.score)
+        for item, rle in zip(line.segments, _masks(line.segments), strict=True)
+    ]
+    prediction = Prediction(
+        line.id,
+        line.answer,
+        tuple(segments),
+        **{name: getattr(line, name) or 0 for name in COUNTED},
+    )
+    check_prediction(prediction, sizes)
+    return prediction
+
+
+def _where(position: int, item: _SegmentLine) -> str:
+    return f"segment {position} ('{item.label}')"
+
+
+def _masks(items: Sequence[_SegmentLine]) -> list[Rle]:
+    """Return the masks of a line's segments; strings of one size are read at once.
+
+    Raises:
+        InvalidPrediction: one of them is no mask.
+    """
+    found: list[Rle | InvalidMask | None] = [None] * len(items)
+    together: dict[tuple[int, int], list[int]] = {}
+    for position, item in enumerate(items):
+        if isinstance(item.mask.counts, str):
+            together.setdefault(item.mask.size, []).append(position)
+            continue
+        try:
+            found[position] = masks.from_counts(item.mask.counts, *item.mask.size)
+        except InvalidMask as error:
+            found[position] = error
+    for size, positions in together.items():
+        strings = [str(items[position].mask.counts) for position in positions]
+        for position, read in zip(positions, masks.from_strings(strings, *size), strict=True):
+            found[position] = read if isinstance(read, InvalidMask) else read[0]
+    for position, one in enumerate(found):
+        if isinstance(one, InvalidMask):
+            raise InvalidPrediction(f"{_where(position, items[position])}: {one}") from one
+    return [one for one in found if isinstance(one, Rle)]
+
+
+def _to_line(prediction: Prediction) -> Line:
+    return Line(
+        prediction.id,
+        prediction.answer,
+        [
+            _SegmentLine(
+                segment.label,
+                segment.image,
+                _MaskLine((segment.mask.height, segment.mask.width), segment.mask.counts.decode()),
+                segment.score,
+            )
+            for segment in prediction.segments
+        ],
+        prediction.untagged,
+        **{name: getattr(prediction, name) or UNSET for name in COUNTED if name != "untagged"},
+    )

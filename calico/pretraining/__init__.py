@@ -1,0 +1,1 @@
+"""Encoders of the tiny preset, pretrained on single images."""

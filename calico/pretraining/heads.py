@@ -1,0 +1,132 @@
+"""What pretraining puts on top of the encoders and throws away afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from calico.pretraining.label_maps import BACKGROUND, UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class GridLabels:
+    """Soft labels of the cells of N images.
+
+    Attributes:
+        classes: (N, cells, 1 + classes) float, share of each cell's pixels by class.
+        parts: (N, cells, 2 + parts) float, the same by part; pixels not known are left out, so a
+            cell's shares may add up to less than 1.
+    """
+
+    classes: Tensor
+    parts: Tensor
+
+
+def grid_labels(maps: Tensor, grid: int, classes: int, parts: int) -> GridLabels:
+    """Count labels by cell.
+
+    Args:
+        maps: (N, 2, H, H) uint8, class map and part map.
+        grid: cells a side; divides H.
+        classes, parts: numbers of names in the label set.
+    """
+    shares = [_shares(maps[:, 0], grid, classes + 1), _shares(maps[:, 1], grid, parts + 2)]
+    return GridLabels(*shares)
+
+
+def _shares(plane: Tensor, grid: int, values: int) -> Tensor:
+    """Return (N, grid * grid, values) shares of an (N, H, H) uint8 map."""
+    images, height, _ = plane.shape
+    step = height // grid
+    rows = torch.arange(height) // step
+    cell = rows[:, None] * grid + rows[None]
+    cell = cell + torch.arange(images)[:, None, None] * grid * grid
+    known = plane != UNKNOWN
+    flat = (cell * values + plane.long())[known]
+    counts = torch.bincount(flat, minlength=images * grid * grid * values)
+    return counts.view(images, grid * grid, values).float() / step**2
+
+
+class DenseHead(nn.Module):
+    """Class and part logits of every cell.
+
+    Args:
+        width: of the features.
+        classes, parts: numbers of names.
+        upscale: 1, or 4 to answer on a grid four times as fine (SAM's masks).
+    """
+
+    def __init__(self, width: int, classes: int, parts: int, upscale: int = 1) -> None:
+        super().__init__()
+        self.split = (classes + 1, parts + 2)
+        total = sum(self.split)
+        self.layers: nn.Module
+        if upscale == 1:
+            self.layers = nn.Conv2d(width, total, 1)
+        else:
+            self.layers = nn.Sequential(
+                nn.ConvTranspose2d(width, width // 2, 2, 2),
+                nn.GELU(),
+                nn.ConvTranspose2d(width // 2, width // 2, 2, 2),
+                nn.GELU(),
+                nn.Conv2d(width // 2, total, 1),
+            )
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class and part logits (N, cells, .) of features (N, width, grid, grid)."""
+        logits = self.layers(features).flatten(2).transpose(1, 2)
+        classes, parts = logits.split(self.split, dim=-1)
+        return classes, parts
+
+    def loss(self, features: Tensor, labels: GridLabels, background_weight: float) -> Tensor:
+        """Return the cross-entropy against soft labels, background counting less."""
+        classes, parts = self(features)
+        return _soft_entropy(classes, labels.classes, background_weight) + _soft_entropy(
+            parts, labels.parts, background_weight
+        )
+
+
+def _soft_entropy(logits: Tensor, target: Tensor, background_weight: float) -> Tensor:
+    entropy = -(target * F.log_softmax(logits, -1)).sum(-1)
+    weight = 1 - (1 - background_weight) * target[..., BACKGROUND]
+    return (entropy * weight).sum() / (target.sum(-1) * weight).sum()
+
+
+class LabelPrompts(nn.Module):
+    """One prompt of SAM for every class and every part of a class, as a text encoder would give.
+
+    Args:
+        pairs: (class index, part index or -1) of each label.
+        width: of the prompts.
+    """
+
+    def __init__(self, pairs: tuple[tuple[int, int], ...], width: int) -> None:
+        super().__init__()
+        table = torch.tensor(pairs)
+        self.register_buffer("table", table + torch.tensor([0, 1]), persistent=False)
+        self.classes = nn.Embedding(int(table[:, 0].max()) + 1, width)
+        self.parts = nn.Embedding(int(table[:, 1].max()) + 2, width)
+        self.mix = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Return prompts (M, width) of label indices (M,)."""
+        table = self.get_buffer("table")[labels]
+        prompts: Tensor = self.mix(self.classes(table[:, 0]) + self.parts(table[:, 1]))
+        return prompts
+
+
+class TokenLabels(nn.Module):
+    """Which labels an image shows, read from all its query tokens."""
+
+    def __init__(self, queries: int, width: int, labels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.read = nn.Linear(queries * width, labels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (N, labels) of query tokens (N, Q, width)."""
+        logits: Tensor = self.read(self.norm(tokens).flatten(1))
+        return logits

@@ -1,0 +1,80 @@
+"""One stage of pretraining: batches are drawn, losses differentiated, weights updated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from calico.config.calico import PretrainingConfig
+from calico.dataset.sampler import Purpose, Sampler, generator
+from calico.optim.optimizer import build_updater, hidden_matrices
+from calico.optim.schedule import rate_factor
+from calico.runtime.distributed import mean_gradients
+from calico.runtime.run_log import RunLog
+from mixedparts.progress import Progress
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """What one stage of pretraining needs to know.
+
+    Attributes:
+        name: for progress and log.
+        weights: that are trained.
+        networks: are in training mode meanwhile, and hold the matrices among the weights that Muon
+            may update; heads do not.
+        size: number of things to draw batches from.
+        batch_size, steps, learning_rate: of the stage.
+        purpose: keeps its random numbers apart from those of other stages.
+        losses: of a step, from the indices of its batch and the step's random numbers; their sum
+            is differentiated.
+        part, parts: this process takes every `parts`-th of a batch from `part` on; all processes
+            of the run must take part.
+    """
+
+    name: str
+    weights: Iterable[nn.Parameter]
+    networks: tuple[nn.Module, ...]
+    size: int
+    batch_size: int
+    steps: int
+    learning_rate: float
+    purpose: Purpose
+    losses: Callable[[Sequence[int], np.random.Generator], Losses]
+    part: int = 0
+    parts: int = 1
+
+
+def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log: RunLog) -> None:
+    """Run one stage to its end."""
+    weights = list(stage.weights)
+    named = {str(number): weight for number, weight in enumerate(weights)}
+    matrices = hidden_matrices(*stage.networks)
+    share = (stage.part, stage.parts)
+    updater = build_updater(named, stage.learning_rate, settings, matrices, share=share)
+    for network in stage.networks:
+        network.train()
+    sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
+    progress.start(f"pretraining {stage.name}", stage.steps, "steps")
+    for step in range(stage.steps):
+        rng = generator(settings.seed, stage.purpose, step, draws=True, part=stage.part)
+        factor = rate_factor(step, stage.steps, settings.warmup_steps, "cosine")
+        updater.set_rate(stage.learning_rate * factor)
+        batch = sampler.batch(step).tolist()
+        losses = stage.losses(batch[stage.part :: stage.parts], rng)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        if stage.parts > 1:
+            mean_gradients(weights)
+        norm = updater.step(settings.clip)
+        values = {name: value.item() for name, value in losses.items()}
+        log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
+        progress.advance()
+    for network in stage.networks:
+        network.eval()
+    progress.finish()

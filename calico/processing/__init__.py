@@ -1,0 +1,1 @@
+"""Model inputs out of images and text, and answers out of model outputs."""

@@ -1,0 +1,147 @@
+"""The words of a sample as token ids: images, question, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from calico.config.calico import PromptConfig
+from calico.model.inputs import PromptBatch
+from calico.processing.tokenizer import IMAGE, IMAGE_END, IMAGE_START, image_tag
+
+_KEPT_TEXTS = 1 << 14  # tokenised of late; wordings and answers come again and again
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """Token ids of one sample.
+
+    Attributes:
+        tokens: prompt, answer and end token; then question, answer and end token of each further
+            turn.
+        answers: first and last place (outside) of each answer with its end token.
+    """
+
+    tokens: tuple[int, ...]
+    answers: tuple[tuple[int, int], ...]
+
+
+class PromptEncoder:
+    """Writes prompts in the format of the configuration.
+
+    Args:
+        tokenizer: knows the grounding tokens.
+        config: words around images, question and answer.
+        placeholders: image tokens of one image.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, config: PromptConfig, placeholders: int
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.placeholders = placeholders
+        self._kept: dict[str, tuple[int, ...]] = {}
+
+    def text(self, question: str, images: int) -> str:
+        """Return the prompt with one placeholder an image."""
+        shown = f"{IMAGE_START}{IMAGE}{IMAGE_END}" if self.config.image_markers else IMAGE
+        listed = ", ".join(f"{shown} {image_tag(number)}" for number in range(images))
+        lead = self.config.lead.format(images=listed)
+        return f"{self.config.system}{self.config.user}{lead}\n{question}{self.config.assistant}"
+
+    def prompt(self, question: str, images: int) -> list[int]:
+        """Return the ids of a prompt, every image as a run of placeholders."""
+        return [*self._begin(), *self._ids(self._shown(question, images))]
+
+    def sample(self, question: str, answer: str, images: int) -> EncodedSample:
+        """Return the ids of a prompt with its answer."""
+        return self.conversations([[(question, answer)]], images)[0]
+
+    def conversations(
+        self, asked: Sequence[Sequence[tuple[str, str]]], images: int
+    ) -> list[EncodedSample]:
+        """Return the ids of conversations; together they are tokenised faster than one by one.
+
+        Args:
+            asked: of each conversation the turns, questions with their answers about the same
+                images; the first turn begins exactly as a prompt does.
+            images: how many.
+        """
+        texts = [
+            [
+                (self._shown(question, images) if turn == 0 else self._further(question), answer)
+                for turn, (question, answer) in enumerate(turns)
+            ]
+            for turns in asked
+        ]
+        self._prepare([text for turns in texts for turn in turns for text in turn])
+        return [self._joined(turns) for turns in texts]
+
+    def _joined(self, turns: Sequence[tuple[str, str]]) -> EncodedSample:
+        """Return the ids of prompts, each with its answer."""
+        tokens = self._begin()
+        answers: list[tuple[int, int]] = []
+        for prompt, answer in turns:
+            tokens += self._ids(prompt)
+            start = len(tokens)
+            tokens += self._ids(answer)
+            tokens.append(self.tokenizer.eos_token_id)
+            answers.append((start, len(tokens)))
+        return EncodedSample(tuple(tokens), tuple(answers))
+
+    def _begin(self) -> list[int]:
+        begin = self.tokenizer.bos_token_id  # Qwen's has none
+        return [] if begin is None else [begin]
+
+    def _shown(self, question: str, images: int) -> str:
+        return self.text(question, images).replace(IMAGE, IMAGE * self.placeholders)
+
+    def _further(self, question: str) -> str:
+        return f"{self.config.user}{question}{self.config.assistant}"
+
+    def batch(self, questions: Sequence[str], images: int) -> PromptBatch:
+        """Return prompts padded on the left."""
+        prompts = [self.prompt(question, images) for question in questions]
+        length = max(map(len, prompts))
+        tokens = torch.full((len(prompts), length), self.tokenizer.pad_token_id)
+        attention = torch.zeros(len(prompts), length, dtype=torch.int64)
+        for row, prompt in enumerate(prompts):
+            tokens[row, length - len(prompt) :] = torch.tensor(prompt)
+            attention[row, length - len(prompt) :] = 1
+        return PromptBatch(tokens, attention, images, tuple(questions))
+
+    def collate(self, samples: Sequence[EncodedSample]) -> tuple[Tensor, Tensor]:
+        """Pad samples on the right.
+
+        Returns:
+            tokens (B, T) int64 and answer (B, T) bool, true on all answers and their end tokens.
+        """
+        length = max(len(sample.tokens) for sample in samples)
+        tokens = np.full((len(samples), length), self.tokenizer.pad_token_id, np.int64)
+        answer = np.zeros((len(samples), length), np.bool_)
+        for row, sample in enumerate(samples):
+            tokens[row, : len(sample.tokens)] = sample.tokens
+            for start, stop in sample.answers:
+                answer[row, start:stop] = True
+        return torch.from_numpy(tokens), torch.from_numpy(answer)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        if text not in self._kept:
+            self._prepare([text])
+        return self._kept[text]
+
+    def _prepare(self, texts: Sequence[str]) -> None:
+        """Tokenise the texts that are not known, at once; forget what was known longest."""
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        if not unknown:
+            return
+        while self._kept and len(self._kept) + len(unknown) > _KEPT_TEXTS:
+            self._kept.pop(next(iter(self._kept)))
+        found = self.tokenizer(unknown, add_special_tokens=False).input_ids
+        self._kept.update(zip(unknown, map(tuple, found), strict=True))

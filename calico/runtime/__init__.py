@@ -1,0 +1,1 @@
+"""Devices, worker processes, and the log of a run."""

@@ -1,0 +1,145 @@
+"""Features of frozen encoders, computed once and kept in half precision on disk.
+
+A store belongs to exactly one combination of pictures, preprocessing and weights: its folder is
+named by a digest of all three, so changed weights never meet old features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from calico.dataset.images import ImageTable
+from calico.dataset.views import View
+from calico.model.vision import ImageEncoders, ImageFeatures
+from calico.processing.feature_encoder import PARTS, weights_digest
+from calico.processing.images import ImageProcessor, open_picture
+from mixedparts.errors import UsageError
+from mixedparts.progress import Progress
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features of some rows of one images table, memory-mapped.
+
+    Attributes:
+        rows: row of the images table -> place in the arrays.
+        variants: 2 with mirrored pictures, which follow the others, else 1.
+        arrays: one (variants * rows, …) float16 array per encoder.
+    """
+
+    rows: dict[int, int]
+    variants: int
+    arrays: dict[str, NDArray[np.float16]]
+
+    def vision(self) -> torch.Tensor:
+        """Return all global features (variants * rows, 1 + patches, C_e) in half precision."""
+        return torch.from_numpy(np.array(self.arrays["vision"]))
+
+    def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
+        """Return features of images, each a row and how it is shown, in float32.
+
+        Raises:
+            UsageError: a view is none that the store was made for.
+        """
+        if not all(view.whole and view.mirrored < self.variants for _, view in images):
+            raise UsageError(
+                "the store of features holds whole pictures"
+                + (", not mirrored" if self.variants == 1 else ""),
+                "Set training.features to encode for other views.",
+            )
+        count = len(self.rows)
+        places = [self.rows[row] + count * view.mirrored for row, view in images]
+        return ImageFeatures(
+            *(torch.from_numpy(self.arrays[name][places]).float() for name in PARTS)
+        )
+
+
+def feature_store(
+    encoders: ImageEncoders,
+    table: ImageTable,
+    rows: Sequence[int],
+    processor: ImageProcessor,
+    folder: Path,
+    mirrored: bool,
+    progress: Progress,
+    batch_size: int = 32,
+) -> FeatureStore:
+    """Return the store of some pictures; it is computed where it does not exist yet.
+
+    Args:
+        encoders: frozen, in evaluation mode.
+        table: the pictures.
+        rows: which of them, ascending.
+        processor: resizes and normalises.
+        folder: holds the stores of all combinations.
+        mirrored: also encode every picture mirrored.
+        progress: is told how far it has come.
+        batch_size: pictures encoded at once.
+    """
+    pictures = [table.digest(row) for row in rows]
+    described = {
+        "weights": weights_digest(encoders),
+        "processing": processor.description(),
+        "pictures": pictures,
+        "mirrored": mirrored,
+    }
+    key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:20]
+    place = folder / key
+    if not place.is_dir():
+        temporary = folder / f".{key}.{os.getpid()}.tmp"
+        try:
+            temporary.mkdir(parents=True)
+            _compute(encoders, table, rows, processor, temporary, mirrored, progress, batch_size)
+            temporary.rename(place)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in PARTS}
+    return FeatureStore({row: index for index, row in enumerate(rows)}, 1 + mirrored, arrays)
+
+
+@torch.inference_mode()
+def _compute(
+    encoders: ImageEncoders,
+    table: ImageTable,
+    rows: Sequence[int],
+    processor: ImageProcessor,
+    folder: Path,
+    mirrored: bool,
+    progress: Progress,
+    batch_size: int,
+) -> None:
+    device = next(encoders.parameters()).device
+    arrays: dict[str, NDArray[np.float16]] = {}
+    progress.start("encoding images", len(rows), "images")
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        pixels = [
+            processor.pixels(open_picture(table.read(row), f"in row {row} of the images table"))
+            for row in part
+        ]
+        for variant in range(1 + mirrored):
+            shown = [one.flipped() for one in pixels] if variant else pixels
+            features = encoders(processor.inputs(shown).to(device, torch.float32))
+            for name in PARTS:
+                values = getattr(features, name).half().cpu().numpy()
+                if name not in arrays:
+                    shape = ((1 + mirrored) * len(rows), *values.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(
+                        folder / f"{name}.npy", "w+", np.float16, shape
+                    )
+                offset = variant * len(rows) + start
+                arrays[name][offset : offset + len(part)] = values
+        progress.advance(len(part))
+    for array in arrays.values():
+        array.flush()  # type: ignore[attr-defined]
+    progress.finish()

@@ -1,0 +1,276 @@
+"""The training run: from a configuration and a dataset to checkpoints, exactly resumable."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader
+
+from calico.checkpoints.rotation import Best, checkpoint_place, drop_old, note_best, read_best
+from calico.checkpoints.save_load import kept_weights, save_checkpoint
+from calico.config.calico import CalicoConfig
+from calico.config.yaml_io import dump_config
+from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.evaluation.in_memory import OVERALL, evaluate_model
+from calico.model.inputs import TrainingBatch
+from calico.model.precision import arithmetic
+from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
+from calico.processing.images import ImageProcessor
+from calico.processing.prompts import PromptEncoder
+from calico.runtime.distributed import build_accelerator, whole
+from calico.runtime.run_log import RunLog
+from calico.training.banner import banner
+from calico.training.batches import BatchMaker, Features, check_samples, data_digest
+from calico.training.curves import draw_curves
+from calico.training.feature_store import feature_store
+from calico.training.setup import Assembled, RunSettings, begin
+from calico.training.state import position
+from calico.training.trainer import Learner, StepData
+from calico.weights.safetensors_io import read_tensors
+from mixedparts.errors import InputError, UsageError
+from mixedparts.progress import Progress, Silent
+
+__all__ = ["RunSettings", "train"]
+
+
+def train(
+    config: CalicoConfig,
+    dataset: BuiltDataset,
+    settings: RunSettings,
+    progress: Progress,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> Path:
+    """Train the assembled model, alone or as one of the processes that torchrun started.
+
+    Args:
+        config: of the model and the run.
+        dataset: its train split is used.
+        settings: where and how.
+        progress: is told what happens.
+        after_step: is called with the number of finished steps.
+
+    Returns:
+        the last checkpoint.
+
+    Raises:
+        UsageError: the folder holds a run already, or one of another configuration.
+        InputError: data or weights cannot be used.
+        EnvironmentFault: a tracker is asked for that is not installed.
+    """
+    accelerator = build_accelerator(settings.device, settings.report_to, settings.output)
+    _check(config, accelerator)
+    if not accelerator.is_main_process:
+        progress = Silent()
+    pairs = dataset.pairs("train")
+    check_samples(pairs, config)
+    digest = data_digest(pairs.ids())
+    start = begin(config, dataset, pairs, settings, digest, accelerator, progress)
+    start = replace(start, facts={**start.facts, "data": digest})
+    processor = ImageProcessor(start.config)
+    start.model.encoders.to(accelerator.device)
+    features = _features(start, dataset, pairs, processor, settings, accelerator, progress)
+    prompts = PromptEncoder(start.tokenizer, start.config.prompt, start.config.image_tokens)
+    batches = BatchMaker(pairs, features, prompts, processor, start.config)
+    if start.checkpoint and start.facts.get("state") != position(
+        start.config, batches.sampler, start.step
+    ):
+        raise InputError(f"{start.checkpoint} stands at another place in the order of samples")
+    learner = Learner(start.model, start.config, accelerator)
+    if start.checkpoint is not None:
+        learner.restore(read_tensors(start.checkpoint / "training.safetensors"))
+    for line in banner(start, accelerator, len(pairs)):
+        progress.say(line)
+    return _Run(start, dataset, settings, learner, batches, accelerator, progress).go(after_step)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Steps, and what happens between them: log lines, evaluations, checkpoints."""
+
+    start: Assembled
+    dataset: BuiltDataset
+    settings: RunSettings
+    learner: Learner
+    batches: BatchMaker
+    accelerator: Accelerator
+    progress: Progress
+
+    def go(self, after_step: Callable[[int], None]) -> Path:
+        """Take all steps that are left; return the last checkpoint."""
+        start, output, chosen = self.start, self.settings.output, self.start.config.training
+        stop = min(chosen.steps, self.settings.max_steps or chosen.steps)
+        runlog = RunLog(self._own(output / "train.log.jsonl"), chosen.log_every)
+        if start.checkpoint is not None:
+            runlog.write({"stage": "train", "event": "resumed", "step": start.step})
+        self.accelerator.init_trackers("calico", {"configuration": dump_config(start.config)})
+        self.progress.start("training", stop - start.step, "steps")
+        self.learner.model.train()
+        last = start.checkpoint
+        for step, waited, parts in self._data(start.step, stop):
+            began = time.perf_counter()
+            values = self.learner.step(step, parts)
+            values |= {"data_seconds": waited, "step_seconds": time.perf_counter() - began}
+            done = step + 1
+            line = runlog.add("train", done, values, done == stop)
+            if line:
+                self.accelerator.log(line, done)
+            after_step(done)
+            self.progress.advance()
+            saved = done % chosen.save_every == 0 or done == stop
+            if saved:
+                last = self._save(done)
+            if chosen.eval_every and (done % chosen.eval_every == 0 or done == stop):
+                self._evaluate(done, saved, runlog)
+            if saved and self.accelerator.is_main_process:
+                drop_old(output, chosen.keep)
+        self.progress.finish()
+        self.learner.model.eval()
+        if last is None:
+            raise UsageError("there is nothing to train: --max-steps is 0")
+        if self.accelerator.is_main_process:
+            draw_curves(output, self.progress)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return last
+
+    def _own(self, path: Path) -> Path | None:
+        """Return a file that only the first process writes."""
+        return path if self.accelerator.is_main_process else None
+
+    def _data(self, start: int, stop: int) -> Iterator[tuple[int, float, list[TrainingBatch]]]:
+        """Yield each step with its parts, and for how many seconds this process waited for them."""
+        rank, count = self.accelerator.process_index, self.accelerator.num_processes
+        chosen = self.start.config.training
+        data = StepData(self.batches, rank, count, chosen.micro_batch)
+        loader = DataLoader(
+            data,
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=chosen.loader_workers,
+            collate_fn=lambda parts: parts,
+        )
+        ready = iter(loader)
+        for step in range(start, stop):
+            began = time.perf_counter()
+            parts = next(ready)
+            yield step, time.perf_counter() - began, parts
+
+    def _save(self, step: int) -> Path:
+        """Write a checkpoint; all processes call it, the first one writes."""
+        start, learner = self.start, self.learner
+        place = checkpoint_place(self.settings.output, step)
+        state = learner.state()
+        with learner.averaged():
+            weights = {name: whole(value) for name, value in kept_weights(learner.model).items()}
+            if self.accelerator.is_main_process:
+                where = position(start.config, self.batches.sampler, step)
+                facts = {**start.facts, "state": where}
+                save_checkpoint(
+                    place,
+                    learner.model,
+                    start.config,
+                    start.tokenizer,
+                    step,
+                    facts,
+                    state,
+                    weights,
+                )
+        self.accelerator.wait_for_everyone()
+        return place
+
+    def _evaluate(self, step: int, saved: bool, runlog: RunLog) -> None:
+        """Evaluate by free generation; keep the checkpoint if it is the best so far."""
+        start, chosen, output = self.start, self.start.config.training, self.settings.output
+        better = False
+        if self.accelerator.is_main_process:
+            with self.learner.averaged():
+                found = evaluate_model(
+                    self.learner.model,
+                    start.tokenizer,
+                    start.config,
+                    self.dataset,
+                    chosen.eval_split,
+                    chosen.eval_samples,
+                )
+            value = found[OVERALL][chosen.best]
+            runlog.write({"stage": "evaluation", "step": step, **found})
+            flat = {f"{task}/{name}": v for task, all_ in found.items() for name, v in all_.items()}
+            self.accelerator.log(flat, step)
+            best = read_best(output)
+            better = best is None or value > best.value
+            self.progress.say(f"step {step}: {chosen.best} {value:.3f}{', the best' * better}")
+        if not saved and self._agreed(better):
+            self._save(step)
+        if better:
+            name = checkpoint_place(output, step).name
+            note_best(output, Best(name, chosen.best, value))
+
+    def _agreed(self, better: bool) -> bool:
+        """Return what the first process found."""
+        answer = torch.tensor(float(better), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(answer, "sum") > 0)
+
+
+def _check(config: CalicoConfig, accelerator: Accelerator) -> None:
+    """Refuse what cannot work with that many processes."""
+    count = accelerator.num_processes
+    if config.training.batch_size < count:
+        raise UsageError(
+            f"a batch of {config.training.batch_size} cannot be shared by {count} processes",
+            "Raise training.batch_size in --config, or start fewer processes.",
+        )
+    if config.execution.parallel == "fsdp" and config.training.eval_every and count > 1:
+        raise UsageError(
+            "a model whose weights are shared out (execution.parallel: fsdp) is not evaluated"
+            " between steps",
+            "Set training.eval_every to 0 and run calico-eval on a checkpoint.",
+        )
+
+
+def _features(
+    start: Assembled,
+    dataset: BuiltDataset,
+    pairs: PairTable,
+    processor: ImageProcessor,
+    settings: RunSettings,
+    accelerator: Accelerator,
+    progress: Progress,
+) -> Features:
+    """Return where batches find their features, as the configuration says."""
+    config, table = start.config, dataset.images("train")
+    encoders = start.model.encoders
+    if config.training.features == "encode":
+        encoder = FeatureEncoder(encoders, processor, config.execution, settings.cache)
+        return TableFeatures(encoder, table)
+    if settings.cache is not None:
+        raise UsageError(
+            "a feature cache serves training.features: encode, this configuration says store",
+            "Leave out --feature-cache, or set training.features to encode.",
+        )
+    rows = pairs.image_rows()["train"]
+    place, flips = settings.output / "features", config.training.flips
+    with (
+        accelerator.main_process_first(),
+        arithmetic(config.execution, next(encoders.parameters()).device),
+        _all_cores(accelerator),
+    ):
+        return feature_store(encoders, table, rows, processor, place, flips, progress)
+
+
+@contextmanager
+def _all_cores(accelerator: Accelerator) -> Iterator[None]:
+    """Let the first process use the cores of those that wait for it, inside the `with` block."""
+    threads = torch.get_num_threads()
+    if accelerator.is_main_process:
+        torch.set_num_threads(threads * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,75 @@
+"""Tensors in safetensors files, and copying them into a model by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from calico.weights.dino_names import under_names
+from mixedparts.errors import InputError
+
+_SHOWN = 8  # names that an error message lists
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to a safetensors file, in the order of their names."""
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    save_file(plain, path, metadata={"format": "pt"})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        InputError: it is missing or broken.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"the weights {path} cannot be read: {error}") from error
+
+
+def fitting(
+    into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path
+) -> dict[str, Tensor]:
+    """Return weights under the names of the model: all of them and no others, in its shapes.
+
+    Names that another version of transformers gave them are understood.
+
+    Raises:
+        InputError: names that are missing or unexpected, or shapes that differ, all listed.
+    """
+    values = under_names(values, into.keys())
+    missing = sorted(into.keys() - values.keys())
+    unexpected = sorted(values.keys() - into.keys())
+    shapes = [
+        f"{name} is {tuple(values[name].shape)} in the file, {tuple(into[name].shape)} in the model"
+        for name in sorted(into.keys() & values.keys())
+        if into[name].shape != values[name].shape
+    ]
+    faults = [*_listed("missing", missing), *_listed("unexpected", unexpected)]
+    faults += _listed("of another shape", shapes)
+    if faults:
+        raise InputError(
+            f"{origin} does not fit the model:\n" + "\n".join(f"  {fault}" for fault in faults),
+            "It belongs to another configuration or another version of the code.",
+        )
+    return values
+
+
+def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
+    """Copy weights by name, all of them and no others; names and errors as `fitting`."""
+    for name, value in fitting(into, values, origin).items():
+        into[name].detach().copy_(value)
+
+
+def _listed(kind: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f", … {len(names)} in all" if len(names) > _SHOWN else ""
+    return [f"{kind}: {', '.join(names[:_SHOWN])}{more}"]

@@ -1,0 +1,1 @@
+"""What describes a build: dataset card, Croissant metadata, summary tables."""

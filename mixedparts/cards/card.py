@@ -1,0 +1,255 @@
+"""The dataset card: YAML from the schema, then what a person should know before using the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from mixedparts.storage.schema import CONFIGS, card_features
+
+_UNFINISHED = """\
+---
+configs:
+- config_name: unfinished
+  data_files: THIS-BUILD-IS-NOT-FINISHED-run-mixedparts-build-again
+---
+# A build that is not finished
+
+Nothing here can be loaded yet. Run the same `mixedparts build` command again: it goes on where it
+stopped.
+"""
+
+_BIBTEX = """\
+@inproceedings{nguyen2025calico,
+  title     = {CALICO: Part-Focused Semantic Co-Segmentation with Large Vision-Language Models},
+  author    = {Nguyen and Juvekar and Yu and Wahed and Lourentzou},
+  booktitle = {CVPR},
+  year      = {2025},
+  eprint    = {2412.19331}
+}"""
+
+_SPLITS = ("train", "validation", "test", "benchmark")
+_TASKS = ("common_object", "common_parts", "unique_parts")
+
+
+def unfinished_card() -> str:
+    """Return the card of a build under way; its configuration names a file that never exists."""
+    return _UNFINISHED
+
+
+def card(manifest: dict[str, Any]) -> str:
+    """Return the card of a whole build, all its numbers out of the manifest."""
+    head = yaml.safe_dump(_front(manifest), sort_keys=False, allow_unicode=True, width=100)
+    sections = [
+        "# MixedParts" + (" (synthetic)" if manifest["synthetic"] else ""),
+        _about(manifest),
+        _use(),
+        "## Counts\n\n" + _count_table(manifest),
+        "## Names\n\n" + _names(manifest),
+        "## Sources and licences\n\n" + _licence_table(manifest),
+        _limits(manifest),
+        "## Citation\n\n" + _citations(manifest),
+    ]
+    return f"---\n{head}---\n" + "\n\n".join(sections) + "\n"
+
+
+def split_rows(manifest: dict[str, Any], table: str) -> dict[str, int]:
+    """Return {split: rows} of a table, splits in their usual order."""
+    rows: dict[str, int] = {}
+    for split in (*_SPLITS, "preview"):
+        mine = [s["rows"] for s in manifest["shards"] if s["path"].startswith(f"{table}/{split}-")]
+        if mine:
+            rows[split] = sum(mine)
+    return rows
+
+
+def loading_configs(manifest: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
+    """Return the `configs` that tell `datasets` which files make which split.
+
+    The description carries the build id because `datasets` names its cache by these values alone:
+    without it an older build of the same shape would be served.
+
+    Args:
+        prefix: put before every path, where the YAML does not lie in the build folder.
+    """
+    configs = []
+    for table in CONFIGS:
+        files = [
+            {"split": split, "path": f"{prefix}{table}/{split}-*.parquet"}
+            for split in split_rows(manifest, table)
+        ]
+        entry: dict[str, Any] = {"config_name": table, "data_files": files}
+        entry["description"] = f"{table} of build {manifest['build_id']}"
+        if table == "pairs":
+            entry["default"] = True
+        configs.append(entry)
+    return configs
+
+
+def in_order(splits: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the items of {split: value} in the usual order of splits."""
+    return [(split, splits[split]) for split in _SPLITS if split in splits]
+
+
+def _front(manifest: dict[str, Any]) -> dict[str, Any]:
+    infos = [
+        {"config_name": table, "features": card_features(schema)}
+        for table, schema in CONFIGS.items()
+    ]
+    tags = ["part-segmentation", "co-segmentation", "multi-image"]
+    return {
+        "pretty_name": "MixedParts" + (" (synthetic)" if manifest["synthetic"] else ""),
+        "license": "other",
+        "language": ["en"],
+        "task_categories": ["image-segmentation", "image-text-to-text"],
+        "size_categories": [_size_category(sum(split_rows(manifest, "pairs").values()))],
+        "tags": tags + (["synthetic"] if manifest["synthetic"] else []),
+        "configs": loading_configs(manifest),
+        "dataset_info": infos,
+    }
+
+
+def _size_category(rows: int) -> str:
+    """Return the Hub's name for a number of rows."""
+    bounds = ("1K", "10K", "100K", "1M", "10M", "100M")
+    at = sum(rows >= 10 ** (3 + n) for n in range(len(bounds)))
+    if at == 0:
+        return "n<1K"
+    return f"{bounds[at - 1]}<n<{bounds[at]}" if at < len(bounds) else "n>100M"
+
+
+def _about(manifest: dict[str, Any]) -> str:
+    made = [name for name, source in manifest["sources"].items() if source["synthetic"]]
+    text = (
+        "Pairs of images for part-focused semantic co-segmentation: find the common object, the"
+        " common parts and the unique parts (CALICO, CVPR 2025, arXiv 2412.19331). Built from"
+        f" {', '.join(manifest['sources'])} by mixedparts {manifest['code_version']}, build"
+        f" `{manifest['build_id']}`. It follows the description in the paper; it is not the bundle"
+        " that the authors published, and its pairs are other pairs."
+    )
+    if manifest["configuration"]["images"] == "omit":
+        text += (
+            "\n\n**Without pixels.** The pictures are their owners'. This copy names them (image"
+            " id, SHA-256) and leaves them and the preview out;"
+            " `mixedparts.load_dataset(..., pixels=False)` and plain `datasets` load the rest, and"
+            " `mixedparts build` makes the whole from the sources."
+        )
+    if made:
+        text += (
+            f"\n\n**Synthetic data.** The images and masks of {', '.join(made)} were drawn by a"
+            " program in the upstream file formats. They are for trying out and testing; results on"
+            " them say nothing about real images."
+        )
+    return text
+
+
+def _use() -> str:
+    return (
+        "## Use\n\n```python\nimport mixedparts\n\n"
+        'pairs = mixedparts.load_dataset("PATH", split="train")  # pixels joined lazily\n'
+        "```\n\nPlain `datasets.load_dataset(PATH)` gives the same rows without pixels; the"
+        " configurations `images` and `preview` hold the pictures, `entities` every class of every"
+        " image with its parts. Masks are COCO RLE on the stored pixel grid. The n-th `[SEG]` of"
+        " `answer` means the region that `seg[n]` points to."
+    )
+
+
+def _count_table(manifest: dict[str, Any]) -> str:
+    lines = [
+        "| source | split | images | entities | " + " | ".join(_TASKS) + " |",
+        "|---|---|---:|---:|" + "---:|" * len(_TASKS),
+    ]
+    for source, splits in sorted(manifest["counts"].items()):
+        for split, counts in in_order(splits):
+            numbers = [counts.get(key, 0) for key in ("images", "entities", *_TASKS)]
+            lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
+    subset = sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values())
+    lines.append(f"\n`benchmark` holds {subset} of the test rows, the same number a filled cell.")
+    lines.append(_left_out(manifest))
+    return "\n".join(lines)
+
+
+def _left_out(manifest: dict[str, Any]) -> str:
+    """Say what of the sources is not here: filtered and rejected records."""
+    dropped = [counts for splits in manifest["filtered"].values() for counts in splits.values()]
+    small = {kind: sum(counts[kind] for counts in dropped) for kind in ("objects", "parts")}
+    rejected = sum(manifest["rejects"].values())
+    text = (
+        f"The filters left out {small['objects']} entities, and {small['parts']} parts of kept"
+        f" ones. Rejected records: {rejected}, each with its reason in `rejects.parquet`."
+    )
+    if rejected:
+        text += "\n\n| reason | records |\n|---|---:|\n" + "\n".join(
+            f"| `{reason}` | {number} |" for reason, number in manifest["rejects"].items()
+        )
+    return text
+
+
+def _licence_table(manifest: dict[str, Any]) -> str:
+    lines = ["| source | annotations | images | synthetic here |", "|---|---|---|---|"]
+    for name, source in manifest["sources"].items():
+        title, home = source.get("title", name), source.get("homepage")
+        linked = f"[{title}]({home})" if home else title
+        marks = source.get("licence", "unknown"), source.get("image_licence", "unknown")
+        made = "yes" if source["synthetic"] else "no"
+        lines.append(f"| {linked} | {marks[0]} | {marks[1]} | {made} |")
+    lines.append(
+        "\nImages and annotations belong to their owners; whoever passes them on is bound by these"
+        " terms. Questions, answers and the choice of pairs are made by the program."
+    )
+    return "\n".join(lines)
+
+
+def _names(manifest: dict[str, Any]) -> str:
+    """Say which profile the classes and names follow, and what of it is only inferred."""
+    profile = manifest["profile"]
+    text = (
+        f"Profile `{profile['name']}`: {profile['about']}. {len(manifest['renames'])} classes and"
+        " parts bear another name than upstream; each stands in `manifest.json` under `renames`"
+        " with its reason."
+    )
+    lines = [
+        f"- left out ({item['evidence']}): {item['source']} {', '.join(item['superclasses'])}."
+        f" {item['reason']}."
+        for item in profile["drop"]
+    ]
+    for item in profile["names"] or ():
+        what = f"`{item['part']}`" if item["part"] else "all object names"
+        of = f" of {', '.join(item['owners'])}" if item["owners"] else ""
+        lines.append(
+            f"- renamed ({item['evidence']}): {item['source']} {what}{of}: {item['reason']}."
+        )
+    lines += [f"- unknown: {what}." for what in profile["unknown"]]
+    return text + "\n\n" * bool(lines) + "\n".join(lines)
+
+
+def _limits(manifest: dict[str, Any]) -> str:
+    filters = manifest["configuration"]
+    return (
+        "## Limits\n\n"
+        "- Absence of a label is not a statement about the world: the sources do not annotate every"
+        " object or part.\n"
+        f"- Entities under {filters['min_object_area']:.1%} and parts under"
+        f" {filters['min_part_area']:.1%} of the image are left out and counted in"
+        " `manifest.json` under `filtered`.\n"
+        "- A mask is the union of all instances of a class in an image; single instances are not"
+        " told apart.\n"
+        "- Common and unique parts are about labels: two sources, or two annotators, may have"
+        " labelled different parts of the same kind of object.\n"
+        "- Questions and answers come from templates; they are no measure of free language.\n"
+        "- Names, boxes and errors are those of the sources; nothing was drawn or corrected by"
+        " hand. What the sources show too often or too seldom stays so.\n"
+        "- Which classes may form a pair is a curated choice; the groups and their reasons are in"
+        " the project's `manifests/groups.yaml`."
+    )
+
+
+def _citations(manifest: dict[str, Any]) -> str:
+    lines = [f"```bibtex\n{_BIBTEX}\n```", "and the sources:\n"]
+    lines += [
+        f"- {source.get('title', name)}: {source['citation']}"
+        for name, source in manifest["sources"].items()
+        if source.get("citation")
+    ]
+    return "\n".join(lines)

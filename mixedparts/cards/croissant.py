@@ -1,0 +1,211 @@
+"""Croissant metadata of a build: its files with digests, and its tables as record sets.
+
+Format: Croissant 1.0 (JSON-LD, http://mlcommons.org/croissant/1.0). A record set is a table;
+`benchmark` is one of its own, since its rows are copies of test rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mixedparts.storage.schema import CONFIGS, PICTURE
+
+CROISSANT = "croissant.json"
+_PAPER = "https://arxiv.org/abs/2412.19331"
+_BENCHMARK = "benchmark"
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+_TEXTS = {
+    "pairs": "One row a sample: images, regions, question, answer, and what each [SEG] means.",
+    "images": "One row an image; pixels are stored once.",
+    "entities": "One row an object class in an image, with the masks of its visible parts.",
+    "preview": "Samples with their masks drawn in, for people.",
+    _BENCHMARK: "Rows of the test split, the same number from every filled source and task.",
+}
+
+
+def croissant(manifest: dict[str, Any], url: str = _PAPER) -> dict[str, Any]:
+    """Return the metadata of a build as JSON values.
+
+    Args:
+        url: where the dataset is found; before it is published, the paper that it follows.
+    """
+    licences = [
+        f"{source.get('title', name)}: {source.get('licence', 'unknown')};"
+        f" images: {source.get('image_licence', 'unknown')}"
+        for name, source in manifest["sources"].items()
+    ]
+    cited = [source["citation"] for source in manifest["sources"].values() if "citation" in source]
+    made = " (synthetic)" if manifest["synthetic"] else ""
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "MixedParts",
+        "description": f"Pairs of images for part-focused semantic co-segmentation{made}.",
+        "url": url,
+        "license": licences,
+        "citeAs": "; ".join(["CALICO: Nguyen et al., CVPR 2025, arXiv 2412.19331", *cited]),
+        "version": f"{manifest['schema_version']}.0.0",
+        "identifier": manifest["build_id"],
+        "keywords": ["part segmentation", "co-segmentation", *(["synthetic"] if made else [])],
+        "distribution": [*_files(manifest), *_file_sets(manifest)],
+        "recordSet": [_record_set(name) for name, _ in _tables(manifest)],
+    }
+
+
+def croissant_text(manifest: dict[str, Any], url: str = _PAPER) -> str:
+    """Return the metadata as the text of its file."""
+    return json.dumps(croissant(manifest, url), indent=1, ensure_ascii=False) + "\n"
+
+
+def croissant_problems(build: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each way in which a build's metadata file does not describe it."""
+    try:
+        value = json.loads((build / CROISSANT).read_bytes())
+        wanted = croissant(manifest, value["url"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"cannot be read: {error}"
+        return
+    for key in wanted:
+        if value.get(key) != wanted[key]:
+            yield f"its '{key}' is not that of this build"
+
+
+def _files(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for shard in manifest["shards"]:
+        yield {
+            "@type": "cr:FileObject",
+            "@id": shard["path"],
+            "name": shard["path"],
+            "contentUrl": shard["path"],
+            "contentSize": f"{shard['bytes']} B",
+            "encodingFormat": "application/x-parquet",
+            "sha256": shard["sha256"],
+        }
+
+
+def _tables(manifest: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and file patterns of every record set that has files."""
+    found: dict[str, set[str]] = {}
+    for shard in manifest["shards"]:
+        table, _, file = shard["path"].partition("/")
+        if table in CONFIGS:
+            split = file.split("-")[0]
+            name = _BENCHMARK if split == _BENCHMARK else table
+            found.setdefault(name, set()).add(f"{table}/{split}-*.parquet")
+    for name in (*CONFIGS, _BENCHMARK):
+        if name in found:
+            yield name, sorted(found[name])
+
+
+def _file_sets(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, patterns in _tables(manifest):
+        yield {
+            "@type": "cr:FileSet",
+            "@id": f"{name}-files",
+            "name": f"{name}-files",
+            "encodingFormat": "application/x-parquet",
+            "includes": patterns,
+        }
+
+
+def _record_set(name: str) -> dict[str, Any]:
+    schema = CONFIGS["pairs" if name == _BENCHMARK else name]
+    fields = [_field(name, column.name, column.name, [], column.type) for column in schema]
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "description": _TEXTS[name],
+        "field": fields,
+    }
+
+
+def _field(
+    table: str, identity: str, column: str, path: list[str], kind: pa.DataType, inside: bool = False
+) -> dict[str, Any]:
+    """Return the field of a column, or of what lies at a path inside it.
+
+    Args:
+        inside: whether it lies in a repeated field, which repeats it too.
+    """
+    found: dict[str, Any] = {"@type": "cr:Field", "@id": f"{table}/{identity}", "name": identity}
+    source: dict[str, Any] = {
+        "fileSet": {"@id": f"{table}-files"},
+        "extract": {"column": column},
+    }
+    if kind == PICTURE:
+        source["transform"] = {"jsonPath": "bytes"}
+        return {**found, "dataType": "sc:ImageObject", "source": source}
+    if pa.types.is_list(kind):
+        found |= {} if inside else {"repeated": True}
+        inside, kind = True, kind.value_type
+    if pa.types.is_struct(kind):
+        found["subField"] = [
+            _field(table, f"{identity}/{leaf}", column, [*path, leaf], leaf_kind, inside)
+            for leaf, leaf_kind in _leaves(kind)
+        ]
+        return found
+    if path:
+        source["transform"] = {"jsonPath": ".".join(path)}
+    return {**found, "dataType": _data_type(kind), "source": source}
+
+
+def _leaves(kind: pa.StructType) -> Iterator[tuple[str, pa.DataType]]:
+    """Yield the fields of a struct, those of a struct in it under a dotted name."""
+    for field in kind:
+        if pa.types.is_struct(field.type):
+            for name, inner in _leaves(field.type):
+                yield f"{field.name}.{name}", inner
+        else:
+            yield field.name, field.type
+
+
+def _data_type(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "sc:Boolean"
+    if pa.types.is_integer(kind):
+        return "sc:Integer"
+    return "sc:Float" if pa.types.is_floating(kind) else "sc:Text"

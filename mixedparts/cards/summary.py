@@ -1,0 +1,74 @@
+"""What commands tell people, as text and as JSON: a finished build, and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixedparts.cards.card import in_order, split_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The same facts twice: for people and for programs."""
+
+    text: str
+    values: Any
+
+
+def build_report(out: Path, manifest: dict[str, Any]) -> Report:
+    """Return what a finished build holds, and what to type next."""
+    values = {
+        "out": str(out),
+        **{key: manifest[key] for key in ("build_id", "synthetic", "counts", "filtered")},
+        "benchmark": manifest["benchmark"],
+        "rejects": manifest["rejects"],
+        "rows": {table: split_rows(manifest, table) for table in ("pairs", "images")},
+        "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
+    }
+    lines = [_counts_table(manifest["counts"])]
+    lines += reject_lines(values["rejects"])
+    empty = manifest["benchmark"]["empty_cells"]
+    if empty:
+        cells = ", ".join(f"{source}/{task}" for source, task in empty)
+        lines.append(f"no benchmark rows for: {cells}")
+    made = " (synthetic)" if manifest["synthetic"] else ""
+    megabytes = values["bytes"] / 1e6
+    lines.append(f"dataset{made} in {out}: {sum(values['rows']['pairs'].values())} rows,")
+    lines[-1] += f" {megabytes:.1f} MB, build {manifest['build_id']}"
+    lines.append(f"next: calico-train --dataset {out}")
+    return Report("\n".join(lines), values)
+
+
+def reject_lines(rejects: dict[str, int]) -> list[str]:
+    """Return a line for every reason; `docs/rejects.md` explains them."""
+    return [f"rejected, {reason}: {number}" for reason, number in rejects.items()]
+
+
+def _counts_table(counts: dict[str, Any]) -> str:
+    columns = ("images", "entities", "common_object", "common_parts", "unique_parts")
+    rows = [
+        [source, split, *(str(found.get(key, 0)) for key in columns)]
+        for source, splits in sorted(counts.items())
+        for split, found in in_order(splits)
+    ]
+    return text_table(["source", "split", *columns], rows)
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with columns of even width; numbers stand to the right."""
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    number = [all(row[n][:1].isdigit() or not row[n] for row in rows) for n in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        fitted = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, number, strict=True)
+        ]
+        return "| " + " | ".join(fitted) + " |"
+
+    marks = ["-" * (width - 1) + (":" if right else "-") for width, right in
+             zip(widths, number, strict=True)]  # fmt: skip
+    return "\n".join([line(head), line(marks), *map(line, rows)])

@@ -1,0 +1,1 @@
+"""Image records to entities: one object class in one image."""

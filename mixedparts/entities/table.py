@@ -1,0 +1,121 @@
+"""Entities on disk: an uncompressed Arrow file that many processes map into memory and share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mixedparts.entities.normalise import Entity
+from mixedparts.records import ImageRecord
+from mixedparts.storage.schema import ENTITIES
+
+
+def entity_rows(read: Iterable[tuple[ImageRecord, list[Entity]]]) -> pa.Table:
+    """Return a table with one row an entity, in the order given."""
+    rows = [
+        {
+            "source": record.source,
+            "image_id": record.image_id,
+            "file_name": record.file_name,
+            "path": record.path,
+            "width": record.width,
+            "height": record.height,
+            "category": entity.region.name,
+            "counts": entity.region.mask.counts,
+            "bbox": entity.region.bbox,
+            "area": entity.region.area,
+            "parts_known": entity.parts_known,
+            "parts": [
+                {"name": p.name, "counts": p.mask.counts, "bbox": p.bbox, "area": p.area}
+                for p in entity.parts
+            ],
+        }
+        for record, entities in read
+        for entity in entities
+    ]
+    return pa.Table.from_pylist(rows, schema=ENTITIES)
+
+
+def write_table(table: pa.Table, path: Path) -> int:
+    """Write a table as one Arrow file of one batch; returns its rows."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return len(table)
+
+
+def map_table(path: Path) -> pa.Table:
+    """Open an Arrow file without reading it into memory."""
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows an Arrow file holds."""
+    return len(map_table(path))
+
+
+@dataclass(frozen=True, slots=True)
+class EntityColumns:
+    """The entities of one split with flat parts, ready for vectorised look-up.
+
+    Attributes:
+        table: one row an entity.
+        part_starts: (n + 1,) int64, where each entity's parts begin in the part columns.
+        part_codes: (p,) int64, index into `part_names`; rising within an entity.
+        part_names: part names in alphabetical order.
+    """
+
+    table: pa.Table
+    part_starts: NDArray[np.int64]
+    part_codes: NDArray[np.int64]
+    part_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> EntityColumns:
+        """Lay out a table's parts; the table must be of one batch."""
+        flat = _single(table["parts"])
+        codes, names = _ranked(flat.values.field("name"))
+        return cls(table, flat.offsets.to_numpy(), codes, names)
+
+    def column(self, name: str) -> pa.Array:
+        """Return a column as one array."""
+        return _single(self.table[name])
+
+    def part_column(self, name: str) -> pa.Array:
+        """Return a field of all parts as one array."""
+        return _single(self.table["parts"]).values.field(name)
+
+    def coded(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Return a text column as (n,) codes and the values in alphabetical order."""
+        return _ranked(self.column(name))
+
+    def first_of_image(self) -> NDArray[np.int64]:
+        """Return the rows at which a new image begins; an image's entities stand side by side."""
+        if self.table.num_rows == 0:
+            return np.zeros(0, np.int64)
+        keys = [self.coded(name)[0] for name in ("source", "image_id")]
+        changes = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+        return np.concatenate(([0], np.flatnonzero(changes) + 1))
+
+
+def _ranked(column: pa.Array) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    encoded = column.dictionary_encode()
+    values = encoded.dictionary.to_pylist()
+    order = sorted(range(len(values)), key=values.__getitem__)
+    rank = np.empty(len(values), np.int64)
+    rank[order] = np.arange(len(values))
+    codes = rank[encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)]
+    return codes, tuple(values[i] for i in order)
+
+
+def _single(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if isinstance(column, pa.Array):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return column.combine_chunks() if column.num_chunks else pa.array([], column.type)

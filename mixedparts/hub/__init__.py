@@ -1,0 +1,1 @@
+"""A build to a dataset hub."""

@@ -1,0 +1,1 @@
+"""The one door for image files: headers, EXIF orientation, checks."""

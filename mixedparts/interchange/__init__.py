@@ -1,0 +1,1 @@
+"""Other formats of a build: export, and import of the authors' bundle."""

@@ -1,0 +1,89 @@
+"""A build as tar shards for the `webdataset` package: one sample is a JSON file and its pictures.
+
+Members of a sample: `ID.json` (the row of `pairs`) and `ID.image1.jpg`, `ID.image2.jpg`, … with the
+bytes that the build stores. Equal builds give equal bytes: members carry no time and no owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from mixedparts.errors import EnvironmentFault
+from mixedparts.interchange.export.pictures import Pictures, open_pictures, picture_suffix
+from mixedparts.interchange.export.request import Job, Outcome
+from mixedparts.interchange.export.rows import Row, image_split, rows_of
+from mixedparts.storage.parquet import iter_rows
+
+_USE = """\
+```python
+import glob
+
+import webdataset as wds
+
+for sample in wds.WebDataset(sorted(glob.glob("train-*.tar")), shardshuffle=False).decode("pil"):
+    sample["json"]["answer"], sample["image1.jpg"]  # a row of `pairs`, a PIL picture
+```
+
+Masks are COCO RLE in `objects` and `parts` of the JSON; the n-th `[SEG]` of `answer` means the
+region that `seg[n]` points to. A picture keeps its format: `image1.jpg`, `image1.png`, ….
+"""
+
+
+def write_webdataset(job: Job) -> Outcome:
+    """Write the shards of all splits.
+
+    Raises:
+        EnvironmentFault: the package webdataset is not installed.
+    """
+    try:
+        from webdataset.writer import TarWriter
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"the webdataset format needs the package webdataset: {error}",
+            "Install it with: pip install 'mixedparts[webdataset]'",
+        ) from error
+    outcome = Outcome(use=_USE)
+    outcome.notes = [
+        "Previews, rejects and the manifest stay in the build.",
+        "A picture is stored again in every sample that shows it.",
+    ]
+    for split in job.splits:
+        work = job.out / ".pictures.arrow"
+        wanted = used_pictures(job, split)
+        with open_pictures(job.request.build, image_split(split), wanted, work) as pictures:
+            job.progress.start(f"webdataset {split}", job.splits[split], "rows")
+            rows = rows_of(job, split)
+            number = 0
+            while batch := list(islice(rows, job.request.shard_rows)):
+                path = job.out / f"{split}-{number:06d}.tar"
+                with (
+                    path.open("wb") as stream,
+                    TarWriter(
+                        stream, user="", group="", encoder=False, mtime=0, compress=False
+                    ) as tar,
+                ):
+                    for row in batch:
+                        tar.write(dict(_members(row, pictures)))
+                outcome.rows[split] += len(batch)
+                number += 1
+            job.progress.finish()
+    return outcome
+
+
+def used_pictures(job: Job, split: str) -> set[int]:
+    """Return the rows of `images` that the exported rows of a split show."""
+    rows = iter_rows(job.request.build, "pairs", split, ["images"])
+    taken = islice(rows, job.splits[split])
+    return {ref["row"] for row in taken for ref in row["images"]}
+
+
+def _members(row: Row, pictures: Pictures) -> Iterator[tuple[str, Any]]:
+    yield "__key__", row["id"]
+    yield "json", msgspec.json.encode(row)
+    for number, ref in enumerate(row["images"], 1):
+        data = pictures.row(ref["row"])["image"]["bytes"]
+        yield f"image{number}.{picture_suffix(data)}", data

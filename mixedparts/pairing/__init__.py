@@ -1,0 +1,1 @@
+"""Entities to samples: which pairs are admissible, and which of them are drawn."""

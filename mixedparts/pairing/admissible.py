@@ -1,0 +1,313 @@
+"""Which two entities make a sample: admissible pairs are counted exactly and can be numbered.
+
+A pair is two entities of comparable classes in two different images of one split (CALICO,
+section 4: class pairs that are sensible to compare and share a part); of one source, or in an
+index of two sources one entity of each.
+
+- `common_object`: one class; also where parts are unknown.
+- `common_parts`: at least one part name visible on both.
+- `unique_parts`: parts visible on each, at least one of them on one side only.
+
+Entities of a class with the same set of visible parts are alike for these rules, so counting works
+on such sets (`signatures`) and never looks at all pairs of entities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedparts.pairing.fitting import all_of
+from mixedparts.records import Task
+
+Comparable = Callable[[str, str], bool]
+
+
+@dataclass(frozen=True)
+class EntityIndex:
+    """What pairing knows of the entities of one source, or of two, in one split; no masks.
+
+    Attributes:
+        rows: (n,) int64, row of the entity in the split's entity table.
+        images: (n,) int64, a number for the entity's image.
+        categories: (n,) int64, index into `names`.
+        names: class names; with two sources a class of both has two entries.
+        parts: (n, p) bool, visible part names as columns of the sources' vocabulary.
+        parts_known: (n,) bool.
+        sides: which source each entry of `names` belongs to; empty for a single source.
+    """
+
+    rows: NDArray[np.int64]
+    images: NDArray[np.int64]
+    categories: NDArray[np.int64]
+    names: tuple[str, ...]
+    parts: NDArray[np.bool_]
+    parts_known: NDArray[np.bool_]
+    sides: tuple[int, ...] = ()
+
+    @cached_property
+    def words(self) -> NDArray[np.uint64]:
+        """The visible parts as (n, w) words of 64 bits."""
+        width = max(1, -(-self.parts.shape[1] // 64))
+        bits = np.zeros((len(self.rows), 64 * width), np.bool_)
+        bits[:, : self.parts.shape[1]] = self.parts
+        return np.packbits(bits, axis=1).view(np.uint64)
+
+    def can_serve(self, task: Task) -> NDArray[np.bool_]:
+        """Return (n,) whether an entity can stand in any sample of the task."""
+        if task is Task.COMMON_OBJECT:
+            return np.ones(len(self.rows), np.bool_)
+        return self._shows_parts
+
+    @cached_property
+    def _shows_parts(self) -> NDArray[np.bool_]:
+        return self.parts_known & self.parts.any(axis=1)
+
+    def across(self, first: int, second: int) -> bool:
+        """Say whether two classes may form a pair as far as their sources go."""
+        return not self.sides or self.sides[first] != self.sides[second]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Entities of one class, sorted by signature.
+
+    Attributes:
+        members: (m,) positions in the index, members of one signature side by side.
+        which: (m,) int64, the signature of each member.
+        columns: (c,) int64, the part names that any of them shows, rising.
+        place_of: (p,) int64, where each part name stands in `columns`, -1 where it does not.
+        signatures: (s, c) float32 of 0 and 1, the sets of visible parts.
+        seen: (s,) int64, how many parts each set has.
+        known: (s,) bool.
+    """
+
+    members: NDArray[np.int64]
+    which: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    place_of: NDArray[np.int64]
+    signatures: NDArray[np.float32]
+    seen: NDArray[np.int64]
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPair:
+    """Two comparable classes (or one with itself) in one task, and how many pairs they admit."""
+
+    task: Task
+    first: int
+    second: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The numbered places 0 .. total-1 of a class pair's admitted pairs, block by block.
+
+    A place may hold two entities of one image, which are no pair.
+    """
+
+    one: NDArray[np.int64]
+    two: NDArray[np.int64]
+    starts: tuple[NDArray[np.int64], NDArray[np.int64]]
+    blocks: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+    same_class: bool
+
+    @property
+    def total(self) -> int:
+        """How many places there are."""
+        return int(self.bounds[-1])
+
+    def pairs(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the (n, 2) index positions that stand at the places."""
+        block = np.searchsorted(self.bounds, places, side="right") - 1
+        inside = places - self.bounds[block]
+        row, column = np.divmod(self.blocks[block], len(self.starts[1]) - 1)
+        width = np.diff(self.starts[1])[column]
+        left, right = np.divmod(inside, np.maximum(width, 1))
+        if self.same_class:
+            diagonal = row == column
+            left[diagonal], right[diagonal] = _triangle(inside[diagonal])
+        first = self.one[self.starts[0][row] + left]
+        second = self.two[self.starts[1][column] + right]
+        return np.stack((first, second), axis=1)
+
+
+class PairSpace:
+    """All admissible pairs of one source, or across two sources, in one split.
+
+    Attributes:
+        class_pairs: those that admit any pair, task by task.
+        partners: for each task (n,) int64, how many entities each could form a pair with; those
+            in its own image are counted too.
+    """
+
+    def __init__(self, index: EntityIndex, comparable: Comparable) -> None:
+        self.index = index
+        self.comparable = comparable
+        self.groups = [_group(index, category) for category in range(len(index.names))]
+        self._crowded = np.unique(index.images).size < len(index.images)
+        self.class_pairs: list[ClassPair] = []
+        self.partners = {task: np.zeros(len(index.rows), np.int64) for task in Task}
+        for first in range(len(index.names)):
+            for second in range(first, len(index.names)):
+                if index.across(first, second) and self.alike(first, second):
+                    self._add(first, second)
+
+    def alike(self, first: int, second: int) -> bool:
+        """Say whether two classes are comparable: the same name, or said to be so."""
+        one, two = self.index.names[first], self.index.names[second]
+        return one == two or self.comparable(one, two)
+
+    def _add(self, first: int, second: int) -> None:
+        for task in Task:
+            if task is Task.COMMON_OBJECT and self.index.names[first] != self.index.names[second]:
+                continue
+            fit = _admitted(task, self.groups[first], self.groups[second])
+            total = self._places(first, second, fit, None).total
+            capacity = total - self._in_one_image(task, first, second) if total else 0
+            if capacity:
+                self.class_pairs.append(ClassPair(task, first, second, capacity))
+                self._count_partners(task, first, second, fit.astype(np.int64))
+
+    def _count_partners(self, task: Task, first: int, second: int, fit: NDArray[np.int64]) -> None:
+        one, two = self.groups[first], self.groups[second]
+        partners = self.partners[task]
+        with_two = fit @ np.bincount(two.which, minlength=two.seen.size)
+        if first == second:
+            partners[one.members] += (with_two - np.diag(fit))[one.which]  # nobody with itself
+        else:
+            with_one = fit.T @ np.bincount(one.which, minlength=one.seen.size)
+            partners[one.members] += with_two[one.which]
+            partners[two.members] += with_one[two.which]
+
+    def places(self, pair: ClassPair, usable: NDArray[np.bool_] | None = None) -> Places:
+        """Number the admitted pairs of a class pair.
+
+        Args:
+            usable: (n,) bool over the index; only these entities count. None: all.
+        """
+        fit = _admitted(pair.task, self.groups[pair.first], self.groups[pair.second])
+        return self._places(pair.first, pair.second, fit, usable)
+
+    def _places(
+        self, first: int, second: int, fit: NDArray[np.bool_], usable: NDArray[np.bool_] | None
+    ) -> Places:
+        (one, ones), (two, twos) = (
+            _usable(self.groups[place], usable) for place in (first, second)
+        )
+        sizes = np.multiply.outer(ones, twos)
+        if first == second:
+            sizes = np.triu(sizes, 1)
+            np.fill_diagonal(sizes, ones * (ones - 1) // 2)
+        sizes = np.where(fit, sizes, 0).ravel()
+        blocks = np.flatnonzero(sizes)
+        starts = _starts(ones), _starts(twos)
+        return Places(one, two, starts, blocks, _starts(sizes[blocks]), first == second)
+
+    def _in_one_image(self, task: Task, first: int, second: int) -> int:
+        """Return how many admitted pairs of two classes stand in the same image."""
+        if first == second or not self._crowded:
+            return 0  # a class has one entity an image
+        index = self.index
+        one, two = self.groups[first].members, self.groups[second].members
+        _, at_one, at_two = np.intersect1d(
+            index.images[one], index.images[two], return_indices=True
+        )
+        return int(admitted_rows(task, index, np.stack((one[at_one], two[at_two]), axis=1)).sum())
+
+
+def _usable(
+    group: Group, usable: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the usable members of a class, and how many each signature has."""
+    members, which = group.members, group.which
+    if usable is not None:
+        chosen = usable[members]
+        members, which = members[chosen], which[chosen]
+    return members, np.bincount(which, minlength=group.seen.size)
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where runs of these lengths begin, and where the last one ends."""
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+
+
+def _triangle(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (i, j) with j < i of the place i (i - 1) / 2 + j."""
+    row = np.floor((1 + np.sqrt(1 + 8 * places.astype(np.float64))) / 2).astype(np.int64)
+    row -= row * (row - 1) // 2 > places
+    row += (row + 1) * row // 2 <= places
+    return row, places - row * (row - 1) // 2
+
+
+def _group(index: EntityIndex, category: int) -> Group:
+    members = np.flatnonzero(index.categories == category)
+    marks = np.column_stack((index.parts_known[members], index.parts[members]))
+    signatures, which = np.unique(marks, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    order = np.argsort(which, kind="stable")
+    parts = signatures[:, 1:]
+    columns = np.flatnonzero(parts.any(axis=0))
+    place_of = np.full(index.parts.shape[1], -1)
+    place_of[columns] = np.arange(columns.size)
+    return Group(
+        members[order],
+        which[order],
+        columns,
+        place_of,
+        parts[:, columns].astype(np.float32),
+        parts.sum(axis=1),
+        signatures[:, 0],
+    )
+
+
+def _admitted(task: Task, one: Group, two: Group) -> NDArray[np.bool_]:
+    """Return (s, t) whether the task admits each combination of part sets."""
+    if task is Task.COMMON_OBJECT:
+        return np.ones((one.known.size, two.known.size), np.bool_)
+    known: NDArray[np.bool_] = np.logical_and.outer(one.known, two.known)
+    in_one = one.place_of[two.columns]
+    in_both = in_one >= 0
+    common = one.signatures[:, in_one[in_both]] @ two.signatures[:, in_both].T
+    if task is Task.COMMON_PARTS:
+        return known & (common > 0)
+    different: NDArray[np.bool_] = np.add.outer(one.seen, two.seen) - 2 * common > 0
+    seen: NDArray[np.bool_] = np.logical_and.outer(one.seen > 0, two.seen > 0)
+    return known & different & seen
+
+
+def admitted_rows(task: Task, index: EntityIndex, members: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say of each row of (k, n) index positions whether the parts of its entities fit the task.
+
+    Common parts are visible on all n entities, unique parts on exactly one of them. Classes and
+    images are not looked at.
+    """
+    able = index.can_serve(task)
+    fit = all_of([able[column] for column in members.T])
+    if task is Task.COMMON_OBJECT:
+        return fit
+    words = index.words
+    once = words[members[:, 0]]
+    more = np.zeros_like(once)
+    for column in members.T[1:]:
+        if task is Task.COMMON_PARTS:
+            once = once & words[column]
+        else:
+            more |= once & words[column]
+            once = once | words[column]
+    shown: NDArray[np.bool_] = np.bitwise_or.reduce((once & ~more).T) != 0
+    return fit & shown
+
+
+def philox(seed: int, key: str) -> np.random.Generator:
+    """Return the random stream of a build's seed and a key; the same on every machine."""
+    digest = hashlib.blake2b(f"{seed}|{key}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

@@ -1,0 +1,1 @@
+"""The stages of a build, from the plan to the finished folder."""

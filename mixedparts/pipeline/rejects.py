@@ -1,0 +1,117 @@
+"""How many rejected records a build bears, and where they are kept when that is too many."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from mixedparts.entities.table import map_table
+from mixedparts.errors import ProblemsFound
+from mixedparts.pipeline.workspace import WORK
+from mixedparts.records import Reason
+from mixedparts.storage.parquet import parquet_rows, write_parquet
+from mixedparts.storage.schema import REJECTS
+from mixedparts.storage.shards import Commit, WrittenFile, write_shard
+
+REJECTS_FILE = "rejects.parquet"
+_EXPECTED = (Reason.OUTSIDE_VOCABULARY,)  # sound records that a source leaves out by choice
+_LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLimit:
+    """A largest share of the records, in [0, 1], or a largest number.
+
+    Attributes:
+        text: as a person wrote it.
+    """
+
+    text: str
+    share: float | None = None
+    number: int | None = None
+
+    def exceeded(self, rejected: int, records: int) -> bool:
+        """Say whether so many rejects, of so many records, are too many."""
+        if self.number is not None:
+            return rejected > self.number
+        return rejected > (self.share or 0.0) * records
+
+
+def parse_limit(text: str) -> RejectLimit:
+    """Read `5%`, `0.05` (both a share of the records) or `100` (a number of rejects).
+
+    Raises:
+        ValueError: it is none of these, or a share over 1.
+    """
+    match = _LIMIT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"'{text}' is no share such as 5% or 0.05, and no number of rejects")
+    number, percent = match.groups()
+    if percent or "." in number:
+        share = float(number) / (100 if percent else 1)
+        if share > 1:
+            raise ValueError(f"a share is at most 100%, not '{text}'")
+        return RejectLimit(text, share=share)
+    return RejectLimit(text, number=int(number))
+
+
+def reject_counts(reads: Sequence[Commit]) -> tuple[dict[str, int], int]:
+    """Return how many rejects each reason has, and how many records there were, refused or not."""
+    reasons: Counter[str] = Counter()
+    records = 0
+    for record in reads:
+        reasons.update(record.counts["rejects"])
+        records += record.counts.get("records", 0)
+    return dict(sorted(reasons.items())), records + reasons.total()
+
+
+def over_limit(limit: RejectLimit, reads: Sequence[Commit]) -> str | None:
+    """Return what a person should know where reading refused more than the limit, else None."""
+    reasons, records = reject_counts(reads)
+    expected = sum(reasons.pop(str(reason), 0) for reason in _EXPECTED)
+    rejected, records = sum(reasons.values()), records - expected
+    if not limit.exceeded(rejected, records):
+        return None
+    lines = [
+        f"{rejected} of {records} records were rejected ({rejected / records:.1%}), more than"
+        f" --max-rejects {limit.text} allows:"
+    ]
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return "\n".join([*lines, *(f"  rejected, {reason}: {n}" for reason, n in ordered)])
+
+
+def check_rejects(build: Path, limit: RejectLimit, reads: Sequence[Commit]) -> None:
+    """End the build where reading refused too much; the rejects are written for a look at them.
+
+    Raises:
+        ProblemsFound: more was refused than the limit allows.
+    """
+    told = over_limit(limit, reads)
+    if told is None:
+        return
+    write_rejects(build / WORK.parent, build / WORK, reads)
+    raise ProblemsFound(
+        f"{told}\nEach of them stands in {build / WORK.parent / REJECTS_FILE}"
+        " (docs/rejects.md explains the reasons).",
+        "Look whether the source folders are the right ones, or allow more with --max-rejects;"
+        " the same command then goes on from here.",
+    )
+
+
+def write_rejects(base: Path, work: Path, reads: Sequence[Commit]) -> WrittenFile:
+    """Write the rejects of all tasks as one Parquet file in `base`."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for record in reads:
+            for item in record.files:
+                if item.path.startswith("rejects/"):
+                    yield from map_table(work / item.path).to_batches()
+
+    return write_shard(
+        base, REJECTS_FILE, lambda path: write_parquet(path, REJECTS, batches()), parquet_rows
+    )

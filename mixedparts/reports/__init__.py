@@ -1,0 +1,1 @@
+"""What people read about a build or a source: statistics, plots, gallery."""

@@ -1,0 +1,244 @@
+"""What `mixedparts sources` tells: the sources there are, and all that is known of one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from mixedparts.cards.summary import Report, text_table
+from mixedparts.errors import InputError
+from mixedparts.pipeline.plan import is_synthetic, manifest_of
+from mixedparts.sources.contract import SPLITS, SelfDescribed, Source, available, get_source
+from mixedparts.sources.manifest_types import Manifest
+from mixedparts.sources.manifests import FULL, profile_for
+from mixedparts.storage.shards import sha256_of
+
+_WIDTH = 100
+_NUMBERS = ("images", "objects", "parts")
+
+
+def source_list() -> Report:
+    """Return a line for every registered source."""
+    lines, values = [], []
+    for name in available():
+        known = manifest_of(name)
+        about = f"{known.title}, {known.version}" if known else ""
+        if known is None and isinstance(get_source(name), SelfDescribed):
+            about = "described by its own files (show it with --root DIR)"
+        values.append({"name": name, "about": about})
+        lines.append(f"{name:15} {about}".rstrip())
+    return Report("\n".join([*lines, "", "show one with: mixedparts sources show NAME"]), values)
+
+
+def source_report(name: str, root: Path, profile: str = FULL) -> Report:
+    """Return what is known of a source, and which of its files lie under a folder.
+
+    Args:
+        root: folder of the sources; annotation files there are hashed.
+
+    Raises:
+        UsageError: no source or profile of this name.
+        InputError: what describes the source below the root is broken.
+    """
+    source = get_source(name)
+    try:
+        known = manifest_of(name, root, profile)
+    except InputError:
+        if (root / name).is_dir():
+            raise
+        known = None  # a source that is described below a root, and nothing is there
+    here = _files_here(source, root, known)
+    layout = source.layout(Path("DIR")).splitlines()
+    if known is None:
+        values: dict[str, Any] = {"name": name, "version": source.version}
+        parts = [f"{name} {source.version}: nothing is known but where it is looked for"]
+        parts += [_here_text(here), _layout_text(layout)]
+        return Report("\n\n".join(parts), {**values, "layout": layout, "here": here})
+    values = _values(known) | {"layout": layout, "here": here}
+    values["profile"] = asdict(profile_for(name, profile))
+    sections = (
+        _identity_text(values),
+        _profile_text(values["profile"]),
+        _upstream_text(values),
+        _here_text(here),
+        *((_layout_text(layout),) if not here["splits"] else ()),
+        _classes_text(values),
+        _groups_text(values),
+        _renames_text(values),
+    )
+    return Report("\n\n".join(filter(None, sections)), values)
+
+
+def _values(known: Manifest) -> dict[str, Any]:
+    near = known.neighbours()
+    groups = [group for group in known.groups if len(group.classes) > 1]
+    facts = ("source", "title", "version", "homepage", "download", "licence", "image_licence")
+    return {
+        **{key: getattr(known, key) for key in (*facts, "citation")},
+        "files": [asdict(item) for item in known.files],
+        "counts": {split: dict(numbers) for split, numbers in known.counts.items()},
+        "classes": {
+            name: {
+                "upstream": [item.key for item in known.by_name[name]],
+                "parts": list(known.part_names(name)),
+                "comparable": list(near[name]),
+            }
+            for name in sorted(known.by_name)
+        },
+        "groups": [
+            {
+                "name": group.name,
+                "why": group.reason,
+                "classes": list(known.members(group)),
+                "elsewhere": sorted({*group.classes} - {*known.members(group)}),
+            }
+            for group in groups
+        ],
+        "alone": {g.classes[0]: g.reason for g in known.groups if len(g.classes) == 1},
+        "renames": [asdict(rename) for rename in known.renames],
+        "left_out": sorted(known.left_out),
+    }
+
+
+def _files_here(source: Source, root: Path, known: Manifest | None) -> dict[str, Any]:
+    """Look for the source's files; annotation files are hashed, folders are only named."""
+    published = {item.name: item.sha256 for item in known.files if item.sha256} if known else {}
+    found: dict[str, Any] = {"root": str(root), "splits": {}, "synthetic": False, "problem": ""}
+    try:
+        for split in source.splits(root):
+            found["splits"][split] = [
+                _file_here(root, path, published) for path in source.required_files(root, split)
+            ]
+    except InputError as error:
+        found["problem"] = str(error)
+    paths = [item["path"] for items in found["splits"].values() for item in items]
+    found["synthetic"] = is_synthetic(root, paths)
+    return found
+
+
+def _file_here(root: Path, path: str, published: dict[str, str]) -> dict[str, Any]:
+    place = root / path
+    if not place.is_file():
+        return {"path": path, "kind": "folder" if place.is_dir() else "absent"}
+    digest, wanted = sha256_of(place), published.get(place.name)
+    verdict = "unknown" if wanted is None else "equal" if digest == wanted else "different"
+    facts = {"bytes": place.stat().st_size, "sha256": digest, "published": verdict}
+    return {"path": path, "kind": "file", **facts}
+
+
+def _identity_text(values: dict[str, Any]) -> str:
+    lines = [f"{values['title']}, {values['version']} ({values['source']})"]
+    for label, key in (
+        ("home", "homepage"),
+        ("download", "download"),
+        ("licence of annotations", "licence"),
+        ("licence of images", "image_licence"),
+        ("cite", "citation"),
+    ):
+        lines += _wrapped(f"{label}: {values[key]}", "  ", "    ")
+    return "\n".join(lines)
+
+
+def _profile_text(profile: dict[str, Any]) -> str:
+    """Say what a profile other than the full one changes, and how sure that is."""
+    if profile["name"] == FULL:
+        return ""
+    lines = _wrapped(f"profile {profile['name']}: {profile['about']}", "", "  ")
+    for item in profile["drop"]:
+        what = f"{item['source']} {', '.join(item['superclasses'])}"
+        lines += _wrapped(f"leaves out {what} ({item['evidence']}): {item['reason']}", "  ", "    ")
+    for item in profile["names"] or ():
+        what = f"{item['source']} {item['part'] or 'objects'}"
+        lines += _wrapped(f"renames {what} ({item['evidence']}): {item['reason']}", "  ", "    ")
+    for text in profile["unknown"]:
+        lines += _wrapped(f"unknown: {text}", "  ", "    ")
+    return "\n".join(lines)
+
+
+def _upstream_text(values: dict[str, Any]) -> str:
+    lines = ["upstream:"]
+    for item in values["files"]:
+        size = f"{item['bytes']:,} bytes" if item["bytes"] else ""
+        digest = f"sha256 {item['sha256']}" if item["sha256"] else "checksum unknown"
+        facts = ", ".join(filter(None, (size, digest, item["evidence"])))
+        lines += [f"  {item['name']}", f"    {facts}"]
+    rows = [
+        [split, *(f"{numbers.get(key, '?'):>}" for key in _NUMBERS), str(numbers["evidence"])]
+        for split, numbers in values["counts"].items()
+    ]
+    if rows:
+        lines += text_table(("split", *_NUMBERS, "evidence"), rows).splitlines()
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def _here_text(here: dict[str, Any]) -> str:
+    words = {
+        "equal": "the published file",
+        "different": "DIFFERS from the published file",
+        "unknown": "no published checksum",
+    }
+    lines = [f"files under {here['root']}{' (synthetic)' * here['synthetic']}:"]
+    for split in (split for split in SPLITS if split in here["splits"]):
+        for item in here["splits"][split]:
+            lines.append(f"  {split}: {item['path']}")
+            if item["kind"] == "file":
+                about = f"{item['bytes']:,} bytes, sha256 {item['sha256']}"
+                lines.append(f"    {about}, {words[item['published']]}")
+            else:
+                lines[-1] += f" ({item['kind']})"
+    if here["problem"]:
+        lines += [f"  {line}" for line in here["problem"].splitlines()]
+    elif not here["splits"]:
+        lines.append("  none; another folder: --root DIR")
+    return "\n".join(lines)
+
+
+def _layout_text(layout: list[str]) -> str:
+    return "\n".join(["layout:", *(f"  {line}" for line in layout)])
+
+
+def _classes_text(values: dict[str, Any]) -> str:
+    classes = values["classes"]
+    upstream = sum(len(item["upstream"]) for item in classes.values())
+    words = {part for item in classes.values() for part in item["parts"]}
+    lines = [f"classes: {len(classes)} names for {upstream} upstream classes, {len(words)} parts"]
+    if values["left_out"]:
+        lines[0] += f"; {len(values['left_out'])} left out by profile {values['profile']['name']}"
+    for name, item in classes.items():
+        lines += _wrapped(f"{name}: {', '.join(item['parts']) or 'no parts'}", "  ", "    ")
+    return "\n".join(lines)
+
+
+def _groups_text(values: dict[str, Any]) -> str:
+    lines = ["comparable groups:"]
+    for group in values["groups"]:
+        lines += _wrapped(f"{group['name']}: {group['why']}", "  ", "    ")
+        lines += _wrapped(", ".join(group["classes"]), "    ", "    ")
+        if group["elsewhere"]:
+            lines += _wrapped(
+                f"in other sources: {', '.join(group['elsewhere'])}", "    ", "      "
+            )
+    if values["alone"]:
+        lines.append("alone:")
+        for name, reason in values["alone"].items():
+            lines += _wrapped(f"{name}: {reason}", "  ", "    ")
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def _renames_text(values: dict[str, Any]) -> str:
+    lines = ["names that differ from upstream:"]
+    ordered = sorted(values["renames"], key=lambda r: (r["level"], r["name"], r["reason"]))
+    for (_, name, reason), same in groupby(ordered, lambda r: (r["level"], r["name"], r["reason"])):
+        natives = dict.fromkeys(rename["native"] for rename in same)
+        lines += _wrapped(f"{name}: {', '.join(natives)} ({reason})", "  ", "    ")
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    return wrap(
+        text, _WIDTH, initial_indent=first, subsequent_indent=rest,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

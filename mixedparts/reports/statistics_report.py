@@ -1,0 +1,172 @@
+"""Statistics as JSON values and as tables, beside what is published of the paper's dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedparts.cards.summary import text_table
+from mixedparts.records import Task
+from mixedparts.reports.statistics import Cell, KnownCounts, Statistics
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_PAPER = "paper"  # CALICO, CVPR 2025, main text
+_CARD = "dataset card"  # huggingface.co/datasets/PLAN-Lab/MixedParts
+_DERIVED = "2 x samples / images of the paper"
+
+
+def values_of(found: Statistics) -> dict[str, Any]:
+    """Return all statistics as JSON values."""
+    cells = _cells(found)
+    pairs: Counter[str] = Counter()
+    for counted in found.class_pairs.values():
+        pairs.update(counted)
+    return {
+        "build_id": found.manifest["build_id"],
+        "synthetic": found.manifest["synthetic"],
+        "samples": {" / ".join(key): number for key, number in sorted(found.samples.items())},
+        "images": {" / ".join(key): number for key, number in sorted(found.images.items())},
+        "images_per_sample": {str(size): n for size, n in sorted(found.sizes.items())},
+        "classes": _ranked(found.classes),
+        "parts": _ranked(found.parts),
+        "class_pairs": _ranked(pairs),
+        "class_pair_use": {" / ".join(cell): _pair_use(found, cell) for cell in cells},
+        "image_use": {" / ".join(cell): _image_use(found, cell) for cell in cells},
+        "mask_share_of_image": {
+            level: {"masks": shares.size, **_quantiles(shares, 5)}
+            for level, shares in found.shares.items()
+        },
+        "answer_words": {task: _words(found, task) for task in Task if task in found.words},
+        "paper": [
+            dict(zip(("figure", "published", "here", "where"), row, strict=True))
+            for row in paper_rows(found)
+        ],
+    }
+
+
+def _cells(found: Statistics) -> list[Cell]:
+    order = list(map(str, Task))
+    return sorted(found.class_pairs, key=lambda cell: (cell[0], order.index(cell[1])))
+
+
+def _ranked(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _quantiles(values: NDArray[Any], digits: int = 2) -> dict[str, float]:
+    if not values.size:
+        return {}
+    found = np.quantile(values, QUANTILES)
+    return {f"{q:.0%}": round(float(v), digits) for q, v in zip(QUANTILES, found, strict=True)}
+
+
+def _pair_use(found: Statistics, cell: Cell) -> dict[str, float]:
+    rows = np.array(list(found.class_pairs[cell].values()), np.int64)
+    return {"class_pairs": rows.size, **_quantiles(rows), "most": int(rows.max(initial=0))}
+
+
+def _image_use(found: Statistics, cell: Cell) -> dict[str, float]:
+    uses = found.uses(cell)
+    spread = _quantiles(uses)
+    ratio = round(spread["95%"] / spread["5%"], 2) if uses.size else 0.0
+    unused = found.unused(cell)
+    return {"images": uses.size, "unused": unused, **spread, "most": int(uses.max(initial=0)),
+            "95%/5%": ratio}  # fmt: skip
+
+
+def _words(found: Statistics, task: str) -> dict[str, float]:
+    counted = found.words[task]
+    words = np.repeat(np.array(list(counted), np.int64), np.array(list(counted.values())))
+    return {"answers": words.size, "mean": round(float(words.mean()), 2), **_quantiles(words)}
+
+
+def paper_rows(found: Statistics) -> list[tuple[str, str, str, str]]:
+    """Return (figure, published value, value here, where it was published).
+
+    Only what the authors published themselves, and one number that follows from it.
+    """
+    samples = sum(found.samples.values())
+    images = sum(found.images.values())
+    uses = sum(size * number for size, number in found.sizes.items())
+    sources = sorted({source for _, source in found.images})
+    benchmark = sum(
+        sum(tasks.values()) for tasks in found.manifest["benchmark"].get("counts", {}).values()
+    )
+    sizes = ", ".join(str(size) for size in sorted(found.sizes))
+    known = found.known.get(("partimagenet", "train"), KnownCounts())
+    mean = f"{known.parts / len(known.images):.2f}" if known.images else "0"
+    return [
+        ("samples", "~2.4M", f"{samples:,}", _PAPER),
+        ("images", "~44K", f"{images:,}", _PAPER),
+        ("images per sample", "2", sizes, _PAPER),
+        ("uses of an image, mean", "~109", f"{uses / max(images, 1):.1f}", _DERIVED),
+        ("sources", "PACO-LVIS, PartImageNet, ADE20K-Part-234", ", ".join(sources), _PAPER),
+        ("balanced test pairs", "~1K", f"{benchmark:,}", _PAPER),
+        ("PartImageNet train: images", "17.3K", f"{len(known.images):,}", _CARD),
+        ("PartImageNet train: objects", "17.3K", f"{known.objects:,}", _CARD),
+        ("PartImageNet train: parts", "80.7K", f"{known.parts:,}", _CARD),
+        ("PartImageNet train: parts an image", "4.66", mean, _CARD),
+        ("PartImageNet train: object classes", "126", str(len(known.classes)), _CARD),
+        ("PartImageNet train: part categories", "31 (a name in a super-category)",
+         f"{len(known.part_names)} names", _CARD),
+    ]  # fmt: skip
+
+
+def as_text(found: Statistics, most: int = 15) -> str:
+    """Return the statistics as tables, long ones cut."""
+    values = values_of(found)
+    made = " (synthetic)" if values["synthetic"] else ""
+    blocks = [f"build {values['build_id']}{made}", "Samples\n" + _sample_table(found)]
+    for title, key in (
+        ("Samples an image is in, by source and task (images that none uses are `unused`)",
+         "image_use"),
+        ("Samples a class pair has, by source and task", "class_pair_use"),
+        ("Share of the image that a mask covers, every mask once", "mask_share_of_image"),
+        ("Words of an answer", "answer_words"),
+    ):  # fmt: skip
+        blocks.append(f"{title}\n{_nested_table(values[key])}")
+    for title, key in (
+        ("Classes", "classes"), ("Parts", "parts"), ("Class pairs", "class_pairs"),
+    ):  # fmt: skip
+        blocks.append(_name_table(title, values[key], most))
+    head = ["figure", "published", "here", "where it was published"]
+    note = "Beside the paper's dataset"
+    if values["synthetic"]:
+        note += " (drawn pictures: the numbers here say nothing about real ones)"
+    blocks.append(f"{note}\n{text_table(head, paper_rows(found))}")
+    return "\n\n".join(blocks)
+
+
+def _sample_table(found: Statistics) -> str:
+    tasks = [str(task) for task in Task]
+    keys = sorted({(source, split) for split, source, _ in found.samples})
+    order = {"train": 0, "validation": 1, "test": 2}
+    rows = []
+    for source, split in sorted(keys, key=lambda key: (key[0], order[key[1]])):
+        numbers = [found.samples[split, source, task] for task in tasks]
+        images = "" if "+" in source else str(found.images.get((split, source), 0))
+        rows.append([source, split, images, *map(str, (*numbers, sum(numbers)))])
+    total = [sum(int(row[n] or 0) for row in rows) for n in range(2, 7)]
+    rows.append(["all", "", *map(str, total)])
+    return text_table(["source", "split", "images", *tasks, "together"], rows)
+
+
+def _nested_table(values: dict[str, dict[str, float]]) -> str:
+    columns: Sequence[str] = list(next(iter(values.values()), {}))
+    rows = [
+        [name, *(f"{found[column]:g}" if column in found else "-" for column in columns)]
+        for name, found in values.items()
+    ]
+    return text_table(["", *columns], rows)
+
+
+def _name_table(title: str, counts: dict[str, int], most: int) -> str:
+    rows = [[name, str(number)] for name, number in list(counts.items())[:most]]
+    text = f"{title}: {len(counts)}\n" + text_table(["name", "number"], rows)
+    if len(counts) > most:
+        text += f"\n… and {len(counts) - most} more; all of them with --json"
+    return text

@@ -1,0 +1,1 @@
+"""What a source reader promises, and what the manifests say about each source."""

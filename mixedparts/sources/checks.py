@@ -1,0 +1,115 @@
+"""The rules that hold between the manifests, checked as a whole; a fault is a sentence.
+
+What one file can say wrong by itself (a missing reason, a rename that meets no part) is an error of
+reading and names its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from mixedparts.errors import near_names
+from mixedparts.sources.manifest_types import Group, KeptApart, Manifest, Profile, selects
+from mixedparts.sources.manifests import (
+    groups,
+    load_manifest,
+    manifest_names,
+    names_kept_apart,
+    profiles,
+)
+
+
+def curation_faults() -> list[str]:
+    """Return a sentence for every rule of curation that the manifests break.
+
+    Raises:
+        InputError: a file cannot be read, with file and line.
+    """
+    manifests = [load_manifest(name) for name in manifest_names()]
+    return [
+        *_coverage(manifests, groups()),
+        *_unshared(manifests, groups()),
+        *_mixed_names(manifests),
+        *_unknown_apart(manifests, names_kept_apart()),
+        *(fault for view in profiles().values() for fault in _idle_entries(manifests, view)),
+    ]
+
+
+def _coverage(manifests: Sequence[Manifest], found: Sequence[Group]) -> Iterator[str]:
+    """Find classes that are in no group, in a group and alone at once, or in no source."""
+    grouped = {name for group in found if len(group.classes) > 1 for name in group.classes}
+    alone = {group.classes[0] for group in found if len(group.classes) == 1}
+    names = {name for manifest in manifests for name in manifest.by_name}
+    for name in sorted(names - grouped - alone):
+        yield f"groups.yaml: class '{name}' is in no group and not listed under alone"
+    for name in sorted(grouped & alone):
+        yield f"groups.yaml: class '{name}' is listed under alone, yet it is in a group"
+    for name in sorted((grouped | alone) - names):
+        yield f"groups.yaml: no source has a class '{name}'.{near_names(name, sorted(names))}"
+
+
+def _unshared(manifests: Sequence[Manifest], found: Sequence[Group]) -> Iterator[str]:
+    """Find pairs of a group that share no part, in a source of both or in any two sources.
+
+    A source that gives a class no part at all says nothing about it.
+    """
+    parts = [{n: {*m.part_names(n)} for n in m.by_name if m.part_names(n)} for m in manifests]
+    for group in found:
+        for first, second in combinations(group.classes, 2):
+            for manifest, own in zip(manifests, parts, strict=True):
+                if first in own and second in own and not own[first] & own[second]:
+                    yield (
+                        f"groups.yaml: '{first}' and '{second}' of group '{group.name}' share no"
+                        f" part in {manifest.source}"
+                    )
+            ones = [own[first] for own in parts if first in own]
+            twos = [own[second] for own in parts if second in own]
+            if ones and twos and not any(one & two for one in ones for two in twos):
+                yield (
+                    f"groups.yaml: '{first}' and '{second}' of group '{group.name}' share no part"
+                    " in any source"
+                )
+
+
+def _mixed_names(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """Find names that stand for classes of different build."""
+    for manifest in manifests:
+        for name, items in manifest.by_name.items():
+            kinds = sorted({item.superclass for item in items})
+            if len(kinds) > 1:
+                yield f"names.yaml: {manifest.source}: '{name}' mixes {' and '.join(kinds)}"
+
+
+def _unknown_apart(manifests: Sequence[Manifest], apart: Sequence[KeptApart]) -> Iterator[str]:
+    known = {
+        "object": {name for m in manifests for name in m.by_name},
+        "part": {name for m in manifests for name in m.part_names()},
+    }
+    for entry in apart:
+        for name in entry.names:
+            if name not in known[entry.level]:
+                near = near_names(name, sorted(known[entry.level]))
+                yield f"names.yaml: kept_apart: no {entry.level} is called '{name}'.{near}"
+
+
+def _idle_entries(manifests: Sequence[Manifest], profile: Profile) -> Iterator[str]:
+    """Find what a profile drops or keeps although it is not there."""
+    where = f"profiles.yaml: {profile.name}"
+    superclasses = {(m.source, item.superclass) for m in manifests for item in m.objects.values()}
+    renames = [rename for manifest in manifests for rename in manifest.renames]
+    sources = [manifest.source for manifest in manifests]
+    for source in profile.sources or ():
+        if source not in sources:
+            yield f"{where}: there is no source '{source}'.{near_names(source, sources)}"
+    for drop in profile.drop:
+        for name in drop.superclasses:
+            if not name or (drop.source, name) not in superclasses:
+                yield f"{where}: {drop.source} has no superclass '{name}'"
+    for entry in profile.names or ():
+        met = {rename.owner for rename in renames if selects(entry, rename)}
+        if not met or not {*entry.owners} <= met:
+            yield (
+                f"{where}: names.yaml has no rename of '{entry.part or 'objects'}' of"
+                f" {entry.source}" + (f" for {', '.join(entry.owners)}" if entry.owners else "")
+            )

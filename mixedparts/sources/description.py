@@ -1,0 +1,25 @@
+"""The YAML that a source of someone else's brings along: facts, names and groups in one file."""
+
+from __future__ import annotations
+
+from mixedparts.sources.manifest_parsing import GROUPS, described_groups, read_manifest
+from mixedparts.sources.manifest_types import Manifest
+from mixedparts.sources.renames import check_names, renamed, renames_of
+from mixedparts.sources.yaml_entries import load_yaml
+
+
+def describe(text: str, file: str) -> Manifest:
+    """Read such a YAML.
+
+    It is written like a file in `manifests/`, with `names` as in `names.yaml` and `groups` and
+    `alone` as in `groups.yaml`; these may be missing.
+
+    Raises:
+        InputError: the text is broken, with file and line.
+    """
+    top = load_yaml(text, file)
+    manifest = read_manifest(top, extra=("names", *GROUPS))
+    if top.has("names"):
+        names = check_names(top.at("names"), [manifest.source])
+        manifest = renamed(manifest, renames_of(names, manifest))
+    return described_groups(top, manifest)

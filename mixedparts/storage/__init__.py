@@ -1,0 +1,1 @@
+"""Tables and shards on disk, and the one reader of a build folder."""

@@ -1,0 +1,209 @@
+"""Makes the three synthetic sources: guards, worker processes, annotation files last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, suppress
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
+
+import cv2
+
+from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.synthetic.native import DESCRIPTION, INFO, Fragment, Layout, encode
+from mixedparts.synthetic.native_ade20k import Ade20kLayout
+from mixedparts.synthetic.native_paco import PacoLayout
+from mixedparts.synthetic.native_partimagenet import PartImageNetLayout
+
+MARKER = "SYNTHETIC.md"
+MOST_IMAGES = 1_000_000  # file names have six digits for the index
+_CHUNK = 16
+_LAYOUTS: dict[str, Layout] = {
+    layout.source: layout for layout in (PacoLayout(), PartImageNetLayout(), Ade20kLayout())
+}
+
+Job = tuple[str, str, int, int, int]  # source, output folder, seed, first index, end
+
+
+def make_sources(
+    out: Path,
+    images: int,
+    seed: int,
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Draw `images` pictures a source and write them in the three native layouts under `out`.
+
+    Image i of a source depends on the seed and i alone. The same arguments give the same bytes,
+    with any number of workers, also over the remains of an interrupted run. Annotation files are
+    written last: where one is, its pictures are complete.
+
+    Args:
+        out: folder that holds (or will hold) `paco`, `coco`, `PartImageNet`, `ADE20KPart234`.
+        images: pictures for each of the three sources.
+        seed: 0 to 2**64 - 1.
+        workers: processes that draw; with 1 this process does.
+        progress: called with (pictures done, pictures in all).
+
+    Raises:
+        UsageError: numbers out of range, or `out` holds files of these layouts that are not ours.
+        EnvironmentFault: the folder cannot be written, or the disk is full.
+    """
+    _check_numbers(images, seed, workers)
+    for layout in _LAYOUTS.values():
+        _refuse_foreign(out, layout)
+    try:
+        for layout in _LAYOUTS.values():
+            _prepare(out, layout, images, seed)
+        _draw(out, images, seed, workers, progress)
+    except OSError as error:
+        where = error.filename or out
+        raise EnvironmentFault(
+            f"the sample sources could not be written: {where}: {error.strerror or error}",
+            "Free space or choose another folder with --out; a second run starts over.",
+        ) from error
+
+
+def _check_numbers(images: int, seed: int, workers: int) -> None:
+    faults = []
+    if not 1 <= images <= MOST_IMAGES:
+        faults.append(f"images must be 1 to {MOST_IMAGES:,}, not {images}")
+    if not 0 <= seed < 1 << 64:
+        faults.append(f"seed must be 0 to 2**64 - 1, not {seed}")
+    if workers < 1:
+        faults.append(f"workers must be at least 1, not {workers}")
+    if faults:
+        raise UsageError("; ".join(faults))
+
+
+def _refuse_foreign(out: Path, layout: Layout) -> None:
+    for root in layout.roots:
+        folder = out / root
+        if folder.is_dir() and not (folder / MARKER).is_file() and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder} holds files and no {MARKER}: they were not made by `mixedparts sample`.",
+                "Choose an empty folder with --out.",
+            )
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is not a folder.", "Choose an empty folder with --out.")
+
+
+def _prepare(out: Path, layout: Layout, images: int, seed: int) -> None:
+    """Mark the folders as synthetic, then remove what an earlier run left, annotations first."""
+    for root in layout.roots:
+        (out / root).mkdir(parents=True, exist_ok=True)
+        text = f"# Synthetic data\n\n{DESCRIPTION}\n\nimages: {images}\nseed: {seed}\n"
+        (out / root / MARKER).write_text(text, encoding="utf-8")
+    for file in layout.files.values():
+        (out / file).unlink(missing_ok=True)
+    for pattern in layout.pictures:
+        for path in out.glob(pattern):
+            path.unlink()
+    for folder in layout.folders():
+        (out / folder).mkdir(parents=True, exist_ok=True)
+
+
+def _draw(
+    out: Path, images: int, seed: int, workers: int, progress: Callable[[int, int], None]
+) -> None:
+    jobs = [
+        (source, str(out), seed, start, min(start + _CHUNK, images))
+        for source in _LAYOUTS
+        for start in range(0, images, _CHUNK)
+    ]
+    total = len(_LAYOUTS) * images
+    done = 0
+    progress(done, total)
+    with ExitStack() as stack:
+        results: Iterable[list[Fragment]] = map(_work, jobs)
+        if workers > 1:
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single_thread)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            results = pool.map(_work, jobs)
+        fragments = iter(results)
+        for layout in _LAYOUTS.values():
+            spool = stack.enter_context(_Spool(out, layout))
+            for _ in range(0, images, _CHUNK):
+                for fragment in next(fragments):
+                    spool.add(fragment)
+                    done += 1
+                progress(done, total)
+            spool.publish()
+
+
+def _single_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _work(job: Job) -> list[Fragment]:
+    source, out, seed, start, stop = job
+    layout = _LAYOUTS[source]
+    return [layout.write(Path(out), seed, index) for index in range(start, stop)]
+
+
+class _Spool:
+    """Collects the records of one layout in nameless files, then joins them, split by split."""
+
+    def __init__(self, out: Path, layout: Layout) -> None:
+        self._out = out
+        self._layout = layout
+        self._lists: dict[tuple[str, str], BinaryIO] = {}
+        self._train: Counter[int] = Counter()
+        self._train_images: Counter[int] = Counter()
+
+    def __enter__(self) -> _Spool:
+        for split in self._layout.files:
+            for key in ("images", "annotations"):
+                folder = self._joined(split).parent
+                self._lists[split, key] = cast(BinaryIO, TemporaryFile(dir=folder))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for split in self._layout.files:
+            self._joined(split).unlink(missing_ok=True)
+        for file in self._lists.values():
+            with suppress(OSError):  # what a full disk did not take is not wanted any more
+                file.close()
+
+    def _joined(self, split: str) -> Path:
+        target = self._out / self._layout.files[split]
+        return target.with_name(f".{target.name}.tmp")
+
+    def add(self, fragment: Fragment) -> None:
+        """Append the records of one image."""
+        self._append(fragment.split, "images", (fragment.image,))
+        self._append(fragment.split, "annotations", fragment.annotations)
+        if fragment.split == "train":
+            self._train.update(fragment.categories)
+            self._train_images.update(set(fragment.categories))
+
+    def _append(self, split: str, key: str, records: Iterable[bytes]) -> None:
+        file = self._lists[split, key]
+        for record in records:
+            file.write(record if file.tell() == 0 else b",\n" + record)
+
+    def publish(self) -> None:
+        """Write every annotation file beside its place, then move all of them there."""
+        blocks = self._layout.blocks(self._train, self._train_images)
+        for split in self._layout.files:
+            with self._joined(split).open("wb") as joined:
+                joined.write(b'{"info":' + encode(INFO) + b',"licenses":[]')
+                for key in ("images", "annotations"):
+                    joined.write(b',"' + key.encode() + b'":[')
+                    records = self._lists[split, key]
+                    records.seek(0)
+                    shutil.copyfileobj(records, joined)
+                    joined.write(b"]")
+                for key, value in blocks.items():
+                    joined.write(b',"' + key.encode() + b'":' + encode(value))
+                joined.write(b"}\n")
+                joined.flush()
+                os.fsync(joined.fileno())
+        for split, file in self._layout.files.items():
+            os.replace(self._joined(split), self._out / file)

@@ -1,0 +1,129 @@
+"""Writes PACO-LVIS v1: objects as LVIS polygons, parts as RLE, images in COCO's folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mixedparts.sources.manifests import load_manifest
+from mixedparts.synthetic.native import Fragment, Layout, box_of, encode, rle_of, split_of
+from mixedparts.synthetic.painting import jpeg
+from mixedparts.synthetic.raster import Cut
+from mixedparts.synthetic.render import render
+from mixedparts.synthetic.vocabulary import object_class, part_id
+
+_SPLITS = ("train", "val", "test")
+_FILES = {split: f"paco/annotations/paco_lvis_v1_{split}.json" for split in _SPLITS}
+_FIRST_IMAGE = 900_000_000  # beyond all COCO ids, so that no picture is taken for a real one
+
+
+class PacoLayout(Layout):
+    """`paco/annotations/paco_lvis_v1_{split}.json` and `coco/{train2017,val2017}/*.jpg`."""
+
+    source = "paco"
+    roots = ("paco", "coco")
+    files = _FILES
+    pictures = ("coco/*2017/000900??????.jpg",)
+
+    def folders(self) -> Sequence[str]:
+        """Return the folders to make, relative to the output folder."""
+        return ("paco/annotations", "coco/train2017", "coco/val2017")
+
+    def write(self, out: Path, seed: int, index: int) -> Fragment:
+        """Draw image `index`, write its JPEG and return its annotations."""
+        rendered = render(seed, self.source, index)
+        split = split_of(index)
+        image_id = _FIRST_IMAGE + index
+        # PACO's test is LVIS's val, with images of both COCO folders; train and val lie in one.
+        folder = "val2017" if split == "test" and index % 3 else "train2017"
+        name = f"{folder}/{image_id:012d}.jpg"
+        (out / "coco" / name).write_bytes(jpeg(rendered.pixels))
+        annotations: list[dict[str, Any]] = []
+        first = index * 100 + 1
+        for item in rendered.objects:
+            own = first + len(annotations)
+            category = object_class(self.source, item.key).id
+            annotations.append(
+                _annotation(own, image_id, category, own, item.cut, item.cut.polygons)
+            )
+            for part in item.parts:
+                number = first + len(annotations)
+                category = part_id(self.source, item.key, part.native)
+                segmentation = rle_of(part.cut.mask)
+                annotations.append(
+                    _annotation(number, image_id, category, own, part.cut, segmentation)
+                )
+        image = {
+            "id": image_id,
+            "file_name": name,
+            "coco_url": f"synthetic://images/{name}",
+            "width": rendered.scene.width,
+            "height": rendered.scene.height,
+            "license": 0,
+            "neg_category_ids": [],
+            "not_exhaustive_category_ids": [],
+            "neg_category_ids_attrs": [],
+            "not_exhaustive_category_ids_attrs": [],
+        }
+        return Fragment(
+            split,
+            encode(image),
+            tuple(encode(annotation) for annotation in annotations),
+            tuple(annotation["category_id"] for annotation in annotations),
+        )
+
+    def blocks(self, train: Counter[int], train_images: Counter[int]) -> dict[str, Any]:
+        """Return the 531 categories with this set's train counts, and the 200 part names."""
+        objects = load_manifest(self.source).objects.values()
+        names = {item.id: (item.native, "OBJECT", item.synset) for item in objects}
+        parts = {
+            part.id: (f"{item.native}:{part.native}", "PART", part.native)
+            for item in objects
+            for part in item.parts
+        }
+        categories = []
+        for number, (name, kind, synset) in [*sorted(names.items()), *sorted(parts.items())]:
+            images = train_images[number]
+            categories.append(
+                {
+                    "name": name,
+                    "id": number,
+                    "image_count": images,
+                    "instance_count": train[number],
+                    "synset": synset,
+                    "frequency": "f" if images > 100 else "c" if images > 10 else "r",
+                    "supercategory": kind,
+                }
+            )
+        part_names = dict.fromkeys(native for _, (_, _, native) in sorted(parts.items()))
+        return {
+            "categories": categories,
+            "part_categories": [
+                {"supercategory": "PART", "id": number, "name": name}
+                for number, name in enumerate(part_names)
+            ],
+            "attributes": [],
+            "attr_type_to_attr_idxs": {},
+        }
+
+
+def _annotation(
+    number: int, image_id: int, category: int, owner: int, cut: Cut, segmentation: object
+) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category,
+        "bbox": box_of(cut.mask),
+        "area": float(cut.mask.sum()),
+        "segmentation": segmentation,
+        "obj_ann_id": owner,
+        "attribute_ids": [],
+        "dom_color_ids": [],
+        "unknown_color": 0,
+        "unknown_pattern_marking": 0,
+        "unknown_material": 0,
+        "unknown_transparency": 0,
+    }

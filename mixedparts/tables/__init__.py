@@ -1,0 +1,1 @@
+"""Entities and samples to the rows of each table."""

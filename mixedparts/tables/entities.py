@@ -1,0 +1,69 @@
+"""Entities as rows of the `entities` table: what every pair was made from, masks stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mixedparts.entities.table import EntityColumns
+from mixedparts.storage import schema
+
+_COPIED = ("source", "image_id", "file_name", "width", "height", "category", "bbox", "area")
+
+
+def entity_batches(
+    columns: EntityColumns,
+    image_rows: NDArray[np.int32],
+    span: tuple[int, int],
+    split: str,
+    batch_rows: int = 5_000,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows `span` of a split's entities.
+
+    Args:
+        image_rows: (n,) each entity's row in the images table, -1 where no sample uses the image.
+    """
+    for start in range(span[0], span[1], batch_rows):
+        yield _batch(columns, image_rows, start, min(span[1], start + batch_rows), split)
+
+
+def _batch(
+    columns: EntityColumns, image_rows: NDArray[np.int32], start: int, stop: int, split: str
+) -> pa.RecordBatch:
+    def part(name: str) -> pa.Array:
+        return columns.column(name)[start:stop]
+
+    sizes = np.stack([part(name).to_numpy() for name in ("height", "width")], axis=1)
+    starts = columns.part_starts[start : stop + 1]
+    owner = np.repeat(np.arange(stop - start), np.diff(starts))
+    inside = slice(int(starts[0]), int(starts[-1]))
+    fields = {name: columns.part_column(name)[inside] for name in ("name", "bbox", "area")}
+    fields["mask"] = _masks(columns.part_column("counts")[inside], sizes[owner])
+    kinds = schema.ENTITY_REGION
+    structs = pa.StructArray.from_arrays([fields[f.name] for f in kinds], fields=list(kinds))
+    offsets = pa.array((starts - starts[0]).astype(np.int32))
+    rows = image_rows[start:stop]
+    made = {
+        **{name: part(name) for name in _COPIED},
+        "split": pa.array([split] * (stop - start), pa.string()),
+        "row": pa.array(rows, pa.int32(), mask=rows < 0),
+        "mask": _masks(part("counts"), sizes),
+        "parts_known": part("parts_known"),
+        "parts": pa.ListArray.from_arrays(offsets, structs),
+    }
+    return pa.RecordBatch.from_arrays(
+        [made[name] for name in schema.ENTITY_TABLE.names], schema=schema.ENTITY_TABLE
+    )
+
+
+def _masks(counts: pa.Array, sizes: NDArray[np.int32]) -> pa.StructArray:
+    """Return masks of run-length texts and (n, 2) sizes (height, width)."""
+    offsets = pa.array(np.arange(0, 2 * len(sizes) + 1, 2), pa.int32())
+    flat = pa.array(sizes.reshape(-1), pa.int32())
+    kinds = schema.ENTITY_REGION.field("mask").type
+    return pa.StructArray.from_arrays(
+        [pa.ListArray.from_arrays(offsets, flat), counts.cast(pa.string())], fields=list(kinds)
+    )

@@ -1,0 +1,217 @@
+"""Samples as rows of the `pairs` table, a batch at a time, by look-ups instead of loops.
+
+Masks are copied as RLE text from the entity table; no mask is decoded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mixedparts.entities.table import EntityColumns
+from mixedparts.pairing.sample_ids import id_texts
+from mixedparts.pairing.samples import TASKS, source_labels
+from mixedparts.records import Task
+from mixedparts.storage import schema
+from mixedparts.tables.texts import BatchTexts, Mentions
+
+_KINDS = ("common", "unique")
+_COMMON, _UNIQUE = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts that a batch's rows ground, in row order.
+
+    Attributes:
+        row: (k,) row in the batch.
+        image: (k,) place of the image in the sample, from 0.
+        place: (k,) position in the entity table's part columns.
+        code: (k,) index into the part names.
+        kind: (k,) `_COMMON` or `_UNIQUE`.
+    """
+
+    row: NDArray[np.int64]
+    image: NDArray[np.int64]
+    place: NDArray[np.int64]
+    code: NDArray[np.int64]
+    kind: NDArray[np.int64]
+
+    def take(self, index: NDArray[np.int64]) -> _Parts:
+        """Return some of the entries, in the order of `index`."""
+        return _Parts(
+            self.row[index], self.image[index], self.place[index], self.code[index],
+            self.kind[index],
+        )  # fmt: skip
+
+
+class PairTable:
+    """Makes rows of `pairs` from one split's entities.
+
+    Args:
+        columns: the split's entities.
+        image_rows: (n,) each entity's row in the images table.
+        split: written into the rows.
+    """
+
+    def __init__(self, columns: EntityColumns, image_rows: NDArray[np.int32], split: str) -> None:
+        self._columns = columns
+        self._image_rows = image_rows
+        self._split = split
+        self._categories, names = columns.coded("category")
+        self._texts = cache(partial(BatchTexts, names, columns.part_names))
+        self._sources = columns.coded("source")
+
+    def pictures(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
+        """Return the picture files of the samples' images, sample by sample."""
+        entities = _flat(samples)
+        sources, paths = (
+            self._columns.column(name).take(entities).to_pylist() for name in ("source", "path")
+        )
+        return [roots[source] / path for source, path in zip(sources, paths, strict=True)]
+
+    def batch(self, samples: NDArray[np.void]) -> pa.RecordBatch:
+        """Return the rows of some samples, in their order."""
+        parts = self._parts(samples)
+        bounds = np.searchsorted(parts.row, np.arange(len(samples) + 1))
+        tasks, images = samples["task"].astype(np.int64), samples["entities"].shape[1]
+        columns = [
+            pa.array(id_texts(samples["id"]), pa.string()),
+            self._source(samples),
+            pa.array([self._split] * len(samples), pa.string()),
+            pa.array(TASKS, pa.string()).take(pa.array(tasks)),
+            self._images(samples),
+            self._objects(samples),
+            self._part_lists(samples, parts, bounds),
+            self._texts(images).questions(tasks, samples["id"]),
+            self._answers(samples, parts),
+            _seg(np.diff(bounds), images),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=schema.PAIRS)
+
+    def _source(self, samples: NDArray[np.void]) -> pa.Array:
+        codes, names = source_labels(samples, self._sources)
+        return pa.array(names, pa.string()).take(pa.array(codes))
+
+    def _parts(self, samples: NDArray[np.void]) -> _Parts:
+        """Return the grounded parts: name by name if common, image by image if unique."""
+        starts = self._columns.part_starts
+        wanted = np.flatnonzero(samples["task"] != TASKS.index(Task.COMMON_OBJECT))
+        images = samples["entities"].shape[1]
+        entities = _flat(samples[wanted])
+        counts = starts[entities + 1] - starts[entities]
+        place = np.repeat(starts[entities] - (np.cumsum(counts) - counts), counts) + np.arange(
+            counts.sum()
+        )
+        side = np.repeat(np.arange(entities.size), counts)
+        row, image = np.divmod(side, images)
+        seen = _Parts(
+            wanted[row], image, place, self._columns.part_codes[place], np.zeros_like(side)
+        )
+        seen = seen.take(np.lexsort((seen.image, seen.code, seen.row)))
+        shown = _run_lengths(seen.row * len(self._columns.part_names) + seen.code)
+        common_task = samples["task"][seen.row] == TASKS.index(Task.COMMON_PARTS)
+        common = seen.take(np.flatnonzero((shown == images) & common_task))
+        unique = seen.take(np.flatnonzero((shown == 1) & ~common_task))
+        unique = unique.take(np.lexsort((unique.code, unique.image, unique.row)))
+        kind = np.concatenate(
+            (np.full(common.row.size, _COMMON), np.full(unique.row.size, _UNIQUE))
+        )
+        merged = _Parts(
+            np.concatenate((common.row, unique.row)),
+            np.concatenate((common.image, unique.image)),
+            np.concatenate((common.place, unique.place)),
+            np.concatenate((common.code, unique.code)),
+            kind,
+        )
+        return merged.take(np.argsort(merged.row, kind="stable"))
+
+    def _answers(self, samples: NDArray[np.void], parts: _Parts) -> pa.Array:
+        """Return the answers; a common part is named once, for all images."""
+        images = samples["entities"].shape[1]
+        common = parts.kind == _COMMON
+        named = ~common | (parts.image == 0)
+        image = np.where(common, images, parts.image)
+        mentions = Mentions(parts.row[named], parts.code[named], image[named])
+        classes = self._categories[samples["entities"]]
+        return self._texts(images).answers(samples["task"].astype(np.int64), classes, mentions)
+
+    def _images(self, samples: NDArray[np.void]) -> pa.ListArray:
+        entities, take = _flat(samples), self._columns.column
+        fields = [
+            take("image_id").take(entities),
+            pa.array(self._image_rows[entities], pa.int32()),
+            *(take(name).take(entities) for name in ("file_name", "width", "height")),
+        ]
+        return _lists_of(fields, schema.IMAGE_REF, samples["entities"].shape[1])
+
+    def _objects(self, samples: NDArray[np.void]) -> pa.ListArray:
+        entities, take = _flat(samples), self._columns.column
+        images = samples["entities"].shape[1]
+        side = pa.array(np.tile(np.arange(images, dtype=np.int8), len(samples)))
+        mask = self._masks(entities, take("counts").take(entities))
+        boxes, areas = take("bbox").take(entities), take("area").take(entities)
+        fields = [side, take("category").take(entities), mask, boxes, areas]
+        return _lists_of(fields, schema.OBJECT, images)
+
+    def _part_lists(
+        self, samples: NDArray[np.void], parts: _Parts, bounds: NDArray[np.int64]
+    ) -> pa.ListArray:
+        entity = samples["entities"][parts.row, parts.image]
+        take = self._columns.part_column
+        fields = [
+            pa.array(parts.image.astype(np.int8)),
+            take("name").take(parts.place),
+            pa.array(_KINDS, pa.string()).take(parts.kind),
+            self._masks(entity, take("counts").take(parts.place)),
+            take("bbox").take(parts.place),
+            take("area").take(parts.place),
+        ]
+        structs = pa.StructArray.from_arrays(fields, fields=list(schema.PART))
+        return pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), structs)
+
+    def _masks(self, entity: NDArray[np.int64], counts: pa.Array) -> pa.StructArray:
+        """Return masks: the size of each entity's image, and the given run-length texts."""
+        sizes = [self._columns.column(n).take(entity).to_numpy() for n in ("height", "width")]
+        flat = pa.array(np.stack(sizes, axis=1).reshape(-1), pa.int32())
+        offsets = pa.array(np.arange(0, 2 * len(entity) + 1, 2), pa.int32())
+        kinds = schema.OBJECT.field("mask").type
+        return pa.StructArray.from_arrays(
+            [pa.ListArray.from_arrays(offsets, flat), counts.cast(pa.string())], fields=list(kinds)
+        )
+
+
+def _flat(samples: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return the entities of the samples one after the other, in the order of their images."""
+    return samples["entities"].reshape(-1).astype(np.int64)
+
+
+def _run_lengths(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each of some rising keys how often it stands there."""
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
+    lengths = np.diff(np.append(starts, keys.size))
+    return np.repeat(lengths, lengths)
+
+
+def _lists_of(fields: list[pa.Array], kind: pa.StructType, length: int) -> pa.ListArray:
+    structs = pa.StructArray.from_arrays(fields, fields=list(kind))
+    offsets = pa.array(np.arange(0, len(structs) + 1, length), pa.int32())
+    return pa.ListArray.from_arrays(offsets, structs)
+
+
+def _seg(part_counts: NDArray[np.int64], objects: int) -> pa.ListArray:
+    """Return what each [SEG] means: the objects, then the parts in the order of the row."""
+    lengths = part_counts + objects
+    ends = np.cumsum(lengths)
+    place = np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - lengths, lengths)
+    is_part = place >= objects
+    kinds = pa.array(["object", "part"]).take(pa.array(is_part.astype(np.int8)))
+    index = pa.array(np.where(is_part, place - objects, place), pa.int32())
+    structs = pa.StructArray.from_arrays([kinds, index], fields=list(schema.SEG))
+    return pa.ListArray.from_arrays(pa.array(np.append(0, ends), pa.int32()), structs)
