@@ -135,7 +135,7 @@ def carry_out(jobs: Sequence[Job], at_once: int) -> None:
     waiting = [job for job in jobs if job.result() is None]
     finished = len(jobs) - len(waiting)
     if finished:
-        told.say(f"{finished} of {len(jobs)} runs are finished already.")
+        told.log(f"{finished} of {len(jobs)} runs are finished already.")
     began, done = time.monotonic(), 0
     running: dict[subprocess.Popen[bytes], Job] = {}
     try:
@@ -143,7 +143,7 @@ def carry_out(jobs: Sequence[Job], at_once: int) -> None:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
                 running[_start(job)] = job
-                told.say(f"started: {job.title} (log: {job.folder / 'run.log'})")
+                told.log(f"started: {job.title} (log: {job.folder / 'run.log'})")
             time.sleep(_WAIT)
             for process in [one for one in running if one.poll() is not None]:
                 job = running.pop(process)
@@ -151,7 +151,7 @@ def carry_out(jobs: Sequence[Job], at_once: int) -> None:
                 done += 1
                 left = len(jobs) - finished - done
                 minutes = (time.monotonic() - began) / done * left / 60
-                told.say(
+                told.log(
                     f"{finished + done} of {len(jobs)} finished: {job.title}; "
                     f"about {minutes:.0f} minutes left"
                 )

@@ -51,5 +51,5 @@ class Metered:
         self._meter.add(self._stage)
         self._inner.finish()
 
-    def say(self, message: str) -> None:
-        self._inner.say(message)
+    def log(self, message: str) -> None:
+        self._inner.log(message)

@@ -41,7 +41,7 @@ from benchmarks.report import machine, write_section
 from calico.config.calico import CalicoConfig
 from calico.config.presets import tiny
 from calico.config.yaml_io import override
-from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.dataset.pairs import BuiltDataset, SampleTable
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.processing.images import ImageProcessor
@@ -49,8 +49,8 @@ from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import build_tokenizer, token_ids
 from calico.training.batches import BatchMaker
 from calico.training.feature_store import FeatureStore, feature_store
-from calico.training.trainer import Learner
-from calico.training.vocabulary import dataset_words
+from calico.training.trainer import Trainer
+from calico.training.vocabulary import dataset_vocabulary
 from mixedparts.progress import Silent
 from mixedparts.sources.manifests import load_manifest
 
@@ -75,7 +75,7 @@ class Bench:
 
     root: Path
     config: CalicoConfig
-    pairs: PairTable
+    pairs: SampleTable
     model: Calico
     store: FeatureStore
     tokenizer: PreTrainedTokenizerBase
@@ -88,7 +88,7 @@ class Bench:
 
     def ours(self) -> BatchMaker:
         """Return our loader, which has kept nothing yet."""
-        pairs = PairTable(self.pairs.table)
+        pairs = SampleTable(self.pairs.table)
         return BatchMaker(pairs, self.store, self.prompts(), self.processor, self.config)
 
 
@@ -115,7 +115,7 @@ def assemble(work: Path, root: Path) -> Bench:
     config = tiny()
     prompt = config.prompt
     lead = prompt.system + prompt.user + prompt.lead.format(images=" ") + prompt.assistant
-    tokenizer = build_tokenizer(dataset_words(pairs, lead, dataset.profile), prompt.max_images)
+    tokenizer = build_tokenizer(dataset_vocabulary(pairs, lead, dataset.profile), prompt.max_images)
     sized = {"vocabulary": len(tokenizer)}
     config = override(config, {"language": sized}, "benchmark")
     torch.manual_seed(0)
@@ -179,14 +179,14 @@ def measure(bench: Bench, peer: NativeLoader, told: Told, repeats: int) -> dict[
 
 def step_seconds(bench: Bench, steps: int) -> float:
     """Return the CPU seconds of a training step of the tiny preset, its batch not counted."""
-    learner = Learner(bench.model, bench.config, Accelerator(cpu=True))
-    learner.model.train()
+    trainer = Trainer(bench.model, bench.config, Accelerator(cpu=True))
+    trainer.model.train()
     ours = bench.ours()
     batches = [ours.batch(ours.samples(step)) for step in range(steps)]
-    learner.step(0, batches[:1])
+    trainer.step(0, batches[:1])
     start = time.process_time()
     for number, batch in enumerate(batches):
-        learner.step(number, [batch])
+        trainer.step(number, [batch])
     return (time.process_time() - start) / steps
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.labels import plain, whole_string
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import summarise
@@ -37,7 +37,7 @@ from mixedparts import masks
 HEIGHT, WIDTH = 480, 640
 OBJECTS = ("dog", "cat", "chair", "car", "bird", "mug", "lamp", "snake")
 PARTS = ("head", "leg", "tail", "seat", "back", "wing", "handle", "wheel", "arm", "side mirror")
-Case = tuple[list[SampleTruth], dict[str, Prediction]]
+Case = tuple[list[SampleGroundTruth], dict[str, Prediction]]
 
 
 def blob(rng: np.random.Generator, x: float, y: float, radius: float) -> masks.Rle:
@@ -74,7 +74,7 @@ def draw(pairs: int, seed: int) -> Case:
         (first, said_first), (second, said_second) = unit(rng, 0), unit(rng, 1)
         sizes = ((HEIGHT, WIDTH), (HEIGHT, WIDTH))
         samples.append(
-            SampleTruth(
+            SampleGroundTruth(
                 name, "drawn", "common_parts", ("0", "1"), sizes, (*first, *second), ("a", "b")
             )
         )

@@ -22,11 +22,11 @@ from calico.model.language import tune
 from calico.model.precision import arithmetic, kept_dtype, store
 from calico.model.vision import ImageFeatures
 from calico.optim.optimizer import Updater, build_updater
-from calico.processing.feature_encoder import FeatureEncoder, Wanted, picture_wanted
+from calico.processing.feature_encoder import FeatureEncoder, Wanted, image_wanted
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import build_tokenizer, token_ids
-from calico.weights.initial import filled, hollow
+from calico.weights.initial import filled, on_meta
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 from mixedparts.text.questions import QUESTIONS
@@ -143,7 +143,7 @@ def subject(config: CalicoConfig, device: torch.device, pairs: int) -> Subject:
     rng = np.random.default_rng(0)
     shown = [Image.fromarray(rng.integers(0, 255, (768, 1024, 3), np.uint8)) for _ in range(2)]
     prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
-    wanted = [picture_wanted(picture, processor) for picture in shown]
+    wanted = [image_wanted(picture, processor) for picture in shown]
     return Subject(model, config, prompts, processor, updater, wanted, pairs)
 
 
@@ -153,7 +153,7 @@ def random_model(config: CalicoConfig, ids: TokenIds, device: torch.device) -> C
     Drawn here in fp32 first, the 7B model would take 34 GB of memory that is not needed.
     """
     weights: dict[str, Tensor] = {}
-    empty = hollow(config, ids)
+    empty = on_meta(config, ids)
     known = dict(empty.named_parameters())
     for name, like in empty.state_dict().items():
         value = torch.empty_like(like, device=device)

@@ -24,7 +24,7 @@ from benchmarks.paco_shaped import ANNOTATIONS
 from calico.model.vision import ImageInputs
 from calico.processing.images import ImageProcessor, open_picture
 from calico.processing.prompts import PromptEncoder
-from calico.training.augmented_samples import VariedSample
+from calico.training.augmented_samples import AugmentedSample
 from mixedparts.sources.manifests import Manifest
 
 Names = tuple[str, str, str]  # file name, class, part or nothing
@@ -122,7 +122,7 @@ def annotation_ids(coco: COCO, manifest: Manifest) -> dict[Names, tuple[int, ...
     return {key: tuple(ids) for key, ids in found.items()}
 
 
-def native_sample(one: VariedSample, ids: dict[Names, tuple[int, ...]]) -> NativeSample:
+def native_sample(one: AugmentedSample, ids: dict[Names, tuple[int, ...]]) -> NativeSample:
     """Return what the peer needs to know to make the same of a sample.
 
     Raises:

@@ -30,13 +30,13 @@ from calico.dataset.pairs import BuiltDataset
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.generation import generate
-from calico.model.projector import Bridge, Question
+from calico.model.projector import Projector, Question
 from calico.model.vision import ImageFeatures
 from calico.optim.optimizer import build_updater, hidden_matrices
 from calico.optim.schedule import rate_factor
 from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import build_tokenizer, decode, token_ids
-from calico.training.vocabulary import dataset_words
+from calico.training.vocabulary import dataset_vocabulary
 from mixedparts.errors import InputError
 from mixedparts.pairing.admissible import philox
 from mixedparts.progress import Progress
@@ -44,7 +44,7 @@ from mixedparts.records import Task
 from mixedparts.text import answers as wording
 
 
-class LabelBridge(Bridge):
+class LabelBridge(Projector):
     """Image tokens that are embeddings of labels: (N, T_i, 1) label numbers -> (N, T_i, D)."""
 
     def __init__(self, labels: int, tokens: int, width: int) -> None:
@@ -191,7 +191,7 @@ def build_subject(dataset: BuiltDataset, code: LabelCode, seed: int, hidden: boo
     config = replace(tiny(), correspondence=CorrespondenceConfig(layers=(), heads=4))
     prompt = config.prompt
     lead = prompt.lead.format(images=" ") + prompt.assistant
-    words = dataset_words(dataset.pairs("train"), lead, dataset.profile)
+    words = dataset_vocabulary(dataset.pairs("train"), lead, dataset.profile)
     tokenizer = build_tokenizer(words, prompt.max_images)
     config = replace(config, language=replace(config.language, vocabulary=len(tokenizer)))
     torch.manual_seed(seed)
@@ -200,7 +200,9 @@ def build_subject(dataset: BuiltDataset, code: LabelCode, seed: int, hidden: boo
     return Subject(model, PromptEncoder(tokenizer, prompt, code.tokens), code, config, hidden)
 
 
-def teach(subject: Subject, pairs: PairDraw, steps: int, seed: int, progress: Progress) -> None:
+def train_stage(
+    subject: Subject, pairs: PairDraw, steps: int, seed: int, progress: Progress
+) -> None:
     """Train language model and embeddings at the tiny preset's settings."""
     chosen = subject.config.training
     parts = nn.ModuleDict({"language": subject.model.language, "bridge": subject.model.bridge})

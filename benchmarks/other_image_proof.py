@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.oracle_features import LabelCode, PairDraw, build_subject, teach
+from benchmarks.oracle_features import LabelCode, PairDraw, build_subject, train_stage
 from benchmarks.other_image import (
     TASKS,
     Asked,
@@ -32,7 +32,7 @@ from calico.dataset.pairs import BuiltDataset
 from calico.runtime.device import prepare_process
 from mixedparts.errors import InputError
 from mixedparts.exit_codes import run_command
-from mixedparts.progress import Progress, for_people
+from mixedparts.progress import Progress, terminal_progress
 from mixedparts.records import Task
 
 Rows = Mapping[str, Mapping[Task, Marks]]
@@ -61,7 +61,7 @@ def prove(
     rows: dict[str, dict[Task, Marks]] = {}
     for hidden in (False, True):
         subject = build_subject(dataset, code, seed, hidden)
-        teach(subject, pairs, steps, seed, progress)
+        train_stage(subject, pairs, steps, seed, progress)
         answers = {task: subject.answers(some) for task, some in asked.items()}
         title = "second image hidden" if hidden else "both images"
         for which, whose in (((0, 1), "both"), ((0,), "the first")):
@@ -135,7 +135,7 @@ def _run(arguments: argparse.Namespace) -> int:
     rows = dict(counted(asked, names))
     began = time.process_time()
     dataset = BuiltDataset(arguments.dataset)
-    rows |= prove(dataset, asked, names, arguments.steps, arguments.seed, for_people())
+    rows |= prove(dataset, asked, names, arguments.steps, arguments.seed, terminal_progress())
     spent = time.process_time() - began
     numbers = ", ".join(f"{len(some)} of {task}" for task, some in asked.items())
     date = datetime.date.today().isoformat()

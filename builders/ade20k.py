@@ -19,7 +19,7 @@ from builders.formats.image_rejects import Picture, Refuser
 from builders.formats.paths import first_present
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.formats.segmentation_maps import SIXTEEN_BIT, UnusableMap, read_label_map
-from builders.formats.val_test_split import OFFICIAL, division
+from builders.formats.val_test_split import OFFICIAL, val_or_test
 from mixedparts import masks
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import ReadShard
@@ -72,7 +72,7 @@ class Ade20kPartSource(CocoSource):
         """Divide the images of the val file; what belongs to no image goes to `validation`."""
         if shard.split == "train" or shard.variant == OFFICIAL:
             return True
-        return shard.split == ("validation" if image_id is None else division(image_id))
+        return shard.split == ("validation" if image_id is None else val_or_test(image_id))
 
     def map_path(self, root: Path, split: str, picture: Picture) -> str:
         """Return where the part PNG lies: named after the picture's file name."""

@@ -24,7 +24,7 @@ from builders.bases.ade20k_records import (
     roles,
 )
 from builders.bases.coco_index import Fault
-from builders.bases.file_source import FileSource, Refused, checked_picture
+from builders.bases.file_source import FileSource, Refused, checked_image
 from builders.formats.file_listing import annotation_files
 from builders.formats.image_rejects import Picture, Refuser
 from builders.formats.paths import safe_name
@@ -113,7 +113,7 @@ def _picture(root: Path, place: PurePosixPath, image: AdeImage) -> Picture:
     if name is None:
         raise Refused(Reason.UNSAFE_PATH, repr(image.file_name))
     path = place.parent / name.name
-    return checked_picture(root, place.stem, name.name, path, image.width, image.height)
+    return checked_image(root, place.stem, name.name, path, image.width, image.height)
 
 
 def _level(record: AdeRecord) -> Level:

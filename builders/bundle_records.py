@@ -63,7 +63,7 @@ _pair = msgspec.json.Decoder(_Pair)
 
 
 @dataclass(frozen=True, slots=True)
-class StatedSide:
+class RecordSide:
     """What a record says of one of its two images.
 
     Attributes:
@@ -81,7 +81,7 @@ class StatedSide:
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class RecordEntry:
     """One class of a common-object record, or one pair of a part record.
 
     Attributes:
@@ -91,7 +91,7 @@ class Stated:
     name: str
     source: str
     is_object: bool
-    sides: tuple[StatedSide, StatedSide]
+    sides: tuple[RecordSide, RecordSide]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,13 @@ class RecordFile:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __iter__(self) -> Iterator[Stated | Refused]:
+    def __iter__(self) -> Iterator[RecordEntry | Refused]:
         for position in range(len(self._records)):
             yield from _stated(self._records.raw(position), position)
         self._file.release()
 
 
-def _stated(raw: memoryview, position: int) -> Iterator[Stated | Refused]:
+def _stated(raw: memoryview, position: int) -> Iterator[RecordEntry | Refused]:
     """Yield what one record states, entry by entry."""
     name = str(position)
     try:
@@ -157,7 +157,7 @@ def _stated(raw: memoryview, position: int) -> Iterator[Stated | Refused]:
         place = f"{position}.{number}"
         try:
             read = _common_sides if record.is_object else _pair_sides
-            yield Stated(place, source, record.is_object, read(entry, images, source))
+            yield RecordEntry(place, source, record.is_object, read(entry, images, source))
         except _Fault as fault:
             yield Refused(place, source, fault.reason, str(fault))
         except UNREADABLE as error:
@@ -175,19 +175,19 @@ def _images(values: list[Id]) -> tuple[str, str]:
 
 def _common_sides(
     raw: msgspec.Raw, images: tuple[str, str], source: str
-) -> tuple[StatedSide, StatedSide]:
+) -> tuple[RecordSide, RecordSide]:
     entry = _common.decode(raw)
     category = _name(entry.cat, "cat")
     one, two = _two([_ids(ids, "ann_ids") for ids in entry.ann_ids], "ann_ids")
     return (
-        StatedSide(images[0], category, one, {}, {}),
-        StatedSide(images[1], category, two, {}, {}),
+        RecordSide(images[0], category, one, {}, {}),
+        RecordSide(images[1], category, two, {}, {}),
     )
 
 
 def _pair_sides(
     raw: msgspec.Raw, images: tuple[str, str], source: str
-) -> tuple[StatedSide, StatedSide]:
+) -> tuple[RecordSide, RecordSide]:
     entry = _pair.decode(raw)
     categories = _two([_name(cat, "cats") for cat in entry.cats], "cats")
     objects = _two([_ids(ids, "ann_ids") for ids in entry.ann_ids], "ann_ids")
@@ -208,8 +208,8 @@ def _pair_sides(
         names = ", ".join(sorted(twice))
         raise _Fault(Reason.MALFORMED_RECORD, f"both common and unique, or unique twice: {names}")
     return (
-        StatedSide(images[0], categories[0], objects[0], common[0], unique[0]),
-        StatedSide(images[1], categories[1], objects[1], common[1], unique[1]),
+        RecordSide(images[0], categories[0], objects[0], common[0], unique[0]),
+        RecordSide(images[1], categories[1], objects[1], common[1], unique[1]),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from builders.bases.file_source import FileSource, Refused, checked_picture
+from builders.bases.file_source import FileSource, Refused, checked_image
 from builders.formats.image_rejects import Picture, Refuser
 from builders.formats.paths import first_present, safe_name
 from builders.formats.segmentation import Refusal
@@ -209,7 +209,7 @@ def _picture(root: Path, image_id: str) -> Picture:
     except Exception:  # what ails it is told below
         width = height = 1
     name = PurePosixPath(path)
-    return checked_picture(root, image_id, name.name, name, width, height)
+    return checked_image(root, image_id, name.name, name, width, height)
 
 
 def _object(entry: Any, number: str, picture: Picture) -> ObjectInstance | Refusal:

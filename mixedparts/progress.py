@@ -21,7 +21,7 @@ class Progress(Protocol):
     def finish(self) -> None:
         """End the stage."""
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         """Tell a person one thing."""
 
 
@@ -34,7 +34,7 @@ class Silent:
 
     def finish(self) -> None: ...
 
-    def say(self, message: str) -> None: ...
+    def log(self, message: str) -> None: ...
 
 
 class Lines:
@@ -52,13 +52,13 @@ class Lines:
         self._done += amount
         if time.monotonic() - self._told >= self._every:
             self._told = time.monotonic()
-            self.say(f"{self._what}: {self._done} of {self._total} {self._unit}")
+            self.log(f"{self._what}: {self._done} of {self._total} {self._unit}")
 
     def finish(self) -> None:
         seconds = time.monotonic() - self._began
-        self.say(f"{self._what}: {self._done} of {self._total} {self._unit} in {seconds:.1f} s")
+        self.log(f"{self._what}: {self._done} of {self._total} {self._unit} in {seconds:.1f} s")
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
@@ -74,11 +74,11 @@ class Bar:
     def finish(self) -> None:
         self._bar.close()
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         tqdm.write(message, file=sys.stderr)
 
 
-def for_people(quiet: bool = False) -> Progress:
+def terminal_progress(quiet: bool = False) -> Progress:
     """Return the progress that suits standard error."""
     if quiet:
         return Silent()

@@ -11,7 +11,7 @@ import pytest
 import manifests
 from mixedparts.errors import InputError
 from mixedparts.sources import manifests as taxonomy
-from mixedparts.sources.checks import curation_faults
+from mixedparts.sources.checks import manifest_faults
 
 FOLDER = Path(manifests.__path__[0])
 PEN = """\
@@ -43,7 +43,7 @@ def break_file(monkeypatch: pytest.MonkeyPatch, file: str, old: str, new: str) -
 
 
 def test_the_manifests_break_no_rule() -> None:
-    assert curation_faults() == []
+    assert manifest_faults() == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_broken_rule_is_told(
     monkeypatch: pytest.MonkeyPatch, fresh: None, file: str, old: str, new: str, words: str
 ) -> None:
     break_file(monkeypatch, file, old, new)
-    faults = curation_faults()
+    faults = manifest_faults()
     assert any(words in fault for fault in faults), faults
 
 
@@ -122,7 +122,7 @@ def test_a_rename_of_a_part_that_is_not_there_is_refused(
 ) -> None:
     break_file(monkeypatch, "paco.yaml", "barrel: 2014", "barel: 2014")
     with pytest.raises(InputError, match=r"names\.yaml:\d+: paco has no part 'barrel' of 'pen'"):
-        curation_faults()
+        manifest_faults()
 
 
 @pytest.mark.parametrize(
@@ -140,4 +140,4 @@ def test_an_empty_reason_is_refused(
 ) -> None:
     break_file(monkeypatch, file, old, new)
     with pytest.raises(InputError, match=rf"{file}:\d+: '\w+' must be text"):
-        curation_faults()
+        manifest_faults()

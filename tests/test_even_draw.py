@@ -13,7 +13,7 @@ from benchmarks.selection_speed import split_table
 from mixedparts.entities.table import EntityColumns
 from mixedparts.pairing import sample_space
 from mixedparts.pairing.admissible import PairSpace, philox
-from mixedparts.pairing.balanced_sampler import EvenDraw
+from mixedparts.pairing.balanced_sampler import BalancedSampler
 from mixedparts.pairing.fitting import all_fit, ranks
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.pairing.samples import TASKS
@@ -26,12 +26,12 @@ from tests.entities import Indexed, comparable, indices
 ALL = 1 << 30
 
 
-def cell(drawn: Indexed, task: Task, size: int, limit: int | None = None) -> EvenDraw:
+def cell(drawn: Indexed, task: Task, size: int, limit: int | None = None) -> BalancedSampler:
     space = SampleSpace(PairSpace(drawn.index, comparable), task, size)
-    return EvenDraw(space, limit, philox(3, "cell"))
+    return BalancedSampler(space, limit, philox(3, "cell"))
 
 
-def sets_of(cell: EvenDraw) -> set[frozenset[int]]:
+def sets_of(cell: BalancedSampler) -> set[frozenset[int]]:
     """The samples of a cell as sets of rows; none may come twice."""
     rows = cell.rows()
     found = {frozenset(map(int, row)) for row in rows}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from calico.dataset.pairs import BuiltDataset
-from calico.evaluation.ground_truth import read_truth
+from calico.evaluation.ground_truth import read_ground_truth
 from mixedparts.errors import UsageError
 from mixedparts.loading import load_dataset
 from mixedparts.pipeline.build import build
@@ -101,7 +101,7 @@ def test_all_that_reads_a_build_reads_it(three: Path, tmp_path: Path) -> None:
     sample = BuiltDataset(three).pairs("test")[0]
     assert len(sample.images) == 3
     assert {region.image for region in sample.targets} == {0, 1, 2}
-    assert read_truth(three, "benchmark").samples
+    assert read_ground_truth(three, "benchmark").samples
     manifest = json.loads((three / "manifest.json").read_text())
     counts = manifest["counts"]["paco+partimagenet"]
     assert sum(counts[s][t] for s in counts for t in counts[s] if "_" in t) == sum(

@@ -1,4 +1,4 @@
-"""Instances become entities: unions by everyday name, filters by share of the image."""
+"""Instances become entities: unions by canonical name, filters by share of the image."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.oracle_features import LabelCode, PairDraw, build_subject, teach
+from benchmarks.oracle_features import LabelCode, PairDraw, build_subject, train_stage
 from benchmarks.other_image import (
     Shown,
     answer,
@@ -174,7 +174,7 @@ def test_a_few_steps_teach(built: Path, images: list[Shown]) -> None:
     asked = questions(OBJECT, draw_triangles(OBJECT, images, 2))
     with torch.no_grad():
         before = float(subject.loss(asked))
-    teach(subject, draw, 20, 0, Silent())
+    train_stage(subject, draw, 20, 0, Silent())
     with torch.no_grad():
         assert float(subject.loss(asked)) < 0.8 * before
     assert subject.answers(asked).keys() == {one.id for one in asked}

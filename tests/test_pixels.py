@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
-from mixedparts.images.checks import check_picture
+from mixedparts.images.checks import check_image
 from mixedparts.images.exif import neutral_bytes
 from mixedparts.records import Reason
 
@@ -148,13 +148,13 @@ def test_other_metadata_stay() -> None:
 )
 def test_pictures_of_every_usual_kind_pass(tmp_path: Path, name: str, form: str, mode: str) -> None:
     Image.new(mode, (WIDTH, HEIGHT)).save(tmp_path / name, form)
-    assert check_picture(tmp_path / name, WIDTH, HEIGHT) is None
+    assert check_image(tmp_path / name, WIDTH, HEIGHT) is None
 
 
 def test_size_is_the_stored_one(tmp_path: Path) -> None:
     (tmp_path / "turned.jpg").write_bytes(TURNED["jpeg little endian"])
-    assert check_picture(tmp_path / "turned.jpg", WIDTH, HEIGHT) is None
-    reason, detail = check_picture(tmp_path / "turned.jpg", HEIGHT, WIDTH) or (None, "")
+    assert check_image(tmp_path / "turned.jpg", WIDTH, HEIGHT) is None
+    reason, detail = check_image(tmp_path / "turned.jpg", HEIGHT, WIDTH) or (None, "")
     assert reason is Reason.SIZE_MISMATCH
     assert "40 x 24" in detail
     assert "24 x 40" in detail
@@ -176,7 +176,7 @@ def test_size_is_the_stored_one(tmp_path: Path) -> None:
 def test_what_does_not_decode_is_unreadable(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    reason, detail = check_picture(path, WIDTH, HEIGHT) or (None, "")
+    reason, detail = check_image(path, WIDTH, HEIGHT) or (None, "")
     assert reason is Reason.UNREADABLE_IMAGE
     assert "a.jpg" in detail
     assert str(tmp_path) not in detail
@@ -184,11 +184,11 @@ def test_what_does_not_decode_is_unreadable(tmp_path: Path, data: bytes) -> None
 
 @pytest.mark.parametrize("name", ["absent.jpg", "x" * 5000, "zero\x00byte", "\ud800.jpg", "."])
 def test_what_is_no_file_is_missing(tmp_path: Path, name: str) -> None:
-    reason, _ = check_picture(tmp_path / name, WIDTH, HEIGHT) or (None, "")
+    reason, _ = check_image(tmp_path / name, WIDTH, HEIGHT) or (None, "")
     assert reason is Reason.MISSING_IMAGE
 
 
 def test_a_camera_file_of_several_pictures_passes(tmp_path: Path) -> None:
     first, second = Image.fromarray(pixels()), Image.fromarray(pixels()[::-1])
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
-    assert check_picture(tmp_path / "a.jpg", WIDTH, HEIGHT) is None
+    assert check_image(tmp_path / "a.jpg", WIDTH, HEIGHT) is None

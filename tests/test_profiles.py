@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calico.dataset.pairs import BuiltDataset
-from calico.training.vocabulary import dataset_words
+from calico.training.vocabulary import dataset_vocabulary
 from mixedparts.errors import UsageError
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
@@ -80,6 +80,6 @@ def test_a_tokenizer_is_made_for_the_names_of_the_profile(published: Path, built
         (built, "a motorcycle", "the seat cushion"),
     ):
         dataset = BuiltDataset(folder)
-        found = set(dataset_words(dataset.pairs("train"), profile=dataset.profile))
+        found = set(dataset_vocabulary(dataset.pairs("train"), profile=dataset.profile))
         assert words in found
         assert missing not in found

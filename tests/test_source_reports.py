@@ -119,7 +119,7 @@ def test_a_broken_rule_ends_the_check_with_1(
 ) -> None:
     from mixedparts.cli import _dispatch
 
-    monkeypatch.setattr("mixedparts.sources.checks.curation_faults", lambda: ["groups.yaml: wrong"])
+    monkeypatch.setattr("mixedparts.sources.checks.manifest_faults", lambda: ["groups.yaml: wrong"])
     assert _dispatch(["sources", "check"]) == 1
     assert capsys.readouterr().out.splitlines() == ["groups.yaml: wrong", "manifests: 1 faults"]
 

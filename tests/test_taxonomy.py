@@ -7,7 +7,7 @@ import pytest
 from mixedparts.errors import InputError, UsageError
 from mixedparts.sources.manifest_parsing import parse_groups, parse_manifest, with_groups
 from mixedparts.sources.manifest_types import plain_name
-from mixedparts.sources.manifests import Group, PartClass, load_manifest, manifests_digest
+from mixedparts.sources.manifests import ComparableGroup, PartClass, load_manifest, manifests_digest
 from mixedparts.sources.yaml_entries import load_yaml
 
 HEAD = """\
@@ -88,7 +88,7 @@ def test_classes_can_be_those_of_another_source() -> None:
 
 
 def test_comparable_needs_a_shared_group_and_a_shared_part() -> None:
-    flyers = Group("flyers", "they fly", ("owl", "bat", "stone"))
+    flyers = ComparableGroup("flyers", "they fly", ("owl", "bat", "stone"))
     manifest = with_groups(parse_manifest(LISTED, "zoo.yaml"), (flyers,))
     assert manifest.comparable("owl", "bat")
     assert manifest.comparable("bat", "owl")
@@ -99,8 +99,8 @@ def test_comparable_needs_a_shared_group_and_a_shared_part() -> None:
 
 
 def test_groups_span_sources() -> None:
-    flyers = Group("flyers", "they fly", ("owl", "bat", "kite"))
-    swimmers = Group("swimmers", "they swim", ("seal", "whale"))
+    flyers = ComparableGroup("flyers", "they fly", ("owl", "bat", "kite"))
+    swimmers = ComparableGroup("swimmers", "they swim", ("seal", "whale"))
     zoo = with_groups(parse_manifest(LISTED, "zoo.yaml"), (flyers, swimmers))
     text = LISTED.replace("source: zoo", "source: park").replace("key: owl", "key: kite")
     park = with_groups(parse_manifest(text, "park.yaml"), (flyers, swimmers))

@@ -148,7 +148,7 @@ def _link(top: Entry) -> tuple[Link, str]:
 
 
 def _listed(entry: Entry) -> list[ObjectClass]:
-    """Read `objects`: category name -> everyday name, and category names of its parts."""
+    """Read `objects`: category name -> canonical name, and category names of its parts."""
     objects = []
     for position, (key, item) in enumerate(entry.items()):
         item.only("name", "parts")

@@ -21,7 +21,7 @@ from builders.formats.image_rejects import MAX_PIXELS, Picture, Refuser
 from builders.formats.json_file import UNREADABLE
 from builders.formats.paths import first_present, is_resource_fork, safe_name
 from mixedparts.errors import InputError, UsageError
-from mixedparts.images.checks import check_picture
+from mixedparts.images.checks import check_image
 from mixedparts.records import (
     ImageRecord,
     Level,
@@ -235,7 +235,7 @@ class CocoSource(ABC):
 
 
 def _check(root: Path, picture: Picture) -> Picture | Fault:
-    fault = check_picture(root / picture.path, picture.width, picture.height)
+    fault = check_image(root / picture.path, picture.width, picture.height)
     return picture if fault is None else Fault(picture.record_id, *fault)
 
 

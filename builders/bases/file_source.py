@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from builders.formats.image_rejects import MAX_PIXELS, Picture, Refuser
-from builders.formats.val_test_split import OFFICIAL, division
+from builders.formats.val_test_split import OFFICIAL, val_or_test
 from mixedparts.errors import UsageError
-from mixedparts.images.checks import check_picture
+from mixedparts.images.checks import check_image
 from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.sources.contract import SPLITS, ReadShard
 
@@ -105,10 +105,10 @@ class FileSource(ABC):
     def _selects(self, shard: ReadShard, image_id: str) -> bool:
         if shard.split == "train" or shard.variant == OFFICIAL:
             return True
-        return shard.split == division(image_id)
+        return shard.split == val_or_test(image_id)
 
 
-def checked_picture(
+def checked_image(
     root: Path, image_id: str, file_name: str, path: PurePosixPath, width: int, height: int
 ) -> Picture:
     """Return a picture that decodes and has its annotated size in pixels.
@@ -118,7 +118,7 @@ def checked_picture(
     """
     if min(width, height) < 1 or width * height >= MAX_PIXELS:
         raise Refused(Reason.MALFORMED_RECORD, f"{width} x {height} is no size of an image")
-    fault = check_picture(root / path, width, height)
+    fault = check_image(root / path, width, height)
     if fault is not None:
         raise Refused(*fault)
     return Picture(image_id, image_id, file_name, path, str(path), width, height)

@@ -20,7 +20,7 @@ from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.exit_codes import run_command
 
 if TYPE_CHECKING:
-    from calico.evaluation.ground_truth import SplitTruth
+    from calico.evaluation.ground_truth import SplitGroundTruth
     from calico.evaluation.report import Scored
     from calico.evaluation.text import TextModel
     from calico.predictions.types import Prediction
@@ -119,12 +119,12 @@ def _run(arguments: argparse.Namespace) -> None:
         if path is not None:
             _check_output(path)
     from calico.evaluation import report
-    from calico.evaluation.ground_truth import build_id, read_truth
+    from calico.evaluation.ground_truth import build_id, read_ground_truth
     from calico.evaluation.text import GLAMM_MODEL, load_text_model
 
     build = _resolve(arguments.dataset, arguments.split)
     identity = build_id(build)
-    truth = read_truth(build, arguments.split, arguments.limit)
+    truth = read_ground_truth(build, arguments.split, arguments.limit)
     check_input(arguments)
     # Before the predictions: a missing text model must not cost hours of generation.
     recall_name = arguments.recall_text_model or arguments.text_model
@@ -190,7 +190,7 @@ def _resolve(name: str | None, split: str) -> Path:
 
 def _score(
     arguments: argparse.Namespace,
-    truth: SplitTruth,
+    truth: SplitGroundTruth,
     predictions: dict[str, Prediction],
     models: tuple[TextModel, TextModel],
     facts: dict[str, Any],
@@ -211,7 +211,7 @@ def _score(
 def _baselines(
     arguments: argparse.Namespace,
     build: Path,
-    truth: SplitTruth,
+    truth: SplitGroundTruth,
     models: tuple[TextModel, TextModel],
 ) -> list[Scored]:
     """Score the baselines asked for; one that the build cannot give is left out, and said."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from calico.runtime.launch import companions, follow_parent, is_companion, was_launched
+from calico.runtime.launch import follow_parent, is_worker, was_launched, worker_processes
 
 if TYPE_CHECKING:
     from calico.config.calico import CalicoConfig
@@ -28,16 +28,16 @@ def launched(
         words: its command line.
     """
     from calico.runtime.device import available_cores, prepare_process
-    from mixedparts.progress import Silent, for_people
+    from mixedparts.progress import Silent, terminal_progress
 
     count = _processes(config, arguments, available_cores())
-    if is_companion():
+    if is_worker():
         follow_parent()
     threads = arguments.threads or max(1, available_cores() // count)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     prepare_process(threads)
-    with companions(count, module, words):
-        yield for_people(arguments.quiet) if speaks() else Silent()
+    with worker_processes(count, module, words):
+        yield terminal_progress(arguments.quiet) if speaks() else Silent()
 
 
 def speaks() -> bool:

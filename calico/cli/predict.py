@@ -114,16 +114,21 @@ def _run_many(arguments: argparse.Namespace) -> int:
     from calico.checkpoints.digests import folder_digest
     from calico.checkpoints.save_load import find_checkpoint
     from calico.inference.batch import PREDICTIONS, REJECTS, predict_sets
-    from calico.inference.image_sets import read_picture_sets
-    from mixedparts.progress import for_people
+    from calico.inference.image_sets import read_image_sets
+    from mixedparts.progress import terminal_progress
     from mixedparts.records import Task
 
-    sets = read_picture_sets(arguments.pairs, Task(arguments.task))
+    sets = read_image_sets(arguments.pairs, Task(arguments.task))
     place = find_checkpoint(arguments.checkpoint)
     predictor = _predictor(arguments)
     origin = {"checkpoint": folder_digest(place), "generation": search_options(arguments)}
     report = predict_sets(
-        predictor, sets, arguments.out, origin, arguments.batch_size, for_people(arguments.quiet)
+        predictor,
+        sets,
+        arguments.out,
+        origin,
+        arguments.batch_size,
+        terminal_progress(arguments.quiet),
     )
     print(f"answered: {report.answered}, answered before: {report.kept}")
     if report.rejected:

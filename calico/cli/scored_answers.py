@@ -13,8 +13,8 @@ from calico.cli.options import feature_cache, search_options
 from mixedparts.errors import InputError
 
 if TYPE_CHECKING:
-    from calico.evaluation.ground_truth import SampleTruth, SplitTruth
-    from calico.evaluation.prediction_cache import KeptPredictions
+    from calico.evaluation.ground_truth import SampleGroundTruth, SplitGroundTruth
+    from calico.evaluation.prediction_cache import PredictionCache
     from calico.predictions.types import Prediction
 
 BASELINE_NAMES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
@@ -37,7 +37,7 @@ def check_input(arguments: argparse.Namespace) -> None:
 
 
 def answers_to_score(
-    arguments: argparse.Namespace, build: Path, truth: SplitTruth
+    arguments: argparse.Namespace, build: Path, truth: SplitGroundTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
     """Return what is to be scored by sample id, and where it comes from."""
     if arguments.checkpoint is not None:
@@ -55,7 +55,7 @@ def answers_to_score(
 
 
 def baseline_answers(
-    name: str, build: Path, samples: Sequence[SampleTruth]
+    name: str, build: Path, samples: Sequence[SampleGroundTruth]
 ) -> dict[str, Prediction]:
     """Return what a baseline says, by sample id."""
     from calico.evaluation.baselines import BASELINES
@@ -64,13 +64,13 @@ def baseline_answers(
 
 
 def _from_checkpoint(
-    arguments: argparse.Namespace, build: Path, truth: SplitTruth
+    arguments: argparse.Namespace, build: Path, truth: SplitGroundTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
     from calico.checkpoints.digests import folder_digest
     from calico.checkpoints.save_load import find_checkpoint
     from calico.inference.predictor import Predictor
     from mixedparts.loading import load_dataset
-    from mixedparts.progress import for_people
+    from mixedparts.progress import terminal_progress
 
     place = find_checkpoint(arguments.checkpoint)
     facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
@@ -92,9 +92,9 @@ def _from_checkpoint(
         for position in truth.rows[len(found) :]:
             yield table[position]
 
-    progress = for_people()
+    progress = terminal_progress()
     if found:
-        progress.say(f"going on after {len(found)} of {len(truth.rows)} samples")
+        progress.log(f"going on after {len(found)} of {len(truth.rows)} samples")
     progress.start("predicting", len(truth.rows) - len(found), "samples")
     for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
         found[prediction.id] = prediction
@@ -108,15 +108,15 @@ def _from_checkpoint(
 def _kept(
     arguments: argparse.Namespace,
     build: Path,
-    truth: SplitTruth,
+    truth: SplitGroundTruth,
     digest: str,
     chosen: dict[str, Any],
-) -> KeptPredictions | None:
+) -> PredictionCache | None:
     """Return where answers are kept as they come, if they are to be saved."""
     if arguments.save_predictions is None:
         return None
     from calico.evaluation.ground_truth import build_id
-    from calico.evaluation.prediction_cache import KeptPredictions
+    from calico.evaluation.prediction_cache import PredictionCache
 
     origin = {
         "dataset": build_id(build),
@@ -125,4 +125,4 @@ def _kept(
         "checkpoint": digest,
         "generation": chosen,
     }
-    return KeptPredictions(arguments.save_predictions, origin, arguments.batch_size)
+    return PredictionCache(arguments.save_predictions, origin, arguments.batch_size)

@@ -106,13 +106,13 @@ def _shares(dataset: BuiltDataset, config: CalicoConfig) -> list[str]:
     Raises:
         InputError, UsageError: the configuration cannot train on them.
     """
-    from calico.dataset.sampling_weights import stratified
+    from calico.dataset.sampling_weights import sampling_groups
     from calico.training.batches import check_samples
 
     pairs = dataset.pairs("train")
     check_samples(pairs, config)
     lines = [f"{len(pairs)} samples of the train split of {dataset.path}, drawn in an epoch:"]
-    for one in stratified(pairs, config.training):
+    for one in sampling_groups(pairs, config.training):
         share = f"{100 * one.share:.1f} %"
         lines.append(f"  {one.source} {one.task}: {share} from {len(one.members)} samples")
     return lines

@@ -18,7 +18,7 @@ from calico.cost.skeleton import speaker
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PeerModel:
     """A model of the family.
 
     Attributes:
@@ -37,11 +37,11 @@ class Layout:
         return (self.image_size // 14) ** 2
 
 
-GLAMM = Layout("GLaMM", 336, 2)
-LISA = Layout("LISA", 224, 1)
+GLAMM = PeerModel("GLaMM", 336, 2)
+LISA = PeerModel("LISA", 224, 1)
 
 
-def peer_flops(layout: Layout, config: CalicoConfig, workload: Workload) -> dict[str, int]:
+def peer_flops(layout: PeerModel, config: CalicoConfig, workload: Workload) -> dict[str, int]:
     """Return the operations of each part of a forward pass.
 
     Args:

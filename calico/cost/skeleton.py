@@ -14,7 +14,7 @@ from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.inputs import TokenIds
 from calico.model.language import build_language_model
-from calico.model.projector import QueryBridge
+from calico.model.projector import QFormerProjector
 from calico.model.segments import SegVocabulary
 
 ASSUMED_VOCABULARY = 512  # rows counted where the dataset's own words decide
@@ -73,7 +73,7 @@ def _named(model: Calico) -> Iterator[tuple[str, Iterator[tuple[str, Tensor]]]]:
     if model.encoders.semantic is not None:
         yield "semantic encoder (DINOv2)", of("encoders.semantic", model.encoders.semantic)
     yield "SAM image encoder", of("encoders.sam", model.encoders.sam)
-    if isinstance(model.bridge, QueryBridge):
+    if isinstance(model.bridge, QFormerProjector):
         yield "Q-Former", of("bridge.qformer", model.bridge.qformer)
         yield "queries", iter([("bridge.queries", model.bridge.queries)])
     yield "projection to the language model", of("bridge.projection", model.bridge.projection)

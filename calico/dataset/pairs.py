@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from calico.dataset.columns import REPEATED, MaskTexts, PairColumns
 from calico.dataset.images import ImageTable
-from calico.dataset.sample import PictureRef, Region, Sample
+from calico.dataset.sample import ImageRef, Region, Sample
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask
 from mixedparts.pipeline.build_manifest import read_manifest
@@ -39,10 +39,10 @@ class _Row:
         self.regions = self.objects + columns.parts.of(row)
 
     def sample(self, masks: MaskTexts) -> Sample:
-        """Return the sample; errors as `PairTable.take`."""
+        """Return the sample; errors as `SampleTable.take`."""
         name, question, answer = self.columns.texts(self.row)
         source, split, task = self.columns.kinds(self.row)
-        images = tuple(PictureRef(split, *cells) for cells in self.columns.images(self.row))
+        images = tuple(ImageRef(split, *cells) for cells in self.columns.images(self.row))
         try:
             read = masks.read([cells.mask for cells in self.regions])
         except InvalidMask as error:
@@ -73,7 +73,7 @@ class _Row:
         return tuple(targets)
 
 
-class PairTable(Sequence[Sample]):
+class SampleTable(Sequence[Sample]):
     """The samples of one split."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -200,7 +200,7 @@ class BuiltDataset:
         manifest = read_manifest(self.path) or {}
         return str(manifest.get("configuration", {}).get("profile", FULL))
 
-    def pairs(self, split: str) -> PairTable:
+    def pairs(self, split: str) -> SampleTable:
         """Return the samples of a split.
 
         Raises:
@@ -208,7 +208,7 @@ class BuiltDataset:
         """
         files = self._files("pairs", split)
         try:
-            return PairTable(pa.concat_tables([_read(file) for file in files]))
+            return SampleTable(pa.concat_tables([_read(file) for file in files]))
         except (OSError, pa.ArrowInvalid) as error:
             raise InputError(f"the samples of split '{split}' cannot be read: {error}") from error
 

@@ -8,7 +8,7 @@ from mixedparts.masks import Rle
 
 
 @dataclass(frozen=True, slots=True)
-class PictureRef:
+class ImageRef:
     """One image of a sample; `row` is its row in the images table of `split`."""
 
     split: str
@@ -46,7 +46,7 @@ class Sample:
     source: str
     split: str
     task: str
-    images: tuple[PictureRef, ...]
+    images: tuple[ImageRef, ...]
     regions: tuple[Region, ...]
     targets: tuple[Region, ...]
     question: str

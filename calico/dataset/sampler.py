@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
-from calico.dataset.sampling_weights import Stratum
+from calico.dataset.sampling_weights import SamplingGroup
 from mixedparts.pairing.allocation import proportional
 
 
@@ -43,7 +43,7 @@ _POOLED_BATCHES = 16  # samples are sorted by length within that many batches, n
 class Sampler:
     """Batches of indices, in an order drawn for each epoch.
 
-    Without strata each index comes once an epoch. With strata each of them has its share of every
+    Without groups each index comes once an epoch. With groups each of them has its share of every
     epoch, to the nearest whole sample, and goes through orders of its own: none of its samples
     comes again before all have come.
 
@@ -54,7 +54,7 @@ class Sampler:
         purpose: keeps the orders of different stages apart.
         lengths: (size,) of the samples; where given, batches hold samples of like length, so that
             little of them is padding.
-        strata: share the epochs among themselves; their members are the indices.
+        groups: share the epochs among themselves; their members are the indices.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Sampler:
         seed: int,
         purpose: Purpose = Purpose.TRAINING,
         lengths: NDArray[np.int64] | None = None,
-        strata: Sequence[Stratum] = (),
+        groups: Sequence[SamplingGroup] = (),
     ) -> None:
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
         self.purpose = purpose
         self.lengths = lengths
-        self.strata = tuple(strata)
+        self.groups = tuple(groups)
         self.steps_per_epoch = max(1, size // batch_size)
-        shares = [stratum.share for stratum in self.strata]
+        shares = [group.share for group in self.groups]
         places = self.steps_per_epoch * batch_size
-        self.quotas = proportional(places, shares, [places] * len(shares)).tolist()
+        self.allocations = proportional(places, shares, [places] * len(shares)).tolist()
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def batch(self, step: int) -> NDArray[np.int64]:
@@ -90,7 +90,7 @@ class Sampler:
         """Return the order of an epoch, whole batches only."""
         rng = generator(self.seed, self.purpose, epoch, draws=False)
         places = self.steps_per_epoch * self.batch_size
-        if self.strata:
+        if self.groups:
             order = rng.permutation(self._shared_out(epoch))
         else:
             order = np.resize(rng.permutation(self.size), places)
@@ -102,13 +102,13 @@ class Sampler:
         return batches[rng.permutation(len(batches))].reshape(-1)
 
     def _shared_out(self, epoch: int) -> NDArray[np.int64]:
-        """Return the indices of an epoch, stratum by stratum."""
+        """Return the indices of an epoch, group by group."""
         taken = []
-        for number, (stratum, quota) in enumerate(zip(self.strata, self.quotas, strict=True)):
-            size = len(stratum.members)
+        for number, (group, quota) in enumerate(zip(self.groups, self.allocations, strict=True)):
+            size = len(group.members)
             start, stop = epoch * quota, (epoch + 1) * quota  # of its walk since the first epoch
             for turn in range(start // size, -(-stop // size)):
                 rng = generator(self.seed, Purpose.STRATA, number << 32 | turn, draws=False)
-                order = stratum.members[rng.permutation(size)]
+                order = group.members[rng.permutation(size)]
                 taken.append(order[max(0, start - turn * size) : stop - turn * size])
         return np.concatenate(taken)

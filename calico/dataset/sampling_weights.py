@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calico.config.calico import TrainingConfig
-from calico.dataset.pairs import PairTable
+from calico.dataset.pairs import SampleTable
 from mixedparts.errors import UsageError, near_names
 from mixedparts.records import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Stratum:
+class SamplingGroup:
     """The samples of one source and task.
 
     Attributes:
         source, task: as in the table.
         members: (n,) int64 indices of the samples, ascending; at least one.
-        share: of an epoch, in [0, 1]; those of all strata add up to 1.
+        share: of an epoch, in [0, 1]; those of all groups add up to 1.
     """
 
     source: str
@@ -30,7 +30,7 @@ class Stratum:
     share: float
 
 
-def stratified(pairs: PairTable, settings: TrainingConfig) -> list[Stratum]:
+def sampling_groups(pairs: SampleTable, settings: TrainingConfig) -> list[SamplingGroup]:
     """Divide samples by source and task, in the order of these names.
 
     With weights of sources, a source has its weight's share of an epoch; with weights of tasks, a
@@ -57,7 +57,7 @@ def stratified(pairs: PairTable, settings: TrainingConfig) -> list[Stratum]:
             )
     members = np.split(np.argsort(cells, kind="stable"), np.cumsum(counts)[:-1])
     return [
-        Stratum(sources[cell // len(tasks)], tasks[cell % len(tasks)], members[cell], share)
+        SamplingGroup(sources[cell // len(tasks)], tasks[cell % len(tasks)], members[cell], share)
         for cell, share in enumerate(shares.reshape(-1).tolist())
         if counts[cell]
     ]

@@ -16,13 +16,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.most_frequent import most_frequent
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.masks import Rle
 
-Samples = Sequence[SampleTruth]
+Samples = Sequence[SampleGroundTruth]
 _NO_LABEL = "something else"
 
 
@@ -48,7 +48,7 @@ def wrong_labels(build: Path, samples: Samples) -> list[Prediction]:
     known = sorted({segment.label for sample in samples for segment in sample.segments})
     place = {label: index for index, label in enumerate(known)}
 
-    def wrong(sample: SampleTruth) -> Prediction:
+    def wrong(sample: SampleGroundTruth) -> Prediction:
         own = {segment.label for segment in sample.segments}
         swap = {}
         for label in own:
@@ -67,7 +67,7 @@ def other_image(build: Path, samples: Samples) -> list[Prediction]:
     what is known of a pair without looking at which image is which.
     """
 
-    def moved(segment: Segment, sample: SampleTruth) -> Segment:
+    def moved(segment: Segment, sample: SampleGroundTruth) -> Segment:
         image = (segment.image + 1) % len(sample.sizes)
         return replace(segment, image=image, mask=_stretched(segment.mask, *sample.sizes[image]))
 

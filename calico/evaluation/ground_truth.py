@@ -21,7 +21,7 @@ _BATCH_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class SampleTruth:
+class SampleGroundTruth:
     """What a sample's images show, as its row says.
 
     Attributes:
@@ -42,7 +42,7 @@ class SampleTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitTruth:
+class SplitGroundTruth:
     """The samples to be scored, and what else the split holds.
 
     Attributes:
@@ -51,7 +51,7 @@ class SplitTruth:
     """
 
     split: str
-    samples: tuple[SampleTruth, ...]
+    samples: tuple[SampleGroundTruth, ...]
     rows: tuple[int, ...]
     others: frozenset[str]
 
@@ -92,7 +92,7 @@ def pair_files(build: Path, split: str) -> list[Path]:
     return files
 
 
-def read_truth(build: Path, split: str, limit: int | None = None) -> SplitTruth:
+def read_ground_truth(build: Path, split: str, limit: int | None = None) -> SplitGroundTruth:
     """Read the ground truth of a split.
 
     Args:
@@ -109,7 +109,7 @@ def read_truth(build: Path, split: str, limit: int | None = None) -> SplitTruth:
     if not total:
         raise InputError(f"the split '{split}' of {build} holds no samples")
     wanted = set(spread(total, limit))
-    samples: list[SampleTruth] = []
+    samples: list[SampleGroundTruth] = []
     others: list[str] = []
     for position, row in _rows(files, wanted, others):
         samples.append(_sample(row, f"row {position} of {split}"))
@@ -118,7 +118,7 @@ def read_truth(build: Path, split: str, limit: int | None = None) -> SplitTruth:
             f"the split '{split}' of {build} holds one sample id twice",
             f"Type: mixedparts verify {build}",
         )
-    return SplitTruth(split, tuple(samples), tuple(sorted(wanted)), frozenset(others))
+    return SplitGroundTruth(split, tuple(samples), tuple(sorted(wanted)), frozenset(others))
 
 
 def spread(total: int, limit: int | None) -> list[int]:
@@ -159,7 +159,7 @@ def _open(path: Path) -> pq.ParquetFile:
     return file
 
 
-def _sample(row: dict[str, Any], where: str) -> SampleTruth:
+def _sample(row: dict[str, Any], where: str) -> SampleGroundTruth:
     try:
         sizes = tuple((int(image["height"]), int(image["width"])) for image in row["images"])
         found = {
@@ -175,7 +175,7 @@ def _sample(row: dict[str, Any], where: str) -> SampleTruth:
         segments = tuple(found[kind][index] for kind, index in order)
         if bare := set(range(len(sizes))) - {segment.image for segment in segments}:
             raise ValueError(f"it grounds nothing in image {min(bare)}")
-        return SampleTruth(
+        return SampleGroundTruth(
             id=str(row["id"]),
             source=str(row["source"]),
             task=str(row["task"]),

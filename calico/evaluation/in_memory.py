@@ -14,9 +14,9 @@ from calico.config.calico import CalicoConfig
 from calico.dataset.images import ImageTable
 from calico.dataset.pairs import BuiltDataset
 from calico.dataset.sample import Sample
-from calico.evaluation.ground_truth import read_truth
+from calico.evaluation.ground_truth import read_ground_truth
 from calico.evaluation.scoring import score
-from calico.evaluation.summary import HEADLINE, Group, summarise
+from calico.evaluation.summary import HEADLINE, MetricGroup, summarise
 from calico.evaluation.text import SentenceEncoder, TextModel, load_text_model
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query
@@ -67,7 +67,7 @@ def evaluate_model(
         InputError: the build cannot be read, or a picture of it.
         EnvironmentFault: the text model cannot be loaded.
     """
-    truth = read_truth(dataset.path, split, limit)
+    truth = read_ground_truth(dataset.path, split, limit)
     told = progress or Silent()
     with _undisturbed(model):
         compared = text_model or _packaged_text_model()
@@ -86,7 +86,7 @@ def evaluate_model(
     }
 
 
-def _values(group: Group) -> dict[str, float]:
+def _values(group: MetricGroup) -> dict[str, float]:
     return {metric: round(group.metrics[metric].value, _DIGITS) for metric in REPORTED}
 
 

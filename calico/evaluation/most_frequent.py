@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from calico.evaluation.ground_truth import SampleTruth, pair_files
+from calico.evaluation.ground_truth import SampleGroundTruth, pair_files
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.errors import InputError
@@ -38,7 +38,7 @@ class MostFrequent:
 
     labels: Mapping[_Slot, tuple[str, ...]]
 
-    def predict(self, sample: SampleTruth) -> Prediction:
+    def predict(self, sample: SampleGroundTruth) -> Prediction:
         """Answer a sample from its task and image sizes alone."""
         segments = tuple(
             Segment(label, image, masks.from_counts([0, height * width], height, width))

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.predictions.jsonl import decode_line, encode_line, prediction_of
 from calico.predictions.types import InvalidPrediction, Prediction
 from mixedparts.errors import EnvironmentFault, UsageError
@@ -26,7 +26,7 @@ def unfinished_part(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-class KeptPredictions:
+class PredictionCache:
     """The unfinished part of a predictions file.
 
     Args:
@@ -41,7 +41,7 @@ class KeptPredictions:
         self._origin = {**origin, "batch_size": batch_size}
         self._batch_size = batch_size
 
-    def begin(self, samples: Sequence[SampleTruth]) -> list[Prediction]:
+    def begin(self, samples: Sequence[SampleGroundTruth]) -> list[Prediction]:
         """Return the answers of an interrupted evaluation: whole batches from the first sample on.
 
         Args:
@@ -73,7 +73,9 @@ class KeptPredictions:
         except OSError as error:
             raise self._fault(error) from error
 
-    def _usable(self, lines: Sequence[bytes], samples: Sequence[SampleTruth]) -> list[Prediction]:
+    def _usable(
+        self, lines: Sequence[bytes], samples: Sequence[SampleGroundTruth]
+    ) -> list[Prediction]:
         if not lines or not lines[0].endswith(b"\n"):
             return []
         self._compare(lines[0])

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from calico.evaluation.summary import HEADLINE, METRICS, Estimate, Group, Summary
+from calico.evaluation.summary import HEADLINE, METRICS, Estimate, MetricGroup, Summary
 from mixedparts.errors import EnvironmentFault
 
 FORMAT = "calico-eval/1"
@@ -123,7 +123,7 @@ def markdown_report(scored: Sequence[Scored], facts: Mapping[str, Any]) -> str:
     return "# Evaluation\n\n" + "\n\n".join(said) + "\n"
 
 
-def _table_of(rows: Sequence[tuple[Scored, Group]]) -> str:
+def _table_of(rows: Sequence[tuple[Scored, MetricGroup]]) -> str:
     cells = [
         [item.name, str(group.samples), *(_cell(group.metrics[m]) for m in HEADLINE.values())]
         for item, group in rows
@@ -162,13 +162,13 @@ def full_table(item: Scored) -> str:
     return _markdown(["group", "n", "metric", "value", "95 %"], rows, numbers_from=3)
 
 
-def _headline_rows(scored: Sequence[Scored]) -> list[tuple[str, list[Group]]]:
+def _headline_rows(scored: Sequence[Scored]) -> list[tuple[str, list[MetricGroup]]]:
     tasks = list(scored[0].summary.tasks)
     rows = [(task, [item.summary.tasks[task] for item in scored]) for task in tasks]
     return [*rows, ("all tasks", [item.summary.overall for item in scored])]
 
 
-def _percent(group: Group, metrics: Any) -> list[str]:
+def _percent(group: MetricGroup, metrics: Any) -> list[str]:
     return [f"{100 * group.metrics[metric].value:.1f}" for metric in metrics]
 
 
@@ -202,7 +202,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _group(group: MetricGroup) -> dict[str, Any]:
     result: dict[str, Any] = {"samples": group.samples}
     for metric, estimate in group.metrics.items():
         entry = {"value": round(estimate.value, _DIGITS)}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from calico.evaluation import labels as text
 from calico.evaluation import matching
 from calico.evaluation.average_precision import IOU_THRESHOLD, MAX_DETECTIONS, Detections
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.text import TextModel
 from calico.predictions.types import InvalidPrediction, Prediction, Segment, check_prediction
 from mixedparts import masks
@@ -89,7 +89,7 @@ class _Unit:
 
 
 def score(
-    samples: Sequence[SampleTruth],
+    samples: Sequence[SampleGroundTruth],
     predictions: Mapping[str, Prediction],
     ss_model: TextModel,
     recall_model: TextModel,
@@ -153,7 +153,9 @@ def _plain(segments: Sequence[Segment]) -> list[str]:
 
 
 def _prepare(
-    pairs: Sequence[tuple[SampleTruth, Prediction]], ss_model: TextModel, recall_model: TextModel
+    pairs: Sequence[tuple[SampleGroundTruth, Prediction]],
+    ss_model: TextModel,
+    recall_model: TextModel,
 ) -> None:
     """Let the text models encode all that the chunk will ask for."""
     said = [_plain(prediction.segments) for _, prediction in pairs]

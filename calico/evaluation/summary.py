@@ -57,7 +57,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MetricGroup:
     """The metrics of one row of the report."""
 
     samples: int
@@ -72,11 +72,11 @@ class Summary:
         class_pairs: without intervals, for which most of them have too few samples.
     """
 
-    overall: Group
-    tasks: Mapping[str, Group]
-    sources: Mapping[str, Group]
-    cells: Mapping[str, Mapping[str, Group]]
-    class_pairs: Mapping[str, Group]
+    overall: MetricGroup
+    tasks: Mapping[str, MetricGroup]
+    sources: Mapping[str, MetricGroup]
+    cells: Mapping[str, Mapping[str, MetricGroup]]
+    class_pairs: Mapping[str, MetricGroup]
 
 
 def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summary:
@@ -105,11 +105,11 @@ def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summa
         if ((tasks == task) & (sources == source)).any()
     }
 
-    def group(parts: list[_Draws], samples: int) -> Group:
+    def group(parts: list[_Draws], samples: int) -> MetricGroup:
         means = {m: np.mean([part[m] for part in parts], axis=0) for m in METRICS}
-        return Group(samples, {metric: _estimate(values) for metric, values in means.items()})
+        return MetricGroup(samples, {metric: _estimate(values) for metric, values in means.items()})
 
-    def class_pair(name: str) -> Group:
+    def class_pair(name: str) -> MetricGroup:
         members = np.array(table.class_pairs) == name
         there = [members & (tasks == task) for task in task_names]
         parts = [_draw(table, np.flatnonzero(t), name, replicates=0) for t in there if t.any()]

@@ -22,7 +22,7 @@ _SCORE_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class IllustratedAnswer:
+class VisualAnswer:
     """What a model says about some pictures.
 
     Attributes:

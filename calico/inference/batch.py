@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calico.inference.answer import IllustratedAnswer, read_answer, read_picture
-from calico.inference.image_sets import PictureSet, Unusable
+from calico.inference.answer import VisualAnswer, read_answer, read_picture
+from calico.inference.image_sets import ImageSet, Unusable
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query, task_question
 from calico.processing.images import open_picture
@@ -47,7 +47,7 @@ class BatchReport:
 class _Read:
     """A set whose files are read; an answer with the same `facts` and question is its answer."""
 
-    asked: PictureSet
+    asked: ImageSet
     question: str
     contents: tuple[bytes, ...]
     facts: Mapping[str, Any]
@@ -63,7 +63,7 @@ class _Opened:
 
 def predict_sets(
     predictor: Predictor,
-    sets: Sequence[PictureSet | Unusable],
+    sets: Sequence[ImageSet | Unusable],
     out: Path,
     origin: Mapping[str, Any],
     batch_size: int,
@@ -93,7 +93,7 @@ def predict_sets(
         for one in group:
             if isinstance(one, Unusable):
                 rejected.append(one)
-                progress.say(f"rejected {one.id}: {one.reason}")
+                progress.log(f"rejected {one.id}: {one.reason}")
         kept += sum(isinstance(one, _Read) for one in group)
         fresh = {one.query.id for one in group if isinstance(one, _Opened)}
         if fresh:
@@ -128,7 +128,7 @@ def _begin(out: Path, origin: Mapping[str, Any]) -> None:
         shutil.rmtree(leftover)
 
 
-def _read(one: PictureSet | Unusable, predictor: Predictor) -> _Read | Unusable:
+def _read(one: ImageSet | Unusable, predictor: Predictor) -> _Read | Unusable:
     """Read the files of a set, without decoding them."""
     if isinstance(one, Unusable):
         return one
@@ -180,11 +180,11 @@ def _answer(
     found = predictor.predict([one.query for one in asked], len(asked))
     for one, prediction in zip(asked, found, strict=True):
         if prediction.id in fresh:
-            answer = IllustratedAnswer(prediction, one.query.question, one.query.pictures)
+            answer = VisualAnswer(prediction, one.query.question, one.query.pictures)
             _keep(out / ANSWERS / one.read.asked.folder, answer, one.read.facts)
 
 
-def _keep(place: Path, answer: IllustratedAnswer, facts: Mapping[str, Any]) -> None:
+def _keep(place: Path, answer: VisualAnswer, facts: Mapping[str, Any]) -> None:
     """Write an answer's folder beside its place, then put it there."""
     fresh = place.with_name(f".{os.getpid()}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -198,11 +198,11 @@ def _keep(place: Path, answer: IllustratedAnswer, facts: Mapping[str, Any]) -> N
 
 
 def _lines(
-    out: Path, sets: Sequence[PictureSet | Unusable], refused: set[str]
+    out: Path, sets: Sequence[ImageSet | Unusable], refused: set[str]
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the answers in the order of the sets, as lines of a predictions file."""
     for one in sets:
-        if isinstance(one, PictureSet) and one.id not in refused:
+        if isinstance(one, ImageSet) and one.id not in refused:
             yield read_answer(out / ANSWERS / one.folder) or {}
 
 

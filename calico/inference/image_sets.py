@@ -29,7 +29,7 @@ TABLE_HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSet:
+class ImageSet:
     """One question about some pictures.
 
     Attributes:
@@ -59,7 +59,7 @@ class Unusable:
     reason: str
 
 
-def read_picture_sets(place: Path, task: Task) -> list[PictureSet | Unusable]:
+def read_image_sets(place: Path, task: Task) -> list[ImageSet | Unusable]:
     """List the picture sets of a folder or table, in their order.
 
     Args:
@@ -92,7 +92,7 @@ def _nothing_hint(place: Path) -> str:
     return "Put two or more pictures each into sub-folders, or give a table: --pairs FILE.csv"
 
 
-def _from_folder(place: Path, task: Task) -> Iterator[PictureSet | Unusable]:
+def _from_folder(place: Path, task: Task) -> Iterator[ImageSet | Unusable]:
     for folder in sorted(one for one in place.iterdir() if one.is_dir()):
         if folder.name.startswith("."):
             continue
@@ -105,7 +105,7 @@ def _from_folder(place: Path, task: Task) -> Iterator[PictureSet | Unusable]:
             counted = "1 picture" if images else "no picture"
             yield Unusable(folder.name, f"the folder holds {counted}, two are needed")
         else:
-            yield _checked(PictureSet(folder.name, tuple(images), task))
+            yield _checked(ImageSet(folder.name, tuple(images), task))
 
 
 def _csv_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -153,7 +153,7 @@ def _unreadable(place: Path, error: Exception) -> InputError:
 
 def _from_rows(
     rows: Iterator[tuple[int, Mapping[str, Any] | str]], base: Path, task: Task
-) -> Iterator[PictureSet | Unusable]:
+) -> Iterator[ImageSet | Unusable]:
     for number, row in rows:
         if isinstance(row, str):
             yield Unusable(f"line-{number}", row)
@@ -165,7 +165,7 @@ def _from_rows(
             yield Unusable(name, str(error))
 
 
-def _from_row(name: str, row: Mapping[str, Any], base: Path, task: Task) -> PictureSet:
+def _from_row(name: str, row: Mapping[str, Any], base: Path, task: Task) -> ImageSet:
     """Return what one row asks.
 
     Raises:
@@ -185,10 +185,10 @@ def _from_row(name: str, row: Mapping[str, Any], base: Path, task: Task) -> Pict
     if named not in {*Task}:
         raise ValueError(f"there is no task '{named}'")
     images = tuple(base / numbered[place] for place in sorted(numbered))
-    return PictureSet(name, images, Task(named), row.get("question") or None)
+    return ImageSet(name, images, Task(named), row.get("question") or None)
 
 
-def _checked(one: PictureSet) -> PictureSet | Unusable:
+def _checked(one: ImageSet) -> ImageSet | Unusable:
     try:
         length = len(one.folder.encode())
     except UnicodeEncodeError:
@@ -198,12 +198,12 @@ def _checked(one: PictureSet) -> PictureSet | Unusable:
     return one
 
 
-def _unique(found: Sequence[PictureSet | Unusable]) -> list[PictureSet | Unusable]:
+def _unique(found: Sequence[ImageSet | Unusable]) -> list[ImageSet | Unusable]:
     """Refuse what has the same folder as one before it, also where case makes no difference."""
     taken: set[str] = set()
-    result: list[PictureSet | Unusable] = []
+    result: list[ImageSet | Unusable] = []
     for one in found:
-        if isinstance(one, PictureSet):
+        if isinstance(one, ImageSet):
             if one.folder.lower() in taken:
                 result.append(Unusable(one.id, "its id is that of one before it"))
                 continue

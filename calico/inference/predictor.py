@@ -16,16 +16,16 @@ from transformers import PreTrainedTokenizerBase
 from calico.checkpoints.save_load import load_checkpoint
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override
-from calico.inference.answer import IllustratedAnswer
+from calico.inference.answer import VisualAnswer
 from calico.inference.outcomes import Mark, Outcomes, counted_prediction, drawn_marks, mask_scores
-from calico.inference.queries import Query, rgb_picture, row_query, task_question
+from calico.inference.queries import Query, rgb_image, row_query, task_question
 from calico.model.calico import Calico
 from calico.model.generation import generate
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
 from calico.predictions.types import Prediction, Segment
 from calico.processing.feature_cache import FeatureCache
-from calico.processing.feature_encoder import FeatureEncoder, picture_wanted
+from calico.processing.feature_encoder import FeatureEncoder, image_wanted
 from calico.processing.images import ImageProcessor
 from calico.processing.parse_answer import Reading, read_answer
 from calico.processing.prompts import PromptEncoder
@@ -85,7 +85,7 @@ class Predictor:
         *pictures: str | Path | Image.Image,
         task: str = Task.COMMON_PARTS,
         question: str | None = None,
-    ) -> IllustratedAnswer:
+    ) -> VisualAnswer:
         """Answer one question about some pictures, two as a rule.
 
         Args:
@@ -98,9 +98,9 @@ class Predictor:
             UsageError: there is no such task.
         """
         asked = task_question(task, len(pictures)) if question is None else question
-        shown = tuple(rgb_picture(one) for one in pictures)
+        shown = tuple(rgb_image(one) for one in pictures)
         (found,) = self.predict([Query("prediction", asked, shown)])
-        return IllustratedAnswer(found, asked, shown)
+        return VisualAnswer(found, asked, shown)
 
     def configure(self, generation: Mapping[str, Any]) -> None:
         """Change how answers are generated, by the names of `GenerationConfig`.
@@ -217,7 +217,7 @@ class Predictor:
                 if key not in self._features:
                     fresh[key] = picture
         for key, picture in fresh.items():
-            self._features[key] = self.encoder.encode([picture_wanted(picture, self.processor)])
+            self._features[key] = self.encoder.encode([image_wanted(picture, self.processor)])
         parts = [self._features[key] for key in wanted]
         found = ImageFeatures(
             torch.cat([part.vision for part in parts]),

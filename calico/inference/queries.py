@@ -67,7 +67,7 @@ def task_question(task: str, images: int = 2) -> str:
     return wording.question(Task(task), 0, worded)
 
 
-def rgb_picture(given: str | Path | Image.Image) -> Image.Image:
+def rgb_image(given: str | Path | Image.Image) -> Image.Image:
     """Return a picture, or the file of one, as RGB.
 
     Raises:

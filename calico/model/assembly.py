@@ -13,10 +13,10 @@ from calico.model.grounding import MaskGrounder, SegProjection, build_sam
 from calico.model.inputs import TokenIds
 from calico.model.language import build_language_model
 from calico.model.projector import (
-    Bridge,
-    LinearBridge,
-    QueryBridge,
-    QuestionBridge,
+    InstructedQFormerProjector,
+    LinearProjector,
+    Projector,
+    QFormerProjector,
     build_qformer,
 )
 from calico.model.vision import (
@@ -33,7 +33,7 @@ class ImageParts:
     """The parts of the model that have nothing to do with language."""
 
     encoders: ImageEncoders
-    bridge: Bridge
+    bridge: Projector
     grounding: MaskGrounder
 
 
@@ -100,17 +100,17 @@ def build_image_parts(config: CalicoConfig) -> ImageParts:
     projection = SegProjection(width, config.sam.prompt_size)
     return ImageParts(
         encoders,
-        build_bridge(config),
+        build_projector(config),
         MaskGrounder(sam.prompt_encoder, sam.mask_decoder, projection),
     )
 
 
-def build_bridge(config: CalicoConfig) -> Bridge:
+def build_projector(config: CalicoConfig) -> Projector:
     """Build what leads from image features to the language model, with fresh weights."""
     width, seen, asked = config.language.hidden_size, config.vision, config.qformer
     if asked.kind == "linear":
-        return LinearBridge(seen.patches, seen.hidden_size, width)
-    kind = QuestionBridge if asked.sees_question else QueryBridge
+        return LinearProjector(seen.patches, seen.hidden_size, width)
+    kind = InstructedQFormerProjector if asked.sees_question else QFormerProjector
     return kind(build_qformer(asked, seen.hidden_size), asked.queries, width)
 
 
@@ -119,10 +119,10 @@ def freeze(model: Calico, config: CalicoConfig) -> None:
     trained = config.trained
     model.encoders.requires_grad_(False)
     model.bridge.projection.requires_grad_(trained.projection)
-    if isinstance(model.bridge, QueryBridge):
+    if isinstance(model.bridge, QFormerProjector):
         model.bridge.qformer.requires_grad_(trained.qformer)
         model.bridge.queries.requires_grad_(trained.queries)
-    if isinstance(model.bridge, QuestionBridge):
+    if isinstance(model.bridge, InstructedQFormerProjector):
         # What the last layer makes of the words is read by nobody, and would get no gradient.
         last = model.bridge.qformer.encoder.layer[-1]
         last.intermediate.requires_grad_(False)

@@ -20,7 +20,7 @@ from calico.model.grounding import MaskGrounder
 from calico.model.inputs import TokenIds, TrainingBatch
 from calico.model.language import checkpointed, decoder_layers
 from calico.model.losses import Counts, Losses, mask_losses
-from calico.model.projector import Bridge, Question, QuestionBridge
+from calico.model.projector import InstructedQFormerProjector, Projector, Question
 from calico.model.segments import SegStates, read_segments
 from calico.model.vision import ImageEncoders, ImageFeatures
 from mixedparts.errors import InputError
@@ -32,7 +32,7 @@ class Calico(nn.Module):
     def __init__(
         self,
         encoders: ImageEncoders,
-        bridge: Bridge,
+        bridge: Projector,
         language: PreTrainedModel,
         correspondence: Correspondence | None,
         grounding: MaskGrounder,
@@ -188,7 +188,7 @@ class Calico(nn.Module):
         Raises:
             InputError: questions are missing or too long, or nothing can read them.
         """
-        if not isinstance(self.bridge, QuestionBridge):
+        if not isinstance(self.bridge, InstructedQFormerProjector):
             return None
         if self.ids.reader is None:
             raise InputError("the Q-Former sees the question, but has no tokenizer to read it")

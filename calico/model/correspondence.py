@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calico.model.projector import Bridge, Question
+from calico.model.projector import Projector, Question
 from calico.model.vision import INITIAL_STD, ImageFeatures
 
 
@@ -109,7 +109,7 @@ class Correspondence(nn.Module):
         return Prefill(vision, image_positions, last_prompt, images, question)
 
     def update(
-        self, module: AdaptiveModule, bridge: Bridge, hidden: Tensor, prefill: Prefill
+        self, module: AdaptiveModule, bridge: Projector, hidden: Tensor, prefill: Prefill
     ) -> Tensor:
         """Return hidden states (B, T, D) with the fused image tokens of one CAM (eqs. 7-9)."""
         batch, _, width = hidden.shape
@@ -127,7 +127,7 @@ class Correspondence(nn.Module):
 
     @contextmanager
     def attached(
-        self, decoder_layers: nn.ModuleList, bridge: Bridge, prefill: Prefill
+        self, decoder_layers: nn.ModuleList, bridge: Projector, prefill: Prefill
     ) -> Iterator[None]:
         """Run the CAMs before their layers inside the `with` block, at prefill only.
 

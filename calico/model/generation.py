@@ -132,12 +132,12 @@ def generate(
 def greedy(model: Calico, steps: Steps, max_new_tokens: int) -> Generated:
     """Take the most probable token at every step."""
     state = steps.prefill()
-    unspoken = torch.tensor(model.ids.unspoken, device=state.device)
+    suppressed = torch.tensor(model.ids.suppressed, device=state.device)
     finished = torch.zeros(len(state), dtype=torch.bool, device=state.device)
     tokens: list[Tensor] = []
     states: list[Tensor] = []
     for step in range(max_new_tokens):
-        token = model.language.lm_head(state).index_fill(-1, unspoken, -torch.inf).argmax(-1)
+        token = model.language.lm_head(state).index_fill(-1, suppressed, -torch.inf).argmax(-1)
         token = token.masked_fill(finished, model.ids.pad)
         tokens.append(token)
         states.append(state)
@@ -154,11 +154,11 @@ def beam_search(
 ) -> Generated:
     """Return the best of the answers that a search over `beams` hypotheses finds."""
     first = steps.prefill()
-    unspoken = torch.tensor(model.ids.unspoken, device=first.device)
+    suppressed = torch.tensor(model.ids.suppressed, device=first.device)
 
     def log_probabilities(state: Tensor) -> Tensor:
         chances = torch.log_softmax(model.language.lm_head(state).float(), dim=-1)
-        return chances.index_fill(-1, unspoken, -torch.inf)
+        return chances.index_fill(-1, suppressed, -torch.inf)
 
     found = search(
         first,

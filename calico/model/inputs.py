@@ -38,7 +38,7 @@ class TokenIds:
     reader: PreTrainedTokenizerBase | None = field(default=None, compare=False)
 
     @property
-    def unspoken(self) -> list[int]:
+    def suppressed(self) -> list[int]:
         """Tokens that no answer may hold.
 
         A generated placeholder would stand for a picture that there is not, and the text of an

@@ -56,7 +56,7 @@ def build_qformer(config: QFormerConfig, key_size: int) -> QFormer:
     return InstructBlipQFormerModel(InstructBlipQFormerConfig(**shape))
 
 
-class Bridge(nn.Module):
+class Projector(nn.Module):
     """What turns features of images into tokens; the CAMs ask it again with adapted queries.
 
     Attributes:
@@ -82,7 +82,7 @@ class Bridge(nn.Module):
         return tokens
 
 
-class QueryBridge(Bridge):
+class QFormerProjector(Projector):
     """Queries, Q-Former and projection (eqs. 1 and 2).
 
     The same Q-Former serves the prompt and every CAM (eq. 8), where the queries are adapted first
@@ -111,7 +111,7 @@ class QueryBridge(Bridge):
         return queries if offset is None else queries + offset[:, None]
 
 
-class QuestionBridge(QueryBridge):
+class InstructedQFormerProjector(QFormerProjector):
     """Queries and a Q-Former that sees the question: its words stand behind the queries."""
 
     def query(self, features: Tensor, queries: Tensor, question: Question | None = None) -> Tensor:
@@ -131,7 +131,7 @@ class QuestionBridge(QueryBridge):
         return answer[:, : queries.shape[1]]
 
 
-class LinearBridge(Bridge):
+class LinearProjector(Projector):
     """The ablation without a Q-Former: every patch is projected to one token."""
 
     def __init__(self, patches: int, feature_width: int, width: int) -> None:

@@ -35,7 +35,7 @@ class OptimizerSettings(Protocol):
     def muon_factor(self) -> float: ...
 
 
-class DealtMuon:
+class DistributedMuon:
     """Muon, its matrices dealt out to the processes: each updates its own and sends them.
 
     All processes hold the same weights and gradients, so what comes out is what one would compute.
@@ -97,7 +97,7 @@ class Updater:
         muon: None where AdamW has.
     """
 
-    def __init__(self, adamw: AdamW | None, muon: DealtMuon | None) -> None:
+    def __init__(self, adamw: AdamW | None, muon: DistributedMuon | None) -> None:
         self.adamw = adamw
         self.muon = muon
         groups = adamw.param_groups if adamw is not None else []
@@ -147,7 +147,7 @@ class Updater:
         elif self.adamw is not None:
             self.adamw.state[weight] = state
 
-    def _muon_of(self, weight: nn.Parameter) -> DealtMuon | None:
+    def _muon_of(self, weight: nn.Parameter) -> DistributedMuon | None:
         return self.muon if self.muon is not None and weight in self.muon.owner else None
 
 
@@ -205,7 +205,7 @@ def build_updater(
     fused = all(weight.device.type in ("cpu", "cuda") for weight in weights.values())
     updater = Updater(
         AdamW(groups, lr=rate, betas=settings.betas, fused=fused) if groups else None,
-        DealtMuon(dealt, decay, share) if dealt else None,
+        DistributedMuon(dealt, decay, share) if dealt else None,
     )
     updater.set_rate(rate)
     return updater

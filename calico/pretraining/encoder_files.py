@@ -12,7 +12,7 @@ from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import read_config, write_config
 from calico.model.assembly import ImageParts
 from calico.model.calico import Calico
-from calico.model.projector import QueryBridge
+from calico.model.projector import QFormerProjector
 from calico.weights.safetensors_io import copy_weights, read_tensors, save_tensors
 from mixedparts.errors import InputError, UsageError
 
@@ -78,12 +78,12 @@ def _weights(parts: ImageParts) -> dict[str, Tensor]:
         for prefix, module in modules.items()
         for name, value in module.state_dict().items()
     }
-    if isinstance(parts.bridge, QueryBridge):
+    if isinstance(parts.bridge, QFormerProjector):
         found |= qformer_weights(parts.bridge)
     return found
 
 
-def qformer_weights(bridge: QueryBridge) -> dict[str, Tensor]:
+def qformer_weights(bridge: QFormerProjector) -> dict[str, Tensor]:
     """Return the weights of a Q-Former and its queries, under the names of the assembled model."""
     qformer = bridge.qformer.state_dict()
     found: dict[str, Tensor] = {f"bridge.qformer.{name}": value for name, value in qformer.items()}

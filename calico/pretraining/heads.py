@@ -12,7 +12,7 @@ from calico.pretraining.label_maps import BACKGROUND, UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
-class GridLabels:
+class PatchLabels:
     """Soft labels of the cells of N images.
 
     Attributes:
@@ -25,7 +25,7 @@ class GridLabels:
     parts: Tensor
 
 
-def grid_labels(maps: Tensor, grid: int, classes: int, parts: int) -> GridLabels:
+def patch_labels(maps: Tensor, grid: int, classes: int, parts: int) -> PatchLabels:
     """Count labels by cell.
 
     Args:
@@ -34,7 +34,7 @@ def grid_labels(maps: Tensor, grid: int, classes: int, parts: int) -> GridLabels
         classes, parts: numbers of names in the label set.
     """
     shares = [_shares(maps[:, 0], grid, classes + 1), _shares(maps[:, 1], grid, parts + 2)]
-    return GridLabels(*shares)
+    return PatchLabels(*shares)
 
 
 def _shares(plane: Tensor, grid: int, values: int) -> Tensor:
@@ -81,7 +81,7 @@ class DenseHead(nn.Module):
         classes, parts = logits.split(self.split, dim=-1)
         return classes, parts
 
-    def loss(self, features: Tensor, labels: GridLabels, background_weight: float) -> Tensor:
+    def loss(self, features: Tensor, labels: PatchLabels, background_weight: float) -> Tensor:
         """Return the cross-entropy against soft labels, background counting less."""
         classes, parts = self(features)
         return _soft_entropy(classes, labels.classes, background_weight) + _soft_entropy(

@@ -17,7 +17,7 @@ from mixedparts.records import Task
 
 
 @dataclass(slots=True)
-class Entity:
+class LabelledEntity:
     """One object class in one image.
 
     Attributes:
@@ -37,14 +37,14 @@ class Entity:
         return all(name in self.parts or name in self.absent for name in names)
 
 
-ImageEntities = dict[str, Entity]
+ImageEntities = dict[str, LabelledEntity]
 """The entities of one image by class name."""
 
 
 def gather_entities(samples: Iterable[Sample]) -> dict[int, ImageEntities]:
     """Return the entities of every image of some samples, by row of the images table."""
     found: dict[int, ImageEntities] = {}
-    about_parts: list[tuple[Sample, list[Entity]]] = []
+    about_parts: list[tuple[Sample, list[LabelledEntity]]] = []
     for sample in samples:
         both = [_listed(sample, image, found) for image in range(len(sample.images))]
         if sample.task != Task.COMMON_OBJECT and len(both) == 2:
@@ -54,17 +54,17 @@ def gather_entities(samples: Iterable[Sample]) -> dict[int, ImageEntities]:
     return found
 
 
-def _listed(sample: Sample, image: int, found: dict[int, ImageEntities]) -> Entity:
+def _listed(sample: Sample, image: int, found: dict[int, ImageEntities]) -> LabelledEntity:
     """Note what a sample lists for one of its images; return the entity it is about."""
     own = [one for one in sample.regions if one.image == image]
     named = next(one for one in own if not one.is_part)
     entities = found.setdefault(sample.images[image].row, {})
-    entity = entities.setdefault(named.label, Entity(named.mask))
+    entity = entities.setdefault(named.label, LabelledEntity(named.mask))
     entity.parts.update((one.label, one.mask) for one in own if one.is_part)
     return entity
 
 
-def _conclude(sample: Sample, both: Sequence[Entity]) -> None:
+def _conclude(sample: Sample, both: Sequence[LabelledEntity]) -> None:
     """Note what a sample about parts says by what it does not list."""
     listed = [
         {one.label for one in sample.regions if one.is_part and one.image == image}

@@ -20,16 +20,16 @@ from calico.config.calico import CalicoConfig
 from calico.dataset.sampler import Purpose
 from calico.model.assembly import ImageParts
 from calico.model.losses import per_mask_bce, per_mask_dice
-from calico.model.projector import QueryBridge
-from calico.pretraining.heads import DenseHead, LabelPrompts, TokenLabels, grid_labels
+from calico.model.projector import QFormerProjector
+from calico.pretraining.heads import DenseHead, LabelPrompts, TokenLabels, patch_labels
 from calico.pretraining.label_maps import BARE, LabelledImage, LabelSet, augmented
-from calico.pretraining.stage_loop import Losses, Teaching, teach
+from calico.pretraining.stage_loop import Losses, StageSpec, train_stage
 from calico.processing.images import ImageProcessor
 from calico.runtime.run_log import RunLog
 from mixedparts.progress import Progress
 
 
-def teach_cells(
+def train_patch_labels(
     config: CalicoConfig,
     parts: ImageParts,
     which: Literal["vision", "semantic"],
@@ -48,7 +48,7 @@ def teach_cells(
         images, labels: what is learnt from.
         progress: is told how far it has come.
         log: gets the losses.
-        share: `Teaching.part` and `Teaching.parts`.
+        share: `StageSpec.part` and `StageSpec.parts`.
     """
     settings = config.pretraining
     processor = ImageProcessor(config)
@@ -64,11 +64,11 @@ def teach_cells(
         states = encoder(pixels).last_hidden_state[:, -grid * grid :]
         features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
         maps = torch.from_numpy(np.stack([one.direct for one in shown]))
-        truth = grid_labels(maps, grid, *counts)
+        truth = patch_labels(maps, grid, *counts)
         return {"cells": head.loss(features, truth, settings.background_weight)}
 
-    teach(
-        Teaching(
+    train_stage(
+        StageSpec(
             "global encoder" if which == "vision" else "semantic encoder",
             [*encoder.parameters(), *head.parameters()],
             (encoder,),
@@ -86,7 +86,7 @@ def teach_cells(
     )
 
 
-def teach_drawing(
+def train_mask_decoder(
     config: CalicoConfig,
     parts: ImageParts,
     images: Sequence[LabelledImage],
@@ -97,7 +97,7 @@ def teach_drawing(
 ) -> None:
     """Train SAM's encoder and mask decoder, in place: cells to label, masks to draw by label.
 
-    Arguments as `teach_cells`.
+    Arguments as `train_patch_labels`.
     """
     settings = config.pretraining
     processor = ImageProcessor(config)
@@ -112,7 +112,7 @@ def teach_drawing(
         inputs = processor.inputs([one.pixels for one in shown])
         embeddings = encoder(inputs.sam).last_hidden_state
         maps = torch.from_numpy(np.stack([one.square for one in shown]))
-        truth = grid_labels(maps, grid, *counts)
+        truth = patch_labels(maps, grid, *counts)
         tasks = _mask_tasks(shown, maps, labels, settings.prompted_masks, grid, rng)
         logits = grounding.decode(prompts(tasks.label), embeddings, tasks.image)
         valid = torch.ones_like(tasks.masks)
@@ -125,8 +125,8 @@ def teach_drawing(
     decoder = grounding.mask_decoder.named_parameters()
     reached = [w for name, w in decoder if not name.startswith("iou_prediction_head")]
     weights = [*encoder.parameters(), *reached, *head.parameters(), *prompts.parameters()]
-    teach(
-        Teaching(
+    train_stage(
+        StageSpec(
             "mask encoder and decoder",
             weights,
             (encoder, grounding.mask_decoder, prompts.mix),
@@ -144,9 +144,9 @@ def teach_drawing(
     )
 
 
-def teach_qformer(
+def train_qformer(
     config: CalicoConfig,
-    bridge: QueryBridge,
+    bridge: QFormerProjector,
     features: Tensor,
     known: NDArray[np.int8],
     labels: LabelSet,
@@ -180,8 +180,8 @@ def teach_qformer(
         return {"labels": 10 * entropy / weight.sum()}
 
     weights = [*bridge.qformer.parameters(), bridge.queries, *head.parameters()]
-    teach(
-        Teaching(
+    train_stage(
+        StageSpec(
             "Q-Former",
             weights,
             (bridge.qformer,),

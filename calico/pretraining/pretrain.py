@@ -16,11 +16,11 @@ from torch import Tensor
 from calico.config.calico import CalicoConfig
 from calico.dataset.pairs import BuiltDataset
 from calico.model.assembly import ImageParts, build_image_parts
-from calico.model.projector import QueryBridge
+from calico.model.projector import QFormerProjector
 from calico.pretraining.encoder_files import SECTIONS, log_file, qformer_weights, save_encoders
 from calico.pretraining.image_entities import gather_entities
 from calico.pretraining.label_maps import LabelledImage, LabelSet, label_set, labelled_images
-from calico.pretraining.objectives import teach_cells, teach_drawing, teach_qformer
+from calico.pretraining.objectives import train_mask_decoder, train_patch_labels, train_qformer
 from calico.pretraining.stages import FinishedStages
 from calico.pretraining.warm_start import carry_to_sam, carry_to_semantic
 from calico.processing.images import ImageProcessor, Pixels
@@ -120,14 +120,16 @@ class _Course:
     def qformer(self) -> None:
         """Teach the Q-Former on features of the global encoder."""
         bridge = self.parts.bridge
-        if not isinstance(bridge, QueryBridge) or self._done("qformer", qformer_weights(bridge)):
+        if not isinstance(bridge, QFormerProjector) or self._done(
+            "qformer", qformer_weights(bridge)
+        ):
             return
         torch.manual_seed(self.config.pretraining.seed)
         pictures = [one.pixels for one in self.images]
         both = [*pictures, *(one.flipped() for one in pictures)]
         features = _global_features(self.config, self.parts, both)
         truth = np.stack([one.truth for one in self.images] * 2)
-        teach_qformer(self.config, bridge, features, truth, self.labels, self.progress, self.log)
+        train_qformer(self.config, bridge, features, truth, self.labels, self.progress, self.log)
         self.stages.keep("qformer", qformer_weights(bridge))
 
     def drawing(self) -> None:
@@ -137,7 +139,7 @@ class _Course:
             carry_to_sam(encoders.vision, encoders.sam)
         torch.manual_seed(self.config.pretraining.seed)
         known = (self.images, self.labels, self.progress, self.log)
-        teach_drawing(self.config, self.parts, *known, self.share)
+        train_mask_decoder(self.config, self.parts, *known, self.share)
         share_buffers(encoders.sam)
 
     def finish(self, folder: Path) -> None:
@@ -153,13 +155,13 @@ class _Course:
         if not self.stages.has(stage):
             return False
         self.stages.load(stage, weights)
-        self.progress.say(f"pretraining: the stage '{stage}' was finished before")
+        self.progress.log(f"pretraining: the stage '{stage}' was finished before")
         return True
 
     def _cells(self, which: Literal["vision", "semantic"], share: tuple[int, int]) -> None:
         torch.manual_seed(self.config.pretraining.seed)
         known = (self.images, self.labels, self.progress, self.log)
-        teach_cells(self.config, self.parts, which, *known, share)
+        train_patch_labels(self.config, self.parts, which, *known, share)
 
 
 def _identity(config: CalicoConfig, dataset: BuiltDataset) -> dict[str, Any]:

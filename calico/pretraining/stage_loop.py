@@ -21,7 +21,7 @@ Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Teaching:
+class StageSpec:
     """What one stage of pretraining needs to know.
 
     Attributes:
@@ -51,7 +51,9 @@ class Teaching:
     parts: int = 1
 
 
-def teach(stage: Teaching, settings: PretrainingConfig, progress: Progress, log: RunLog) -> None:
+def train_stage(
+    stage: StageSpec, settings: PretrainingConfig, progress: Progress, log: RunLog
+) -> None:
     """Run one stage to its end."""
     weights = list(stage.weights)
     named = {str(number): weight for number, weight in enumerate(weights)}

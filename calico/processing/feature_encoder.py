@@ -148,7 +148,7 @@ class TableFeatures:
         return Wanted(f"file:{self.table.digest(row)}", view.mirrored, pixels, view.whole)
 
 
-def picture_wanted(picture: Image.Image, processor: ImageProcessor) -> Wanted:
+def image_wanted(picture: Image.Image, processor: ImageProcessor) -> Wanted:
     """Return a request for an RGB picture in memory, known by its pixels."""
     digest = hashlib.sha256(f"{picture.size}".encode())
     digest.update(picture.tobytes())

@@ -154,7 +154,7 @@ class ImageProcessor:
             sam[row, :, :, one.inner[1] :] = 0
         return ImageInputs(vision, semantic, sam)
 
-    def grid_mask(self, mask: Rle, view: View = PLAIN) -> NDArray[np.uint8]:
+    def patch_mask(self, mask: Rle, view: View = PLAIN) -> NDArray[np.uint8]:
         """Bring a mask onto the decoder's grid: (g, g) uint8, covered share of each cell * 255.
 
         Args:

@@ -24,13 +24,13 @@ def was_launched() -> bool:
     return "RANK" in os.environ
 
 
-def is_companion() -> bool:
+def is_worker() -> bool:
     """Say whether a command started this process beside itself."""
     return _COMPANION in os.environ
 
 
 @contextmanager
-def companions(count: int, module: str, arguments: Sequence[str]) -> Iterator[None]:
+def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Iterator[None]:
     """Run `python -m module arguments` in `count` - 1 further processes inside the `with` block.
 
     This process is the first one. The others see the same command line, end with the block, and

@@ -12,14 +12,14 @@ from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from calico.config.calico import TrainingConfig
-from calico.dataset.pairs import PairTable
-from calico.dataset.sample import PictureRef, Region, Sample
+from calico.dataset.pairs import SampleTable
+from calico.dataset.sample import ImageRef, Region, Sample
 from calico.dataset.sampler import Purpose, Sampler, generator
-from calico.dataset.sampling_weights import stratified
+from calico.dataset.sampling_weights import sampling_groups
 from calico.dataset.swap import swapped
 from calico.dataset.views import View
 from calico.training import augment
-from calico.training.conversations import Companions
+from calico.training.conversations import ConversationPartners
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 
@@ -30,7 +30,7 @@ _MIRRORED = 7  # and after it, for up to nine images
 
 
 @dataclass(frozen=True, slots=True)
-class VariedSample:
+class AugmentedSample:
     """A sample as one step shows it.
 
     Attributes:
@@ -43,7 +43,7 @@ class VariedSample:
     views: tuple[View, ...]
 
     @property
-    def images(self) -> tuple[PictureRef, ...]:
+    def images(self) -> tuple[ImageRef, ...]:
         """The images of all turns."""
         return self.turns[0].images
 
@@ -67,7 +67,7 @@ class _Conversation(NamedTuple):
     questions: list[float]
 
 
-class SampleDrawer:
+class SampleAugmenter:
     """Draws the samples of any step, from the step's number alone.
 
     Args:
@@ -75,21 +75,27 @@ class SampleDrawer:
         settings: batch size, seed, weights and which variations are drawn.
     """
 
-    def __init__(self, pairs: PairTable, settings: TrainingConfig) -> None:
+    def __init__(self, pairs: SampleTable, settings: TrainingConfig) -> None:
         self.pairs = pairs
         self.settings = settings
         weighted = settings.source_weights or settings.task_weights
-        strata = stratified(pairs, settings) if weighted else []
+        groups = sampling_groups(pairs, settings) if weighted else []
         lengths = pairs.answer_lengths() if settings.group_by_length else None
         self.sampler = Sampler(
-            len(pairs), settings.batch_size, settings.seed, lengths=lengths, strata=strata
+            len(pairs),
+            settings.batch_size,
+            settings.seed,
+            lengths=lengths,
+            groups=groups,
         )
-        self.companions: Companions | None = None
+        self.partners: ConversationPartners | None = None
         if settings.multi_turn:
-            unwanted = [stratum.members for stratum in strata if stratum.share == 0]
-            self.companions = Companions(pairs, np.concatenate([[], *unwanted]).astype(np.int64))
+            unwanted = [group.members for group in groups if group.share == 0]
+            self.partners = ConversationPartners(
+                pairs, np.concatenate([[], *unwanted]).astype(np.int64)
+            )
 
-    def samples(self, step: int) -> list[VariedSample]:
+    def samples(self, step: int) -> list[AugmentedSample]:
         """Return the samples of a step, counted from 0, with their variations drawn.
 
         The draws of a sample depend on its place in the step's batch and on nothing else, so it is
@@ -110,10 +116,10 @@ class SampleDrawer:
 
     def _conversation(self, index: int, draws: NDArray[np.float64]) -> _Conversation:
         """Return which samples are asked together with one, and the draws of their questions."""
-        if self.companions is None or draws[_CONVERSE] >= self.settings.multi_turn:
+        if self.partners is None or draws[_CONVERSE] >= self.settings.multi_turn:
             return _Conversation(index, [index], [draws[_QUESTION]])
         rng = Generator(Philox(key=int(draws[_TURNS] * (1 << 53))))
-        turns = self.companions.conversation(index, self.settings.max_turns, rng).tolist()
+        turns = self.partners.conversation(index, self.settings.max_turns, rng).tolist()
         return _Conversation(index, turns, rng.random(len(turns)).tolist())
 
     def _varied(
@@ -122,12 +128,12 @@ class SampleDrawer:
         read: Sequence[Sample],
         draws: NDArray[np.float64],
         augmented: NDArray[np.float64],
-    ) -> VariedSample:
+    ) -> AugmentedSample:
         """Return the samples of a conversation as they are shown."""
         swap = self.settings.swap_images and draws[_SWAP] < 0.5
         turns = []
         for index, question, sample in zip(one.turns, one.questions, read, strict=True):
-            opposed = self.companions is not None and self.companions.opposed(index, one.leader)
+            opposed = self.partners is not None and self.partners.opposed(index, one.leader)
             if opposed != swap:
                 sample = swapped(sample)
             if self.settings.redraw_questions:
@@ -143,4 +149,4 @@ class SampleDrawer:
             views.append(
                 augment.drawn_view(self.settings.augment, mirrored, size, regions, augmented[image])
             )
-        return VariedSample(tuple(turns), tuple(views))
+        return AugmentedSample(tuple(turns), tuple(views))

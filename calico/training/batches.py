@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from calico.config.calico import CalicoConfig
-from calico.dataset.pairs import PairTable
-from calico.dataset.sample import PictureRef
-from calico.dataset.sampling_weights import stratified
+from calico.dataset.pairs import SampleTable
+from calico.dataset.sample import ImageRef
+from calico.dataset.sampling_weights import sampling_groups
 from calico.dataset.views import View
 from calico.model.inputs import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
-from calico.training.augmented_samples import SampleDrawer, VariedSample
+from calico.training.augmented_samples import AugmentedSample, SampleAugmenter
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
 
@@ -51,7 +51,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        pairs: PairTable,
+        pairs: SampleTable,
         features: Features,
         prompts: PromptEncoder,
         processor: ImageProcessor,
@@ -62,22 +62,22 @@ class BatchMaker:
         self.prompts = prompts
         self.processor = processor
         check_samples(pairs, config)
-        self.drawer = SampleDrawer(pairs, config.training)
+        self.drawer = SampleAugmenter(pairs, config.training)
         self.sampler = self.drawer.sampler
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
-    def samples(self, step: int) -> list[VariedSample]:
-        """Return the samples of a step, counted from 0; see `SampleDrawer`."""
+    def samples(self, step: int) -> list[AugmentedSample]:
+        """Return the samples of a step, counted from 0; see `SampleAugmenter`."""
         return self.drawer.samples(step)
 
-    def batch(self, samples: Sequence[VariedSample]) -> TrainingBatch:
+    def batch(self, samples: Sequence[AugmentedSample]) -> TrainingBatch:
         """Return the tensors of the samples of a step, or of any part of them.
 
         Raises:
             InputError: there are none, or they have different numbers of images.
         """
         images = _image_count(samples)
-        shown: list[tuple[PictureRef, View]] = []
+        shown: list[tuple[ImageRef, View]] = []
         masks: list[NDArray[np.uint8]] = []
         mask_image: list[int] = []
         for one in samples:
@@ -105,18 +105,18 @@ class BatchMaker:
     def _grid_mask(self, mask: Rle, view: View) -> NDArray[np.uint8]:
         """Return a mask on the decoder's grid; the same entity serves in many pairs."""
         if view.box is not None:  # hardly ever the same again
-            return self.processor.grid_mask(mask, view)
+            return self.processor.patch_mask(mask, view)
         key = (mask, view.mirrored)
         found = self._masks.pop(key, None)
         if found is None:
-            found = self.processor.grid_mask(mask, view)
+            found = self.processor.patch_mask(mask, view)
         self._masks[key] = found
         if len(self._masks) > _KEPT_MASKS:
             self._masks.popitem(last=False)
         return found
 
 
-def check_samples(pairs: PairTable, config: CalicoConfig) -> None:
+def check_samples(pairs: SampleTable, config: CalicoConfig) -> None:
     """Check that a configuration can train on these samples, before anything is computed.
 
     Raises:
@@ -129,10 +129,10 @@ def check_samples(pairs: PairTable, config: CalicoConfig) -> None:
             f"'{config.name}' knows tags of {config.prompt.max_images}",
             f"Set prompt.max_images to {pairs.images_per_sample} in --config.",
         )
-    stratified(pairs, config.training)
+    sampling_groups(pairs, config.training)
 
 
-def _image_count(samples: Sequence[VariedSample]) -> int:
+def _image_count(samples: Sequence[AugmentedSample]) -> int:
     """Return how many images each of the samples has; errors as `BatchMaker.batch`."""
     if not samples:
         raise InputError("a training batch without samples was asked for")

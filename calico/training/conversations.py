@@ -7,10 +7,10 @@ import pyarrow.compute as pc
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from calico.dataset.pairs import PairTable
+from calico.dataset.pairs import SampleTable
 
 
-class Companions:
+class ConversationPartners:
     """Samples of the same images, in the same order or the other way round.
 
     Args:
@@ -18,7 +18,7 @@ class Companions:
         left_out: indices of samples that are nobody's companions.
     """
 
-    def __init__(self, pairs: PairTable, left_out: NDArray[np.int64]) -> None:
+    def __init__(self, pairs: SampleTable, left_out: NDArray[np.int64]) -> None:
         flat = pc.struct_field(pc.list_flatten(pairs.table.column("images")), "row")
         rows = flat.to_numpy().astype(np.int64).reshape(-1, pairs.images_per_sample)
         self._reversed: NDArray[np.bool_] = rows[:, 0] > rows[:, -1]

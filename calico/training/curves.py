@@ -20,7 +20,7 @@ _METRICS = ("miou_strict", "label_f1")
 def draw_curves(output: Path, progress: Progress) -> None:
     """Draw `output`/curves.png from its logs, or say what is needed for it."""
     if find_spec("matplotlib") is None:
-        progress.say("matplotlib is not installed: no curves are drawn (pip install matplotlib)")
+        progress.log("matplotlib is not installed: no curves are drawn (pip install matplotlib)")
         return
     from matplotlib.figure import Figure
 
@@ -45,7 +45,7 @@ def draw_curves(output: Path, progress: Progress) -> None:
     if found:
         _draw_evaluations(next(axes), found)
     figure.savefig(output / CURVES, dpi=120)
-    progress.say(f"curves: {output / CURVES}")
+    progress.log(f"curves: {output / CURVES}")
 
 
 def _draw_evaluations(panel: Any, found: list[Line]) -> None:

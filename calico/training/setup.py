@@ -16,14 +16,14 @@ from calico.checkpoints.rotation import newest_checkpoint
 from calico.checkpoints.save_load import CONFIG, load_checkpoint, read_facts
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config, read_config, write_config
-from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.dataset.pairs import BuiltDataset, SampleTable
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.pretraining.encoder_files import ENCODERS, load_encoders
 from calico.pretraining.pretrain import pretrain
 from calico.processing.feature_cache import FeatureCache
 from calico.processing.tokenizer import build_tokenizer, token_ids
-from calico.training.vocabulary import dataset_words
+from calico.training.vocabulary import dataset_vocabulary
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
 
@@ -70,10 +70,10 @@ class Assembled:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(
+def set_up(
     config: CalicoConfig,
     dataset: BuiltDataset,
-    pairs: PairTable,
+    pairs: SampleTable,
     settings: RunSettings,
     digest: str,
     accelerator: Accelerator,
@@ -123,7 +123,7 @@ def begin(
 def _fresh(
     config: CalicoConfig,
     dataset: BuiltDataset,
-    pairs: PairTable,
+    pairs: SampleTable,
     settings: RunSettings,
     accelerator: Accelerator,
     progress: Progress,
@@ -136,11 +136,11 @@ def _fresh(
         )
     encoders = settings.encoders or settings.output / ENCODERS
     if settings.encoders is None and not encoders.is_dir():
-        progress.say("No pretrained encoders were given: they are made first, from single images.")
+        progress.log("No pretrained encoders were given: they are made first, from single images.")
         pretrain(config, dataset, encoders, progress, accelerator)
     prompt = config.prompt
     lead = prompt.system + prompt.user + prompt.lead.format(images=" ") + prompt.assistant
-    tokenizer = build_tokenizer(dataset_words(pairs, lead, dataset.profile), prompt.max_images)
+    tokenizer = build_tokenizer(dataset_vocabulary(pairs, lead, dataset.profile), prompt.max_images)
     if config.language.vocabulary == 0:
         config = replace(config, language=replace(config.language, vocabulary=len(tokenizer)))
     torch.manual_seed(config.training.seed)
@@ -155,7 +155,7 @@ def _from_published(config: CalicoConfig, settings: RunSettings, progress: Progr
 
     start = initial_model(config, settings.init)
     for line in start.report:
-        progress.say(line)
+        progress.log(line)
     return Assembled(start.model, start.tokenizer, start.config, 0, None, {"init": start.record})
 
 
@@ -177,7 +177,7 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
             f"{checkpoint} was trained on another dataset: the samples of the train split differ"
         )
     model, _, tokenizer = load_checkpoint(checkpoint)
-    progress.say(f"Going on from {checkpoint}.")
+    progress.log(f"Going on from {checkpoint}.")
     kept: dict[str, Any] = {name: facts[name] for name in ("init", "state") if name in facts}
     return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint, kept)
 

@@ -17,7 +17,7 @@ from calico.checkpoints.rotation import Best, checkpoint_place, drop_old, note_b
 from calico.checkpoints.save_load import kept_weights, save_checkpoint
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config
-from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.dataset.pairs import BuiltDataset, SampleTable
 from calico.evaluation.in_memory import OVERALL, evaluate_model
 from calico.model.inputs import TrainingBatch
 from calico.model.precision import arithmetic
@@ -30,9 +30,9 @@ from calico.training.banner import banner
 from calico.training.batches import BatchMaker, Features, check_samples, data_digest
 from calico.training.curves import draw_curves
 from calico.training.feature_store import feature_store
-from calico.training.setup import Assembled, RunSettings, begin
+from calico.training.setup import Assembled, RunSettings, set_up
 from calico.training.state import position
-from calico.training.trainer import Learner, StepData
+from calico.training.trainer import StepData, Trainer
 from calico.weights.safetensors_io import read_tensors
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress, Silent
@@ -71,7 +71,7 @@ def train(
     pairs = dataset.pairs("train")
     check_samples(pairs, config)
     digest = data_digest(pairs.ids())
-    start = begin(config, dataset, pairs, settings, digest, accelerator, progress)
+    start = set_up(config, dataset, pairs, settings, digest, accelerator, progress)
     start = replace(start, facts={**start.facts, "data": digest})
     processor = ImageProcessor(start.config)
     start.model.encoders.to(accelerator.device)
@@ -82,12 +82,12 @@ def train(
         start.config, batches.sampler, start.step
     ):
         raise InputError(f"{start.checkpoint} stands at another place in the order of samples")
-    learner = Learner(start.model, start.config, accelerator)
+    trainer = Trainer(start.model, start.config, accelerator)
     if start.checkpoint is not None:
-        learner.restore(read_tensors(start.checkpoint / "training.safetensors"))
+        trainer.restore(read_tensors(start.checkpoint / "training.safetensors"))
     for line in banner(start, accelerator, len(pairs)):
-        progress.say(line)
-    return _Run(start, dataset, settings, learner, batches, accelerator, progress).go(after_step)
+        progress.log(line)
+    return _Run(start, dataset, settings, trainer, batches, accelerator, progress).go(after_step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class _Run:
     start: Assembled
     dataset: BuiltDataset
     settings: RunSettings
-    learner: Learner
+    trainer: Trainer
     batches: BatchMaker
     accelerator: Accelerator
     progress: Progress
@@ -111,11 +111,11 @@ class _Run:
             runlog.write({"stage": "train", "event": "resumed", "step": start.step})
         self.accelerator.init_trackers("calico", {"configuration": dump_config(start.config)})
         self.progress.start("training", stop - start.step, "steps")
-        self.learner.model.train()
+        self.trainer.model.train()
         last = start.checkpoint
         for step, waited, parts in self._data(start.step, stop):
             began = time.perf_counter()
-            values = self.learner.step(step, parts)
+            values = self.trainer.step(step, parts)
             values |= {"data_seconds": waited, "step_seconds": time.perf_counter() - began}
             done = step + 1
             line = runlog.add("train", done, values, done == stop)
@@ -131,7 +131,7 @@ class _Run:
             if saved and self.accelerator.is_main_process:
                 drop_old(output, chosen.keep)
         self.progress.finish()
-        self.learner.model.eval()
+        self.trainer.model.eval()
         if last is None:
             raise UsageError("there is nothing to train: --max-steps is 0")
         if self.accelerator.is_main_process:
@@ -164,17 +164,17 @@ class _Run:
 
     def _save(self, step: int) -> Path:
         """Write a checkpoint; all processes call it, the first one writes."""
-        start, learner = self.start, self.learner
+        start, trainer = self.start, self.trainer
         place = checkpoint_place(self.settings.output, step)
-        state = learner.state()
-        with learner.averaged():
-            weights = {name: whole(value) for name, value in kept_weights(learner.model).items()}
+        state = trainer.state()
+        with trainer.averaged():
+            weights = {name: whole(value) for name, value in kept_weights(trainer.model).items()}
             if self.accelerator.is_main_process:
                 where = position(start.config, self.batches.sampler, step)
                 facts = {**start.facts, "state": where}
                 save_checkpoint(
                     place,
-                    learner.model,
+                    trainer.model,
                     start.config,
                     start.tokenizer,
                     step,
@@ -190,9 +190,9 @@ class _Run:
         start, chosen, output = self.start, self.start.config.training, self.settings.output
         better = False
         if self.accelerator.is_main_process:
-            with self.learner.averaged():
+            with self.trainer.averaged():
                 found = evaluate_model(
-                    self.learner.model,
+                    self.trainer.model,
                     start.tokenizer,
                     start.config,
                     self.dataset,
@@ -205,7 +205,7 @@ class _Run:
             self.accelerator.log(flat, step)
             best = read_best(output)
             better = best is None or value > best.value
-            self.progress.say(f"step {step}: {chosen.best} {value:.3f}{', the best' * better}")
+            self.progress.log(f"step {step}: {chosen.best} {value:.3f}{', the best' * better}")
         if not saved and self._agreed(better):
             self._save(step)
         if better:
@@ -237,7 +237,7 @@ def _check(config: CalicoConfig, accelerator: Accelerator) -> None:
 def _features(
     start: Assembled,
     dataset: BuiltDataset,
-    pairs: PairTable,
+    pairs: SampleTable,
     processor: ImageProcessor,
     settings: RunSettings,
     accelerator: Accelerator,

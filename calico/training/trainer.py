@@ -57,7 +57,7 @@ class StepData(Dataset[list[TrainingBatch]]):
         ]
 
 
-class Learner:
+class Trainer:
     """A model with its optimiser.
 
     Args:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calico.dataset.pairs import PairTable
+from calico.dataset.pairs import SampleTable
 from mixedparts.pipeline.plan import manifest_of
 from mixedparts.records import Task
 from mixedparts.sources.manifests import FULL
 from mixedparts.text import answers as wording
 
 
-def dataset_words(pairs: PairTable, lead: str = "", profile: str = FULL) -> Iterator[str]:
+def dataset_vocabulary(pairs: SampleTable, lead: str = "", profile: str = FULL) -> Iterator[str]:
     """Yield texts that hold every word of questions and answers, now or after redrawing.
 
     Args:

@@ -18,12 +18,12 @@ from calico.model.grounding import SegProjection
 from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
 from calico.model.precision import kept_dtype, store
-from calico.model.projector import LinearBridge
+from calico.model.projector import LinearProjector
 from calico.processing.tokenizer import READER, extended_tokenizer, question_reader, token_ids
 from calico.weights.agreement import check_agreement
 from calico.weights.families import Piece, Shape, place
 from calico.weights.files import WeightFiles
-from calico.weights.matching import Matching, Source, match, reconcile
+from calico.weights.matching import Matching, WeightSource, match, reconcile
 from calico.weights.safetensors_io import fitting
 from mixedparts.errors import InputError
 
@@ -71,7 +71,7 @@ def initial_model(
         InputError: weights that do not fill the model exactly, or belong to another architecture.
     """
     files = [WeightFiles(path) for path in places]
-    matching = match(Source(str(one.place), one) for one in files)
+    matching = match(WeightSource(str(one.place), one) for one in files)
     for one, layout in zip(files, matching.layouts, strict=True):
         check_agreement(one.place, layout, config)
     if tokenizer is None or rows is None:
@@ -98,7 +98,7 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
         matching: of the sources.
         rows: tokens whose embeddings the sources hold.
     """
-    model = hollow(config, ids)
+    model = on_meta(config, ids)
     fresh = reconcile(matching, wanted_shapes(model), config)
     _check_rows(config, ids, min(rows, matching.shape(_EMBEDDINGS)[0]))
     if "grounding.projection.0.weight" in fresh:
@@ -107,7 +107,7 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
     if "bridge.projection.weight" in fresh:
         bridge = config.vision
         width = config.language.hidden_size
-        model.bridge = LinearBridge(bridge.patches, bridge.hidden_size, width)
+        model.bridge = LinearProjector(bridge.patches, bridge.hidden_size, width)
     freeze(model, config)
     held: dict[str, Tensor] = {}
     for name, weight in list(model.state_dict(keep_vars=True).items()):
@@ -128,7 +128,7 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
     return store(model, config.execution).eval()
 
 
-def hollow(config: CalicoConfig, ids: TokenIds) -> Calico:
+def on_meta(config: CalicoConfig, ids: TokenIds) -> Calico:
     """Build the model without adapters and without memory for what published weights fill.
 
     Buffers are real: rotary frequencies are in no checkpoint. So are CEM and CAMs, which the
@@ -151,7 +151,7 @@ def filled(
     Raises:
         InputError: names or shapes that do not fit, all listed.
     """
-    model = hollow(config, ids)
+    model = on_meta(config, ids)
     own = model.state_dict()
     if config.language.tie_embeddings:
         own.pop(_VOCABULARY[1], None)

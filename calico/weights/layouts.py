@@ -19,7 +19,7 @@ _REGION = Ignored("GLaMM's region encoder, for boxes in the prompt")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class WeightLayout:
     """One way to lay out a checkpoint.
 
     Attributes:
@@ -79,7 +79,7 @@ _GLAMM: tuple[tuple[str, Family | Ignored], ...] = (
 )
 
 LAYOUTS = (
-    Layout(
+    WeightLayout(
         "CALICO",
         r"model\.(adaptive|reintegration|extraction)_layers?\.",
         (
@@ -99,34 +99,38 @@ LAYOUTS = (
             *_LANGUAGE,
         ),
     ),
-    Layout(
+    WeightLayout(
         "GLaMM",
         r"model\.grounding_encoder\.",
         ((r"model\.grounding_encoder\.", families.segment_anything), *_GLAMM),
     ),
-    Layout(
+    WeightLayout(
         "LISA",
         r"model\.visual_model\.",
         ((r"model\.visual_model\.", families.segment_anything), *_GLAMM),
     ),
-    Layout("InstructBLIP", r"(vision_model|qformer)\.", _BLIP),
-    Layout("LAVIS", r"(Qformer|visual_encoder|ln_vision)\.", _LAVIS),
-    Layout("EVA-CLIP of LAVIS", r"blocks\.0\.attn\.q_bias$", ((r"", families.lavis_vision),)),
-    Layout("EVA-CLIP", r"encoder\.layers\.0\.self_attn\.qkv\.", ((r"", families.blip_vision),)),
-    Layout("Q-Former", r"encoder\.layer\.0\.crossattention\.", ((r"", families.qformer),)),
-    Layout("DINOv2 of its repository", r"blocks\.(0\.)?0\.ls1\.", ((r"", families.dino_hub),)),
-    Layout(
+    WeightLayout("InstructBLIP", r"(vision_model|qformer)\.", _BLIP),
+    WeightLayout("LAVIS", r"(Qformer|visual_encoder|ln_vision)\.", _LAVIS),
+    WeightLayout("EVA-CLIP of LAVIS", r"blocks\.0\.attn\.q_bias$", ((r"", families.lavis_vision),)),
+    WeightLayout(
+        "EVA-CLIP", r"encoder\.layers\.0\.self_attn\.qkv\.", ((r"", families.blip_vision),)
+    ),
+    WeightLayout("Q-Former", r"encoder\.layer\.0\.crossattention\.", ((r"", families.qformer),)),
+    WeightLayout(
+        "DINOv2 of its repository", r"blocks\.(0\.)?0\.ls1\.", ((r"", families.dino_hub),)
+    ),
+    WeightLayout(
         "DINOv2",
         r"(dinov2\.|dinov2_with_registers\.)?encoder\.layer\.0\.layer_scale1\.",
         ((r"(dinov2\.|dinov2_with_registers\.)?", families.dino),),
     ),
-    Layout("segment-anything", r"image_encoder\.", ((r"", families.segment_anything),)),
-    Layout("SAM", r"vision_encoder\.neck\.", ((r"", families.sam),)),
-    Layout("language model", r"model\.layers\.0\.self_attn\.q_proj\.", _LANGUAGE),
+    WeightLayout("segment-anything", r"image_encoder\.", ((r"", families.segment_anything),)),
+    WeightLayout("SAM", r"vision_encoder\.neck\.", ((r"", families.sam),)),
+    WeightLayout("language model", r"model\.layers\.0\.self_attn\.q_proj\.", _LANGUAGE),
 )
 
 
-def recognise(names: Iterable[str], origin: str) -> Layout:
+def recognise(names: Iterable[str], origin: str) -> WeightLayout:
     """Return the layout that some names belong to.
 
     Raises:

@@ -25,7 +25,7 @@ _CAM = re.compile(r"(correspondence\.adaptive)\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightSource:
     """One published model.
 
     Attributes:
@@ -61,7 +61,7 @@ class Matching:
         ignored: by source, names of tensors without use, by reason.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[WeightSource, ...]
     layouts: list[str] = field(default_factory=list)
     recipes: dict[str, list[Ingredient]] = field(default_factory=dict)
     used: list[set[str]] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Matching:
         return lines
 
 
-def match(sources: Iterable[Source]) -> Matching:
+def match(sources: Iterable[WeightSource]) -> Matching:
     """Name every tensor of every source.
 
     Raises:
@@ -237,7 +237,7 @@ def _supersede(matching: Matching) -> None:
             matching.ignored[number]["a later --init holds it as well"] = over
 
 
-def _shape(source: Source, name: str) -> Shape:
+def _shape(source: WeightSource, name: str) -> Shape:
     if isinstance(source.weights, WeightFiles):
         return source.weights.shape(name)  # without reading the tensor
     return tuple(source.weights[name].shape)

@@ -47,7 +47,7 @@ def add_build(verbs: Any) -> None:
     add("--samples", type=int, metavar="N", help="rows over all splits (27 an image)")
     add("--seed", type=int, metavar="S", help="of every draw (0)")
     add("--tasks", nargs="+", metavar="TASK", help="common_object, common_parts, unique_parts")
-    add("--classes", nargs="+", metavar="NAME", help="these object classes only, by everyday name")
+    add("--classes", nargs="+", metavar="NAME", help="these object classes only, by canonical name")
     add("--min-object-area", type=float, metavar="F", help="least share of the image (0.02)")
     add("--min-part-area", type=float, metavar="F", help="least share of the image (0.001)")
     add("--profile", metavar="NAME", help="classes and names: full, or published (full)")
@@ -83,19 +83,19 @@ def add_build(verbs: Any) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from mixedparts.pipeline.arrow_setup import lean_arrow
+    from mixedparts.pipeline.arrow_setup import set_up_arrow
     from mixedparts.pipeline.engines.local import warm_up
 
     if arguments.workers != 1 and not arguments.dry_run:
         warm_up()  # while this process imports what it needs
-    lean_arrow()
+    set_up_arrow()
     from mixedparts.cards.summary import build_report
     from mixedparts.pipeline.build import build
-    from mixedparts.progress import for_people
+    from mixedparts.progress import terminal_progress
     from mixedparts.storage.locate import remember_build
 
     config = _build_config(arguments)
-    progress = for_people(arguments.quiet)
+    progress = terminal_progress(arguments.quiet)
     if arguments.dry_run:
         return _dry_run(config, progress, arguments.json)
     manifest = build(config, progress, arguments.overwrite)

@@ -48,7 +48,7 @@ def add_export(verbs: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     from mixedparts.interchange.export.request import ExportRequest, Format, Origin, Visibility
     from mixedparts.interchange.export.run import export
-    from mixedparts.progress import for_people
+    from mixedparts.progress import terminal_progress
 
     request = ExportRequest(
         build=arguments.build,
@@ -62,7 +62,7 @@ def _export(arguments: argparse.Namespace) -> int:
         annotations=Origin(arguments.annotations),
         root=_root(arguments.root),
     )
-    report = export(request, for_people(arguments.quiet), arguments.overwrite)
+    report = export(request, terminal_progress(arguments.quiet), arguments.overwrite)
     print(json.dumps(report.values, indent=1) if arguments.json else report.text)
     return 0
 
@@ -98,12 +98,12 @@ def add_import(verbs: Any) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from mixedparts.pipeline.arrow_setup import lean_arrow
+    from mixedparts.pipeline.arrow_setup import set_up_arrow
 
-    lean_arrow()
+    set_up_arrow()
     from mixedparts.cards.summary import build_report
-    from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
-    from mixedparts.progress import for_people
+    from mixedparts.interchange.bundle_import.importing import ImportRequest, import_bundle
+    from mixedparts.progress import terminal_progress
     from mixedparts.storage.locate import remember_build
 
     request = ImportRequest(
@@ -115,7 +115,7 @@ def _import(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         max_rejects=arguments.max_rejects,
     )
-    manifest = import_published(request, for_people(arguments.quiet), arguments.overwrite)
+    manifest = import_bundle(request, terminal_progress(arguments.quiet), arguments.overwrite)
     remember_build(request.out)
     report = build_report(request.out, manifest)
     print(json.dumps(report.values, indent=1) if arguments.json else report.text)

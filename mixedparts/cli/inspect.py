@@ -34,14 +34,14 @@ _SMALL_BUILD = 100_000_000  # bytes; under this, starting processes costs more t
 
 def _verify(arguments: argparse.Namespace) -> int:
     from mixedparts.errors import UsageError
-    from mixedparts.progress import for_people
+    from mixedparts.progress import terminal_progress
     from mixedparts.verification.verify import verify
 
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {arguments.workers}")
     size = sum(file.stat().st_size for file in arguments.build.glob("*/*.parquet"))
     workers = arguments.workers or ((os.cpu_count() or 1) if size > _SMALL_BUILD else 1)
-    progress = for_people(arguments.quiet or arguments.json)
+    progress = terminal_progress(arguments.quiet or arguments.json)
     found = verify(arguments.build, arguments.level, workers, progress)
     if arguments.json:
         told = {

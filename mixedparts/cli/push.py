@@ -33,7 +33,7 @@ def add_push(verbs: Any) -> None:
 
 def _push(arguments: argparse.Namespace) -> int:
     from mixedparts.hub.push import HuggingFaceHub, push, push_plan
-    from mixedparts.progress import for_people
+    from mixedparts.progress import terminal_progress
 
     plan = push_plan(arguments.build, arguments.repo_id, arguments.with_pixels)
     if arguments.dry_run:
@@ -48,7 +48,7 @@ def _push(arguments: argparse.Namespace) -> int:
         arguments.with_pixels,
         not arguments.public,
         HuggingFaceHub.connect(),
-        for_people(arguments.quiet),
+        terminal_progress(arguments.quiet),
     )
     if arguments.json:
         print(json.dumps({"repo_id": arguments.repo_id, **sent}))

@@ -30,13 +30,13 @@ def add_sample(verbs: Any) -> None:
 
 def _sample(arguments: argparse.Namespace) -> int:
     from mixedparts.errors import UsageError
-    from mixedparts.progress import for_people
+    from mixedparts.progress import terminal_progress
     from mixedparts.synthetic import make_sources
 
     for name, least in (("images", 1), ("seed", 0), ("workers", 1)):
         if getattr(arguments, name) < least:
             raise UsageError(f"--{name} must be at least {least}, not {getattr(arguments, name)}")
-    progress = for_people(arguments.quiet)
+    progress = terminal_progress(arguments.quiet)
     done = 0
 
     def advance(now: int, total: int) -> None:

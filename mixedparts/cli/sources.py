@@ -53,9 +53,9 @@ def _sources(arguments: argparse.Namespace) -> int:
 
 
 def _check(as_json: bool) -> int:
-    from mixedparts.sources.checks import curation_faults
+    from mixedparts.sources.checks import manifest_faults
 
-    faults = curation_faults()
+    faults = manifest_faults()
     if as_json:
         print(json.dumps({"faults": faults}, indent=1))
     else:

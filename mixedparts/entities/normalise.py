@@ -1,4 +1,4 @@
-"""Image records to entities: one object class in one image, under everyday names.
+"""Image records to entities: one object class in one image, under canonical names.
 
 An entity's mask is the union of that class's instance masks; each of its parts is the union of
 that class's masks of one normalised part name (calico.md: class-level unions as in the MixedParts
@@ -17,7 +17,7 @@ from mixedparts.sources.manifests import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class NamedMask:
     """A named mask with its pixel count and its box (x, y, w, h) in pixels."""
 
     name: str
@@ -35,8 +35,8 @@ class Entity:
         parts_known: false where the source says nothing about parts of this image.
     """
 
-    region: Region
-    parts: tuple[Region, ...]
+    region: NamedMask
+    parts: tuple[NamedMask, ...]
     parts_known: bool
 
 
@@ -46,7 +46,7 @@ class Filters:
 
     Attributes:
         min_object_area, min_part_area: least share of the image's area, in [0, 1].
-        classes: everyday names to keep, all of them if empty; others are left out uncounted.
+        classes: canonical names to keep, all of them if empty; others are left out uncounted.
     """
 
     min_object_area: float = 0.02
@@ -78,7 +78,7 @@ class Names:
                 self._parts[key, part.native] = part.name
 
     def category(self, key: str) -> str:
-        """Return the everyday name of a class."""
+        """Return the canonical name of a class."""
         return self._objects.get(key) or plain(key)
 
     def leaves_out(self, key: str) -> bool:
@@ -133,8 +133,8 @@ def entities_of(
     return sorted(kept, key=lambda entity: entity.region.name)
 
 
-def _regions(instances: dict[str, list[Rle]]) -> list[Region]:
+def _regions(instances: dict[str, list[Rle]]) -> list[NamedMask]:
     """Return the union of each name's masks, in the order of the dict."""
     united = [masks.union(mine) for mine in instances.values()]
     measured = zip(instances, united, masks.measure(united), strict=True)
-    return [Region(name, mask, area, bbox) for name, mask, (area, bbox) in measured]
+    return [NamedMask(name, mask, area, bbox) for name, mask, (area, bbox) in measured]

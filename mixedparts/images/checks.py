@@ -12,14 +12,14 @@ from mixedparts.images.exif import neutral_bytes
 from mixedparts.images.jpeg import sound_size
 from mixedparts.records import Reason
 
-__all__ = ["check_picture", "decoding_fault", "neutral_bytes"]
+__all__ = ["check_image", "decoding_fault", "neutral_bytes"]
 
 # What datasets hold, whatever their suffix says; Pillow's other decoders stay shut, since one of
 # them would start an interpreter for a picture that is really a PostScript program.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 
-def check_picture(path: Path, width: int, height: int) -> tuple[Reason, str] | None:
+def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | None:
     """Prove that a picture is there, decodes to its end and has the annotated stored size.
 
     Returns:

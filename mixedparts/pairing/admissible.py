@@ -74,7 +74,7 @@ class EntityIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class EntityGroup:
     """Entities of one class, sorted by signature.
 
     Attributes:
@@ -225,7 +225,7 @@ class PairSpace:
 
 
 def _usable(
-    group: Group, usable: NDArray[np.bool_] | None
+    group: EntityGroup, usable: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the usable members of a class, and how many each signature has."""
     members, which = group.members, group.which
@@ -248,7 +248,7 @@ def _triangle(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
     return row, places - row * (row - 1) // 2
 
 
-def _group(index: EntityIndex, category: int) -> Group:
+def _group(index: EntityIndex, category: int) -> EntityGroup:
     members = np.flatnonzero(index.categories == category)
     marks = np.column_stack((index.parts_known[members], index.parts[members]))
     signatures, which = np.unique(marks, axis=0, return_inverse=True)
@@ -258,7 +258,7 @@ def _group(index: EntityIndex, category: int) -> Group:
     columns = np.flatnonzero(parts.any(axis=0))
     place_of = np.full(index.parts.shape[1], -1)
     place_of[columns] = np.arange(columns.size)
-    return Group(
+    return EntityGroup(
         members[order],
         which[order],
         columns,
@@ -269,7 +269,7 @@ def _group(index: EntityIndex, category: int) -> Group:
     )
 
 
-def _admitted(task: Task, one: Group, two: Group) -> NDArray[np.bool_]:
+def _admitted(task: Task, one: EntityGroup, two: EntityGroup) -> NDArray[np.bool_]:
     """Return (s, t) whether the task admits each combination of part sets."""
     if task is Task.COMMON_OBJECT:
         return np.ones((one.known.size, two.known.size), np.bool_)

@@ -34,7 +34,7 @@ _ROUNDS = 6  # how often an image below its share tries again, each time harder,
 _STRICT = 2  # and how often so with partners below their limit only
 
 
-class EvenDraw:
+class BalancedSampler:
     """The samples drawn so far from a cell; more can be drawn later.
 
     Args:

@@ -25,7 +25,7 @@ class _HidePandas(MetaPathFinder):
         return None
 
 
-def lean_arrow() -> None:
+def set_up_arrow() -> None:
     """Set pyarrow up for building; later uses of pandas find it as usual."""
     if "pandas" not in sys.modules:
         _look_for_pandas_in_vain()

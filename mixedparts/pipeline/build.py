@@ -17,9 +17,15 @@ from typing import Any, TypeVar
 
 from mixedparts.entities.normalise import Filters
 from mixedparts.errors import InputError, UsageError
-from mixedparts.pipeline import finalize as publish
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import Engine, get_engine
+from mixedparts.pipeline.finalize import (
+    done_elsewhere,
+    finalize,
+    finished_manifest,
+    is_unfinished,
+    mark_unfinished,
+)
 from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import (
     PLAN,
@@ -57,13 +63,13 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     """
     plan = make_plan(config)
     prepare(config, plan, overwrite)
-    finished = publish.finished(config.out)
+    finished = finished_manifest(config.out)
     if finished is not None:
-        progress.say(f"{config.out} is complete; nothing to do.")
+        progress.log(f"{config.out} is complete; nothing to do.")
         return finished
-    publish.begin(config.out)
+    mark_unfinished(config.out)
     for source, split in absent_splits(plan):
-        progress.say(f"{source}: no {split} split here, skipped")
+        progress.log(f"{source}: no {split} split here, skipped")
     with event_log(config.out) as log, closing(get_engine(config.engine, config.workers)) as engine:
         return _run(config, plan, Stages(config, engine, progress, log))
 
@@ -79,7 +85,7 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
         raise UsageError(f"{out} is a file", "Choose another folder with --out.")
     stored = stored_plan(out)
     if stored is None and out.is_dir() and any(out.iterdir()):
-        if not publish.is_begun(out):
+        if not is_unfinished(out):
             raise UsageError(
                 f"{out} is not empty and holds no build", "Choose another folder with --out."
             )
@@ -137,7 +143,7 @@ class Stages:
         self.progress.finish()
         for task in tasks:
             if task.name not in records:
-                records[task.name] = publish.done_elsewhere(self.config.out, task.name)
+                records[task.name] = done_elsewhere(self.config.out, task.name)
         found = [records[task.name] for task in tasks]
         whole = [record for record in found if record is not None]
         return whole if len(whole) == len(found) else None
@@ -156,7 +162,7 @@ def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
     written = stages.run("writing", tasks, run_write, sizes, "rows")
     if written is None:
         return _waiting(config, "writing", stages.progress)
-    manifest = publish.publish(config, plan, reads, paired, written)
+    manifest = finalize(config, plan, reads, paired, written)
     stages.log("end", build_id=plan.build_id)
     return manifest
 
@@ -200,7 +206,7 @@ def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
 def _waiting(config: BuildConfig, what: str, progress: Progress) -> dict[str, Any]:
     assert config.shard_range is not None
     at, of = config.shard_range
-    progress.say(
+    progress.log(
         f"{what}: share {at}/{of} is done, other shares are not. Run this command again when they"
         " are; the command without --shard-range does all that is left."
     )

@@ -38,7 +38,7 @@ class BuildConfig:
         min_object_area, min_part_area: least share of the image, in [0, 1].
         profile: which classes and names of `manifests/profiles.yaml` are used; `full` is all of
             them, `published` what is known of the published bundle.
-        classes: everyday names of the object classes to use; none: all of them.
+        classes: canonical names of the object classes to use; none: all of them.
         per_image_limit: most samples of one source and task that an image may be in; None: twice
             the even use, raised where rows are short of it (`mixedparts.pairing.balanced_sampler`).
         images_per_sample: 2 to 4.

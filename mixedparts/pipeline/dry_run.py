@@ -14,7 +14,7 @@ from mixedparts.pipeline.build import read_and_pair
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan, make_plan
 from mixedparts.pipeline.rejects import over_limit, parse_limit, reject_counts
-from mixedparts.pipeline.write import WriteTask, pictures_bytes, run_write, write_tasks
+from mixedparts.pipeline.write import WriteTask, image_bytes, run_write, write_tasks
 from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS
 from mixedparts.storage.schema import CONFIGS
@@ -44,7 +44,7 @@ def dry_run(config: BuildConfig, progress: Progress) -> DryRun:
         tasks = write_tasks(trial, paired)
         values = _values(plan, reads, paired, tasks)
         values["bytes"] = {
-            "images": pictures_bytes(trial, paired) if config.images == "embed" else 0,
+            "images": image_bytes(trial, paired) if config.images == "embed" else 0,
             **{table: _estimated(tasks, table) for table in ("pairs", "entities")},
         }
     refused = over_limit(parse_limit(config.max_rejects), reads)

@@ -28,28 +28,28 @@ from mixedparts.storage.shards import (
 TABLES = ("images", "entities", "preview", "pairs")  # in the order in which they move into place
 
 
-def begin(build: Path) -> None:
+def mark_unfinished(build: Path) -> None:
     """Mark a folder as a build that is not whole: it has a card that makes nothing load."""
     (build / MANIFEST).unlink(missing_ok=True)
-    if not is_begun(build):
+    if not is_unfinished(build):
         write_text(build / CARD, unfinished_card())
 
 
-def is_begun(build: Path) -> bool:
-    """Say whether a folder carries the mark of `begin`."""
+def is_unfinished(build: Path) -> bool:
+    """Say whether a folder carries the mark of `mark_unfinished`."""
     try:
         return (build / CARD).read_text(encoding="utf-8") == unfinished_card()
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def finished(build: Path) -> dict[str, Any] | None:
+def finished_manifest(build: Path) -> dict[str, Any] | None:
     """Return the manifest if it fits the stored plan and every shard still matches its hash."""
     manifest, plan = read_manifest(build), stored_plan(build)
     if manifest is None or plan is None or manifest.get("build_id") != plan["build_id"]:
         return None
     whole = all(intact(build, WrittenFile(**shard)) for shard in manifest["shards"])
-    return manifest if whole and not is_begun(build) and (build / CARD).is_file() else None
+    return manifest if whole and not is_unfinished(build) and (build / CARD).is_file() else None
 
 
 def done_elsewhere(build: Path, task: str) -> Commit | None:
@@ -57,7 +57,7 @@ def done_elsewhere(build: Path, task: str) -> Commit | None:
     return committed(build, task, build / WORK, build / READY, build)
 
 
-def publish(
+def finalize(
     config: BuildConfig, plan: Plan, reads: Sequence[Commit], paired: Commit, written: list[Commit]
 ) -> dict[str, Any]:
     """Add rejects, manifest and card, and move everything into place.

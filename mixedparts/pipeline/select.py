@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixedparts.entities.table import EntityColumns
 from mixedparts.pairing.admissible import Comparable, EntityIndex, PairSpace, philox
 from mixedparts.pairing.allocation import proportional, water_fill
-from mixedparts.pairing.balanced_sampler import EvenDraw
+from mixedparts.pairing.balanced_sampler import BalancedSampler
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.pairing.samples import TASKS, Cell, in_order, sample_type
 from mixedparts.pipeline.config import SAMPLES_AN_IMAGE, BuildConfig
@@ -42,7 +42,7 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, S
 
     `config.samples` bounds all rows together: splits in proportion to their images, then cells
     (source and task) evenly; what one cannot fill goes to the others. How a cell's rows are
-    divided over its images and class pairs is the rule of `EvenDraw`.
+    divided over its images and class pairs is the rule of `BalancedSampler`.
     """
     cells = {split: dict(_cells(config, split, columns)) for split, columns in splits.items()}
     images = [columns.first_of_image().size for columns in splits.values()]
@@ -61,7 +61,7 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, S
 
 
 def _draw(
-    cells: dict[str, dict[Cell, EvenDraw]], images: list[int], wanted: int, relax: bool
+    cells: dict[str, dict[Cell, BalancedSampler]], images: list[int], wanted: int, relax: bool
 ) -> None:
     """Divide the rows over splits and cells; what a cell falls short of goes to the others."""
     room = {
@@ -73,8 +73,8 @@ def _draw(
         shares = proportional(wanted, images, [sum(mine.values()) for mine in room.values()])
         short = False
         for (split, mine), share in zip(cells.items(), shares, strict=True):
-            quotas = water_fill(int(share), list(room[split].values()))
-            for (cell, drawn), quota in zip(mine.items(), quotas.tolist(), strict=True):
+            allocations = water_fill(int(share), list(room[split].values()))
+            for (cell, drawn), quota in zip(mine.items(), allocations.tolist(), strict=True):
                 if drawn.draw(quota, relax) < quota:
                     room[split][cell] = drawn.number
                     short = True
@@ -89,7 +89,7 @@ def sources_of_cells(config: BuildConfig) -> list[tuple[str, ...]]:
 
 def _cells(
     config: BuildConfig, split: str, columns: EntityColumns
-) -> Iterator[tuple[Cell, EvenDraw]]:
+) -> Iterator[tuple[Cell, BalancedSampler]]:
     entities = _SplitEntities(columns)
     for sources in sources_of_cells(config):
         index = entities.index(sources)
@@ -100,7 +100,7 @@ def _cells(
         for task in (task for task in Task if task in config.tasks):
             admitted = SampleSpace(space, task, config.images_per_sample)
             rng = philox(config.seed, f"{split}|{label}|{task}")
-            yield (label, str(task)), EvenDraw(admitted, config.per_image_limit, rng)
+            yield (label, str(task)), BalancedSampler(admitted, config.per_image_limit, rng)
 
 
 def _comparable(config: BuildConfig, sources: tuple[str, ...]) -> Comparable:
@@ -155,7 +155,7 @@ def _visible(columns: EntityColumns, rows: NDArray[np.int64]) -> NDArray[np.bool
     return visible
 
 
-def _samples(cells: dict[Cell, EvenDraw], images: int) -> NDArray[np.void]:
+def _samples(cells: dict[Cell, BalancedSampler], images: int) -> NDArray[np.void]:
     drawn = [np.zeros(0, sample_type(images))]
     for (_, task), cell in cells.items():
         rows = cell.rows()

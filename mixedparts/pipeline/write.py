@@ -21,7 +21,7 @@ from mixedparts.storage.schema import ENTITY_TABLE, IMAGES, PAIRS, PREVIEW
 from mixedparts.storage.shards import Commit, commit, committed, write_shard
 from mixedparts.tables.entities import entity_batches
 from mixedparts.tables.images import ImageSource, image_batches
-from mixedparts.tables.pairs import PairTable
+from mixedparts.tables.pairs import PairRows
 
 ROW_GROUP = 10_000  # of 1,000: twice the bytes and time, as fewer masks repeat within a group
 
@@ -94,7 +94,7 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
     return tasks
 
 
-def pictures_bytes(config: BuildConfig, paired: Commit) -> int:
+def image_bytes(config: BuildConfig, paired: Commit) -> int:
     """Return how many bytes the pictures that samples use have on disk."""
     total = 0
     for split in (split for split in SPLITS if split in paired.counts):
@@ -129,7 +129,7 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
     base = task.build / WORK
     samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")
     chosen = np.load(base / f"{BENCHMARK}-rows.npy") if task.split == BENCHMARK else None
-    table = _pair_table(task.build, task.origin)
+    table = _pair_rows(task.build, task.origin)
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(task.start, task.stop, ROW_GROUP):
@@ -142,10 +142,10 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
 
 
 @lru_cache(maxsize=1)
-def _pair_table(build: Path, split: str) -> PairTable:
+def _pair_rows(build: Path, split: str) -> PairRows:
     base = build / WORK
     columns = EntityColumns.of(map_table(base / f"{split}.arrow"))
-    return PairTable(columns, np.load(base / f"{split}-image-rows.npy"), split)
+    return PairRows(columns, np.load(base / f"{split}-image-rows.npy"), split)
 
 
 def _write_preview(task: WriteTask, path: Path) -> int:
@@ -154,7 +154,7 @@ def _write_preview(task: WriteTask, path: Path) -> int:
     base = task.build / WORK
     chosen = np.load(base / "preview-rows.npy")
     samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")[chosen]
-    table = _pair_table(task.build, task.origin)
+    table = _pair_rows(task.build, task.origin)
     files = table.pictures(samples, {name: source.root for name, source in task.sources})
 
     rows = table.batch(samples).to_pylist()

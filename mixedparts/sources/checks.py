@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from mixedparts.errors import near_names
-from mixedparts.sources.manifest_types import Group, KeptApart, Manifest, Profile, selects
+from mixedparts.sources.manifest_types import ComparableGroup, KeptApart, Manifest, Profile, selects
 from mixedparts.sources.manifests import (
     groups,
     load_manifest,
@@ -20,7 +20,7 @@ from mixedparts.sources.manifests import (
 )
 
 
-def curation_faults() -> list[str]:
+def manifest_faults() -> list[str]:
     """Return a sentence for every rule of curation that the manifests break.
 
     Raises:
@@ -36,7 +36,7 @@ def curation_faults() -> list[str]:
     ]
 
 
-def _coverage(manifests: Sequence[Manifest], found: Sequence[Group]) -> Iterator[str]:
+def _coverage(manifests: Sequence[Manifest], found: Sequence[ComparableGroup]) -> Iterator[str]:
     """Find classes that are in no group, in a group and alone at once, or in no source."""
     grouped = {name for group in found if len(group.classes) > 1 for name in group.classes}
     alone = {group.classes[0] for group in found if len(group.classes) == 1}
@@ -49,7 +49,7 @@ def _coverage(manifests: Sequence[Manifest], found: Sequence[Group]) -> Iterator
         yield f"groups.yaml: no source has a class '{name}'.{near_names(name, sorted(names))}"
 
 
-def _unshared(manifests: Sequence[Manifest], found: Sequence[Group]) -> Iterator[str]:
+def _unshared(manifests: Sequence[Manifest], found: Sequence[ComparableGroup]) -> Iterator[str]:
     """Find pairs of a group that share no part, in a source of both or in any two sources.
 
     A source that gives a class no part at all says nothing about it.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mixedparts.sources.manifest_types import (
-    Group,
+    ComparableGroup,
     Manifest,
     ObjectClass,
     PartClass,
@@ -166,7 +166,7 @@ def _parts(entry: Entry) -> tuple[PartClass, ...]:
     return tuple(parts)
 
 
-def parse_groups(text: str, file: str) -> tuple[Group, ...]:
+def parse_groups(text: str, file: str) -> tuple[ComparableGroup, ...]:
     """Read the groups file: `groups` with their classes, and `alone` with reasons.
 
     Raises:
@@ -177,21 +177,21 @@ def parse_groups(text: str, file: str) -> tuple[Group, ...]:
     return read_groups(top)
 
 
-def read_groups(top: Entry) -> tuple[Group, ...]:
+def read_groups(top: Entry) -> tuple[ComparableGroup, ...]:
     """Read `groups` and `alone`, wherever they stand.
 
     Raises:
         InputError: one of them is missing or broken, with file and line.
     """
-    found: list[Group] = []
+    found: list[ComparableGroup] = []
     for name, entry in top.at("groups").items():
         entry.only("why", "classes")
         classes = entry.at("classes").strings()
         if len(set(classes)) < max(2, len(classes)):
             entry.fault(f"group '{name}' needs two or more classes, each once")
-        found.append(Group(name, entry.string("why"), classes))
+        found.append(ComparableGroup(name, entry.string("why"), classes))
     alone = top.at("alone")
-    found += [Group(name, alone.string(name), (name,)) for name, _ in alone.items()]
+    found += [ComparableGroup(name, alone.string(name), (name,)) for name, _ in alone.items()]
     return tuple(found)
 
 
@@ -212,7 +212,9 @@ def described_groups(top: Entry, manifest: Manifest) -> Manifest:
 
 
 def with_groups(
-    manifest: Manifest, groups: Sequence[Group], everyday: Mapping[str, str] | None = None
+    manifest: Manifest,
+    groups: Sequence[ComparableGroup],
+    canonical: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Return the manifest with those groups that hold one of its classes.
 
@@ -222,7 +224,7 @@ def with_groups(
     of: dict[str, set[str]] = {name: set() for name in manifest.by_name}
     known = {}
     for key, item in manifest.objects.items():
-        name = everyday[key] if everyday else item.name
+        name = canonical[key] if canonical else item.name
         for group in groups:
             if name in group.classes:
                 of[item.name].add(group.name)

@@ -38,7 +38,7 @@ class ObjectClass:
             class name (ADE20K).
         id: upstream category id; PartImageNet: position of the synset in sorted order (inferred).
         native: name as upstream; PartImageNet: the synset's first ImageNet name.
-        name: everyday display name; several classes can share it.
+        name: canonical display name; several classes can share it.
         superclass: PartImageNet's super-category, else empty.
         synset: WordNet name of the class in PACO (`ashcan.n.01`), else empty.
         instances: annotated objects in upstream train where its file says so, else 0.
@@ -109,7 +109,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ComparableGroup:
     """Everyday names, of any source, that a person would sensibly compare with each other.
 
     A group of one name says why that class stands alone.
@@ -194,7 +194,7 @@ class Manifest:
         counts: upstream numbers by split, as {"images": n, …, "evidence": text}.
         groups: comparable groups that hold a class of this source.
         groups_of: names of the groups that a display name stands in.
-        names_of: another source whose everyday names hold here too.
+        names_of: another source whose canonical names hold here too.
         profile: under which the names are given.
         left_out: keys of the classes that the profile drops; `objects` does not hold them.
     """
@@ -211,7 +211,7 @@ class Manifest:
     counts: Mapping[str, Mapping[str, int | str]]
     objects: Mapping[str, ObjectClass]
     renames: tuple[Rename, ...] = ()
-    groups: tuple[Group, ...] = ()
+    groups: tuple[ComparableGroup, ...] = ()
     by_name: Mapping[str, tuple[ObjectClass, ...]] = field(default_factory=dict)
     groups_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
     names_of: str = ""
@@ -245,6 +245,6 @@ class Manifest:
             for name in self.by_name
         }
 
-    def members(self, group: Group) -> tuple[str, ...]:
+    def members(self, group: ComparableGroup) -> tuple[str, ...]:
         """Return the display names of this source that stand in a group, sorted."""
         return tuple(sorted(n for n, groups in self.groups_of.items() if group.name in groups))

@@ -16,7 +16,7 @@ import manifests
 from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.sources.manifest_parsing import parse_groups, parse_manifest, with_groups
 from mixedparts.sources.manifest_types import (
-    Group,
+    ComparableGroup,
     KeptApart,
     Manifest,
     ObjectClass,
@@ -37,7 +37,7 @@ from mixedparts.sources.yaml_entries import Entry
 
 __all__ = [
     "FULL",
-    "Group",
+    "ComparableGroup",
     "KeptApart",
     "Manifest",
     "ObjectClass",
@@ -75,8 +75,8 @@ def load_manifest(source: str, profile: str = FULL) -> Manifest:
     view = profile_for(source, profile)
     manifest = _upstream(source)
     renames = renames_of(_names(), manifest)
-    everyday = {key: item.name for key, item in renamed(manifest, renames).objects.items()}
-    return with_groups(in_profile(manifest, renames, view), groups(), everyday)
+    canonical = {key: item.name for key, item in renamed(manifest, renames).objects.items()}
+    return with_groups(in_profile(manifest, renames, view), groups(), canonical)
 
 
 def profile_for(source: str, profile: str) -> Profile:
@@ -100,7 +100,7 @@ def profile_for(source: str, profile: str) -> Profile:
 
 
 @cache
-def groups() -> tuple[Group, ...]:
+def groups() -> tuple[ComparableGroup, ...]:
     """Return the comparable groups, in the order of the file; those of one class stand alone.
 
     Raises:

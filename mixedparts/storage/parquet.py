@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixedparts.storage.schema import with_picture_hint
+from mixedparts.storage.schema import with_image_hint
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
     """Write batches as row groups of one Parquet file; returns the rows written."""
-    hinted = with_picture_hint(schema)
+    hinted = with_image_hint(schema)
     leaves = list(leaf_paths(schema))
     pictures = {leaf for leaf in leaves if leaf.endswith(".bytes")}  # compressed by nature
     rows = 0

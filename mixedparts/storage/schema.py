@@ -110,7 +110,7 @@ ENTITIES = pa.schema(
 )
 
 
-def with_picture_hint(schema: pa.Schema) -> pa.Schema:
+def with_image_hint(schema: pa.Schema) -> pa.Schema:
     """Return the schema with the metadata that makes `datasets` decode its picture column."""
     pictures = {field.name: {"_type": "Image"} for field in schema if field.type == PICTURE}
     info = {"info": {"features": pictures}}

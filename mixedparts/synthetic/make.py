@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import cv2
 
 from mixedparts.errors import EnvironmentFault, UsageError
-from mixedparts.synthetic.native import DESCRIPTION, INFO, Fragment, Layout, encode
+from mixedparts.synthetic.native import DESCRIPTION, INFO, Fragment, NativeLayout, encode
 from mixedparts.synthetic.native_ade20k import Ade20kLayout
 from mixedparts.synthetic.native_paco import PacoLayout
 from mixedparts.synthetic.native_partimagenet import PartImageNetLayout
@@ -24,7 +24,7 @@ from mixedparts.synthetic.native_partimagenet import PartImageNetLayout
 MARKER = "SYNTHETIC.md"
 MOST_IMAGES = 1_000_000  # file names have six digits for the index
 _CHUNK = 16
-_LAYOUTS: dict[str, Layout] = {
+_LAYOUTS: dict[str, NativeLayout] = {
     layout.source: layout for layout in (PacoLayout(), PartImageNetLayout(), Ade20kLayout())
 }
 
@@ -82,7 +82,7 @@ def _check_numbers(images: int, seed: int, workers: int) -> None:
         raise UsageError("; ".join(faults))
 
 
-def _refuse_foreign(out: Path, layout: Layout) -> None:
+def _refuse_foreign(out: Path, layout: NativeLayout) -> None:
     for root in layout.roots:
         folder = out / root
         if folder.is_dir() and not (folder / MARKER).is_file() and any(folder.iterdir()):
@@ -94,7 +94,7 @@ def _refuse_foreign(out: Path, layout: Layout) -> None:
             raise UsageError(f"{folder} is not a folder.", "Choose an empty folder with --out.")
 
 
-def _prepare(out: Path, layout: Layout, images: int, seed: int) -> None:
+def _prepare(out: Path, layout: NativeLayout, images: int, seed: int) -> None:
     """Mark the folders as synthetic, then remove what an earlier run left, annotations first."""
     for root in layout.roots:
         (out / root).mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _work(job: Job) -> list[Fragment]:
 class _Spool:
     """Collects the records of one layout in nameless files, then joins them, split by split."""
 
-    def __init__(self, out: Path, layout: Layout) -> None:
+    def __init__(self, out: Path, layout: NativeLayout) -> None:
         self._out = out
         self._layout = layout
         self._lists: dict[tuple[str, str], BinaryIO] = {}

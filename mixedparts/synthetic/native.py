@@ -40,7 +40,7 @@ class Fragment:
     categories: tuple[int, ...]
 
 
-class Layout(ABC):
+class NativeLayout(ABC):
     """One source's native files.
 
     Attributes:

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from mixedparts.sources.manifests import load_manifest
-from mixedparts.synthetic.native import Fragment, Layout, box_of, encode, png, rle_of, split_of
+from mixedparts.synthetic.native import (
+    Fragment,
+    NativeLayout,
+    box_of,
+    encode,
+    png,
+    rle_of,
+    split_of,
+)
 from mixedparts.synthetic.painting import jpeg
 from mixedparts.synthetic.render import render
 from mixedparts.synthetic.vocabulary import object_class, part_id
@@ -21,7 +29,7 @@ _FOLDERS = {"train": "training", "val": "validation"}
 _FILES = {split: f"{_ROOT}/ade20k_instance_{split}.json" for split in _FOLDERS}
 
 
-class Ade20kLayout(Layout):
+class Ade20kLayout(NativeLayout):
     """`ADE20KPart234/` with pictures, 16-bit part maps and `ade20k_instance_{train,val}.json`."""
 
     source = "ade20k"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.sources.manifests import load_manifest
-from mixedparts.synthetic.native import Fragment, Layout, box_of, encode, rle_of, split_of
+from mixedparts.synthetic.native import Fragment, NativeLayout, box_of, encode, rle_of, split_of
 from mixedparts.synthetic.painting import jpeg
 from mixedparts.synthetic.raster import Cut
 from mixedparts.synthetic.render import render
@@ -19,7 +19,7 @@ _FILES = {split: f"paco/annotations/paco_lvis_v1_{split}.json" for split in _SPL
 _FIRST_IMAGE = 900_000_000  # beyond all COCO ids, so that no picture is taken for a real one
 
 
-class PacoLayout(Layout):
+class PacoLayout(NativeLayout):
     """`paco/annotations/paco_lvis_v1_{split}.json` and `coco/{train2017,val2017}/*.jpg`."""
 
     source = "paco"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixedparts.sources.manifests import load_manifest
-from mixedparts.synthetic.native import Fragment, Layout, box_of, encode, png, split_of
+from mixedparts.synthetic.native import Fragment, NativeLayout, box_of, encode, png, split_of
 from mixedparts.synthetic.painting import jpeg
 from mixedparts.synthetic.render import render
 from mixedparts.synthetic.vocabulary import object_class, part_id
@@ -21,7 +21,7 @@ _SPLITS = ("train", "val", "test")
 _FILES = {split: f"PartImageNet/annotations/{split}/{split}.json" for split in _SPLITS}
 
 
-class PartImageNetLayout(Layout):
+class PartImageNetLayout(NativeLayout):
     """`PartImageNet/images/{split}/*.JPEG` and `annotations/{split}`, `{split}_whole`."""
 
     source = "partimagenet"

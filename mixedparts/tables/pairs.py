@@ -51,7 +51,7 @@ class _Parts:
         )  # fmt: skip
 
 
-class PairTable:
+class PairRows:
     """Makes rows of `pairs` from one split's entities.
 
     Args:

@@ -62,7 +62,7 @@ def _picture_problems(row: Mapping[str, Any], mode: str) -> list[str]:
     digest = hashlib.sha256(data).hexdigest()
     if digest != row["sha256"]:
         problems.append(f"sha256 {row['sha256']}, the picture has {digest}")
-    fault = picture_fault(data)
+    fault = image_fault(data)
     if fault is not None:
         return [*problems, f"the picture cannot be opened: {fault}"]
     with Image.open(io.BytesIO(data)) as picture:
@@ -74,7 +74,7 @@ def _picture_problems(row: Mapping[str, Any], mode: str) -> list[str]:
     return problems
 
 
-def picture_fault(data: bytes) -> str | None:
+def image_fault(data: bytes) -> str | None:
     """Return why bytes cannot be opened as a picture, None if they can; pixels are not decoded."""
     try:
         with Image.open(io.BytesIO(data)) as picture:

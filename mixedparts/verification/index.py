@@ -21,7 +21,7 @@ _ENTITY_COLUMNS = ["source", "image_id", "row", "category", "mask", "bbox", "are
 
 
 @dataclass(frozen=True, slots=True)
-class KnownEntity:
+class EntityRow:
     """One entity that rows may show.
 
     Attributes:
@@ -41,7 +41,7 @@ class SplitIndex:
     """Images by row, and entities by image row and class."""
 
     images: Mapping[int, ImageFacts]
-    entities: Mapping[tuple[int, str], KnownEntity]
+    entities: Mapping[tuple[int, str], EntityRow]
 
 
 def region_hash(region: Mapping[str, Any]) -> int:
@@ -63,12 +63,12 @@ def image_facts(build: Path, split: str) -> Mapping[int, ImageFacts]:
 def split_index(build: Path, split: str) -> SplitIndex:
     """Return the index of a split; entities whose row or mask is void are left to their check."""
     names: dict[str, str] = {}
-    entities: dict[tuple[int, str], KnownEntity] = {}
+    entities: dict[tuple[int, str], EntityRow] = {}
     for row in iter_rows(build, "entities", split, [*_ENTITY_COLUMNS, "parts_known", "parts"]):
         if row["row"] is None or not entity_is_whole(row):
             continue
         parts = {names.setdefault(p["name"], p["name"]): region_hash(p) for p in row["parts"]}
-        entities[row["row"], row["category"]] = KnownEntity(
+        entities[row["row"], row["category"]] = EntityRow(
             entity_key(row["source"], row["image_id"], row["category"]),
             region_hash(row),
             row["parts_known"],

@@ -16,7 +16,7 @@ from mixedparts.pairing.sample_ids import id_texts, sample_ids
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 from mixedparts.verification.findings import Rule
-from mixedparts.verification.index import KnownEntity, SplitIndex, region_hash, region_is_whole
+from mixedparts.verification.index import EntityRow, SplitIndex, region_hash, region_is_whole
 from mixedparts.verification.regions import region_problems
 
 Row = Mapping[str, Any]
@@ -126,7 +126,7 @@ def _region_problems(row: Row, index: SplitIndex) -> Found:
                 yield Rule.MASK, f"{labels[n]} in image {image + 1}: not the mask of the entity"
 
 
-def _part_problems(row: Row, entities: Sequence[KnownEntity]) -> Found:
+def _part_problems(row: Row, entities: Sequence[EntityRow]) -> Found:
     """Derive the parts from the entities and compare them with the row's."""
     task = Task(row["task"])
     categories = {item["category"] for item in row["objects"]}
@@ -151,7 +151,7 @@ def _part_problems(row: Row, entities: Sequence[KnownEntity]) -> Found:
         yield Rule.PARTS, "the parts are not in their order"
 
 
-def derived_parts(task: Task, entities: Sequence[KnownEntity]) -> list[tuple[str, int, str]]:
+def derived_parts(task: Task, entities: Sequence[EntityRow]) -> list[tuple[str, int, str]]:
     """Return (name, image, kind) of the parts that a row of these entities grounds, in order.
 
     Common parts stand name by name, unique ones image by image.
@@ -190,7 +190,7 @@ def _answer_problems(row: Row) -> Found:
         yield Rule.SEG, "the [SEG] do not mean every object, then every part, in their order"
 
 
-def _identity_problems(row: Row, split: str, entities: Sequence[KnownEntity]) -> Found:
+def _identity_problems(row: Row, split: str, entities: Sequence[EntityRow]) -> Found:
     keys = np.array([[entity.key for entity in entities]], np.uint64)
     ids = sample_ids(split, [row["task"]], keys, np.ones(keys.shape, np.bool_))
     if id_texts(ids) != [row["id"]]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mixedparts.sources.contract import SPLITS
 from mixedparts.storage.parquet import iter_rows, table_files
 from mixedparts.verification.findings import Findings, Rule
-from mixedparts.verification.images import picture_fault
+from mixedparts.verification.images import image_fault
 
 MOST_A_CELL = 112  # of the benchmark
 
@@ -76,7 +76,7 @@ def check_preview(build: Path) -> Findings:
         text = sample and f"{sample['question']}\n{sample['answer']}"
         if sample is None or (row["task"], row["text"]) != (sample["task"], text):
             found.add(Rule.PREVIEW, file, str(row["id"]), "not the text of a sample of this id")
-        problem = picture_fault((row["picture"] or {}).get("bytes") or b"")
+        problem = image_fault((row["picture"] or {}).get("bytes") or b"")
         if problem:
             found.add(
                 Rule.PREVIEW, file, str(row["id"]), f"its picture cannot be opened: {problem}"

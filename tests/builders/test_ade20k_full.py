@@ -312,13 +312,15 @@ def test_a_stem_of_two_scenes_counts_once_and_forks_are_no_files(
 
 
 def test_an_image_is_in_the_split_that_part_234_gives_it(tmp_path: Path) -> None:
-    from builders.formats.val_test_split import division
+    from builders.formats.val_test_split import val_or_test
 
     written = write_ade20k_full(tmp_path, 1, 12)
     source = Ade20kFullSource()
     for split in ("validation", "test"):
         found = {image.image_id for image in images_of(read_split(source, tmp_path, split))}
-        assert found == {i.image_id for i in written[1:] if division(i.image_id) == split} != set()
+        assert (
+            found == {i.image_id for i in written[1:] if val_or_test(i.image_id) == split} != set()
+        )
         official = images_of(read_split(source, tmp_path, split, "official"))
         assert len(official) == 12
 

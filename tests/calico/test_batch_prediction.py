@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from calico.inference.batch import predict_sets
-from calico.inference.image_sets import PictureSet, Unusable, read_picture_sets
+from calico.inference.image_sets import ImageSet, Unusable, read_image_sets
 from calico.inference.predictor import Predictor
 from calico.predictions.files import read_predictions
 from mixedparts.errors import InputError, UsageError
@@ -63,9 +63,7 @@ def predictor() -> Counting:
     return made
 
 
-def run(
-    predictor: Predictor, sets: Sequence[PictureSet | Unusable], out: Path, size: int = 2
-) -> Any:
+def run(predictor: Predictor, sets: Sequence[ImageSet | Unusable], out: Path, size: int = 2) -> Any:
     return predict_sets(predictor, sets, out, {"checkpoint": "c"}, size, Silent())
 
 
@@ -77,9 +75,9 @@ def contents(out: Path) -> dict[str, bytes]:
 
 class TestWhatIsAsked:
     def test_sub_folders_in_order(self, folder: Path) -> None:
-        found = read_picture_sets(folder, PARTS)
+        found = read_image_sets(folder, PARTS)
         assert [one.id for one in found] == ["a", "b cups", "broken", "d", "empty", "single", "ü.ü"]
-        assert found[0] == PictureSet("a", (folder / "a/1.png", folder / "a/2.JPG"), PARTS)
+        assert found[0] == ImageSet("a", (folder / "a/1.png", folder / "a/2.JPG"), PARTS)
         assert found[4] == Unusable("empty", "the folder holds no picture, two are needed")
         assert found[5] == Unusable("single", "the folder holds 1 picture, two are needed")
 
@@ -97,12 +95,12 @@ class TestWhatIsAsked:
             "last,a.png,b.png\r\n"
         )
         table.write_bytes(text.encode())
-        first, second, *bad, last = read_picture_sets(table, PARTS)
-        assert first == PictureSet(
+        first, second, *bad, last = read_image_sets(table, PARTS)
+        assert first == ImageSet(
             "x/1", (tmp_path / "a.png", Path("/b.png")), Task.UNIQUE_PARTS, None
         )
         assert first.folder == "x%2F1"
-        assert isinstance(second, PictureSet)
+        assert isinstance(second, ImageSet)
         assert (second.id, len(second.images), second.question) == ("line-3", 3, "Which, then?")
         assert [(one.id, one.reason[:26]) for one in bad if isinstance(one, Unusable)] == [
             ("bad", "it must name image1 and im"),
@@ -125,9 +123,9 @@ class TestWhatIsAsked:
             json.dumps({"image1": "a.png", "image2": "b.png", "id": ".."}),
         ]
         table.write_text("\n".join(rows))
-        found = read_picture_sets(table, PARTS)
-        assert [type(one) for one in found] == [PictureSet, *[Unusable] * 6, PictureSet]
-        assert isinstance(found[7], PictureSet)
+        found = read_image_sets(table, PARTS)
+        assert [type(one) for one in found] == [ImageSet, *[Unusable] * 6, ImageSet]
+        assert isinstance(found[7], ImageSet)
         assert found[7].folder == "%2E."
 
     @pytest.mark.parametrize(
@@ -150,12 +148,12 @@ class TestWhatIsAsked:
         if name:
             path.write_bytes(data)
         with pytest.raises(error, match=said):
-            read_picture_sets(path, PARTS)
+            read_image_sets(path, PARTS)
 
     def test_a_folder_of_pictures_alone(self, tmp_path: Path) -> None:
         picture(tmp_path / "1.png")
         with pytest.raises(UsageError, match="sub-folders"):
-            read_picture_sets(tmp_path, PARTS)
+            read_image_sets(tmp_path, PARTS)
 
 
 class TestAnswers:
@@ -163,7 +161,7 @@ class TestAnswers:
         self, folder: Path, predictor: Counting, tmp_path: Path
     ) -> None:
         out = tmp_path / "out"
-        report = run(predictor, read_picture_sets(folder, PARTS), out)
+        report = run(predictor, read_image_sets(folder, PARTS), out)
         assert (report.answered, report.kept) == (4, 0)
         assert [one.id for one in report.rejected] == ["broken", "empty", "single"]
         rejects = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
@@ -182,7 +180,7 @@ class TestAnswers:
     def test_an_interrupted_run_goes_on_with_the_same_bytes(
         self, folder: Path, predictor: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        sets = read_picture_sets(folder, PARTS)
+        sets = read_image_sets(folder, PARTS)
         whole, torn = tmp_path / "whole", tmp_path / "torn"
         run(predictor, sets, whole)
         predictor.asked.clear()
@@ -214,19 +212,19 @@ class TestAnswers:
     def test_what_changed_is_answered_again(
         self, folder: Path, predictor: Counting, tmp_path: Path
     ) -> None:
-        run(predictor, read_picture_sets(folder, PARTS), tmp_path / "out", 1)
+        run(predictor, read_image_sets(folder, PARTS), tmp_path / "out", 1)
         picture(folder / "a" / "1.png", 200)
         predictor.asked.clear()
-        run(predictor, read_picture_sets(folder, PARTS), tmp_path / "out", 1)
+        run(predictor, read_image_sets(folder, PARTS), tmp_path / "out", 1)
         assert predictor.asked == [["a"]]
         predictor.asked.clear()
-        run(predictor, read_picture_sets(folder, Task.UNIQUE_PARTS), tmp_path / "out", 1)
+        run(predictor, read_image_sets(folder, Task.UNIQUE_PARTS), tmp_path / "out", 1)
         assert len(predictor.asked) == 4
 
     def test_answers_of_another_checkpoint_are_not_mixed(
         self, folder: Path, predictor: Counting, tmp_path: Path
     ) -> None:
-        sets = read_picture_sets(folder, PARTS)
+        sets = read_image_sets(folder, PARTS)
         run(predictor, sets, tmp_path / "out")
         with pytest.raises(UsageError, match="another run: checkpoint differ"):
             predict_sets(predictor, sets, tmp_path / "out", {"checkpoint": "d"}, 2, Silent())
@@ -239,14 +237,14 @@ class TestAnswers:
         out.mkdir()
         (out / "run.json").write_text(text)
         with pytest.raises(UsageError, match="not of a run"):
-            run(predictor, read_picture_sets(folder, PARTS), out)
+            run(predictor, read_image_sets(folder, PARTS), out)
         assert contents(out) == {"run.json": text.encode()}
 
     def test_too_many_pictures_for_the_model(
         self, folder: Path, predictor: Counting, tmp_path: Path
     ) -> None:
         picture(folder / "a" / "3.png")
-        report = run(predictor, read_picture_sets(folder, PARTS), tmp_path / "out")
+        report = run(predictor, read_image_sets(folder, PARTS), tmp_path / "out")
         assert report.rejected[0] == Unusable("a", "it has 3 pictures, the model takes up to 2")
 
 

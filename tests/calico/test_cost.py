@@ -105,8 +105,8 @@ class TestMemory:
     def test_activations_counted_without_memory_are_those_of_a_real_pass(self) -> None:
         model, config = micro_model(language={"vocabulary": 300})
         width = config.language.hidden_size
-        hollow = skeleton(config)
-        expected = saved_bytes(lambda: speak(hollow.language, 5, 20, meta(2, 20, width)), hollow)
+        on_meta = skeleton(config)
+        expected = saved_bytes(lambda: speak(on_meta.language, 5, 20, meta(2, 20, width)), on_meta)
         real = torch.zeros(2, 20, width)
         mask = torch.zeros(1, 1, 20, 20, dtype=torch.bool)
 

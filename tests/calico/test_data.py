@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.dataset.pairs import BuiltDataset, SampleTable
 from calico.dataset.sample import Sample
 from calico.dataset.sampler import Sampler
 from calico.dataset.swap import swapped
@@ -20,7 +20,7 @@ from calico.optim.schedule import rate_factor
 from calico.pretraining.image_entities import gather_entities
 from calico.pretraining.label_maps import UNKNOWN, augmented, label_set, labelled_images
 from calico.processing.images import ImageProcessor
-from calico.training.vocabulary import dataset_words
+from calico.training.vocabulary import dataset_vocabulary
 from mixedparts.errors import InputError
 from mixedparts.masks import area
 from mixedparts.progress import Silent
@@ -41,7 +41,7 @@ def plain_row(dataset: BuiltDataset, place: int = 1) -> dict[str, Any]:
 
 
 def read_back(*rows: dict[str, Any]) -> list[Sample]:
-    return PairTable(pa.Table.from_pylist(list(rows), schema=schema.PAIRS))[:]
+    return SampleTable(pa.Table.from_pylist(list(rows), schema=schema.PAIRS))[:]
 
 
 class TestSamples:
@@ -106,7 +106,7 @@ class TestSamples:
     def test_missing_columns_and_sizes_are_one_message(self, dataset: BuiltDataset) -> None:
         table = dataset.pairs("train").table
         with pytest.raises(InputError, match="no column 'seg'"):
-            PairTable(table.drop_columns(["seg"]))[0]
+            SampleTable(table.drop_columns(["seg"]))[0]
         row = plain_row(dataset)
         row["objects"][0]["mask"]["size"] = [3]
         with pytest.raises(InputError, match="not height and width"):
@@ -126,7 +126,9 @@ class TestSamples:
     ) -> None:
         table = dataset.pairs("train").table
         rows = table.to_pylist()[start:]
-        pairs = PairTable(pa.concat_tables([table.slice(n, chunk) for n in range(start, 6, chunk)]))
+        pairs = SampleTable(
+            pa.concat_tables([table.slice(n, chunk) for n in range(start, 6, chunk)])
+        )
         assert len(pairs) == len(rows)
         order = [*range(len(rows)), 0, len(rows) - 1]
         for index, sample in zip(order, pairs.take(order), strict=True):
@@ -205,9 +207,9 @@ class TestImagesOfASample:
         rows = dataset.pairs("train").table.to_pylist()
         for row in rows[:dropped]:
             row["images"].pop()
-        table = PairTable(pa.Table.from_pylist(rows, schema=schema.PAIRS))
+        table = SampleTable(pa.Table.from_pylist(rows, schema=schema.PAIRS))
         with pytest.raises(InputError, match=message):
-            list(dataset_words(table))
+            list(dataset_vocabulary(table))
 
 
 class TestLabels:

@@ -22,7 +22,7 @@ from calico.inference.queries import Query
 from calico.model.calico import Calico
 from calico.pretraining.pretrain import pretrain
 from calico.processing.feature_cache import FeatureCache, entry_key
-from calico.processing.feature_encoder import PARTS, FeatureEncoder, picture_wanted
+from calico.processing.feature_encoder import PARTS, FeatureEncoder, image_wanted
 from calico.processing.images import ImageProcessor
 from calico.training.train import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError
@@ -42,7 +42,7 @@ def keys(model: Calico, config: CalicoConfig, folder: Path, seed: int = 0) -> di
     encoder = FeatureEncoder(
         model.encoders, processor, config.execution, FeatureCache(folder, ROOMY)
     )
-    return {part: encoder.key(part, picture_wanted(picture(seed), processor)) for part in PARTS}
+    return {part: encoder.key(part, image_wanted(picture(seed), processor)) for part in PARTS}
 
 
 def stored(folder: Path) -> int:
@@ -80,7 +80,7 @@ class TestKeys:
         processor = ImageProcessor(config)
         cache = FeatureCache(tmp_path, ROOMY)
         encoder = FeatureEncoder(model.encoders, processor, config.execution, cache)
-        wanted = picture_wanted(picture(), processor)
+        wanted = image_wanted(picture(), processor)
         straight, mirrored = (
             encoder.encode([replace(wanted, mirrored=turned)]) for turned in (False, True)
         )
@@ -104,7 +104,7 @@ class TestFiles:
         processor = ImageProcessor(config)
         cache = FeatureCache(tmp_path, ROOMY)
         encoder = FeatureEncoder(model.encoders, processor, config.execution, cache)
-        wanted = picture_wanted(picture(), processor)
+        wanted = image_wanted(picture(), processor)
         first = encoder.encode([wanted])
         path = tmp_path / encoder.key("sam", wanted)[:2]
         path = path / f"{encoder.key('sam', wanted)}.safetensors"

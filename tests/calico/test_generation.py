@@ -162,7 +162,7 @@ class TestSearch:
             early_stopping=False,
             eos_token_id=model.ids.end,
             pad_token_id=model.ids.pad,
-            suppress_tokens=model.ids.unspoken,
+            suppress_tokens=model.ids.suppressed,
         )
         # What transformers puts after the end token is its own affair where the padding is 0.
         ends = theirs == model.ids.end
@@ -179,27 +179,27 @@ class TestUnspoken:
         random_cams(model)
         tokenizer = micro_tokenizer()
         names = [tokenizer.bos_token, tokenizer.pad_token, "<image>"]
-        assert model.ids.unspoken == sorted(map(tokenizer.convert_tokens_to_ids, names))
+        assert model.ids.suppressed == sorted(map(tokenizer.convert_tokens_to_ids, names))
         prompts = prompts_of(config, QUESTIONS[:1])
         features = random_features(2, config)
         state = generate(model, prompts, features, 1).predicting[0, 0]
         with torch.no_grad():
-            model.language.lm_head.weight[model.ids.unspoken] = 9 * state
+            model.language.lm_head.weight[model.ids.suppressed] = 9 * state
             first = model.language.lm_head(state)
-        assert int(first.argmax()) in model.ids.unspoken
+        assert int(first.argmax()) in model.ids.suppressed
         tokens = generate(model, prompts, features, LIMIT, beams).tokens[0]
         ends = (tokens == model.ids.end).nonzero()
         said = tokens[: int(ends[0])] if len(ends) else tokens
         assert len(said)
-        assert not set(said.tolist()) & set(model.ids.unspoken)
+        assert not set(said.tolist()) & set(model.ids.suppressed)
         if beams == 1:
-            first[model.ids.unspoken] = -torch.inf
+            first[model.ids.suppressed] = -torch.inf
             assert tokens[0] == first.argmax()
 
     def test_the_end_can_always_be_said(self) -> None:
         """A language model may pad with its end token, and mark pictures."""
         ids = TokenIds(2, 2, 3, SegVocabulary(4, ((5,), (6,))), markers=(1, 8, 9))
-        assert ids.unspoken == [1, 3, 8, 9]
+        assert ids.suppressed == [1, 3, 8, 9]
 
 
 def read(text: str, images: int = 2, ended: bool = True, untagged: str = "first_image"):

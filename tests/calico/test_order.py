@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.dataset.sample import PictureRef, Region, Sample
+from calico.dataset.sample import ImageRef, Region, Sample
 from calico.dataset.swap import swapped
 from mixedparts.masks import Rle, from_dense
 from mixedparts.records import Task
@@ -41,7 +41,7 @@ def sample(
         answer = wording.common_object_answer(classes[0])
     else:
         answer = wording.part_answer(task, classes, parts)
-    images = tuple(PictureRef("train", row, f"i{row}", "", 8, 4) for row in range(2))
+    images = tuple(ImageRef("train", row, f"i{row}", "", 8, 4) for row in range(2))
     return Sample("s", "paco", "train", task, images, regions, regions, "?", answer)
 
 

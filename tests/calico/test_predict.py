@@ -16,7 +16,7 @@ from PIL import Image
 import calico
 from calico.cli import predict as command
 from calico.dataset.pairs import BuiltDataset
-from calico.inference.answer import IllustratedAnswer
+from calico.inference.answer import VisualAnswer
 from calico.inference.drawing import draw_prediction
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query, task_question
@@ -257,9 +257,9 @@ class TestCommand:
         mask = from_dense(np.ones((shown[0].height, shown[0].width), np.uint8))
         both = (Segment("mug", 0, mask), Segment("a/b", 0, mask))
         (tmp_path / "mine.txt").write_text("stays")
-        IllustratedAnswer(Prediction("x", "", both), "?", shown).save(tmp_path)
+        VisualAnswer(Prediction("x", "", both), "?", shown).save(tmp_path)
         assert (tmp_path / "mask-02-image1-a-b.png").is_file()
-        IllustratedAnswer(Prediction("x", "", both[:1]), "?", shown).save(tmp_path)
+        VisualAnswer(Prediction("x", "", both[:1]), "?", shown).save(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "mask-01-image1-mug.png", "mine.txt", "overlay.png", "prediction.json",
         ]  # fmt: skip

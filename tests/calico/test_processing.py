@@ -43,7 +43,7 @@ class TestGeometry:
     def test_masks_survive_the_way_to_the_grid_and_back(self, height: int, width: int) -> None:
         processor = ImageProcessor(tiny())
         mask = disc(height, width, min(height, width) / 4)
-        grid = torch.from_numpy(processor.grid_mask(mask)).float() / 255
+        grid = torch.from_numpy(processor.patch_mask(mask)).float() / 255
         (back,) = processor.original_masks((grid - 0.5)[None], height, width)
         assert (back.height, back.width) == (height, width)
         assert iou([mask], [back])[0, 0] > 0.85
@@ -51,7 +51,7 @@ class TestGeometry:
     def test_masks_stay_within_the_extent(self, height: int, width: int) -> None:
         processor = ImageProcessor(tiny())
         full = from_dense(np.ones((height, width), np.uint8))
-        grid = processor.grid_mask(full)
+        grid = processor.patch_mask(full)
         rows, columns = processor.extent(height, width)
         assert not grid[rows:].any()
         assert not grid[:, columns:].any()
@@ -62,10 +62,10 @@ class TestGeometry:
         mask = disc(height, width, min(height, width) / 5)
         white = Image.fromarray(np.repeat(decode(mask)[..., None] * 255, 3, 2))
         flipped = processor.pixels(white).flipped()
-        grid = processor.grid_mask(mask, View(mirrored=True)) / 255
+        grid = processor.patch_mask(mask, View(mirrored=True)) / 255
         step = processor.square_size // processor.grid_size
         shown = flipped.square[..., 0].reshape(len(grid), step, len(grid), step).mean((1, 3)) / 255
-        unmirrored = np.abs(processor.grid_mask(mask) / 255 - shown).mean()
+        unmirrored = np.abs(processor.patch_mask(mask) / 255 - shown).mean()
         assert np.abs(grid - shown).mean() < 0.3 * unmirrored
 
 

@@ -17,9 +17,9 @@ from calico.cli.train import main
 from calico.config.calico import TrainingConfig
 from calico.config.presets import tiny
 from calico.config.yaml_io import override, read_config
-from calico.dataset.pairs import PairTable
+from calico.dataset.pairs import SampleTable
 from calico.dataset.sampler import Sampler
-from calico.dataset.sampling_weights import Stratum, stratified
+from calico.dataset.sampling_weights import SamplingGroup, sampling_groups
 from mixedparts.errors import UsageError
 from tests.calico.factory import write_build
 
@@ -32,13 +32,13 @@ SAMPLES = {
 }
 
 
-def table(samples: dict[tuple[str, str], int] = SAMPLES) -> PairTable:
+def table(samples: dict[tuple[str, str], int] = SAMPLES) -> SampleTable:
     rows = [cell for cell, count in samples.items() for _ in range(count)]
     order = np.random.default_rng(0).permutation(len(rows))
     columns = {
         name: [rows[i][place] for i in order] for place, name in enumerate(("source", "task"))
     }
-    return PairTable(pa.table(columns))
+    return SampleTable(pa.table(columns))
 
 
 def settings(**weights: dict[str, float]) -> TrainingConfig:
@@ -47,7 +47,9 @@ def settings(**weights: dict[str, float]) -> TrainingConfig:
 
 
 def shares(**weights: dict[str, float]) -> dict[tuple[str, str], float]:
-    return {(one.source, one.task): one.share for one in stratified(table(), settings(**weights))}
+    return {
+        (one.source, one.task): one.share for one in sampling_groups(table(), settings(**weights))
+    }
 
 
 class TestShares:
@@ -67,7 +69,7 @@ class TestShares:
     def test_a_build_need_not_have_all_tasks(self) -> None:
         weights = {"common_object": 1.0, "common_parts": 3.0, "unique_parts": 2.0}
         pairs = table({("paco", "common_object"): 4, ("paco", "common_parts"): 4})
-        found = stratified(pairs, settings(task_weights=weights))
+        found = sampling_groups(pairs, settings(task_weights=weights))
         assert {one.task: one.share for one in found} == {
             "common_object": 0.25,
             "common_parts": 0.75,
@@ -90,7 +92,7 @@ class TestShares:
 
     def test_members_are_all_rows_of_the_cell(self) -> None:
         pairs = table()
-        for one in stratified(pairs, settings()):
+        for one in sampling_groups(pairs, settings()):
             assert len(one.members) == SAMPLES[one.source, one.task]
             rows = pairs.table.take(pa.array(one.members)).to_pylist()
             assert {(row["source"], row["task"]) for row in rows} == {(one.source, one.task)}
@@ -114,7 +116,7 @@ class TestFaults:
     )
     def test_weights_that_do_not_fit_the_samples(self, weights: Any, message: str) -> None:
         with pytest.raises(UsageError, match=message):
-            stratified(table(), settings(**weights))
+            sampling_groups(table(), settings(**weights))
 
     def test_a_source_left_out_needs_no_task(self) -> None:
         weights = {"common_object": 0.0, "common_parts": 0.0, "unique_parts": 1.0}
@@ -145,13 +147,13 @@ def samplers(draw: Any) -> Sampler:
     sizes = draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))
     weights = draw(st.lists(st.integers(1, 9), min_size=len(sizes), max_size=len(sizes)))
     bounds = np.cumsum([0, *sizes])
-    strata = [
-        Stratum("s", str(n), np.arange(bounds[n], bounds[n + 1]), weight / sum(weights))
+    groups = [
+        SamplingGroup("s", str(n), np.arange(bounds[n], bounds[n + 1]), weight / sum(weights))
         for n, weight in enumerate(weights)
     ]
     lengths = np.arange(sum(sizes)) % 5 if draw(st.booleans()) else None
     size, seed = draw(st.integers(1, 6)), draw(st.integers(0, 3))
-    return Sampler(sum(sizes), size, seed, lengths=lengths, strata=strata)
+    return Sampler(sum(sizes), size, seed, lengths=lengths, groups=groups)
 
 
 class TestWalk:
@@ -162,18 +164,18 @@ class TestWalk:
         for epoch in range(3):
             drawn = epoch_of(sampler, epoch)
             assert len(drawn) == places
-            for stratum in sampler.strata:
-                count = np.isin(drawn, stratum.members).sum()
-                assert abs(count - stratum.share * places) < 1
+            for group in sampler.groups:
+                count = np.isin(drawn, group.members).sum()
+                assert abs(count - group.share * places) < 1
 
     @tried(deadline=None)
     @given(samplers())
-    def test_nothing_comes_again_before_its_stratum_is_through(self, sampler: Sampler) -> None:
+    def test_nothing_comes_again_before_its_group_is_through(self, sampler: Sampler) -> None:
         seen: Counter[int] = Counter()
         for epoch in range(5):
             seen.update(epoch_of(sampler, epoch).tolist())
-            for stratum in sampler.strata:
-                times = [seen[int(index)] for index in stratum.members]
+            for group in sampler.groups:
+                times = [seen[int(index)] for index in group.members]
                 assert max(times) - min(times) <= 1
 
     @tried(deadline=None)
@@ -184,7 +186,7 @@ class TestWalk:
             sampler.batch_size,
             sampler.seed,
             lengths=sampler.lengths,
-            strata=sampler.strata,
+            groups=sampler.groups,
         )
         step = 3 * sampler.steps_per_epoch
         for before in range(step):

@@ -212,7 +212,7 @@ class TestResume:
         said = []
 
         class Listening(Silent):
-            def say(self, message: str) -> None:
+            def log(self, message: str) -> None:
                 said.append(message)
 
         settings = RunSettings(tmp_path / "run", max_steps=1)

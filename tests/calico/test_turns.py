@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from calico.config.presets import tiny
 from calico.config.yaml_io import override
-from calico.dataset.pairs import BuiltDataset, PairTable
+from calico.dataset.pairs import BuiltDataset, SampleTable
 from calico.dataset.views import View
 from calico.model.segments import read_segments
 from calico.model.vision import ImageFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
-from calico.training.augmented_samples import VariedSample
+from calico.training.augmented_samples import AugmentedSample
 from calico.training.batches import BatchMaker
-from calico.training.conversations import Companions
+from calico.training.conversations import ConversationPartners
 from mixedparts.errors import UsageError
 from mixedparts.masks import Rle
 from tests.calico.factory import (
@@ -37,8 +37,8 @@ from tests.calico.factory import (
 )
 
 
-def table(rows: Sequence[Sequence[int]]) -> PairTable:
-    return PairTable(pa.table({"images": [[{"row": row} for row in one] for one in rows]}))
+def table(rows: Sequence[Sequence[int]]) -> SampleTable:
+    return SampleTable(pa.table({"images": [[{"row": row} for row in one] for one in rows]}))
 
 
 class TestCompanions:
@@ -55,24 +55,26 @@ class TestCompanions:
         self, rows: list[list[int]], data: st.DataObject
     ) -> None:
         left_out = data.draw(st.sets(st.sampled_from(range(len(rows)))))
-        companions = Companions(table(rows), np.array(sorted(left_out), np.int64))
+        partners = ConversationPartners(table(rows), np.array(sorted(left_out), np.int64))
         for index, row in enumerate(rows):
             expected = [
                 other
                 for other, images in enumerate(rows)
                 if images in (row, row[::-1]) and other != index and other not in left_out
             ]
-            assert companions.of(index).tolist() == expected
+            assert partners.of(index).tolist() == expected
             for other in expected:
-                assert companions.opposed(index, other) == (rows[other] != row)
+                assert partners.opposed(index, other) == (rows[other] != row)
 
     def test_all_companions_and_orders_are_drawn_and_none_twice(self) -> None:
-        companions = Companions(table([[0, 1], [1, 0], [0, 1], [0, 1], [2, 3]]), np.array([], int))
+        partners = ConversationPartners(
+            table([[0, 1], [1, 0], [0, 1], [0, 1], [2, 3]]), np.array([], int)
+        )
         rng = np.random.default_rng(0)
-        drawn = [tuple(companions.conversation(2, 3, rng).tolist()) for _ in range(300)]
+        drawn = [tuple(partners.conversation(2, 3, rng).tolist()) for _ in range(300)]
         assert len(set(drawn)) == 3 * 6
         assert all(len(set(one)) == 3 and 2 in one for one in drawn)
-        assert companions.conversation(4, 3, rng).tolist() == [4]
+        assert partners.conversation(4, 3, rng).tolist() == [4]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def maker(dataset: BuiltDataset, **training: Any) -> BatchMaker:
     return BatchMaker(dataset.pairs("train"), NoFeatures(), prompts, ImageProcessor(config), config)
 
 
-def steps(batches: BatchMaker, count: int) -> list[VariedSample]:
+def steps(batches: BatchMaker, count: int) -> list[AugmentedSample]:
     return [one for step in range(count) for one in batches.samples(step)]
 
 
@@ -136,7 +138,7 @@ class TestConversations:
                 told.index(tokenizer.decode(ids_of(tokenizer, t.question))) for t in one.turns
             ]
             assert places == sorted(places)
-        expected = [batches.processor.grid_mask(t.mask, one.views[t.image]) for one in samples
+        expected = [batches.processor.patch_mask(t.mask, one.views[t.image]) for one in samples
                     for t in one.targets]  # fmt: skip
         assert torch.equal(batch.masks, torch.from_numpy(np.stack(expected)).float() / 255)
 
@@ -185,7 +187,7 @@ class TestModel:
         model.eval()
         batches = maker(both_orders, multi_turn=1.0)
         samples = batches.samples(0)
-        first = [VariedSample(one.turns[:1], one.views) for one in samples]
+        first = [AugmentedSample(one.turns[:1], one.views) for one in samples]
         features = random_features(2 * len(samples), config)
         found = []
         for shown in (samples, first):

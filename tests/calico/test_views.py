@@ -99,14 +99,14 @@ class TestMasks:
                 expected[row, column] = masks[0, box.top + row, box.left + away]
         assert np.array_equal(view.mask(masks[0]), expected)
         processor = ImageProcessor(tiny())
-        direct = processor.grid_mask(from_dense(expected))
-        assert np.array_equal(processor.grid_mask(from_dense(masks[0]), view), direct)
+        direct = processor.patch_mask(from_dense(expected))
+        assert np.array_equal(processor.patch_mask(from_dense(masks[0]), view), direct)
 
     def test_the_grid_holds_the_covered_share_of_every_cell(self) -> None:
         rng = np.random.default_rng(1)
         dense = (rng.random((150, 170)) < 0.4).astype(np.uint8)
         view = View(True, Box(20, 7, 148, 103))  # 96 rows, 128 columns: as large as the square
-        grid = ImageProcessor(tiny()).grid_mask(from_dense(dense), view)
+        grid = ImageProcessor(tiny()).patch_mask(from_dense(dense), view)
         shown = dense[7:103, 20:148][:, ::-1].reshape(24, 4, 32, 4).mean((1, 3))
         assert np.abs(grid[:24] / 255 - shown).max() <= 0.5 / 255 + 1e-9
         assert not grid[24:].any()
@@ -168,7 +168,7 @@ class TestBatches:
                 cut += view.box is not None
                 expected = view.mask(dense)
                 assert expected.sum() == dense.sum()
-                grid = processor.grid_mask(from_dense(expected))
+                grid = processor.patch_mask(from_dense(expected))
                 assert torch.equal(next(masks), torch.from_numpy(grid) / 255)
         assert 0.4 < cut / sum(len(one.turns[0].targets) for one in samples) < 0.95
         assert not list(tmp_path.rglob("*.safetensors")), "a tinted picture was kept"

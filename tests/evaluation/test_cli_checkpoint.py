@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from calico.cli.evaluate import main
-from calico.evaluation.ground_truth import read_truth
+from calico.evaluation.ground_truth import read_ground_truth
 from calico.predictions.types import Prediction
 from tests.evaluation.fabricate import LetterModel, answered, small_rows, write_build
 
@@ -46,7 +46,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]:
     """Stand in for model, pictures and text model; return what the predictor is asked."""
     seen: list[tuple[Any, int]] = []
-    answers = {sample.id: answered(sample) for sample in read_truth(build, "test").samples}
+    answers = {sample.id: answered(sample) for sample in read_ground_truth(build, "test").samples}
 
     class Predictor:
         def __init__(self) -> None:
@@ -88,7 +88,7 @@ def test_the_chosen_rows_are_predicted_and_scored(
         "--save-predictions", kept,
     )  # fmt: skip
     assert code == 0
-    assert asked == [(sample.id, 3) for sample in read_truth(build, "test", 5).samples]
+    assert asked == [(sample.id, 3) for sample in read_ground_truth(build, "test", 5).samples]
     printed = capfd.readouterr()
     assert "no row of most-frequent" in printed.err  # there is no train split
     assert len(kept.read_text().splitlines()) == 5

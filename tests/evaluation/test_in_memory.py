@@ -14,7 +14,7 @@ import torch
 
 from calico.dataset.pairs import BuiltDataset
 from calico.evaluation import in_memory
-from calico.evaluation.ground_truth import read_truth
+from calico.evaluation.ground_truth import read_ground_truth
 from calico.evaluation.in_memory import OVERALL, REPORTED, evaluate_model
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query
@@ -39,7 +39,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
 
 def knowing(dataset: BuiltDataset, wrong: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Make the predictor answer with the truth, but for one sample; return whom it was asked."""
-    truths = {sample.id: sample for sample in read_truth(dataset.path, "validation").samples}
+    truths = {sample.id: sample for sample in read_ground_truth(dataset.path, "validation").samples}
     asked = []
 
     def predict(_: object, queries: Iterable[Query]) -> Iterator[Prediction]:

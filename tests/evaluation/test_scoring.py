@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.labels import plain, whole_string, word_iou
 from calico.evaluation.scoring import score
 from calico.evaluation.summary import METRICS, RATIOS, summarise
@@ -19,7 +19,7 @@ from mixedparts.errors import InputError
 from tests.evaluation.fabricate import LetterModel, answered, box, predicted, truth
 
 MODEL = LetterModel()
-Case = tuple[list[SampleTruth], dict[str, Prediction]]
+Case = tuple[list[SampleGroundTruth], dict[str, Prediction]]
 
 
 def metrics(case: Case) -> dict[str, float]:
@@ -202,7 +202,7 @@ def said_in(predictions: dict[str, Prediction]) -> list[tuple[Segment, ...]]:
     return [prediction.segments for prediction in predictions.values()]
 
 
-def short(sample: SampleTruth) -> list[Segment]:
+def short(sample: SampleGroundTruth) -> list[Segment]:
     return [
         [s for s in sample.segments if s.image == image][k] for image in (0, 1) for k in (0, -1)
     ]
@@ -217,7 +217,7 @@ def test_the_truth_scores_exactly_one(case: Case) -> None:
     assert found == dict.fromkeys(METRICS, 1.0)
 
 
-def one_a_mask(sample: SampleTruth) -> list[Segment]:
+def one_a_mask(sample: SampleGroundTruth) -> list[Segment]:
     kept = {(s.image, s.mask): s for s in sample.segments if masks.area(s.mask)}
     for image in (0, 1):  # an empty mask never matches by COCO's rule
         kept.setdefault((image, box(0, 0, 3, 3)), Segment("end", image, box(0, 0, 3, 3)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calico.evaluation.ground_truth import SampleTruth
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.scoring import ScoreTable, score
 from calico.evaluation.summary import METRICS, Summary, summarise
 from calico.predictions.types import Prediction, Segment
@@ -17,7 +17,7 @@ from tests.evaluation.fabricate import LetterModel, box, predicted, truth
 MODEL = LetterModel()
 
 
-def samples_of(numbers: dict[tuple[str, str], int]) -> list[SampleTruth]:
+def samples_of(numbers: dict[tuple[str, str], int]) -> list[SampleGroundTruth]:
     """Return so many samples of each (task, source)."""
     segments = [Segment("dog", 0, box(0, 0, 8, 8)), Segment("dog", 1, box(0, 0, 8, 8))]
     return [
@@ -27,7 +27,7 @@ def samples_of(numbers: dict[tuple[str, str], int]) -> list[SampleTruth]:
     ]
 
 
-def half_right(samples: list[SampleTruth], seed: int = 0) -> dict[str, Prediction]:
+def half_right(samples: list[SampleGroundTruth], seed: int = 0) -> dict[str, Prediction]:
     """Answer each image rightly with p = .5, else not at all."""
     rng = np.random.Generator(np.random.Philox(seed))
     return {s.id: predicted(s.id, [g for g in s.segments if rng.random() < 0.5]) for s in samples}
@@ -69,7 +69,7 @@ def test_overall_is_the_mean_over_tasks_and_a_source_the_mean_over_its_tasks() -
 def test_a_class_pair_is_the_mean_over_its_tasks_whichever_image_is_first() -> None:
     segments = [Segment("dog", 0, box(0, 0, 8, 8)), Segment("dog", 1, box(0, 0, 8, 8))]
 
-    def sample(name: str, task: str, *classes: str) -> SampleTruth:
+    def sample(name: str, task: str, *classes: str) -> SampleGroundTruth:
         return truth(name, segments, task, classes=(classes[0], classes[1]))
 
     samples = [

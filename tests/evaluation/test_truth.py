@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico.evaluation.ground_truth import build_id, read_truth, spread
+from calico.evaluation.ground_truth import build_id, read_ground_truth, spread
 from calico.predictions.types import Segment
 from mixedparts.errors import InputError, UsageError
 from tests.evaluation.fabricate import HEIGHT, WIDTH, box, row, small_rows, write_build
@@ -23,7 +23,7 @@ def test_a_row_becomes_segments_in_the_order_of_seg(tmp_path: Path) -> None:
     build = write_build(
         tmp_path / "b", {"test": [row("r", objects, parts, "unique_parts", seg=seg)]}
     )
-    (sample,) = read_truth(build, "test").samples
+    (sample,) = read_ground_truth(build, "test").samples
     assert (sample.id, sample.task, sample.source) == ("r", "unique_parts", "paco")
     assert sample.image_ids == ("r-0", "r-1")
     assert sample.sizes == ((HEIGHT, WIDTH), (HEIGHT, WIDTH))
@@ -38,10 +38,10 @@ def test_a_row_becomes_segments_in_the_order_of_seg(tmp_path: Path) -> None:
 def test_shards_are_read_in_order_and_a_limit_spreads(tmp_path: Path) -> None:
     rows = [r for start in range(4) for r in small_rows(start=start)]
     build = write_build(tmp_path / "b", {"test": rows}, shards=3)
-    whole = read_truth(build, "test")
+    whole = read_ground_truth(build, "test")
     assert [sample.id for sample in whole.samples] == [r["id"] for r in rows]
     assert whole.others == frozenset()
-    some = read_truth(build, "test", limit=5)
+    some = read_ground_truth(build, "test", limit=5)
     assert [rows[position]["id"] for position in some.rows] == [s.id for s in some.samples]
     assert len(some.samples) == 5
     assert some.others == {r["id"] for r in rows} - {s.id for s in some.samples}
@@ -69,12 +69,12 @@ def test_the_build_id_comes_from_the_manifest(tmp_path: Path) -> None:
 def test_a_split_that_is_not_there(tmp_path: Path, split: str) -> None:
     build = write_build(tmp_path / "b", {"test": small_rows(), "train": small_rows()})
     with pytest.raises(UsageError, match="Splits there: test, train"):
-        read_truth(build, split)
+        read_ground_truth(build, split)
 
 
 def test_an_empty_split(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no samples"):
-        read_truth(write_build(tmp_path / "b", {"test": []}), "test")
+        read_ground_truth(write_build(tmp_path / "b", {"test": []}), "test")
 
 
 def other_size(r: dict[str, Any]) -> None:
@@ -122,13 +122,13 @@ def test_a_row_that_contradicts_itself(tmp_path: Path, fault: Any, message: str)
     fault(rows[0])
     build = write_build(tmp_path / "b", {"test": rows})
     with pytest.raises(InputError, match=rf"row 0 of test .*{message}"):
-        read_truth(build, "test")
+        read_ground_truth(build, "test")
 
 
 def test_an_id_that_stands_twice(tmp_path: Path) -> None:
     build = write_build(tmp_path / "b", {"test": small_rows() + small_rows()})
     with pytest.raises(InputError, match="twice"):
-        read_truth(build, "test", limit=2)
+        read_ground_truth(build, "test", limit=2)
 
 
 def test_a_broken_shard(tmp_path: Path) -> None:
@@ -136,4 +136,4 @@ def test_a_broken_shard(tmp_path: Path) -> None:
     (shard,) = (build / "pairs").iterdir()
     shard.write_bytes(shard.read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        read_truth(build, "test")
+        read_ground_truth(build, "test")

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
+from mixedparts.interchange.bundle_import.importing import ImportRequest, import_bundle
 from mixedparts.progress import Silent
 from mixedparts.storage.parquet import iter_rows
 from tests.factories.bundle import HEIGHT, WIDTH, write_bundle, write_json
@@ -27,7 +27,7 @@ FIRST = 100_000
 
 def load(root: Path, out: str) -> tuple[list[Any], list[dict[str, Any]]]:
     """Return pairs and rejects of the bundle below a folder."""
-    import_published(ImportRequest(root / "Part_Segm", root / "sources", root / out), Silent())
+    import_bundle(ImportRequest(root / "Part_Segm", root / "sources", root / out), Silent())
     pairs = [row for split in ("train", "test") for row in iter_rows(root / out, "pairs", split)]
     return pairs, pq.read_table(root / out / "rejects.parquet").to_pylist()
 

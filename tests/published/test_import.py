@@ -16,7 +16,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mixedparts.errors import InputError, UsageError
-from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
+from mixedparts.interchange.bundle_import.importing import ImportRequest, import_bundle
 from mixedparts.loading import load_dataset
 from mixedparts.progress import Silent
 from mixedparts.storage.parquet import iter_rows
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 def load(bundle: Path, sources: Path, out: Path, **choices: Any) -> dict[str, Any]:
-    return import_published(ImportRequest(bundle, sources, out, **choices), Silent())
+    return import_bundle(ImportRequest(bundle, sources, out, **choices), Silent())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mixedparts.errors import InputError
-from mixedparts.interchange.bundle_import.importing import ImportRequest, import_published
+from mixedparts.interchange.bundle_import.importing import ImportRequest, import_bundle
 from mixedparts.interchange.export.request import ExportRequest, Format, Origin, Visibility
 from mixedparts.interchange.export.run import export
 from mixedparts.pipeline.build import build
@@ -45,7 +45,7 @@ def dense(value: dict[str, Any]) -> Any:
 def test_everything_comes_back(built: Path, native_root: Path, tmp_path: Path) -> None:
     bundle_of(built, tmp_path / "bundle")
     request = ImportRequest(tmp_path / "bundle", native_root, tmp_path / "again")
-    manifest = import_published(request, Silent())
+    manifest = import_bundle(request, Silent())
     for table in ("pairs", "entities", "images"):
         assert rows(tmp_path / "again", table) == rows(built, table), table
     assert manifest["counts"] == json.loads((built / "manifest.json").read_text())["counts"]
@@ -61,7 +61,7 @@ def test_a_build_of_the_published_profile_comes_back(native_root: Path, tmp_path
     for origin in Origin:
         folder = tmp_path / origin
         bundle_of(out, folder / "bundle", annotations=origin, root=native_root)
-        import_published(ImportRequest(folder / "bundle", native_root, folder / "again"), Silent())
+        import_bundle(ImportRequest(folder / "bundle", native_root, folder / "again"), Silent())
         for table in ("pairs", "images"):
             assert rows(folder / "again", table) == rows(out, table), table
     again = tmp_path / Origin.OWN / "again"
@@ -75,7 +75,7 @@ def test_ade_images_in_two_splits_come_back(native_root: Path, tmp_path: Path) -
         Silent(),
     )
     bundle_of(out, tmp_path / "bundle")
-    import_published(ImportRequest(tmp_path / "bundle", native_root, tmp_path / "again"), Silent())
+    import_bundle(ImportRequest(tmp_path / "bundle", native_root, tmp_path / "again"), Silent())
     for table in ("pairs", "entities", "images"):
         assert rows(tmp_path / "again", table) == rows(out, table), table
 
@@ -94,7 +94,7 @@ def test_pairs_come_back_through_the_original_files(
     assert named
     assert set(named) <= ids
     request = ImportRequest(tmp_path / "bundle", native_root, tmp_path / "again")
-    import_published(request, Silent())
+    import_bundle(request, Silent())
     for table in ("pairs", "images"):
         assert rows(tmp_path / "again", table) == rows(built, table), table
     write_paco(tmp_path / "other", {"train": 30, "validation": 3, "test": 3})
@@ -200,7 +200,7 @@ def test_a_limited_bundle_holds_only_what_its_rows_show(
 ) -> None:
     values = bundle_of(built, tmp_path / "few", limit=7)
     assert values["rows"] == {"test": 7, "train": 7, "validation": 7}
-    import_published(ImportRequest(tmp_path / "few", native_root, tmp_path / "again"), Silent())
+    import_bundle(ImportRequest(tmp_path / "few", native_root, tmp_path / "again"), Silent())
     for split, mine in rows(tmp_path / "again", "pairs").items():
         if split in SHORT:
             wanted = {row["id"]: row for row in rows(built, "pairs")[split][:7]}

@@ -15,7 +15,7 @@ from typing import Any
 from builders.formats.paths import safe_name
 from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts.errors import InputError, UsageError
-from mixedparts.images.checks import check_picture
+from mixedparts.images.checks import check_image
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import SPLITS, ReadShard
@@ -126,7 +126,7 @@ def _image_fault(root: Path, entry: Any, seen: bool) -> Refusal | None:
     path = safe_name(name)
     if path is None:
         return Refusal(Reason.UNSAFE_PATH, repr(name))
-    fault = check_picture(root / "teaware/images" / path, width, height)
+    fault = check_image(root / "teaware/images" / path, width, height)
     return Refusal(*fault) if fault else None
 
 

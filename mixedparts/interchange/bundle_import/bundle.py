@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from builders.bundle_readers import Place
-from builders.bundle_records import RecordFile, Stated
+from builders.bundle_records import RecordEntry, RecordFile
 from mixedparts.errors import InputError
 from mixedparts.interchange.bundle_import.layout import (
     ADE_FOLDERS,
@@ -161,7 +161,7 @@ def open_bundle(root: Path, sources: Path, splits: tuple[str, ...]) -> Bundle:
             " Part_Segm/ of the published layout.",
         )
     used = {
-        split: tuple(sorted({item.source for item in records if isinstance(item, Stated)}))
+        split: tuple(sorted({item.source for item in records if isinstance(item, RecordEntry)}))
         for split, records in files.items()
     }
     if not any(used.values()):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from builders.bundle_records import Ids, Stated, StatedSide
+from builders.bundle_records import Ids, RecordEntry, RecordSide
 from mixedparts import masks
 from mixedparts.entities.normalise import Names, plain
 from mixedparts.masks import Rle
@@ -22,7 +22,7 @@ View = tuple[int, frozenset[int]]  # entity, parts
 
 
 @dataclass(slots=True)
-class Entity:
+class BundleEntity:
     """One class in one image, under the ids that a record gives it.
 
     Attributes:
@@ -35,16 +35,16 @@ class Entity:
     parts: dict[tuple[str, Ids], int] = field(default_factory=dict)
 
 
-class Book:
+class AnnotationBook:
     """All entities of one split, numbered in the order in which they are first named."""
 
     def __init__(self) -> None:
-        self.entities: list[Entity] = []
+        self.entities: list[BundleEntity] = []
         self.numbers: dict[Key, int] = {}
         self.of_image: dict[tuple[str, str], list[int]] = {}
         self.part_count = 0
 
-    def note(self, stated: Stated) -> None:
+    def note(self, stated: RecordEntry) -> None:
         """Take in what a record says of its two entities."""
         for side in stated.sides:
             number = self.add(key_of(stated.source, side))
@@ -57,7 +57,7 @@ class Book:
         number = self.numbers.get(key)
         if number is None:
             number = self.numbers[key] = len(self.entities)
-            self.entities.append(Entity(key))
+            self.entities.append(BundleEntity(key))
             self.of_image.setdefault(key[:2], []).append(number)
         return number
 
@@ -74,13 +74,13 @@ class Book:
         return {image for owner, image in self.of_image if owner == source}
 
 
-def key_of(source: str, side: StatedSide) -> Key:
+def key_of(source: str, side: RecordSide) -> Key:
     """Return what tells an entity from all others."""
     return source, side.image, side.category, side.objects
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedMask:
     """An entity with its masks.
 
     Attributes:
@@ -102,7 +102,9 @@ class Resolver:
         refused: ids of annotations that the reader refused, which need no second word.
     """
 
-    def __init__(self, book: Book, source: str, split: str, file: str, names: Names) -> None:
+    def __init__(
+        self, book: AnnotationBook, source: str, split: str, file: str, names: Names
+    ) -> None:
         self._book = book
         self._source = source
         self._split = split
@@ -129,7 +131,7 @@ class Resolver:
                 if owner == category and part_name not in told:
                     self._book.add_part(number, part_name, tuple(sorted(own)))
 
-    def resolve(self, record: ImageRecord) -> Iterator[Found | Reject]:
+    def resolve(self, record: ImageRecord) -> Iterator[ResolvedMask | Reject]:
         """Yield the entities of an image that have a mask, and a reject for every id that fails."""
         for number in self._book.of_image.get((self._source, record.image_id), ()):
             entity = self._book.entities[number]
@@ -143,9 +145,11 @@ class Resolver:
                         parts[place] = part
             yield from rejects
             if mask is not None:
-                yield Found(number, mask, parts)
+                yield ResolvedMask(number, mask, parts)
 
-    def _object(self, record: ImageRecord, entity: Entity, rejects: list[Reject]) -> Rle | None:
+    def _object(
+        self, record: ImageRecord, entity: BundleEntity, rejects: list[Reject]
+    ) -> Rle | None:
         there = {item.id: item for item in record.objects}
         found = []
         _, image, category, ids = entity.key
@@ -162,7 +166,7 @@ class Resolver:
         return masks.union(found) if found else None
 
     def _part(
-        self, record: ImageRecord, entity: Entity, name: str, ids: Ids, rejects: list[Reject]
+        self, record: ImageRecord, entity: BundleEntity, name: str, ids: Ids, rejects: list[Reject]
     ) -> Rle | None:
         _, image, category, objects = entity.key
         if self._source == "ade20k":  # ids are values of the part map; an absent one adds nothing

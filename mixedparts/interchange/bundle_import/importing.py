@@ -19,10 +19,14 @@ from mixedparts.errors import InputError
 from mixedparts.interchange.bundle_import.bundle import Bundle, open_bundle
 from mixedparts.interchange.bundle_import.split_import import SplitImport, task_name
 from mixedparts.pairing.samples import in_order
-from mixedparts.pipeline import finalize as publish
 from mixedparts.pipeline.build import Stages, event_log, prepare
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import get_engine
+from mixedparts.pipeline.finalize import (
+    finalize,
+    finished_manifest,
+    mark_unfinished,
+)
 from mixedparts.pipeline.pair import store_samples
 from mixedparts.pipeline.plan import (
     Plan,
@@ -66,7 +70,7 @@ class ImportRequest:
     max_rejects: str = "100%"
 
 
-def import_published(
+def import_bundle(
     request: ImportRequest, progress: Progress, overwrite: bool = False
 ) -> dict[str, Any]:
     """Make a build folder out of a bundle, or finish one that was interrupted.
@@ -82,11 +86,11 @@ def import_published(
     config = _config(bundle, request)
     plan = _plan(bundle, config)
     prepare(config, plan, overwrite)
-    finished = publish.finished(config.out)
+    finished = finished_manifest(config.out)
     if finished is not None:
-        progress.say(f"{config.out} is complete; nothing to do.")
+        progress.log(f"{config.out} is complete; nothing to do.")
         return finished
-    publish.begin(config.out)
+    mark_unfinished(config.out)
     with event_log(config.out) as log, closing(get_engine("local", config.workers)) as engine:
         log("begin", build_id=plan.build_id)
         store_plan(config.out, plan, [])
@@ -98,7 +102,7 @@ def import_published(
             "writing", tasks, run_write, sizes, "rows"
         )
         assert written is not None  # there is no shard range
-        manifest = publish.publish(config, plan, reads, paired, written)
+        manifest = finalize(config, plan, reads, paired, written)
         log("end", build_id=plan.build_id)
     return manifest
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.bundle_records import Ids, Stated
-from mixedparts.interchange.bundle_import.entities import Book, View, key_of
+from builders.bundle_records import Ids, RecordEntry
+from mixedparts.interchange.bundle_import.entities import AnnotationBook, View, key_of
 from mixedparts.pairing.samples import TASKS
 from mixedparts.records import Reason, Task
 
@@ -20,7 +20,7 @@ _COMMON_OBJECT, _COMMON_PARTS, _UNIQUE_PARTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class DroppedPair:
     """A stated pair that gives no row; `name` is its place in the file."""
 
     name: str
@@ -29,7 +29,7 @@ class Lost:
     detail: str
 
 
-class ViewList:
+class SampleList:
     """The entities that rows use, as views: an entity with some of its parts.
 
     Args:
@@ -38,7 +38,7 @@ class ViewList:
     """
 
     def __init__(
-        self, book: Book, alive: NDArray[np.bool_], alive_parts: NDArray[np.bool_]
+        self, book: AnnotationBook, alive: NDArray[np.bool_], alive_parts: NDArray[np.bool_]
     ) -> None:
         self._book = book
         self._alive = alive
@@ -59,7 +59,7 @@ class ViewList:
         keys: list[View] = [(entity, frozenset(parts)) for entity, parts in views]
         return [self.numbers.setdefault(key, len(self.numbers)) for key in keys]
 
-    def add(self, stated: Stated, position: int) -> Iterator[Lost]:
+    def add(self, stated: RecordEntry, position: int) -> Iterator[DroppedPair]:
         """Add the rows that a stated pair gives; yield why it gives none."""
         entities = [self._book.numbers[key_of(stated.source, side)] for side in stated.sides]
         dead = [
@@ -69,7 +69,7 @@ class ViewList:
         ]
         if dead:
             detail = f"no usable object in image {' and '.join(dead)}"
-            yield Lost(stated.name, stated.source, Reason.ORPHAN_PAIR, detail)
+            yield DroppedPair(stated.name, stated.source, Reason.ORPHAN_PAIR, detail)
             return
         base = [self.base(entity) for entity in entities]
         whole = list(zip(entities, [parts.values() for parts in base], strict=True))
@@ -85,7 +85,7 @@ class ViewList:
         ]
         if bare or not any((*common, *unique)):
             detail = f"no usable part in image {' and '.join(bare)}" if bare else "no part is left"
-            yield Lost(stated.name, stated.source, Reason.ORPHAN_PAIR, detail)
+            yield DroppedPair(stated.name, stated.source, Reason.ORPHAN_PAIR, detail)
             return
         stated_only = [
             (entity, (*shared.values(), *alone.values()))
@@ -98,7 +98,7 @@ class ViewList:
             self.rows.extend((*own, _UNIQUE_PARTS, position))
 
     def _usable(
-        self, stated: Stated, entities: list[int]
+        self, stated: RecordEntry, entities: list[int]
     ) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
         """Return the common and the unique parts with masks; a common one needs both."""
         common = [

@@ -11,12 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from builders.bundle_readers import BUNDLED
-from builders.bundle_records import Refused, Stated
+from builders.bundle_records import RecordEntry, Refused
 from mixedparts.entities.normalise import Names
 from mixedparts.interchange.bundle_import.bundle import Bundle
-from mixedparts.interchange.bundle_import.entities import Book, Found, Resolver
+from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask, Resolver
 from mixedparts.interchange.bundle_import.layout import objects_file, records_file
-from mixedparts.interchange.bundle_import.pairs import Lost, ViewList
+from mixedparts.interchange.bundle_import.pairs import DroppedPair, SampleList
 from mixedparts.interchange.bundle_import.tables import MaskStore, entity_table, places
 from mixedparts.pairing.samples import sample_type
 from mixedparts.pipeline.config import BuildConfig
@@ -55,7 +55,7 @@ class SplitImport:
         objects, parts = store.open()
         entity_places = places(objects, "entity", len(book.entities))
         part_places = places(parts, "part", book.part_count)
-        views = ViewList(book, entity_places >= 0, part_places >= 0)
+        views = SampleList(book, entity_places >= 0, part_places >= 0)
         for position, item in enumerate(self._stated()):
             for lost in views.add(item, position):
                 self._refuse(lost)
@@ -75,8 +75,8 @@ class SplitImport:
         self._pairs.update(sources[first] for first in samples["entities"][:, 0].tolist())
         return table, samples
 
-    def _book(self) -> Book:
-        book = Book()
+    def _book(self) -> AnnotationBook:
+        book = AnnotationBook()
         self._progress.start(f"records {self._split}", len(self._records), "records")
         for item in self._records:
             if isinstance(item, Refused):
@@ -87,17 +87,17 @@ class SplitImport:
         self._progress.finish()
         return book
 
-    def _stated(self) -> Iterator[Stated]:
-        return (item for item in self._records if isinstance(item, Stated))
+    def _stated(self) -> Iterator[RecordEntry]:
+        return (item for item in self._records if isinstance(item, RecordEntry))
 
-    def _refuse(self, item: Refused | Lost) -> None:
+    def _refuse(self, item: Refused | DroppedPair) -> None:
         source = item.source or self._config.sources[0]
         self._rejects.append(
             Reject(source, self._split, records_file(self._split), item.name, Level.PAIR,
                    item.reason, item.detail[:200])
         )  # fmt: skip
 
-    def _read(self, source: str, book: Book, store: MaskStore) -> None:
+    def _read(self, source: str, book: AnnotationBook, store: MaskStore) -> None:
         """Find the masks of one source's entities."""
         wanted = book.images(source)
         whole = self._bundle.whole
@@ -117,7 +117,7 @@ class SplitImport:
                 continue
             if whole:
                 resolver.note_all(item)
-            found: list[Found] = []
+            found: list[ResolvedMask] = []
             for outcome in resolver.resolve(item):
                 if isinstance(outcome, Reject):
                     self._rejects.append(outcome)
@@ -134,7 +134,7 @@ class SplitImport:
                        "a record names it")
             )  # fmt: skip
 
-    def _distinct(self, book: Book, views: ViewList) -> NDArray[np.int64]:
+    def _distinct(self, book: AnnotationBook, views: SampleList) -> NDArray[np.int64]:
         """Return (n, 4) first view, second view, task, position; a pair counts once a task."""
         rows = np.frombuffer(views.rows, np.int64).reshape(-1, 4) if views.rows else np.zeros(
             (0, 4), np.int64
@@ -158,11 +158,15 @@ class SplitImport:
             for position, item in enumerate(self._stated()):
                 if position in told:
                     detail = "these two objects were paired by a record before"
-                    self._refuse(Lost(item.name, item.source, Reason.DUPLICATE_ID, detail))
+                    self._refuse(DroppedPair(item.name, item.source, Reason.DUPLICATE_ID, detail))
         return rows[np.sort(firsts)]
 
     def _kept(
-        self, book: Book, views: ViewList, rows: NDArray[np.int64], entity_places: NDArray[np.int64]
+        self,
+        book: AnnotationBook,
+        views: SampleList,
+        rows: NDArray[np.int64],
+        entity_places: NDArray[np.int64],
     ) -> dict[tuple[int, frozenset[int]], None]:
         """Return the views of the rows, and for a whole bundle also what no row uses."""
         all_views = list(views.numbers)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixedparts import masks
 from mixedparts.entities.table import map_table
-from mixedparts.interchange.bundle_import.entities import Book, Found, View
+from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask, View
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord
 from mixedparts.storage.schema import ENTITIES, ENTITY_PART
@@ -58,7 +58,7 @@ class MaskStore:
             writer.close()
             sink.close()
 
-    def add(self, record: ImageRecord, found: Sequence[Found], book: Book) -> None:
+    def add(self, record: ImageRecord, found: Sequence[ResolvedMask], book: AnnotationBook) -> None:
         """Store the entities of one image."""
         self._images += 1
         for item in found:

@@ -223,5 +223,5 @@ def class_of(manifest: Manifest, entity: Row) -> ObjectClass | None:
 
 
 def part_ids(known: ObjectClass, name: str) -> tuple[int, ...]:
-    """Return upstream's ids of a class's part; two native names can share an everyday one."""
+    """Return upstream's ids of a class's part; two native names can share a canonical one."""
     return tuple(part.id for part in known.parts if part.name == name)

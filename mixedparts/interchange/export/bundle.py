@@ -44,7 +44,7 @@ mixedparts import --format published BUNDLE --root SOURCES --out data/imported
 _Known = dict[tuple[str, str, str], list[Named]]
 
 
-def write_published(job: Job) -> Outcome:
+def write_bundle(job: Job) -> Outcome:
     """Write the records and annotation files of all splits.
 
     Raises:

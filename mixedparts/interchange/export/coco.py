@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mixedparts.interchange.export.pictures import open_pictures
-from mixedparts.interchange.export.regions import Region, RegionNumbers
+from mixedparts.interchange.export.pictures import open_images
+from mixedparts.interchange.export.regions import AnnotationNumbers, CocoAnnotation
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, entities_of, image_split, rows_of
 from mixedparts.interchange.export.spool import Spool, write_document
@@ -62,7 +62,7 @@ class _CocoSplit:
     def __init__(self, job: Job, split: str) -> None:
         self._job = job
         self._split = split
-        self._numbers = RegionNumbers()
+        self._numbers = AnnotationNumbers()
         self._categories: dict[tuple[str, str], int] = {}
         self._images: dict[int, int] = {}  # row of the images table -> id
 
@@ -131,7 +131,7 @@ class _CocoSplit:
             "seg": [regions[seg["kind"]][seg["index"]].number + 1 for seg in row["seg"]],
         }
 
-    def _annotation(self, region: Region, image_id: int) -> dict[str, Any]:
+    def _annotation(self, region: CocoAnnotation, image_id: int) -> dict[str, Any]:
         key = region.category, region.part
         found = {
             "id": region.number + 1,  # some readers take an id of 0 for none
@@ -159,7 +159,7 @@ class _CocoSplit:
         self._job.progress.start(f"pictures {self._split}", len(self._images), "images")
         licence_ids = {item["name"]: item["id"] for item in self._licences()}
         taken: set[str] = set()
-        with open_pictures(build, split, self._images, work / "pictures.arrow") as pictures:
+        with open_images(build, split, self._images, work / "pictures.arrow") as pictures:
             for row, number in self._images.items():
                 stored = pictures.row(row)
                 name = _free_name(stored, taken)

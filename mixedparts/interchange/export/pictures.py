@@ -24,7 +24,7 @@ from mixedparts.storage.schema import IMAGES
 _SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp"}
 
 
-class Pictures:
+class ImageReader:
     """Random access to the `images` rows of one split.
 
     Args:
@@ -46,9 +46,9 @@ class Pictures:
 
 
 @contextmanager
-def open_pictures(
+def open_images(
     build: Path, split: str, wanted: Collection[int], work: Path
-) -> Iterator[Pictures]:
+) -> Iterator[ImageReader]:
     """Copy wanted rows of a split's `images` to a working file, and give access to them."""
     work.parent.mkdir(parents=True, exist_ok=True)
     rows = pa.array(sorted(wanted), pa.int32())
@@ -59,12 +59,12 @@ def open_pictures(
                     kept = batch.filter(pc.is_in(batch["row"], rows))
                     if kept.num_rows:
                         writer.write_batch(kept.replace_schema_metadata(None))
-        yield Pictures(map_table(work))
+        yield ImageReader(map_table(work))
     finally:
         work.unlink(missing_ok=True)
 
 
-def picture_suffix(data: bytes) -> str:
+def image_suffix(data: bytes) -> str:
     """Return the usual suffix for a picture's bytes, whatever its file was called."""
     with Image.open(io.BytesIO(data)) as picture:
         return _SUFFIXES.get(picture.format or "", "img")

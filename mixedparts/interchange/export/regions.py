@@ -10,11 +10,11 @@ from mixedparts.interchange.export.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class CocoAnnotation:
     """A mask of a row with what it means.
 
     Attributes:
-        number: counts from 0 within its `RegionNumbers`; equal for equal masks.
+        number: counts from 0 within its `AnnotationNumbers`; equal for equal masks.
         is_new: whether this is the first time that it is seen.
         image: place of its image in the row.
         category: class of the object; for a part, of the object it belongs to.
@@ -44,13 +44,15 @@ class Region:
         }
 
 
-class RegionNumbers:
+class AnnotationNumbers:
     """Numbers the masks of rows by image, class, part name and pixels."""
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
 
-    def of(self, row: Row, image_keys: list[str]) -> tuple[list[Region], list[Region]]:
+    def of(
+        self, row: Row, image_keys: list[str]
+    ) -> tuple[list[CocoAnnotation], list[CocoAnnotation]]:
         """Return a row's objects and parts.
 
         Args:
@@ -69,8 +71,8 @@ class RegionNumbers:
         image_keys: list[str],
         item: dict[str, Any],
         category: str,
-        owner_of: dict[int, Region] | None = None,
-    ) -> Region:
+        owner_of: dict[int, CocoAnnotation] | None = None,
+    ) -> CocoAnnotation:
         part = "" if owner_of is None else item["name"]
         owner = None if owner_of is None else owner_of[item["image"]]
         words = [image_keys[item["image"]], category, part, item["mask"]["counts"]]
@@ -81,7 +83,7 @@ class RegionNumbers:
         is_new = number is None
         if number is None:
             number = self._numbers[key] = len(self._numbers)
-        return Region(
+        return CocoAnnotation(
             number, is_new, item["image"], category, part,
             number if owner is None else owner.number, item,
             item["area"] if owner is None else owner.value["area"],

@@ -95,9 +95,9 @@ def _writer(name: Format) -> Writer:
         from mixedparts.interchange.export.self_contained import write_parquet_rows
 
         return write_parquet_rows
-    from mixedparts.interchange.export.bundle import write_published
+    from mixedparts.interchange.export.bundle import write_bundle
 
-    return write_published
+    return write_bundle
 
 
 def _text(request: ExportRequest, outcome: Outcome) -> str:

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mixedparts import masks
-from mixedparts.interchange.export.pictures import Pictures, open_pictures
+from mixedparts.interchange.export.pictures import ImageReader, open_images
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, image_split, rows_of
-from mixedparts.interchange.export.webdataset import used_pictures
+from mixedparts.interchange.export.webdataset import used_images_of
 from mixedparts.storage.schema import PAIRS, PICTURE
 
 _BATCH = 20  # rows in a row group: some 5 MB of pictures
@@ -47,9 +47,9 @@ def write_parquet_rows(job: Job) -> Outcome:
     files = []
     for split, rows_in_split in job.splits.items():
         work = job.out / ".pictures.arrow"
-        wanted = used_pictures(job, split)
+        wanted = used_images_of(job, split)
         shards = -(-rows_in_split // job.request.shard_rows)
-        with open_pictures(job.request.build, image_split(split), wanted, work) as pictures:
+        with open_images(job.request.build, image_split(split), wanted, work) as pictures:
             job.progress.start(f"parquet {split}", rows_in_split, "rows")
             rows = rows_of(job, split)
             for number in range(shards):
@@ -96,7 +96,7 @@ def _with_field(field: pa.Field, name: str) -> pa.Field:
     return field.with_type(pa.list_(pa.struct([*field.type.value_type, pa.field(name, PICTURE)])))
 
 
-def _with_pictures(row: Row, pictures: Pictures) -> dict[str, Any]:
+def _with_pictures(row: Row, pictures: ImageReader) -> dict[str, Any]:
     images = [
         {**ref, "picture": {"bytes": pictures.row(ref["row"])["image"]["bytes"], "path": None}}
         for ref in row["images"]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from mixedparts.errors import EnvironmentFault
-from mixedparts.interchange.export.pictures import Pictures, open_pictures, picture_suffix
+from mixedparts.interchange.export.pictures import ImageReader, image_suffix, open_images
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, image_split, rows_of
 from mixedparts.storage.parquet import iter_rows
@@ -53,8 +53,8 @@ def write_webdataset(job: Job) -> Outcome:
     ]
     for split in job.splits:
         work = job.out / ".pictures.arrow"
-        wanted = used_pictures(job, split)
-        with open_pictures(job.request.build, image_split(split), wanted, work) as pictures:
+        wanted = used_images_of(job, split)
+        with open_images(job.request.build, image_split(split), wanted, work) as pictures:
             job.progress.start(f"webdataset {split}", job.splits[split], "rows")
             rows = rows_of(job, split)
             number = 0
@@ -74,16 +74,16 @@ def write_webdataset(job: Job) -> Outcome:
     return outcome
 
 
-def used_pictures(job: Job, split: str) -> set[int]:
+def used_images_of(job: Job, split: str) -> set[int]:
     """Return the rows of `images` that the exported rows of a split show."""
     rows = iter_rows(job.request.build, "pairs", split, ["images"])
     taken = islice(rows, job.splits[split])
     return {ref["row"] for row in taken for ref in row["images"]}
 
 
-def _members(row: Row, pictures: Pictures) -> Iterator[tuple[str, Any]]:
+def _members(row: Row, pictures: ImageReader) -> Iterator[tuple[str, Any]]:
     yield "__key__", row["id"]
     yield "json", msgspec.json.encode(row)
     for number, ref in enumerate(row["images"], 1):
         data = pictures.row(ref["row"])["image"]["bytes"]
-        yield f"image{number}.{picture_suffix(data)}", data
+        yield f"image{number}.{image_suffix(data)}", data

@@ -16,7 +16,7 @@ from multiprocessing import forkserver
 from typing import TypeVar
 
 from mixedparts.errors import EnvironmentFault
-from mixedparts.pipeline.arrow_setup import lean_arrow
+from mixedparts.pipeline.arrow_setup import set_up_arrow
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -85,7 +85,7 @@ def _begin_worker() -> None:
     of the time of reading.
     """
     gc.set_threshold(100_000, 50, 50)
-    lean_arrow()
+    set_up_arrow()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
