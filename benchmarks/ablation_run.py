@@ -25,18 +25,18 @@ from calico.config.presets import tiny
 from calico.config.yaml_io import override, read_config
 from calico.dataset.images import ImageTable
 from calico.dataset.pairs import BuiltDataset
-from calico.evaluation.ground_truth import build_id
 from calico.evaluation.in_memory import evaluate_model
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query
 from calico.pretraining.encoder_files import WEIGHTS
 from calico.processing.feature_cache import FeatureCache
-from calico.processing.images import open_picture
+from calico.processing.images import open_image
 from calico.runtime.device import prepare_process
 from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError
 from mixedparts.exit_codes import run_command
 from mixedparts.progress import Lines, Progress
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import write_text
 
 # By configuration alone: see calico.config.model.CorrespondenceConfig.
@@ -169,7 +169,7 @@ def answer_all(
         pictures = []
         for image in one.images:
             table = tables.setdefault(image.split, dataset.images(image.split))
-            pictures.append(open_picture(table.read(image.row), image.key))
+            pictures.append(open_image(table.read(image.row), image.key))
         keys = tuple(image.key for image in one.images)
         queries.append(Query(one.id, one.question, tuple(pictures), keys))
     progress.start("questions about the other image", len(asked), "samples")
@@ -189,8 +189,8 @@ def plan_of(places: Places, config: CalicoConfig, variant: str, seed: int, **cho
         variant,
         seed,
         json.dumps(plain_config(config)),
-        build_id(places.dataset),
-        build_id(places.test_dataset),
+        BuildFolder.open(places.dataset).build_id,
+        BuildFolder.open(places.test_dataset).build_id,
         encoders_digest(places.encoders),
         **chosen,
     )

@@ -38,7 +38,6 @@ from benchmarks.ablation_table import tables
 from benchmarks.other_image import shown_images
 from benchmarks.report import machine, write_section
 from calico.dataset.pairs import BuiltDataset
-from calico.evaluation.ground_truth import pair_files
 from mixedparts.errors import InputError, MixedPartsError, UsageError
 from mixedparts.exit_codes import run_command
 from mixedparts.progress import Lines
@@ -74,8 +73,9 @@ def prepare(arguments: argparse.Namespace) -> list[Job]:
         InputError: a dataset or the encoders are not there.
     """
     # Hours of training must not end at a dataset that cannot be evaluated on.
-    pair_files(arguments.test_dataset, arguments.test_split)
-    shown_images(BuiltDataset(arguments.test_dataset))
+    test = BuiltDataset(arguments.test_dataset)
+    test.build.check_split(arguments.test_split)
+    shown_images(test)
     places = Places(
         *(
             path.resolve()

@@ -49,8 +49,8 @@ from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import build_tokenizer, token_ids
 from calico.training.batches import BatchMaker
 from calico.training.feature_store import FeatureStore, feature_store
+from calico.training.setup import dataset_vocabulary
 from calico.training.trainer import Trainer
-from calico.training.vocabulary import dataset_vocabulary
 from mixedparts.progress import Silent
 from mixedparts.sources.manifests import load_manifest
 

@@ -19,14 +19,14 @@ from calico.config.yaml_io import override
 from calico.model.calico import Calico
 from calico.model.inputs import PromptBatch, TokenIds, TrainingBatch
 from calico.model.language import tune
-from calico.model.precision import arithmetic, kept_dtype, store
+from calico.model.precision import arithmetic, storage_dtype, store
 from calico.model.vision import ImageFeatures
 from calico.optim.optimizer import Updater, build_updater
-from calico.processing.feature_encoder import FeatureEncoder, Wanted, image_wanted
+from calico.processing.feature_encoder import FeatureEncoder, FeatureRequest, image_request
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import build_tokenizer, token_ids
-from calico.weights.initial import filled, on_meta
+from calico.weights.initial import model_from_weights, on_meta
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 from mixedparts.text.questions import QUESTIONS
@@ -72,7 +72,7 @@ class Subject:
     prompts: PromptEncoder
     processor: ImageProcessor
     updater: Updater
-    pictures: list[Wanted]
+    pictures: list[FeatureRequest]
     pairs: int
 
     def encode(self) -> ImageFeatures:
@@ -143,7 +143,7 @@ def subject(config: CalicoConfig, device: torch.device, pairs: int) -> Subject:
     rng = np.random.default_rng(0)
     shown = [Image.fromarray(rng.integers(0, 255, (768, 1024, 3), np.uint8)) for _ in range(2)]
     prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
-    wanted = [image_wanted(picture, processor) for picture in shown]
+    wanted = [image_request(picture, processor) for picture in shown]
     return Subject(model, config, prompts, processor, updater, wanted, pairs)
 
 
@@ -158,13 +158,13 @@ def random_model(config: CalicoConfig, ids: TokenIds, device: torch.device) -> C
     for name, like in empty.state_dict().items():
         value = torch.empty_like(like, device=device)
         if name in known:
-            kept = kept_dtype(name, known[name].requires_grad, config.execution)
+            kept = storage_dtype(name, known[name].requires_grad, config.execution)
             value = value.to(kept)
         if like.ndim > 1:
             weights[name] = value.normal_(std=0.02)
         else:  # norms, with their statistics and biases
             weights[name] = value.fill_(name.endswith(("weight", "running_var")))
-    model = filled(config, ids, weights, Path("random weights"))
+    model = model_from_weights(config, ids, weights, Path("random weights"))
     tune(model.language, config.language, ids.new)
     return store(model, config.execution).to(device)
 

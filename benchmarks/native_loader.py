@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks.paco_shaped import ANNOTATIONS
 from calico.model.vision import ImageInputs
-from calico.processing.images import ImageProcessor, open_picture
+from calico.processing.images import ImageProcessor, open_image
 from calico.processing.prompts import PromptEncoder
 from calico.training.augmented_samples import AugmentedSample
 from mixedparts.sources.manifests import Manifest
@@ -87,7 +87,7 @@ class NativeLoader:
             for one in samples:
                 for file, mirrored in zip(one.files, one.mirrored, strict=True):
                     data = (self.pictures / file).read_bytes()
-                    pixels = self.processor.pixels(open_picture(data, file))
+                    pixels = self.processor.pixels(open_image(data, file))
                     shown.append(pixels.flipped() if mirrored else pixels)
             inputs = self.processor.inputs(shown)
         return NativeBatch(

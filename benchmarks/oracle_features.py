@@ -36,7 +36,7 @@ from calico.optim.optimizer import build_updater, hidden_matrices
 from calico.optim.schedule import rate_factor
 from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import build_tokenizer, decode, token_ids
-from calico.training.vocabulary import dataset_vocabulary
+from calico.training.setup import dataset_vocabulary
 from mixedparts.errors import InputError
 from mixedparts.pairing.admissible import philox
 from mixedparts.progress import Progress

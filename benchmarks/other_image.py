@@ -19,8 +19,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-import pyarrow.parquet as pq
-
 from calico.dataset.pairs import BuiltDataset
 from mixedparts.errors import InputError
 from mixedparts.pairing.admissible import philox
@@ -77,18 +75,15 @@ def shown_images(dataset: BuiltDataset) -> list[Shown]:
     Raises:
         InputError: the build has no table `entities`.
     """
-    files = sorted((dataset.path / "entities").glob("*-*.parquet"))
-    if not files:
+    build, columns = dataset.build, ["source", "image_id", "category", "parts_known", "parts"]
+    if not build.splits("entities"):
         raise InputError(
             f"{dataset.path} has no table of entities, so nobody knows what its images show",
             "Build it again with: mixedparts build",
         )
     found: dict[tuple[str, str, str], dict[str, frozenset[str] | None]] = defaultdict(dict)
-    for file in files:
-        split = file.name.split("-")[0]
-        for item in pq.read_table(
-            file, columns=["source", "image_id", "category", "parts_known", "parts"]
-        ).to_pylist():
+    for split in build.splits("entities"):
+        for item in build.rows("entities", split, columns):
             names = frozenset(part["name"] for part in item["parts"])
             key = (item["source"], split, item["image_id"])
             found[key][item["category"]] = names if item["parts_known"] else None
@@ -106,9 +101,8 @@ def _image_rows(
     dataset: BuiltDataset, splits: Sequence[str]
 ) -> Iterator[tuple[tuple[str, str, str], int]]:
     for split in splits:
-        for file in sorted((dataset.path / "images").glob(f"{split}-*.parquet")):
-            for item in pq.read_table(file, columns=["source", "image_id", "row"]).to_pylist():
-                yield (item["source"], split, item["image_id"]), item["row"]
+        for item in dataset.build.rows("images", split, ["source", "image_id", "row"]):
+            yield (item["source"], split, item["image_id"]), item["row"]
 
 
 def fitting(task: Task, image: Shown) -> bool:

@@ -1,8 +1,8 @@
 """ADE20K-Part-234 (OV-PARTS): object masks in JSON, part ids in a 16-bit PNG an image.
 
-Source of the format: the loaders of the OV_PARTS repository. Its val file serves two splits here:
-each of its images is in `validation` or in `test`, by a hash of the image id, unless the variant
-is `official`, which puts all of them in both.
+Source of the format: the loaders of the OV_PARTS repository. Its val file serves two splits here: a
+hash of the image id puts each image into `validation` or `test`. The variant `official` puts all of
+them into both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from builders.bases.coco_index import CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
-from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import first_present
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.formats.segmentation_maps import SIXTEEN_BIT, UnusableMap, read_label_map
@@ -40,7 +40,7 @@ class Ade20kPartSource(CocoSource):
     variants = ("", "hash", OFFICIAL)
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
         return (
             f"{root}/\n"
             "  ADE20KPart234/ade20k_instance_{train,val}.json\n"
@@ -49,7 +49,7 @@ class Ade20kPartSource(CocoSource):
         )
 
     def files(self, root: Path, split: str) -> SplitFiles:
-        """Say where a split lies; validation and test share everything."""
+        """Return the files and folders of a split; validation and test have the same."""
         folder = _FOLDERS[split]
         return SplitFiles(
             f"{_BASE}/ade20k_instance_{_SHORT[split]}.json",
@@ -62,64 +62,89 @@ class Ade20kPartSource(CocoSource):
         return PurePosixPath(file_name).stem
 
     def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the flat place, then the file name's own folders."""
+        """Yield the path without the folders of the file name, then with them."""
         base = f"{_BASE}/images/{_FOLDERS[split]}"
         yield f"{base}/{name.name}"
         if len(name.parts) > 1:
             yield f"{base}/{name}"
 
     def selects(self, shard: ReadShard, image_id: str | None) -> bool:
-        """Divide the images of the val file; what belongs to no image goes to `validation`."""
+        """Return whether an image is in the split of a shard; see `CocoSource.selects`."""
+        # Faults without an image must be reported once, so they belong to `validation` alone.
         if shard.split == "train" or shard.variant == OFFICIAL:
             return True
         return shard.split == ("validation" if image_id is None else val_or_test(image_id))
 
-    def map_path(self, root: Path, split: str, picture: Picture) -> str:
-        """Return where the part PNG lies: named after the picture's file name."""
+    def map_path(self, root: Path, split: str, header: ImageHeader) -> str:
+        """Return the path of the part PNG, which is named after the image file.
+
+        Args:
+            root: folder that the source's layout starts from.
+            split: `train`, `validation` or `test`.
+            header: the image.
+
+        Returns:
+            The path relative to `root`, or an absolute path.
+        """
         folder = f"{_BASE}/annotations_detectron2_part/{_FOLDERS[split]}"
-        own = picture.name.with_suffix(".png")
+        own = header.name.with_suffix(".png")
         return first_present(root, (f"{folder}/{own.name}", f"{folder}/{own}"))
 
     def read_image(
         self,
         root: Path,
         index: CocoIndex,
-        picture: Picture,
+        header: ImageHeader,
         annotations: Sequence[Annotation],
         refuse: Refuser,
     ) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of a usable picture; its parts are the map's pixels in each object."""
+        """Yield the record of a usable image; parts are the pixels of the part map in each object.
+
+        Args:
+            root: folder that the source's layout starts from.
+            index: index of the annotation file.
+            header: the image.
+            annotations: its readable annotations, in file order.
+            refuse: creates the rejects.
+
+        Yields:
+            Rejects, then the `ImageRecord`.
+        """
         objects: list[ObjectInstance] = []
-        for outcome in _objects(index, picture, annotations, refuse):
+        for outcome in _objects(index, header, annotations, refuse):
             if isinstance(outcome, ObjectInstance):
                 objects.append(outcome)
             else:
                 yield outcome
         parts: list[PartInstance] = []
         parts_known = True
-        path = root / self.map_path(root, refuse.split, picture)
+        path = root / self.map_path(root, refuse.split, header)
         try:
-            labels = read_label_map(path, picture.width, picture.height, SIXTEEN_BIT)
+            labels = read_label_map(path, header.width, header.height, SIXTEEN_BIT)
         except UnusableMap as error:
+            # The objects are still usable: the record has no parts, marked as unknown.
             parts_known = False
-            yield refuse(Level.IMAGE, picture.record_id, Reason.MISSING_PART_MAP, str(error))
+            yield refuse(Level.IMAGE, header.record_id, Reason.MISSING_PART_MAP, str(error))
         else:
-            own = {key for item in objects for key in _part_names(item.category)}
-            present = masks.from_labels(labels, own)
+            # Only the part ids of this image's classes are encoded, of 234.
+            wanted = {key for item in objects for key in _part_names(item.category)}
+            present = masks.from_labels(labels, wanted)
             parts = [part for item in objects for part in _parts(item, present)]
+            # A value outside of the vocabulary is one reject an image, not one a pixel.
             for value in np.flatnonzero(np.bincount(labels.ravel())).tolist():
                 if value != _UNLABELLED and value not in _part_ids():
                     detail = f"value in {path.name}"
                     yield refuse(Level.PART, str(value), Reason.UNKNOWN_CATEGORY, detail)
-        yield picture.record(refuse, objects, parts, parts_known)
+        yield header.record(refuse, objects, parts, parts_known)
 
 
 def _objects(
-    index: CocoIndex, picture: Picture, annotations: Sequence[Annotation], refuse: Refuser
+    index: CocoIndex, header: ImageHeader, annotations: Sequence[Annotation], refuse: Refuser
 ) -> Iterator[ObjectInstance | Reject]:
+    """Yield the usable objects of an image, and a reject for each of the others."""
     classes = _classes(index)
     raws = [item.segmentation for item in annotations]
-    read = read_segmentations(raws, picture.width, picture.height)
+    read = read_segmentations(raws, header.width, header.height)
     for item, segmentation in zip(annotations, read, strict=True):
         for dropped in segmentation.dropped:
             yield refuse(Level.POLYGON, item.id, *dropped)
@@ -133,7 +158,9 @@ def _objects(
 
 
 def _parts(item: ObjectInstance, present: dict[int, masks.Rle]) -> Iterator[PartInstance]:
-    """Yield the parts of one object: pixels of its class's part ids that lie in its mask."""
+    """Yield the parts of one object."""
+    # The map has no instances: the pixels of a part id inside the mask of an object are its part.
+    # Where masks of two objects of a class overlap, both get the pixels.
     for part_id, native in _part_names(item.category).items():
         if part_id in present:
             mask = masks.intersection([present[part_id], item.mask])
@@ -149,13 +176,14 @@ def _part_names(category: str) -> dict[int, str]:
 
 @cache
 def _part_ids() -> frozenset[int]:
+    """Return the part ids of all classes."""
     objects = load_manifest("ade20k").objects.values()
     return frozenset(part.id for item in objects for part in item.parts)
 
 
 @lru_cache(maxsize=1)
 def _classes(index: CocoIndex) -> dict[str, str]:
-    """Return category id as text -> class name, for names that the manifest knows."""
+    """Return category id as text -> class name, for the classes of the manifest."""
     objects = load_manifest("ade20k").objects
     return {
         key: category.name for key, category in index.categories.items() if category.name in objects

@@ -1,7 +1,7 @@
-"""ADE20K, the full release: one JSON an image, true part instances, a PNG for every instance.
+"""ADE20K, the full release: one JSON an image, part instances, and a PNG for every instance.
 
-Source of the format: two records of the release that the ADE20K repository shows. The 44 objects
-and 234 parts of ADE20K-Part-234 are read, each part with its own mask and its true owner.
+Source of the format: two records of the release in the ADE20K repository. The reader takes the 44
+objects and 234 parts of ADE20K-Part-234, each part with its own mask and its annotated owner.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from builders.bases.ade20k_records import (
     roles,
 )
 from builders.bases.coco_index import Fault
-from builders.bases.file_source import FileSource, Refused, checked_image
+from builders.bases.file_source import FileSource, UnusableImage, checked_image
 from builders.formats.file_listing import annotation_files
-from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import safe_name
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.formats.segmentation_maps import EIGHT_BIT, UnusableMap, read_label_map
@@ -36,7 +36,9 @@ from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance,
 
 _BASE = "ADE20K_2021_17_01/images/ADE"
 _FOLDERS = {"train": "training", "validation": "validation", "test": "validation"}
-_VISIBLE = 255  # 128 is what the object has behind others: the polygon, too, goes on there
+# Pixels of 128 are hidden behind other objects. The polygon includes them, so the PNG is the better
+# mask.
+_VISIBLE = 255
 
 
 class Ade20kFullSource(FileSource):
@@ -46,7 +48,7 @@ class Ade20kFullSource(FileSource):
     version = "1"
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
         return (
             f"{root}/\n"
             f"  {_BASE}/{{training,validation}}/<scene>/…/<stem>.json\n"
@@ -55,7 +57,7 @@ class Ade20kFullSource(FileSource):
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        """Return the splits with a file at least; see `Source.splits`."""
+        """Return the splits with at least one file; see `Source.splits`."""
         return tuple(split for split in _FOLDERS if self.listing(root, split))
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
@@ -63,60 +65,78 @@ class Ade20kFullSource(FileSource):
         return (f"{_BASE}/{_FOLDERS[split]}",)
 
     def listing(self, root: Path, split: str) -> Sequence[str | Reject]:
-        """Return the JSON files of a split; a stem that two scenes have counts once."""
-        found: list[str | Reject] = []
+        """Return the JSON files of a split, and a reject for each repeated image id."""
+        entries: list[str | Reject] = []
+        # The stem is the image id, but files are in a folder for each scene. The first one counts.
         seen: dict[str, str] = {}
         for path in annotation_files(root, f"{_BASE}/{_FOLDERS[split]}", ".json"):
             stem = PurePosixPath(path).stem
             if seen.setdefault(stem, path) == path:
-                found.append(path)
+                entries.append(path)
             else:
                 refuse = Refuser(self.name, split, path)
                 detail = f"{seen[stem]} was there before"
-                found.append(refuse(Level.IMAGE, stem, Reason.DUPLICATE_ID, detail))
-        return found
+                entries.append(refuse(Level.IMAGE, stem, Reason.DUPLICATE_ID, detail))
+        return entries
 
     def read_file(self, root: Path, file: str, refuse: Refuser) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of one image, and a reject for every object that is not in it."""
+        """Yield the record of one image, and a reject for every record that is refused.
+
+        Args:
+            root: folder that the source's layout starts from.
+            file: the JSON file, relative to `root`.
+            refuse: creates the rejects.
+
+        Yields:
+            Rejects, then the `ImageRecord` of a usable image.
+
+        Raises:
+            UnusableImage: the JSON file cannot be read.
+        """
         place = PurePosixPath(file)
         image = read_annotation(root / file)
         for level, fault in image.faults:
             yield refuse(level, *fault)
         try:
-            picture = _picture(root, place, image)
-        except Refused as fault_of_image:
+            header = _header(root, place, image)
+        except UnusableImage as fault_of_image:
             yield refuse(Level.IMAGE, place.stem, fault_of_image.reason, fault_of_image.detail)
             detail = f"image {place.stem}: {fault_of_image.reason}"
             for record in image.records:
                 yield refuse(_level(record), record.id, Reason.IMAGE_REJECTED, detail)
             return
-        found = roles(image)
-        shapes = _Shapes(root, place, picture)
+        roles_by_id = roles(image)
+        instance_masks = _InstanceMasks(root, place, header)
         objects: dict[str, ObjectInstance] = {}
         parts: list[PartInstance] = []
-        for record in sorted(image.records, key=lambda record: _is_part(found[record.id])):
-            item = _instance(record, found[record.id], shapes, objects)
+        # Objects before parts, in file order otherwise: a part is refused if its object is.
+        for record in sorted(image.records, key=lambda record: _is_part(roles_by_id[record.id])):
+            item = _instance(record, roles_by_id[record.id], instance_masks, objects)
             if isinstance(item, Fault):
                 yield refuse(_level(record), *item)
             elif isinstance(item, PartInstance):
                 parts.append(item)
             else:
                 objects[item.id] = item
-        if shapes.replaced:
-            detail = f"{len(shapes.replaced)} by outline and class map: {shapes.replaced[0]}"
+        if instance_masks.replaced:
+            replaced = instance_masks.replaced
+            detail = f"{len(replaced)} by outline and class map: {replaced[0]}"
             yield refuse(Level.IMAGE, place.stem, Reason.UNREADABLE_OBJECT_MAP, detail)
-        yield picture.record(refuse, tuple(objects.values()), parts)
+        yield header.record(refuse, tuple(objects.values()), parts)
 
 
-def _picture(root: Path, place: PurePosixPath, image: AdeImage) -> Picture:
+def _header(root: Path, place: PurePosixPath, image: AdeImage) -> ImageHeader:
+    """Return the header of a usable image; raise UnusableImage for any other."""
+    # The file name has no folder that counts: the image is beside its JSON file.
     name = safe_name(image.file_name) if image.file_name else PurePosixPath(f"{place.stem}.jpg")
     if name is None:
-        raise Refused(Reason.UNSAFE_PATH, repr(image.file_name))
+        raise UnusableImage(Reason.UNSAFE_PATH, repr(image.file_name))
     path = place.parent / name.name
     return checked_image(root, place.stem, name.name, path, image.width, image.height)
 
 
 def _level(record: AdeRecord) -> Level:
+    """Return the level at which a record is refused."""
     return Level.OBJECT if record.parent is None else Level.PART
 
 
@@ -125,15 +145,18 @@ def _is_part(role: Role | Fault) -> bool:
 
 
 def _instance(
-    record: AdeRecord, role: Role | Fault, shapes: _Shapes, objects: dict[str, ObjectInstance]
+    record: AdeRecord,
+    role: Role | Fault,
+    instance_masks: _InstanceMasks,
+    objects: dict[str, ObjectInstance],
 ) -> ObjectInstance | PartInstance | Fault:
-    """Return what a record is with its mask, or why it is refused; objects come before parts."""
+    """Return the instance of a record, or why it is refused; `objects` are complete for parts."""
     if isinstance(role, Fault):
         return role
     if role.owner is not None and role.owner.id not in objects:
         detail = f"its object {role.owner.id} was refused"
         return Fault(record.id, Reason.ORPHAN_PART, detail)
-    mask = shapes.of(record)
+    mask = instance_masks.of(record)
     if isinstance(mask, Refusal):
         return Fault(record.id, *mask)
     if role.owner is None:
@@ -141,26 +164,31 @@ def _instance(
     return PartInstance(record.id, role.owner.id, role.part, mask)
 
 
-class _Shapes:
-    """Masks of one image's records.
+class _InstanceMasks:
+    """Masks of the records of one image.
+
+    Args:
+        root: folder that the source's layout starts from.
+        place: the JSON file, relative to `root`.
+        header: the image.
 
     Attributes:
-        replaced: why an instance PNG could not be used, for each record that went on without.
+        replaced: the fault of each instance PNG that was replaced by outline and class map.
     """
 
-    def __init__(self, root: Path, place: PurePosixPath, picture: Picture) -> None:
+    def __init__(self, root: Path, place: PurePosixPath, header: ImageHeader) -> None:
         self._folder = root / place.parent
         self._stem = place.stem
-        self._picture = picture
+        self._header = header
         self.replaced: list[str] = []
 
     def of(self, record: AdeRecord) -> Rle | Refusal:
-        """Return the visible pixels: the instance PNG's, else the outline's of the same class."""
-        width, height = self._picture.width, self._picture.height
+        """Return the visible pixels of a record, from its PNG or from outline and class map."""
+        width, height = self._header.width, self._header.height
         try:
             name = safe_name(record.instance_file)
             if name is None:
-                raise UnusableMap(f"no name of a PNG: {record.instance_file!r}")
+                raise UnusableMap(f"not the name of a PNG: {record.instance_file!r}")
             values = read_label_map(self._folder / name, width, height, EIGHT_BIT)
         except UnusableMap as error:
             return self._outlined(record, str(error))
@@ -170,8 +198,11 @@ class _Shapes:
         return mask
 
     def _outlined(self, record: AdeRecord, why: str) -> Rle | Refusal:
+        """Return the pixels inside the outline that the class map gives to the class."""
+        # The outline includes hidden pixels; there the class map has the class of what hides them.
+        # The polygon takes the same path as JSON masks, with all its checks.
         raw = msgspec.Raw(msgspec.json.encode([record.polygon] if record.polygon else []))
-        (read,) = read_segmentations([raw], self._picture.width, self._picture.height)
+        (read,) = read_segmentations([raw], self._header.width, self._header.height)
         if isinstance(read.mask, Refusal):
             return Refusal(Reason.MISSING_MASK, f"{why}; its outline: {read.mask.detail}")
         classes = self._seg if record.level == 0 else self._parts.get(record.level)
@@ -184,6 +215,7 @@ class _Shapes:
         self.replaced.append(why)
         return mask
 
+    # Read on demand and once: images with all their instance PNGs need no class map.
     @cached_property
     def _seg(self) -> NDArray[np.int32] | None:
         return self._classes("_seg.png")
@@ -194,16 +226,18 @@ class _Shapes:
         return {level: values for level, values in maps.items() if values is not None}
 
     def _classes(self, suffix: str) -> NDArray[np.int32] | None:
-        """Return (H, W) name_ndx of a class map, None where it cannot be used."""
+        """Return the (H, W) class ids (name_ndx) of a class map, None if it cannot be used."""
         try:
-            with Image.open(self._folder / f"{self._stem}{suffix}", formats=("PNG",)) as picture:
-                if picture.mode != "RGB" or picture.size != (
-                    self._picture.width,
-                    self._picture.height,
+            with Image.open(self._folder / f"{self._stem}{suffix}", formats=("PNG",)) as image:
+                if image.mode != "RGB" or image.size != (
+                    self._header.width,
+                    self._header.height,
                 ):
                     return None
-                rgb = np.asarray(picture).astype(np.int32)
-        except Exception:  # a decoder given broken bytes may raise anything
+                rgb = np.asarray(image).astype(np.int32)
+        # On broken bytes a decoder may raise any error.
+        except Exception:
             return None
+        # The encoding of the release: red has the high digits in steps of 10, green the low byte.
         classes: NDArray[np.int32] = rgb[:, :, 0] // 10 * 256 + rgb[:, :, 1]
         return classes

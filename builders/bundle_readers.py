@@ -6,7 +6,7 @@ They are the readers of a build, so that a bad annotation has the same reason co
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -14,33 +14,18 @@ from typing import Any, NamedTuple
 from builders.ade20k import Ade20kPartSource
 from builders.bases.coco_index import CocoIndex, open_index
 from builders.bases.coco_source import Annotation, CocoSource
+from builders.bundle_records import RecordFile
 from builders.formats.identifiers import id_text
-from builders.formats.image_rejects import Picture, Refuser
-from builders.formats.json_file import loose
+from builders.formats.image_rejects import ImageHeader, Refuser
+from builders.formats.json_file import decode_untyped
 from builders.formats.paths import first_present
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
+from mixedparts.interchange.bundle_import.contract import Place
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import ReadShard
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the files of one source and split lie.
-
-    Attributes:
-        objects: file of the object annotations.
-        parts: file of the part annotations (PartImageNet), or folder of the part maps (ADE).
-        pictures: folder that picture paths are relative to.
-        named: what `objects` and `parts` are called in rejects, by path.
-    """
-
-    objects: Path
-    parts: Path | None
-    pictures: Path
-    named: dict[str, str]
 
 
 class _Bundled(CocoSource):
@@ -94,10 +79,10 @@ class BundledAde(_Bundled, Ade20kPartSource):
     def __init__(self, place: Place, wanted: Container[str] | None) -> None:
         self._place, self._wanted = place, wanted
 
-    def map_path(self, root: Path, split: str, picture: Picture) -> str:
+    def map_path(self, root: Path, split: str, header: ImageHeader) -> str:
         """Return the part map, which may lie elsewhere than the pictures."""
         assert self._place.parts is not None
-        own = picture.name.with_suffix(".png")
+        own = header.name.with_suffix(".png")
         return str(self._place.parts / first_present(self._place.parts, (own.name, str(own))))
 
 
@@ -112,7 +97,7 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
     def records(self, split: str) -> Iterator[ImageRecord | Reject]:
         """Yield what belongs to no image of the part file, then the records."""
         parts, refuse = self._parts_index(), self._parts_refuser(split)
-        for reject in self._belonging_to_no_image(parts, refuse):
+        for reject in self._stray_rejects(parts, refuse):
             yield self._called(replace(reject, level=_part_level(reject.level)))
         yield from super().records(split)
 
@@ -120,19 +105,19 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
         self,
         root: Path,
         index: CocoIndex,
-        picture: Picture,
+        header: ImageHeader,
         annotations: Sequence[Annotation],
         refuse: Refuser,
     ) -> Iterator[ImageRecord | Reject]:
         """Yield the record of a usable picture: objects as annotated, and its parts."""
         objects: list[ObjectInstance] = []
-        for item in _read(index, picture, annotations, refuse, Level.OBJECT):
+        for item in _read(index, header, annotations, refuse, Level.OBJECT):
             if isinstance(item, Reject):
                 yield item
             else:
                 objects.append(ObjectInstance(item.id, item.category, item.mask))
         parts_index, refuse_part = self._parts_index(), self._parts_refuser(refuse.split)
-        position = _positions(parts_index).get(picture.record_id)
+        position = _positions(parts_index).get(header.record_id)
         found: list[Annotation] = []
         for outcome in (
             () if position is None else self._annotations(parts_index, position, refuse_part)
@@ -142,15 +127,15 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
             else:
                 found.append(outcome)
         parts: list[PartInstance] = []
-        for item in _read(parts_index, picture, found, refuse_part, Level.PART):
+        for item in _read(parts_index, header, found, refuse_part, Level.PART):
             if isinstance(item, Reject):
                 yield item
             elif not objects:
-                detail = f"image {picture.record_id} has no usable object"
+                detail = f"image {header.record_id} has no usable object"
                 yield refuse_part(Level.PART, item.id, Reason.ORPHAN_PART, detail)
             else:
                 parts.append(PartInstance(item.id, objects[0].id, item.category, item.mask))
-        yield picture.record(refuse, objects, parts)
+        yield header.record(refuse, objects, parts)
 
     def _parts_index(self) -> CocoIndex:
         assert self._place.parts is not None
@@ -170,13 +155,13 @@ class _Masked(NamedTuple):
 
 def _read(
     index: CocoIndex,
-    picture: Picture,
+    header: ImageHeader,
     annotations: Sequence[Annotation],
     refuse: Refuser,
     level: Level,
 ) -> Iterator[_Masked | Reject]:
     raws = [item.segmentation for item in annotations]
-    read = read_segmentations(raws, picture.width, picture.height)
+    read = read_segmentations(raws, header.width, header.height)
     for item, segmentation in zip(annotations, read, strict=True):
         for dropped in segmentation.dropped:
             yield refuse(Level.POLYGON, item.id, *dropped)
@@ -211,7 +196,7 @@ def _splits(index: CocoIndex) -> dict[str, Any]:
 def _image_records(index: CocoIndex) -> Iterator[tuple[int, str, dict[str, Any]]]:
     for position in range(len(index.images)):
         try:
-            record = loose(index.images.raw(position))
+            record = decode_untyped(index.images.raw(position))
         except ValueError:
             continue
         text = id_text(record.get("id")) if isinstance(record, dict) else None
@@ -224,3 +209,30 @@ BUNDLED: dict[str, type[BundledPaco] | type[BundledAde] | type[BundledPartImageN
     "ade20k": BundledAde,
     "partimagenet": BundledPartImageNet,
 }
+
+
+class AuthorsBundle:
+    """The readers that an import finds under the entry-point group `mixedparts.bundles`."""
+
+    def open_records(self, path: Path) -> RecordFile:
+        """Open the records of one split.
+
+        Raises:
+            InputError: the file is missing, is not JSON, or is not a list.
+        """
+        return RecordFile(path)
+
+    def annotations(
+        self, source: str, place: Place, wanted: Container[str] | None
+    ) -> BundledPaco | BundledAde | BundledPartImageNet:
+        """Return the reader of one source.
+
+        Args:
+            source: a key of `BUNDLED`.
+            place: where the source's files are.
+            wanted: upstream ids of the images to read; None: all images of the split.
+
+        Returns:
+            The source's reader, which reads a bundle's files.
+        """
+        return BUNDLED[source](place, wanted)

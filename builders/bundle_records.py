@@ -7,7 +7,6 @@ meaning is not documented and a build has no use for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +15,10 @@ import msgspec
 from builders.formats.identifiers import Id, id_text
 from builders.formats.json_file import UNREADABLE, JsonFile, Records
 from mixedparts.entities.normalise import plain
+from mixedparts.interchange.bundle_import.contract import Ids, RecordEntry, RecordSide, Refused
 from mixedparts.interchange.bundle_import.layout import DATASETS
 from mixedparts.records import Reason
 
-Ids = tuple[str, ...]
 T = TypeVar("T")
 _SOURCES = {dataset: source for source, dataset in DATASETS.items()}
 _Nested = list[list[list[Id] | Id] | None]  # a lone id stands for a list of one
@@ -60,48 +59,6 @@ class _Pair(msgspec.Struct):
 _record = msgspec.json.Decoder(_Record)
 _common = msgspec.json.Decoder(_Common)
 _pair = msgspec.json.Decoder(_Pair)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordSide:
-    """What a record says of one of its two images.
-
-    Attributes:
-        image: id of the image in the source's annotation file.
-        category: object class, in lower case.
-        objects: annotation ids of its instances.
-        common, unique: part name -> ids; annotation ids, or values of the part map (ADE).
-    """
-
-    image: str
-    category: str
-    objects: Ids
-    common: dict[str, Ids]
-    unique: dict[str, Ids]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordEntry:
-    """One class of a common-object record, or one pair of a part record.
-
-    Attributes:
-        name: place in the file: record, and entry within it.
-    """
-
-    name: str
-    source: str
-    is_object: bool
-    sides: tuple[RecordSide, RecordSide]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A record or an entry that cannot be used."""
-
-    name: str
-    source: str
-    reason: Reason
-    detail: str
 
 
 class _Fault(Exception):

@@ -1,7 +1,7 @@
-"""Any COCO-style files with objects and parts, as a YAML beside them describes them.
+"""COCO-style files with objects and parts, described by a YAML beside them.
 
-The YAML, `coco_parts/coco_parts.yaml` below the root, names the files of each split, says which
-categories are objects and which are their parts, and how a part finds its object.
+The YAML is `coco_parts/coco_parts.yaml` below the root. It has the files of each split, the
+categories that are objects, the categories of their parts, and how a part finds its object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from builders.bases.coco_description import (
 from builders.bases.coco_index import CocoIndex, open_index
 from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
 from builders.formats.identifiers import id_text
-from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.segmentation import Refusal, Segmentation, read_segmentations
 from mixedparts import masks
 from mixedparts.masks import Rle
@@ -29,37 +29,55 @@ from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance,
 from mixedparts.sources.contract import ReadShard
 from mixedparts.sources.manifest_types import Manifest
 
-LEAST_OVERLAP = 0.5  # share of a part's pixels that its object must hold
+# Share of the pixels of a part that its object must cover, for `Link.OVERLAP`.
+LEAST_OVERLAP = 0.5
 
 
 class CocoPartsSource:
-    """Reader of whatever `coco_parts.yaml` describes."""
+    """Reader of the files that `coco_parts.yaml` describes."""
+
+    # The registry creates readers without arguments, but this one depends on the YAML below a root.
+    # It stays without state: every call takes its reader from the cached description.
 
     name = NAME
     version = "1"
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
         return (
             f"{root}/\n"
             f"  {FILE}   (docs/coco-parts.md has an example)\n"
-            f"  {FOLDER}/…   the annotation files and picture folders that it names"
+            f"  {FOLDER}/…   the annotation files and image folders that it names"
         )
 
     def manifest(self, root: Path | None) -> Manifest | None:
-        """Return classes, names and terms as the YAML says; see `SelfDescribed.manifest`."""
+        """Return classes, names and terms of the YAML; see `SelfDescribed.manifest`."""
         return None if root is None else _description(root).manifest
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        """Return the splits whose annotation file is there; see `Source.splits`."""
+        """Return the splits whose annotation file exists; see `Source.splits`."""
         return _reader(root).splits(root) if (root / FILE).is_file() else ()
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
-        """Return what a split is read from; see `Source.required_files`."""
+        """Return the files and folders of a split; see `Source.required_files`."""
         return _reader(root).required_files(root, split)
 
     def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
-        """Divide a split into shards; see `Source.plan`."""
+        """Divide a split into shards; see `Source.plan`.
+
+        Args:
+            root: folder that the source's layout starts from.
+            split: `train`, `validation` or `test`.
+            shard_images: most image records in a shard.
+            variant: must be empty.
+
+        Returns:
+            The shards in file order.
+
+        Raises:
+            InputError: the YAML or the annotation file cannot be read.
+            UsageError: there is no such split or variant, or `shard_images` is below 1.
+        """
         return _reader(root).plan(root, split, shard_images, variant)
 
     def read(self, shard: ReadShard) -> Iterator[ImageRecord | Reject]:
@@ -71,15 +89,18 @@ def _description(root: Path) -> Description:
     try:
         status = (root / FILE).stat()
         changed = (status.st_size, status.st_mtime_ns)
-    except OSError:  # reading it says so
+    # `read_description` raises the error of a missing file, with a hint.
+    except OSError:
         changed = (0, 0)
     return _read_description(root, changed)
 
 
+# `changed` is part of the key only: after an edit, the YAML is read again.
 @lru_cache(maxsize=2)
 def _read_description(root: Path, changed: tuple[int, int]) -> Description:
     def categories(file: str) -> list[str]:
-        if not (root / file).exists():  # a split that is not there
+        # A source may have only some of its splits.
+        if not (root / file).exists():
             return []
         index = open_index(root / file, _Reader.image_key)
         return [category.name for category in index.categories.values() if category.name]
@@ -92,7 +113,11 @@ def _reader(root: Path) -> _Reader:
 
 
 class _Reader(CocoSource):
-    """Reads one description's files."""
+    """Reads the files of one description.
+
+    Args:
+        described: the content of the YAML.
+    """
 
     name = NAME
     version = CocoPartsSource.version
@@ -102,19 +127,21 @@ class _Reader(CocoSource):
         self._described = described
         self.link_key = described.link_key
         objects = described.manifest.objects
+        # Category of a part -> the classes that have such a part.
         self._parts: dict[str, frozenset[str]] = {}
         for item in objects.values():
             for part in item.parts:
-                mine = self._parts.get(part.native, frozenset())
-                self._parts[part.native] = mine | {item.key}
+                classes = self._parts.get(part.native, frozenset())
+                self._parts[part.native] = classes | {item.key}
+        # With unions the classes are names of groups of parts, not categories of annotations.
         self._objects = frozenset() if described.link is Link.UNION else frozenset(objects)
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
         return CocoPartsSource().layout(root)
 
     def files(self, root: Path, split: str) -> SplitFiles:
-        """Say where a split lies; one that the YAML does not name lies nowhere."""
+        """Return the files and folders of a split; none for a split that is not in the YAML."""
         place = self._described.splits.get(split)
         if place is None:
             return SplitFiles("", ())
@@ -122,18 +149,19 @@ class _Reader(CocoSource):
 
     @staticmethod
     def image_key(record_id: str, file_name: str) -> str:
-        """Return `image_id`: the file name without its suffix; ids often begin anew a split."""
+        """Return `image_id`: the file name without its suffix."""
+        # Not the upstream id: ids often start from 1 again in each split.
         path = PurePosixPath(file_name)
         return str(path.parent / path.stem)
 
     def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the file name below the split's folder, then its last part."""
+        """Yield the file name below the image folder of the split, then without its folders."""
         folder = self._described.splits[split].images
         yield f"{folder}/{name}"
         yield f"{folder}/{name.name}"
 
     def level_of(self, index: CocoIndex, annotation: Annotation) -> Level:
-        """Tell a part by its category, else by its link to another annotation."""
+        """Return the level by the category, else by the link to another annotation."""
         name = _category(index, annotation)
         if name in self._objects or name in self._parts:
             return Level.PART if name in self._parts else Level.OBJECT
@@ -144,15 +172,27 @@ class _Reader(CocoSource):
         self,
         root: Path,
         index: CocoIndex,
-        picture: Picture,
+        header: ImageHeader,
         annotations: Sequence[Annotation],
         refuse: Refuser,
     ) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of a usable picture, and a reject for each refused annotation."""
+        """Yield the record of a usable image, and a reject for each refused annotation.
+
+        Args:
+            root: folder that the source's layout starts from.
+            index: index of the annotation file.
+            header: the image.
+            annotations: its readable annotations, in file order.
+            refuse: creates the rejects.
+
+        Yields:
+            Rejects, then the `ImageRecord`.
+        """
         raws = [item.segmentation for item in annotations]
-        read = read_segmentations(raws, picture.width, picture.height)
+        read = read_segmentations(raws, header.width, header.height)
         objects: dict[str, ObjectInstance] = {}
-        found: list[tuple[Annotation, str, Segmentation]] = []
+        # Parts wait until all objects are known: a part can come before its object in the file.
+        waiting: list[tuple[Annotation, str, Segmentation]] = []
         for item, segmentation in zip(annotations, read, strict=True):
             name, level = _category(index, item), self.level_of(index, item)
             for dropped in segmentation.dropped:
@@ -161,13 +201,13 @@ class _Reader(CocoSource):
                 detail = f"category {item.category_id} {name}".rstrip()
                 yield refuse(level, item.id, Reason.UNKNOWN_CATEGORY, detail)
             elif name in self._parts:
-                found.append((item, name, segmentation))
+                waiting.append((item, name, segmentation))
             elif isinstance(segmentation.mask, Refusal):
                 yield refuse(level, item.id, *segmentation.mask)
             else:
                 objects[item.id] = ObjectInstance(item.id, name, segmentation.mask)
         parts: list[PartInstance] = []
-        for item, name, segmentation in found:
+        for item, name, segmentation in waiting:
             part = self._part(item, name, segmentation.mask, objects)
             if isinstance(part, Refusal):
                 yield refuse(Level.PART, item.id, *part)
@@ -175,7 +215,7 @@ class _Reader(CocoSource):
                 parts.append(part)
         if self._described.link is Link.UNION:
             objects = _united(parts)
-        yield picture.record(refuse, tuple(objects.values()), parts)
+        yield header.record(refuse, tuple(objects.values()), parts)
 
     def _part(
         self,
@@ -184,8 +224,9 @@ class _Reader(CocoSource):
         mask: Rle | Refusal,
         objects: Mapping[str, ObjectInstance],
     ) -> PartInstance | Refusal:
-        """Return a part of one of the image's objects, or why it is refused."""
+        """Return a part of one of the objects of its image, or why it is refused."""
         owners = self._parts[name]
+        # The object is made of the parts later; its id is the class, which is unique for unions.
         if self._described.link is Link.UNION:
             (only,) = owners
             return mask if isinstance(mask, Refusal) else PartInstance(item.id, only, name, mask)
@@ -196,7 +237,7 @@ class _Reader(CocoSource):
             return _overlapping(item.id, name, mask, fitting)
         owner_id = id_text(item.link)
         if owner_id is None and item.link is not None:
-            return Refusal(Reason.MALFORMED_RECORD, f"{self.link_key} is no id")
+            return Refusal(Reason.MALFORMED_RECORD, f"{self.link_key} is not an id")
         owner = objects.get(owner_id or "")
         if owner is None:
             return Refusal(Reason.ORPHAN_PART, f"no usable object {owner_id} in its image")
@@ -206,6 +247,7 @@ class _Reader(CocoSource):
 
 
 def _category(index: CocoIndex, annotation: Annotation) -> str:
+    """Return the category name of an annotation, "" if the file does not define it."""
     category = index.categories.get(annotation.category_id)
     return "" if category is None else category.name
 
@@ -213,19 +255,19 @@ def _category(index: CocoIndex, annotation: Annotation) -> str:
 def _overlapping(
     part_id: str, name: str, mask: Rle, fitting: Sequence[ObjectInstance]
 ) -> PartInstance | Refusal:
-    """Give a part to the object that holds most of its pixels, the first of equals."""
-    held = [masks.area(masks.intersection([mask, owner.mask])) for owner in fitting]
-    most = max(held, default=0)
+    """Return a part of the object that covers most of its pixels, the first of equals."""
+    covered = [masks.area(masks.intersection([mask, owner.mask])) for owner in fitting]
+    most = max(covered, default=0)
     share = most / masks.area(mask)
     if share < LEAST_OVERLAP:
-        detail = f"no object of its classes holds more than {share:.0%} of it"
+        detail = f"no object of its classes covers more than {share:.0%} of it"
         return Refusal(Reason.ORPHAN_PART, detail)
-    return PartInstance(part_id, fitting[held.index(most)].id, name, mask)
+    return PartInstance(part_id, fitting[covered.index(most)].id, name, mask)
 
 
 def _united(parts: Sequence[PartInstance]) -> dict[str, ObjectInstance]:
-    """Return one object a class, as the union of its parts; its id is the class."""
-    mine: dict[str, list[Rle]] = {}
+    """Return one object a class, the union of its parts; its id is the class."""
+    by_class: dict[str, list[Rle]] = {}
     for part in parts:
-        mine.setdefault(part.object_id, []).append(part.mask)
-    return {key: ObjectInstance(key, key, masks.union(rles)) for key, rles in mine.items()}
+        by_class.setdefault(part.object_id, []).append(part.mask)
+    return {key: ObjectInstance(key, key, masks.union(rles)) for key, rles in by_class.items()}

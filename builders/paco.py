@@ -1,6 +1,6 @@
-"""PACO-LVIS v1: objects as polygons, parts as run lengths linked to their object, COCO pictures.
+"""PACO-LVIS v1: objects as polygons, parts as run lengths linked to their object, COCO images.
 
-Source of the format: docs/PACO_DATASET.md of the PACO repository, and its published loaders.
+Source of the format: docs/PACO_DATASET.md of the PACO repository, and its loaders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from builders.bases.coco_index import CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
 from builders.formats.identifiers import id_text
-from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts.masks import Rle
 from mixedparts.records import (
@@ -27,11 +27,11 @@ from mixedparts.records import (
 from mixedparts.sources.manifests import load_manifest
 
 _SHORT = {"train": "train", "validation": "val", "test": "test"}
-_PICTURE_FOLDERS = ("coco/train2017", "coco/val2017")
+_IMAGE_FOLDERS = ("coco/train2017", "coco/val2017")
 
 
 class _Class(NamedTuple):
-    """What a category means: an object, or with a part name, that part of the object."""
+    """The meaning of a category: an object class, or the part of that class in `part`."""
 
     key: str
     part: str | None
@@ -45,7 +45,7 @@ class PacoSource(CocoSource):
     level = Level.OBJECT
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
         return (
             f"{root}/\n"
             "  paco/annotations/paco_lvis_v1_{train,val,test}.json\n"
@@ -53,10 +53,11 @@ class PacoSource(CocoSource):
         )
 
     def files(self, root: Path, split: str) -> SplitFiles:
-        """Say where a split lies; any split may use both picture folders."""
+        """Return the files and folders of a split; any split may use both image folders."""
         file = f"paco/annotations/paco_lvis_v1_{_SHORT[split]}.json"
-        there = tuple(folder for folder in _PICTURE_FOLDERS if (root / folder).is_dir())
-        return SplitFiles(file, there or ("coco/train2017",))
+        # One of the folders is enough. Without any, the first is named as missing.
+        present = tuple(folder for folder in _IMAGE_FOLDERS if (root / folder).is_dir())
+        return SplitFiles(file, present or ("coco/train2017",))
 
     @staticmethod
     def image_key(record_id: str, file_name: str) -> str:
@@ -64,17 +65,18 @@ class PacoSource(CocoSource):
         return record_id
 
     def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield `coco/<file_name>`, or for a bare name both folders."""
+        """Yield `coco/<file_name>`, or both folders for a name without folder."""
         if len(name.parts) > 1:
             yield f"coco/{name}"
         else:
-            yield from (f"{folder}/{name}" for folder in _PICTURE_FOLDERS)
+            yield from (f"{folder}/{name}" for folder in _IMAGE_FOLDERS)
 
     def level_of(self, index: CocoIndex, annotation: Annotation) -> Level:
-        """Tell a part by its category, else by its link to another annotation."""
-        known = _classes(index).get(annotation.category_id)
-        if known is not None:
-            return Level.OBJECT if known.part is None else Level.PART
+        """Return the level by the category, else by the link to another annotation."""
+        meaning = _classes(index).get(annotation.category_id)
+        if meaning is not None:
+            return Level.OBJECT if meaning.part is None else Level.PART
+        # In PACO an object links to itself.
         linked = annotation.link is not None and id_text(annotation.link) != annotation.id
         return Level.PART if linked else Level.OBJECT
 
@@ -82,26 +84,38 @@ class PacoSource(CocoSource):
         self,
         root: Path,
         index: CocoIndex,
-        picture: Picture,
+        header: ImageHeader,
         annotations: Sequence[Annotation],
         refuse: Refuser,
     ) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of a usable picture; parts are not cut by their object."""
+        """Yield the record of a usable image; parts are not clipped to their object.
+
+        Args:
+            root: folder that the source's layout starts from.
+            index: index of the annotation file.
+            header: the image.
+            annotations: its readable annotations, in file order.
+            refuse: creates the rejects.
+
+        Yields:
+            Rejects, then the `ImageRecord`.
+        """
         classes = _classes(index)
-        known = []
+        with_meaning = []
         for item in annotations:
             if item.category_id in classes:
-                known.append((item, classes[item.category_id]))
+                with_meaning.append((item, classes[item.category_id]))
             else:
                 level, detail = self.level_of(index, item), f"category {item.category_id}"
                 yield refuse(level, item.id, Reason.UNKNOWN_CATEGORY, detail)
-        raws = [item.segmentation for item, _ in known]
-        read = read_segmentations(raws, picture.width, picture.height)
-        for (item, _), segmentation in zip(known, read, strict=True):
+        raws = [item.segmentation for item, _ in with_meaning]
+        read = read_segmentations(raws, header.width, header.height)
+        for (item, _), segmentation in zip(with_meaning, read, strict=True):
             for reason, detail in segmentation.dropped:
                 yield refuse(Level.POLYGON, item.id, reason, detail)
+        # All objects before any part: a part can come before its object in the file.
         objects: dict[str, ObjectInstance] = {}
-        for (item, meaning), segmentation in zip(known, read, strict=True):
+        for (item, meaning), segmentation in zip(with_meaning, read, strict=True):
             if meaning.part is not None:
                 continue
             if isinstance(segmentation.mask, Refusal):
@@ -109,26 +123,27 @@ class PacoSource(CocoSource):
             else:
                 objects[item.id] = ObjectInstance(item.id, meaning.key, segmentation.mask)
         parts: list[PartInstance] = []
-        for (item, meaning), segmentation in zip(known, read, strict=True):
+        for (item, meaning), segmentation in zip(with_meaning, read, strict=True):
             if meaning.part is not None:
                 part = _part(item, meaning, segmentation.mask, objects)
                 if isinstance(part, Refusal):
                     yield refuse(Level.PART, item.id, *part)
                 else:
                     parts.append(part)
-        yield picture.record(refuse, tuple(objects.values()), parts)
+        yield header.record(refuse, tuple(objects.values()), parts)
 
 
 def _part(
     item: Annotation, meaning: _Class, mask: Rle | Refusal, objects: Mapping[str, ObjectInstance]
 ) -> PartInstance | Refusal:
-    """Return a part of one of the image's objects, or why it is refused."""
+    """Return a part of one of the objects of its image, or why it is refused."""
     owner_id = id_text(item.link)
     if owner_id is None and item.link is not None:
-        return Refusal(Reason.MALFORMED_RECORD, "obj_ann_id is no id")
+        return Refusal(Reason.MALFORMED_RECORD, "obj_ann_id is not an id")
     owner = objects.get(owner_id or "")
     if owner is None:
         return Refusal(Reason.ORPHAN_PART, f"no usable object {owner_id} in its image")
+    # The category names the object class as well: `car:wheel` linked to a dog is an error upstream.
     if owner.category != meaning.key:
         detail = f"{meaning.key}:{meaning.part} of a {owner.category}"
         return Refusal(Reason.PART_CLASS_MISMATCH, detail)
@@ -139,7 +154,8 @@ def _part(
 
 @lru_cache(maxsize=1)
 def _classes(index: CocoIndex) -> dict[str, _Class]:
-    """Return category id as text -> its meaning, for names that the manifest knows."""
+    """Return category id as text -> its meaning, for the classes and parts of the manifest."""
+    # One index at a time: a process reads the shards of a file one after the other.
     objects = load_manifest("paco").objects
     classes = {}
     for category_id, category in index.categories.items():
@@ -148,6 +164,6 @@ def _classes(index: CocoIndex) -> dict[str, _Class]:
             continue
         if not colon:
             classes[category_id] = _Class(key, None)
-        elif any(known.native == part for known in objects[key].parts):
+        elif any(item.native == part for item in objects[key].parts):
             classes[category_id] = _Class(key, part)
     return classes

@@ -1,6 +1,6 @@
 """PartImageNet (Seg): polygons of parts, one object an image, its class in the file name.
 
-Source of the format: the published loaders of PartImageNet_Seg (VLPart, WPS-SAM, pdiscoformer).
+Source of the format: the loaders of PartImageNet_Seg in VLPart, WPS-SAM and pdiscoformer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PartImageNetSource(SynsetSource):
     version = "1"
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
         return (
             f"{root}/\n"
             "  PartImageNet/images/{train,val,test}/*.JPEG\n"
@@ -30,7 +30,8 @@ class PartImageNetSource(SynsetSource):
         )
 
     def files(self, root: Path, split: str) -> SplitFiles:
-        """Say where a split lies; the whole PNGs are optional."""
+        """Return the files and folders of a split; the `whole` PNGs are optional."""
+        # Some downloads do not have them: the objects are then the unions of their parts.
         short = SHORT[split]
         return SplitFiles(
             f"{_BASE}/annotations/{short}/{short}.json",
@@ -39,9 +40,9 @@ class PartImageNetSource(SynsetSource):
         )
 
     def whole_folder(self, split: str) -> str:
-        """Return the folder of the PNGs with the object's pixels, relative to the root."""
+        """Return the folder of the `whole` PNGs of a split, relative to the root."""
         return f"{_BASE}/annotations/{SHORT[split]}_whole"
 
     def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield where the picture may lie, relative to the root, likeliest first."""
-        return self.below(f"{_BASE}/images/{SHORT[split]}", SHORT[split], name)
+        """Yield the paths where an image may be, relative to the root, most likely first."""
+        return self.paths_below(f"{_BASE}/images/{SHORT[split]}", SHORT[split], name)

@@ -1,8 +1,8 @@
 """PartInventory (SPIN2): part instances on PartImageNet's images, refined from SPIN.
 
 Source of the format: the annotation files in the repository of PartInventory, final and working
-copies. Pictures are those of PartImageNet, wherever that lies; SPIN's splits need not be those of
-PartImageNet_Seg, so every split's folder is searched.
+copies. The images are those of PartImageNet; they can be in its folders or in those of this source.
+The splits of SPIN differ from those of PartImageNet_Seg, so the folders of all splits are searched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from builders.bases.coco_source import SplitFiles
 from builders.bases.synsets import SHORT, SynsetSource
 
 _BASE = "PartInventory"
-_PICTURES = (f"{_BASE}/images", "PartImageNet/images")
+_IMAGE_FOLDERS = (f"{_BASE}/images", "PartImageNet/images")
 _SUFFIX = ".JPEG"
 
 
@@ -25,7 +25,7 @@ class PartInventorySource(SynsetSource):
     version = "1"
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
         return (
             f"{root}/\n"
             "  PartInventory/annotations/spin2_{train,val,test}_parts.json\n"
@@ -35,29 +35,28 @@ class PartInventorySource(SynsetSource):
         )
 
     def files(self, root: Path, split: str) -> SplitFiles:
-        """Say where a split lies; its pictures are in one folder or the other."""
-        there = tuple(folder for folder in _PICTURES if (root / folder).is_dir())
+        """Return the files and folders of a split; its images can be in two folders."""
+        present = tuple(folder for folder in _IMAGE_FOLDERS if (root / folder).is_dir())
         return SplitFiles(
             f"{_BASE}/annotations/spin2_{SHORT[split]}_parts.json",
-            there or _PICTURES[:1],
+            present or _IMAGE_FOLDERS[:1],
             (self.whole_folder(split),),
         )
 
     def whole_folder(self, split: str) -> str:
-        """Return the folder of the PNGs with the object's pixels, relative to the root."""
+        """Return the folder of the `whole` PNGs of a split, relative to the root."""
         return f"PartImageNet/annotations/{SHORT[split]}_whole"
 
     def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield where the picture may lie, relative to the root, likeliest first.
-
-        The working copies write neither folder nor extension.
-        """
+        """Yield the paths where an image may be, relative to the root, most likely first."""
+        # The working copies write file names without folder and suffix. `with_suffix` would take
+        # the end of a name with a dot for a suffix.
         if name.suffix.lower() not in (".jpeg", ".jpg", ".png"):
             name = name.with_name(name.name + _SUFFIX)
-        own, shared = _PICTURES
+        own, shared = _IMAGE_FOLDERS
         first = SHORT[split]
         yield f"{own}/{name}"
         yield f"{own}/{name.name}"
         for short in (first, *(other for other in SHORT.values() if other != first)):
-            yield from self.below(f"{own}/{short}", short, name)
-            yield from self.below(f"{shared}/{short}", short, name)
+            yield from self.paths_below(f"{own}/{short}", short, name)
+            yield from self.paths_below(f"{shared}/{short}", short, name)

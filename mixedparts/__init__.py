@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mixedparts._version import __version__
+
 if TYPE_CHECKING:
     from mixedparts.loading import load_dataset as load_dataset
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load_dataset"]
 
 

@@ -1,6 +1,6 @@
-"""The error tree of the toolkit: what a person did not expect, and what to type next.
+"""The error tree of the toolkit: what went wrong, and the next command to type.
 
-Every error carries the exit code of the command that it ends: 1 problems found, 2 usage,
+Every error has the exit code of the command that it ends: 1 problems found, 2 usage,
 3 missing or unreadable input or environment.
 """
 
@@ -11,11 +11,11 @@ from difflib import get_close_matches
 
 
 class MixedPartsError(Exception):
-    """Base of all expected failures; its text is a message for people.
+    """Base of all expected failures; its text is the message that the user reads.
 
     Args:
         message: what happened, where, and why.
-        hint: the next command or edit that helps, shown on a line of its own.
+        hint: the next command or edit that helps, printed on its own line.
     """
 
     exit_code = 1
@@ -29,6 +29,7 @@ class MixedPartsError(Exception):
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
     def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
+        # Worker processes send errors back pickled; the copy is rebuilt from both arguments.
         return type(self), (self.message, self.hint)
 
 
@@ -49,12 +50,13 @@ class InputError(MixedPartsError):
 
 
 class EnvironmentFault(MixedPartsError):
-    """The machine cannot do it: no space, no permission, a missing extra."""
+    """The machine lacks something: disk space, a permission, an optional package."""
 
     exit_code = 3
 
 
 def near_names(word: str, known: Iterable[str]) -> str:
-    """Return a question that offers the names nearest to a misspelt one, or nothing."""
+    """Return ` Did you mean ...?` with up to three names close to a misspelt one, or ""."""
+    # The leading space lets callers append the result to a sentence without a condition.
     near = get_close_matches(word.lower(), known, n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

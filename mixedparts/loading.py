@@ -1,4 +1,4 @@
-"""A built dataset in Python: found by name, loaded with `datasets`, pixels joined lazily."""
+"""Load a built dataset in Python: find it by name, read it with `datasets`, join pixels lazily."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.storage.locate import BUILD_HINT, resolve_build
 from mixedparts.storage.schema import CONFIGS
 
-__all__ = ["PixelJoin", "load_dataset", "open_picture", "resolve_build"]
+__all__ = ["PixelJoin", "load_dataset", "open_stored_image", "resolve_build"]
 
 
 def load_dataset(
@@ -26,19 +26,19 @@ def load_dataset(
     """Load a built dataset.
 
     Args:
-        name_or_path: a build folder, a Hub id, or `mixedparts` (also None): then the build is
-            looked for in `$MIXEDPARTS_HOME`, `./data/mixedparts`, and where the last build went.
+        name_or_path: a build folder, a Hub id, or `mixedparts` (also None), which looks for the
+            build in `$MIXEDPARTS_HOME`, `./data/mixedparts`, and the folder of the last build.
         config: `pairs`, `images`, `entities` or `preview`.
         split: one split; None for all of them.
-        pixels: in `pairs`, add to every entry of `images` the key `pixels`: a PIL picture, RGB, on
-            the stored grid that the masks lie on. Pictures are read when a row is, not before.
+        pixels: in `pairs`, add to every entry of `images` the key `pixels`: a PIL image, RGB, on
+            the stored grid that the masks lie on. An image is read when its row is read.
 
     Returns:
         A `Dataset` for one split, else a `DatasetDict`.
 
     Raises:
-        InputError: there is no whole build there.
-        UsageError: no such config or split.
+        InputError: the folder or Hub id has no complete build.
+        UsageError: there is no such config or split.
     """
     if config not in CONFIGS:
         raise UsageError(f"there is no config '{config}'", f"Known: {', '.join(CONFIGS)}")
@@ -58,6 +58,7 @@ def _load(
     try:
         return datasets.load_dataset(str(place), config, split=split)
     except ValueError as error:
+        # `datasets` has no error class of its own for an unknown split, only this text.
         if split is not None and "split" in str(error).lower():
             raise UsageError(f"{place} has no split '{split}' in '{config}': {error}") from error
         raise InputError(f"{place} cannot be loaded: {error}") from error
@@ -66,10 +67,12 @@ def _load(
 
 
 def _join(place: Path | str, split: str, pairs: datasets.Dataset) -> datasets.Dataset:
-    """Return the rows with a transform that adds pictures to `images`."""
+    """Return the rows with a transform that adds pixels to `images`."""
+    # The benchmark is a subset of the test pairs and has no image table of its own.
     table = "test" if split == "benchmark" else split
     stored = _load(place, "images", table)
     assert isinstance(stored, datasets.Dataset)
+    # Undecoded: `datasets` would apply the EXIF orientation, and the masks lie on the stored grid.
     return pairs.with_transform(
         PixelJoin(stored.cast_column("image", datasets.Image(decode=False)))
     )
@@ -79,31 +82,34 @@ class PixelJoin:
     """Adds `pixels` to each entry of a batch's `images` column.
 
     Args:
-        stored: the split's `images` table with undecoded pictures.
+        stored: the split's `images` table with undecoded images.
     """
 
     def __init__(self, stored: datasets.Dataset) -> None:
         self._stored = stored
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return the batch with pictures; other columns are untouched."""
+        """Return the batch with pixels; other columns are unchanged."""
+        # `select_columns` may have removed the column.
         if "images" not in batch:
             return batch
         joined = [
-            [{**ref, "pixels": self._picture(ref["row"])} for ref in refs]
-            for refs in batch["images"]
+            [{**ref, "pixels": self._image(ref["row"])} for ref in refs] for refs in batch["images"]
         ]
         return {**batch, "images": joined}
 
-    def _picture(self, row: int) -> Image.Image:
-        return open_picture(self._stored[row]["image"])
+    def _image(self, row: int) -> Image.Image:
+        return open_stored_image(self._stored[row]["image"])
 
 
-def open_picture(stored: dict[str, Any] | None) -> Image.Image:
-    """Return a stored picture as RGB on the stored grid, EXIF orientation not applied.
+def open_stored_image(stored: dict[str, Any] | None) -> Image.Image:
+    """Return a stored image as RGB on the stored grid, EXIF orientation not applied.
+
+    Args:
+        stored: a value of the `image` column, undecoded: `bytes` or `path`.
 
     Raises:
-        InputError: the copy of the build was published without pixels.
+        InputError: the copy of the build has no pixels.
     """
     if stored is None:
         raise InputError(
@@ -111,5 +117,5 @@ def open_picture(stored: dict[str, Any] | None) -> Image.Image:
             "Load it with pixels=False, or build it from the sources: mixedparts build --help",
         )
     data = stored["bytes"]
-    with Image.open(io.BytesIO(data) if data is not None else stored["path"]) as picture:
-        return picture.convert("RGB")
+    with Image.open(io.BytesIO(data) if data is not None else stored["path"]) as image:
+        return image.convert("RGB")

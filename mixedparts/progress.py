@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, lines now and then elsewhere, or nothing."""
+"""Progress of long work: a bar on a terminal, a line every few seconds elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from tqdm import tqdm
 
 
 class Progress(Protocol):
-    """Told by a stage what it does, how much there is, and what is done."""
+    """Receives what a stage does, how many units it has, and how many are finished."""
 
     def start(self, what: str, total: int, unit: str) -> None:
-        """Begin a stage of `total` units."""
+        """Start a stage.
+
+        Args:
+            what: name of the stage, for people.
+            total: number of units in the stage.
+            unit: name of the unit in the plural, such as `images`.
+        """
 
     def advance(self, amount: int = 1) -> None:
         """Count finished units."""
@@ -22,43 +28,68 @@ class Progress(Protocol):
         """End the stage."""
 
     def log(self, message: str) -> None:
-        """Tell a person one thing."""
+        """Print one message."""
 
 
 class Silent:
-    """Says nothing."""
+    """Prints nothing."""
 
-    def start(self, what: str, total: int, unit: str) -> None: ...
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Ignore the start of a stage.
 
-    def advance(self, amount: int = 1) -> None: ...
+        Args:
+            what: unused.
+            total: unused.
+            unit: unused.
+        """
 
-    def finish(self) -> None: ...
+    def advance(self, amount: int = 1) -> None:
+        """Ignore finished units."""
 
-    def log(self, message: str) -> None: ...
+    def finish(self) -> None:
+        """Ignore the end of the stage."""
+
+    def log(self, message: str) -> None:
+        """Ignore a message."""
 
 
 class Lines:
-    """Writes a line to stderr at most every `every` seconds, and one at the end of a stage."""
+    """Writes lines to stderr while a stage runs, and one at its end.
+
+    Args:
+        every: least time between two lines, in seconds.
+    """
 
     def __init__(self, every: float = 10.0) -> None:
         self._every = every
 
     def start(self, what: str, total: int, unit: str) -> None:
+        """Start a stage.
+
+        Args:
+            what: name of the stage, for people.
+            total: number of units in the stage.
+            unit: name of the unit in the plural, such as `images`.
+        """
         self._what, self._total, self._unit = what, total, unit
         self._done = 0
-        self._began = self._told = time.monotonic()
+        self._started = self._last_line = time.monotonic()
 
     def advance(self, amount: int = 1) -> None:
+        """Count finished units; print a line if the last one is old enough."""
         self._done += amount
-        if time.monotonic() - self._told >= self._every:
-            self._told = time.monotonic()
+        if time.monotonic() - self._last_line >= self._every:
+            self._last_line = time.monotonic()
             self.log(f"{self._what}: {self._done} of {self._total} {self._unit}")
 
     def finish(self) -> None:
-        seconds = time.monotonic() - self._began
+        """End the stage with a line that has its duration."""
+        seconds = time.monotonic() - self._started
         self.log(f"{self._what}: {self._done} of {self._total} {self._unit} in {seconds:.1f} s")
 
     def log(self, message: str) -> None:
+        """Print one message on its own line."""
+        # Without the flush, a log file of a long run shows nothing until the buffer is full.
         print(message, file=sys.stderr, flush=True)
 
 
@@ -66,20 +97,31 @@ class Bar:
     """Draws a bar on the terminal."""
 
     def start(self, what: str, total: int, unit: str) -> None:
+        """Start a stage with an empty bar.
+
+        Args:
+            what: name of the stage, shown before the bar.
+            total: number of units in the stage.
+            unit: name of the unit in the plural, such as `images`.
+        """
         self._bar = tqdm(total=total, desc=what, unit=f" {unit}", file=sys.stderr)
 
     def advance(self, amount: int = 1) -> None:
+        """Fill the bar by finished units."""
         self._bar.update(amount)
 
     def finish(self) -> None:
+        """Close the bar; it stays on the terminal."""
         self._bar.close()
 
     def log(self, message: str) -> None:
+        """Print one message above the bar."""
+        # A plain print would land in the middle of the bar.
         tqdm.write(message, file=sys.stderr)
 
 
 def terminal_progress(quiet: bool = False) -> Progress:
-    """Return the progress that suits standard error."""
+    """Return a bar if stderr is a terminal, else lines; nothing if `quiet`."""
     if quiet:
         return Silent()
     return Bar() if sys.stderr.isatty() else Lines()

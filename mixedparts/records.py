@@ -1,6 +1,6 @@
-"""Typed values that cross rooms: what a source reader yields and what it refuses.
+"""What a source reader yields: image records with masks, and rejects with a reason.
 
-Frame of coordinates: the stored pixel grid of the picture, x to the right, y down, EXIF
+Frame of coordinates: the stored pixel grid of the image, x to the right, y down, EXIF
 orientation not applied.
 """
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mixedparts.masks import Rle
+
+SPLITS = ("train", "validation", "test")
 
 
 class Task(StrEnum):
@@ -21,18 +23,21 @@ class Task(StrEnum):
 
 
 class Level(StrEnum):
-    """What a reject refused."""
+    """What kind of record a reject is about."""
 
     FILE = "file"
     IMAGE = "image"
     OBJECT = "object"
     PART = "part"
     POLYGON = "polygon"
-    PAIR = "pair"  # a record of the published bundle, or one entry of it
+    PAIR = "pair"  # a record of the bundle of the authors, or one entry of it
 
 
 class Reason(StrEnum):
-    """Why a record was refused. The codes are part of the tables' contract."""
+    """Why a record was refused."""
+
+    # The codes are part of the format: `rejects.parquet` and the build manifest hold them as text,
+    # so a code keeps its name once it is released.
 
     MALFORMED_RECORD = "malformed_record"  # a key is missing or holds another type
     DUPLICATE_ID = "duplicate_id"  # the first record with an id counts
@@ -52,10 +57,10 @@ class Reason(StrEnum):
     MISSING_IMAGE = "missing_image"
     MISSING_ANNOTATION = "missing_annotation"  # listed, but its annotation file is not there
     UNREADABLE_IMAGE = "unreadable_image"
-    SIZE_MISMATCH = "size_mismatch"  # the picture's stored size is not the annotated one
+    SIZE_MISMATCH = "size_mismatch"  # the image's stored size is not the annotated one
     MISSING_PART_MAP = "missing_part_map"  # ADE: no readable 16-bit part PNG of the image's size
-    UNREADABLE_OBJECT_MAP = "unreadable_object_map"  # whole or instance PNG unusable; what stood in
-    UNKNOWN_DATASET = "unknown_dataset"  # bundle: a `dataset_name` that is none of the three
+    UNREADABLE_OBJECT_MAP = "unreadable_object_map"  # whole or instance PNG unusable
+    UNKNOWN_DATASET = "unknown_dataset"  # bundle: `dataset_name` is not one of the three
     NOTHING_STATED = "nothing_stated"  # bundle: a record without objects, pairs or parts
     UNKNOWN_ANNOTATION = "unknown_annotation"  # bundle: an id that its image has no mask for
     CLASS_MISMATCH = "class_mismatch"  # bundle: the annotation's class is not the record's
@@ -67,9 +72,13 @@ class Reject:
     """One refused record.
 
     Attributes:
-        file: the file that holds it, relative to the source root, POSIX separators.
+        source: registered name of the reader.
+        split: `train`, `validation` or `test`.
+        file: the file with the record, relative to the source root, POSIX separators.
         record_id: upstream id as text, else the record's position in its list.
-        detail: what exactly was wrong, for people.
+        level: what kind of record it is.
+        reason: code of the fault.
+        detail: the exact fault, for people.
     """
 
     source: str
@@ -88,7 +97,7 @@ class ObjectInstance:
     Attributes:
         id: upstream annotation id as text, unique in its image.
         category: key of the class in the source's manifest (LVIS name, synset, ADE name).
-        mask: visible pixels, of the image's size.
+        mask: visible pixels, in the size of the image.
     """
 
     id: str
@@ -101,8 +110,10 @@ class PartInstance:
     """One annotated part mask.
 
     Attributes:
+        id: upstream annotation id as text, unique in its image.
         object_id: `ObjectInstance.id` of the object it belongs to, in the same image.
         name: native name of the part in the manifest (`inner_body`, `Side Mirror`, `arm`).
+        mask: visible pixels, in the size of the image; can lie partly outside of the object.
     """
 
     id: str
@@ -116,10 +127,14 @@ class ImageRecord:
     """One image with its annotated objects and parts, as a source has them.
 
     Attributes:
+        source: registered name of the reader.
+        split: `train`, `validation` or `test`.
         image_id: unique within the source: COCO id as text (PACO), file stem (PartImageNet, ADE).
         file_name: as the annotation file writes it.
-        path: the picture on disk, relative to the source root, POSIX separators.
+        path: the image file, relative to the source root, POSIX separators.
         width, height: pixels of the stored grid.
+        objects: usable objects.
+        parts: usable parts; each belongs to one of `objects`.
         parts_known: false where the source has no usable part annotation for this image.
     """
 

@@ -13,10 +13,11 @@ import pytest
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from tests.factories.native import write_ade20k, write_paco, write_partimagenet
+from tests.factories.ade20k import write_ade20k
+from tests.factories.paco import write_paco
+from tests.factories.partimagenet import write_partimagenet
 
 SOURCES = ("ade20k", "paco", "partimagenet")
-REAL_SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,1 @@
-"""What readers of one kind share: accounting, shards, descriptions."""
+"""Base classes of the readers, and the records and descriptions that they read."""

@@ -1,7 +1,7 @@
-"""The JSON of one full-ADE20K image: objects, their classes, and which is part of which.
+"""The JSON of one image of the full ADE20K: objects, their classes, and which is part of which.
 
-MATLAB wrote these files: a list of one element may stand there as the element, an empty value as
-an empty list, a number as text. What cannot be read as a record is a fault of that record alone.
+MATLAB wrote these files: a list of one element can be the element itself, an empty value an empty
+list, a number text. An entry that cannot be read as a record is a fault of that record alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from builders.bases.coco_index import Fault
-from builders.bases.file_source import Refused
-from builders.formats.identifiers import id_text, whole
+from builders.bases.file_source import UnusableImage
+from builders.formats.identifiers import id_text, whole_number
 from mixedparts.records import Level, Reason
 from mixedparts.sources.manifests import load_manifest
 
@@ -27,11 +27,13 @@ class AdeRecord:
     """A readable object of one image.
 
     Attributes:
+        id: upstream id as text.
         name_ndx: class id, from 1.
         parent: id of the object that it is part of, or None.
         level: 0 for objects, 1 for their parts, 2 for parts of parts.
-        instance_file: its mask, relative to the JSON file's folder; empty where not named.
-        polygon: x0, y0, x1, y1, … of its outline, occluded pixels included.
+        instance_file: the PNG of its mask, relative to the folder of the JSON file; empty if the
+            file names none.
+        polygon: x0, y0, x1, y1, … of its outline in pixels, occluded pixels included.
     """
 
     id: str
@@ -44,9 +46,12 @@ class AdeRecord:
 
 @dataclass(frozen=True, slots=True)
 class AdeImage:
-    """The annotation of one image; width and height are 0 where they cannot be read.
+    """The annotation of one image.
 
     Attributes:
+        file_name: name of the image file; empty if it cannot be read.
+        width, height: pixels of the stored grid; 0 if they cannot be read.
+        records: the readable objects and parts, in file order.
         faults: the records that are refused, with their level.
     """
 
@@ -59,7 +64,13 @@ class AdeImage:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a record is for the vocabulary: an object, or with an owner, a part of it."""
+    """The meaning of a record in the vocabulary: an object, or a part of its `owner`.
+
+    Attributes:
+        category: class of the object; for a part, the class of its owner.
+        owner: the object that a part belongs to; None for an object.
+        part: native name of the part; empty for an object.
+    """
 
     category: str
     owner: AdeRecord | None = None
@@ -67,29 +78,32 @@ class Role:
 
 
 def read_annotation(path: Path) -> AdeImage:
-    """Return what one JSON file says.
+    """Return the annotation in one JSON file.
 
     Raises:
-        Refused: it cannot be read, or is not such a file.
+        UnusableImage: the file cannot be read, or has another structure.
     """
     try:
         data = path.read_bytes()
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:
-            text = data.decode("latin-1")  # as the published loaders open it
+            # The loaders of the authors open the files so; every byte is a character of Latin-1.
+            text = data.decode("latin-1")
         content = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         why = str(error).replace(str(path), path.name)
-        raise Refused(Reason.MALFORMED_RECORD, f"{path.name} is not readable JSON: {why}") from None
-    note = content.get("annotation") if isinstance(content, dict) else None
-    if not isinstance(note, dict):
-        raise Refused(Reason.MALFORMED_RECORD, f"{path.name} has no 'annotation'")
-    height, width = ([whole(n) or 0 for n in _listed(note.get("imsize"))] + [0, 0])[:2]
-    file_name = note.get("filename")
+        raise UnusableImage(
+            Reason.MALFORMED_RECORD, f"{path.name} is not readable JSON: {why}"
+        ) from None
+    annotation = content.get("annotation") if isinstance(content, dict) else None
+    if not isinstance(annotation, dict):
+        raise UnusableImage(Reason.MALFORMED_RECORD, f"{path.name} has no 'annotation'")
+    height, width = ([whole_number(n) or 0 for n in _listed(annotation.get("imsize"))] + [0, 0])[:2]
+    file_name = annotation.get("filename")
     records: dict[str, AdeRecord] = {}
     faults: list[tuple[Level, Fault]] = []
-    for position, raw in enumerate(_listed(note.get("object"))):
+    for position, raw in enumerate(_listed(annotation.get("object"))):
         item = _record(raw, position)
         if isinstance(item, AdeRecord) and item.id in records:
             item = (_level_of(raw), Fault(item.id, Reason.DUPLICATE_ID, "an object had it before"))
@@ -107,10 +121,10 @@ def read_annotation(path: Path) -> AdeImage:
 
 
 def roles(image: AdeImage) -> dict[str, Role | Fault]:
-    """Return what each record is, by its id; a fault where it is nothing that can be used.
+    """Return the role of each record by its id, or the fault of a record without a role.
 
-    The object is the highest of a record's owners, or itself, that is of one of the 44 classes;
-    what lies below it is its part if the class has a part of that id.
+    A record and its owners form a chain. The highest of them with one of the 44 classes is the
+    object; a record below it is its part if the class has a part of that id.
     """
     records = {record.id: record for record in image.records}
     return {record.id: _role(record, records) for record in image.records}
@@ -119,6 +133,7 @@ def roles(image: AdeImage) -> dict[str, Role | Fault]:
 def _role(record: AdeRecord, records: Mapping[str, AdeRecord]) -> Role | Fault:
     classes, parts = _vocabulary()
     chain, whole_chain = _chain(record, records)
+    # From the top: a door is a part of its car, although a door by itself is also a class.
     owner = next((item for item in reversed(chain) if item.name_ndx in classes), None)
     if owner is None:
         if whole_chain:
@@ -136,7 +151,8 @@ def _role(record: AdeRecord, records: Mapping[str, AdeRecord]) -> Role | Fault:
 
 
 def _chain(record: AdeRecord, records: Mapping[str, AdeRecord]) -> tuple[list[AdeRecord], bool]:
-    """Return a record and its owners, upwards; false where an owner is missing or comes again."""
+    """Return a record and its owners from the bottom up, and whether the chain is complete."""
+    # Incomplete: an owner is missing, or the links form a circle.
     chain = [record]
     while chain[-1].parent is not None:
         above = records.get(chain[-1].parent)
@@ -159,7 +175,7 @@ def _vocabulary() -> tuple[dict[int, str], dict[str, dict[int, str]]]:
 
 
 def _record(raw: Any, position: int) -> AdeRecord | tuple[Level, Fault]:
-    """Return a record, or its level and fault."""
+    """Return the record of a JSON value, or its level and fault."""
 
     def fault(why: str) -> tuple[Level, Fault]:
         name = (id_text(raw.get("id")) if isinstance(raw, dict) else None) or str(position)
@@ -167,33 +183,35 @@ def _record(raw: Any, position: int) -> AdeRecord | tuple[Level, Fault]:
 
     if not isinstance(raw, dict):
         return fault("an object is not a mapping")
-    own, name_ndx = id_text(raw.get("id")), whole(raw.get("name_ndx"))
+    own, name_ndx = id_text(raw.get("id")), whole_number(raw.get("name_ndx"))
     if own is None or name_ndx is None:
-        return fault("id or name_ndx is no number")
+        return fault("id or name_ndx is not a number")
     links = raw.get("parts")
     links = links if isinstance(links, dict) else {}
     owners = [id_text(item) for item in _listed(links.get("ispartof"))]
     if len(owners) > 1 or None in owners:
-        return fault(f"ispartof is no id: {links.get('ispartof')!r}")
+        return fault(f"ispartof is not an id: {links.get('ispartof')!r}")
     file = raw.get("instance_mask")
     return AdeRecord(
         id=own,
         name_ndx=name_ndx,
         parent=owners[0] if owners else None,
-        level=whole(links.get("part_level")) or 0,
+        level=whole_number(links.get("part_level")) or 0,
         instance_file=file if isinstance(file, str) else "",
         polygon=_outline(raw.get("polygon")),
     )
 
 
 def _level_of(raw: Any) -> Level:
+    """Return the level of a record that may be broken: a part if it names an owner."""
     links = raw.get("parts") if isinstance(raw, dict) else None
     linked = isinstance(links, dict) and _listed(links.get("ispartof"))
     return Level.PART if linked else Level.OBJECT
 
 
 def _outline(polygon: Any) -> tuple[float, ...]:
-    """Return the corners of a polygon, none where it cannot be read."""
+    """Return x0, y0, x1, y1, … of a polygon; empty if it cannot be read."""
+    # Only a fallback for a missing PNG, so a broken outline is no fault of its record.
     if not isinstance(polygon, dict):
         return ()
     xs, ys = _listed(polygon.get("x")), _listed(polygon.get("y"))
@@ -203,7 +221,7 @@ def _outline(polygon: Any) -> tuple[float, ...]:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Return a list as it is, nothing as an empty one, and a lone element as a list of it."""
+    """Return a list as it is, None as an empty list, and any other value as a list of one."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

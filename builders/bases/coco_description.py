@@ -1,6 +1,6 @@
-"""The YAML beside any COCO-style files that says what their categories mean and how parts link.
+"""The YAML that describes COCO-style files: what their categories mean and how parts link.
 
-See `docs/coco-parts.md` for an example; every fault names the file and the line.
+See `docs/coco-parts.md` for an example. Every error names the file and the line.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _NAMED_THERE = f"named so in {NAME}.yaml"
 class Link(StrEnum):
     """How a part annotation finds its object.
 
-    KEY: the part holds the id of its object's annotation.
-    OVERLAP: the object of a fitting class that holds most of the part's pixels.
-    UNION: objects are not annotated; each class's object is the union of its parts in the image.
+    KEY: the part has the id of the annotation of its object.
+    OVERLAP: its object is the one of a fitting class that covers most of its pixels.
+    UNION: objects are not annotated; the parts of a class in an image make one object.
     """
 
     KEY = "key"
@@ -45,7 +45,12 @@ class Link(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SplitPlace:
-    """Where one split lies, relative to the root."""
+    """The files of one split.
+
+    Attributes:
+        annotations: the annotation file, relative to the root.
+        images: the image folder, relative to the root.
+    """
 
     annotations: str
     images: str
@@ -53,11 +58,12 @@ class SplitPlace:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the YAML says.
+    """The content of the YAML.
 
     Attributes:
-        splits: the splits that it names.
-        link_key: for `Link.KEY`, under which key of a part's annotation its object's id stands.
+        splits: the files of each split in the YAML.
+        link: how a part finds its object.
+        link_key: for `Link.KEY`, the key of a part annotation that has the id of its object.
         manifest: classes, parts, names, groups and terms; keys and natives are category names.
     """
 
@@ -75,15 +81,19 @@ def read_description(root: Path, categories: Categories) -> Description:
     """Read `coco_parts/coco_parts.yaml` below a root.
 
     Args:
-        categories: asked only where the YAML lists no classes but a separator.
+        root: folder that the source's layout starts from.
+        categories: called only if the YAML has `separator` instead of `objects`.
+
+    Returns:
+        The description, with a complete manifest.
 
     Raises:
-        InputError: it is missing or broken.
+        InputError: the YAML is missing or broken.
     """
     try:
         text = (root / FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        hint = "It says how parts and objects link: see docs/coco-parts.md for an example."
+        hint = "It describes how parts and objects link: see docs/coco-parts.md for an example."
         raise InputError(f"{root / FILE} cannot be read: {error}", hint) from None
     top = load_yaml(text, str(root / FILE))
     identity = ("title", "version", "homepage", "licence", "image_licence", "citation")
@@ -91,10 +101,11 @@ def read_description(root: Path, categories: Categories) -> Description:
     splits = _splits(top.at("splits"))
     link, link_key = _link(top)
     if top.has("separator") == top.has("objects"):
-        top.fault("either 'objects' or 'separator' says what the categories mean")
+        top.fault("either 'objects' or 'separator' must describe the categories")
     if top.has("objects"):
         objects = _listed(top.at("objects"))
     else:
+        # A dict keeps the order of the files and drops names that several splits have.
         names = dict.fromkeys(n for place in splits.values() for n in categories(place.annotations))
         objects = _separated(top, list(names))
     _check(top, objects, link)
@@ -124,6 +135,7 @@ def _splits(entry: Entry) -> dict[str, SplitPlace]:
         places[split] = SplitPlace(_path(place, "annotations"), _path(place, "images"))
     if not places:
         entry.fault("no split is named")
+    # In the order of `SPLITS`, whatever the order in the YAML.
     return {split: places[split] for split in SPLITS if split in places}
 
 
@@ -139,11 +151,13 @@ def _link(top: Entry) -> tuple[Link, str]:
     if isinstance(entry.value, dict):
         entry.only("key")
         key = entry.string("key")
+        # The base reader decodes these keys as something else.
         if key in ("id", "image_id", "category_id", "segmentation"):
             entry.at("key").fault(f"'{key}' means something else in a COCO file")
         return Link.KEY, key
     if entry.value not in (Link.OVERLAP, Link.UNION):
         entry.fault("link is {key: NAME}, overlap or union")
+    # The key of PACO; no annotation is linked by it here, but it still marks parts in rejects.
     return Link(entry.value), "obj_ann_id"
 
 
@@ -164,34 +178,38 @@ def _listed(entry: Entry) -> list[ObjectClass]:
 
 
 def _separated(top: Entry, names: list[str]) -> list[ObjectClass]:
-    """Take category names apart: `dog:head` is the head of a dog."""
-    separator = top.at("separator").value  # a blank is one too: `Fish Head`
+    """Split category names at the separator: `dog:head` is the head of a dog."""
+    # Not `top.string`, which refuses a blank; a blank separates `Fish Head`.
+    separator = top.at("separator").value
     if not isinstance(separator, str) or not separator:
         top.at("separator").fault(f"'separator' must be text, not {separator!r}")
     parts: dict[str, list[PartClass]] = {n: [] for n in names if separator not in n}
     for native in (n for n in names if separator in n):
         key, _, part = native.partition(separator)
-        mine = parts.setdefault(key, [])
-        mine.append(PartClass(len(mine), native, plain_name(part)))
+        # Without a category of its own, the object exists only through its parts.
+        parts_of_class = parts.setdefault(key, [])
+        parts_of_class.append(PartClass(len(parts_of_class), native, plain_name(part)))
     if not any(parts.values()):
         top.at("separator").fault(f"no category of the files holds '{separator}'")
     return [
-        ObjectClass(key, position, key, plain_name(key), "", tuple(mine))
-        for position, (key, mine) in enumerate(parts.items())
+        ObjectClass(key, position, key, plain_name(key), "", tuple(parts_of_class))
+        for position, (key, parts_of_class) in enumerate(parts.items())
     ]
 
 
 def _check(top: Entry, objects: list[ObjectClass], link: Link) -> None:
+    """Raise InputError for a category with two meanings."""
     owners: dict[str, list[str]] = {}
     for item in objects:
         for part in item.parts:
             owners.setdefault(part.native, []).append(item.key)
     keys = {item.key for item in objects}
-    for native, mine in owners.items():
+    for native, classes in owners.items():
         if native in keys:
             top.fault(f"category '{native}' cannot be an object and a part")
-        if link is Link.UNION and len(mine) > 1:
-            top.fault(f"with link: union, '{native}' cannot be a part of {' and '.join(mine)}")
+        # Key and overlap find the object first; with unions only the category shows the class.
+        if link is Link.UNION and len(classes) > 1:
+            top.fault(f"with link: union, '{native}' cannot be a part of {' and '.join(classes)}")
 
 
 def _renames(objects: list[ObjectClass]) -> tuple[Rename, ...]:

@@ -1,7 +1,9 @@
-"""What a reader must know of a whole COCO-style file before it reads one image of it.
+"""The index of a COCO-style file, which a reader needs before it reads one image of it.
 
-Indexing decodes nothing but ids, and keeps byte ranges and a grouping of annotations by image:
-some 30 bytes an annotation. Everything else is decoded when the shard that needs it is read.
+A COCO file lists all images, and all annotations in any order. One pass decodes only ids and file
+names. The index holds the byte range of every record, the annotations of every image, and the
+faults that need the whole file, such as duplicate ids: about 30 bytes an annotation. Masks and all
+other values are decoded later, when a shard asks for their image.
 """
 
 from __future__ import annotations
@@ -16,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builders.formats.identifiers import Id, IdCodes, id_text
-from builders.formats.json_file import UNREADABLE, JsonFile, loose
+from builders.formats.json_file import UNREADABLE, JsonFile, decode_untyped
 from mixedparts.errors import InputError
 from mixedparts.records import Reason
 
 ImageKey = Callable[[str, str], str]
-"""Makes `image_id` of the upstream id (as text) and `file_name`; equal results are duplicates."""
+"""Returns `image_id` for an upstream id (as text) and `file_name`; equal results are duplicates."""
 
 
 class Fault(NamedTuple):
-    """Why a record is refused; `record_id` is its id as text, else its position."""
+    """Why a record is refused; `record_id` is its id as text, else its position in its list."""
 
     record_id: str
     reason: Reason
@@ -40,6 +42,7 @@ class Category(msgspec.Struct, frozen=True):
     supercategory: str = ""
 
 
+# Decoders of single fields: msgspec skips all other keys of a record without creating objects.
 class _ImageHead(msgspec.Struct):
     id: Id
     file_name: str = ""
@@ -56,19 +59,29 @@ _category = msgspec.json.Decoder(Category)
 
 
 class CocoIndex:
-    """The records of one file, their grouping, and the faults that only the whole file shows.
+    """The records of one file, grouped by image, and the faults that need the whole file.
+
+    Args:
+        path: the file.
+        image_key: returns the `image_id` of an image record.
 
     Attributes:
+        file: the mapped file.
         images, annotations: byte ranges of the records.
         categories: id as text -> category; the first entry of an id counts.
         category_faults: entries of the categories block that are refused.
-        duplicate_images, duplicate_annotations: (n,) bool, true for later records of one id.
+        duplicate_images, duplicate_annotations: (n,) bool, true for every record of an id but the
+            first.
         strays: positions of annotations that name no image of the file, ascending.
+
+    Raises:
+        InputError: the file cannot be read as a COCO file.
     """
 
     def __init__(self, path: Path, image_key: ImageKey) -> None:
         self.file = JsonFile(path)
         lists = self.file.lists()
+        # Shared by images and annotations, so that equal ids get equal codes.
         codes = IdCodes()
         self.images = self.file.records(lists.images)
         self.annotations = self.file.records(lists.annotations)
@@ -77,6 +90,9 @@ class CocoIndex:
         owners, self.duplicate_annotations = _read_annotations(
             lists.annotations, IdCodes(), codes, position_of
         )
+        # Annotations sorted by the position of their image; the stable sort keeps the order of the
+        # file within an image. Those of image i are `order[bounds[i]:bounds[i + 1]]`, and those
+        # without an image (-1) come before `bounds[0]`.
         self._order = np.argsort(owners, kind="stable").astype(np.int32)
         self._bounds = np.searchsorted(
             owners[self._order], np.arange(len(self.images) + 1), side="left"
@@ -99,7 +115,7 @@ class CocoIndex:
                 continue
             record_id, image_id = id_text(head.id), id_text(head.image_id)
             if record_id is None or image_id is None:
-                yield int(position), malformed(raw, int(position), "id or image_id is no id")
+                yield int(position), malformed(raw, int(position), "id or image_id is not an id")
             elif self.duplicate_annotations[position]:
                 yield int(position), Fault(record_id, Reason.DUPLICATE_ID, "annotation id seen")
             else:
@@ -108,9 +124,18 @@ class CocoIndex:
 
 
 def malformed(raw: memoryview | msgspec.Raw, position: int, why: Exception | str) -> Fault:
-    """Return the fault of a record that is not what it should be, with its id if it has one."""
+    """Return the fault of a record that does not decode.
+
+    Args:
+        raw: the record as JSON.
+        position: its position in its list.
+        why: the error of the decoder, or a sentence for people.
+
+    Returns:
+        A fault with the id of the record if that can be read, else its position.
+    """
     try:
-        content = loose(raw)
+        content = decode_untyped(raw)
         record_id = id_text(content.get("id")) if isinstance(content, dict) else None
     except ValueError:
         record_id = None
@@ -131,6 +156,9 @@ def open_index(path: Path, image_key: ImageKey) -> CocoIndex:
     return _cached_index(path, image_key, status.st_size, status.st_mtime_ns)
 
 
+# Size and time of change are part of the key, so a file that has changed is read again. A process
+# reads the shards of one file after the other; two entries are for a bundle, which has objects and
+# parts of the same images in two files.
 @lru_cache(maxsize=2)
 def _cached_index(path: Path, image_key: ImageKey, size: int, mtime_ns: int) -> CocoIndex:
     return CocoIndex(path, image_key)
@@ -147,7 +175,7 @@ def _categories(raws: list[msgspec.Raw]) -> tuple[dict[str, Category], tuple[Fau
             continue
         text = id_text(category.id)
         if text is None:
-            faults.append(malformed(raw, position, "category: its id is no id"))
+            faults.append(malformed(raw, position, "category: its id is not an id"))
         elif text in categories:
             faults.append(Fault(text, Reason.DUPLICATE_ID, f"category '{category.name}'"))
         else:
@@ -158,7 +186,7 @@ def _categories(raws: list[msgspec.Raw]) -> tuple[dict[str, Category], tuple[Fau
 def _read_images(
     raws: list[msgspec.Raw], codes: IdCodes, image_key: ImageKey
 ) -> tuple[dict[int, int], NDArray[np.bool_]]:
-    """Return code of id -> position of its first record, and which records come too late."""
+    """Return code of id -> position of its first record, and which records are duplicates."""
     position_of: dict[int, int] = {}
     keys: set[str] = set()
     late = np.zeros(len(raws), np.bool_)
@@ -170,6 +198,8 @@ def _read_images(
         code = codes.code(head.id)
         if code is None:
             continue
+        # Two ids with the same `image_id` are duplicates as well: readers that use the file name
+        # would yield two images of one id.
         key = image_key(id_text(head.id) or "", head.file_name) if head.file_name else None
         late[position] = code in position_of or key in keys
         position_of.setdefault(code, position)
@@ -179,9 +209,11 @@ def _read_images(
 
 
 def _loose_image_head(raw: msgspec.Raw) -> _ImageHead:
-    """Save the id of a record that is refused for something else, for its annotations' sake."""
+    """Return the id of a record that does not decode, "" if it has none."""
+    # With the id, its annotations are rejected because of their image, not as annotations of an
+    # unknown image.
     try:
-        content = loose(raw)
+        content = decode_untyped(raw)
     except ValueError:
         content = None
     value = content.get("id") if isinstance(content, dict) else None
@@ -191,7 +223,7 @@ def _loose_image_head(raw: msgspec.Raw) -> _ImageHead:
 def _read_annotations(
     raws: list[msgspec.Raw], own_codes: IdCodes, image_codes: IdCodes, position_of: dict[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Return each annotation's image position (-1: none), and which repeat an earlier id."""
+    """Return the image position of each annotation (-1: none), and which are duplicates."""
     owners = np.full(len(raws), -1, np.int32)
     ids = np.empty(len(raws), np.int64)
     readable = np.zeros(len(raws), np.bool_)
@@ -206,6 +238,8 @@ def _read_annotations(
             continue
         ids[position], readable[position] = own, True
         owners[position] = position_of.get(image, -1)
+    # Sorted by id, duplicates are neighbours and in file order: all but the first of equal ids are
+    # late. A set of all ids would take several times the memory.
     positions = np.flatnonzero(readable)
     order = positions[np.argsort(ids[positions], kind="stable")]
     late = np.zeros(len(raws), np.bool_)

@@ -1,7 +1,7 @@
-"""What the readers of COCO-style files share: splits, shards, image records, and the accounting.
+"""Base class of the readers of COCO-style files: splits, shards, image records, accounting.
 
 Every image record becomes one `ImageRecord` or one reject of level image, and every annotation one
-instance or one reject of level object or part. A reader adds what its format means.
+instance or one reject of level object or part. A subclass adds the meaning of its format.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import msgspec
 
 from builders.bases.coco_index import CocoIndex, Fault, malformed, open_index
-from builders.formats.identifiers import Id, id_text, whole
-from builders.formats.image_rejects import MAX_PIXELS, Picture, Refuser
+from builders.formats.identifiers import Id, id_text, whole_number
+from builders.formats.image_rejects import MAX_PIXELS, ImageHeader, Refuser
 from builders.formats.json_file import UNREADABLE
 from builders.formats.paths import first_present, is_resource_fork, safe_name
 from mixedparts.errors import InputError, UsageError
@@ -36,9 +36,9 @@ class SplitFiles:
     """Where a split lies, relative to the source root.
 
     Attributes:
-        annotations: its annotation file.
-        folders: folders that must be there with it, maps before pictures.
-        optional: folders and files that are read where they exist.
+        annotations: its annotation file; empty if the source does not have the split.
+        folders: folders that must exist with it, segmentation maps before images.
+        optional: folders and files that are read if they exist.
     """
 
     annotations: str
@@ -48,7 +48,14 @@ class SplitFiles:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A readable annotation of one image, its mask still as JSON."""
+    """A readable annotation of one image.
+
+    Attributes:
+        id: upstream id as text.
+        category_id: upstream id as text.
+        link: the value under `CocoSource.link_key`, not checked.
+        segmentation: its mask, as JSON.
+    """
 
     id: str
     category_id: str
@@ -67,55 +74,73 @@ _image_fields = msgspec.json.Decoder(_ImageFields)
 
 
 class CocoSource(ABC):
-    """Base of the readers whose annotations lie in one COCO-style JSON file a split."""
+    """Base of the readers with one COCO-style JSON file a split."""
 
     name: str
     version: str
     level: ClassVar[Level]
-    """Level of an annotation that cannot be told to be an object or a part."""
+    """Level of an annotation that may be an object or a part."""
     variants: ClassVar[tuple[str, ...]] = ("",)
     link_key: str = "obj_ann_id"
-    """Key of a part's annotation under which the id of its object's stands."""
+    """Key under which the annotation of a part has the id of the annotation of its object."""
 
     @abstractmethod
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
 
     @abstractmethod
     def files(self, root: Path, split: str) -> SplitFiles:
-        """Say where a split lies."""
+        """Return the files and folders of a split."""
 
     @staticmethod
     @abstractmethod
     def image_key(record_id: str, file_name: str) -> str:
-        """Return `image_id`."""
+        """Return the `image_id` of an image record."""
 
     @abstractmethod
     def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield where the picture may lie, relative to the root, likeliest first."""
+        """Yield the paths where an image may be, relative to the root, most likely first."""
 
     @abstractmethod
     def read_image(
         self,
         root: Path,
         index: CocoIndex,
-        picture: Picture,
+        header: ImageHeader,
         annotations: Sequence[Annotation],
         refuse: Refuser,
     ) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of a usable picture, and a reject for each refused annotation."""
+        """Yield the record of a usable image, and a reject for each refused annotation.
+
+        Args:
+            root: folder that the source's layout starts from.
+            index: index of the annotation file.
+            header: the image.
+            annotations: its readable annotations, in file order.
+            refuse: creates the rejects.
+
+        Yields:
+            Rejects in any order, and exactly one `ImageRecord`.
+        """
 
     def level_of(self, index: CocoIndex, annotation: Annotation) -> Level:
-        """Tell what a readable annotation describes."""
+        """Return whether a readable annotation is an object or a part."""
         return self.level
 
     def selects(self, shard: ReadShard, image_id: str | None) -> bool:
-        """Tell whether an image belongs to the shard's split; None: what belongs to no image."""
+        """Return whether an image is in the split of a shard.
+
+        For an `image_id` of None: whether rejects that belong to no image are in it.
+        """
         return True
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        """Return the splits whose annotation file is there; see `Source.splits`."""
-        found = []
+        """Return the splits whose annotation file exists; see `Source.splits`.
+
+        Raises:
+            InputError: an annotation file exists, but one of its folders does not.
+        """
+        present = []
         for split in SPLITS:
             files = self.files(root, split)
             if not files.annotations or not (root / files.annotations).exists():
@@ -127,17 +152,31 @@ class CocoSource(ABC):
                         f"but its folder {root / folder} is not",
                         f"Looked for:\n{self.layout(root)}",
                     )
-            found.append(split)
-        return tuple(found)
+            present.append(split)
+        return tuple(present)
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
-        """Return what a split is read from; see `Source.required_files`."""
+        """Return the files and folders of a split; see `Source.required_files`."""
         files = self.files(root, split)
-        there = tuple(path for path in files.optional if (root / path).exists())
-        return (files.annotations, *there, *files.folders)
+        optional = tuple(path for path in files.optional if (root / path).exists())
+        return (files.annotations, *optional, *files.folders)
 
     def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
-        """Divide a split into shards; see `Source.plan`."""
+        """Divide a split into shards; see `Source.plan`.
+
+        Args:
+            root: folder that the source's layout starts from.
+            split: `train`, `validation` or `test`.
+            shard_images: most image records in a shard.
+            variant: one of `variants`.
+
+        Returns:
+            The shards in file order; one empty shard for a file without images.
+
+        Raises:
+            InputError: the annotation file cannot be read as a whole.
+            UsageError: the source has no such split or variant, or `shard_images` is below 1.
+        """
         if variant not in self.variants:
             known = ", ".join(f"'{item}'" for item in self.variants)
             raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {known}")
@@ -146,6 +185,7 @@ class CocoSource(ABC):
         if shard_images < 1:
             raise UsageError(f"a shard of {shard_images} images is not possible", "Use 1 or more")
         total = len(open_index(root / file, self.image_key).images)
+        # Without images there is still one shard: the one that starts at 0 reports stray records.
         return [
             ReadShard(
                 self.name, split, str(root), file, start, min(start + shard_images, total), variant
@@ -159,12 +199,14 @@ class CocoSource(ABC):
         index = open_index(root / shard.file, self.image_key)
         refuse = Refuser(self.name, shard.split, shard.file)
         if shard.start == 0 and self.selects(shard, None):
-            yield from self._belonging_to_no_image(index, refuse)
+            yield from self._stray_rejects(index, refuse)
         for position in range(shard.start, min(shard.stop, len(index.images))):
-            outcome, image_id = self._judge_image(root, shard.split, index, position)
+            # The split of an image can depend on its id, so the id comes first; the file is opened
+            # only for images of this split.
+            outcome, image_id = self._read_header(root, shard.split, index, position)
             if not self.selects(shard, image_id):
                 continue
-            if isinstance(outcome, Picture):
+            if isinstance(outcome, ImageHeader):
                 outcome = _check(root, outcome)
             annotations = []
             for item in self._annotations(index, position, refuse):
@@ -172,20 +214,22 @@ class CocoSource(ABC):
                     yield item
                 else:
                     annotations.append(item)
-            if isinstance(outcome, Picture):
+            if isinstance(outcome, ImageHeader):
                 yield from self.read_image(root, index, outcome, annotations, refuse)
                 continue
+            # A refused image takes its annotations with it, each with a reject of its own.
             yield refuse(Level.IMAGE, *outcome)
             for annotation in annotations:
                 level = self.level_of(index, annotation)
                 detail = f"image {outcome.record_id}: {outcome.reason}"
                 yield refuse(level, annotation.id, Reason.IMAGE_REJECTED, detail)
+        # The pages of this shard are not needed again; without this, memory grows with the file.
         index.file.release()
 
-    def _judge_image(
+    def _read_header(
         self, root: Path, split: str, index: CocoIndex, position: int
-    ) -> tuple[Picture | Fault, str | None]:
-        """Return the picture or its fault, and its image id where the record has one."""
+    ) -> tuple[ImageHeader | Fault, str | None]:
+        """Return the header of an image or its fault, and its image id if that can be read."""
         raw = index.images.raw(position)
         try:
             fields = _image_fields.decode(raw)
@@ -198,25 +242,27 @@ class CocoSource(ABC):
         if index.duplicate_images[position]:
             detail = f"image {image_id} was there before"
             return Fault(record_id, Reason.DUPLICATE_ID, detail), image_id
-        width, height = whole(fields.width) or 0, whole(fields.height) or 0
+        width, height = whole_number(fields.width) or 0, whole_number(fields.height) or 0
         if min(width, height) < 1 or width * height >= MAX_PIXELS:
-            detail = f"{fields.width} x {fields.height} is no size of an image"
+            detail = f"{fields.width} x {fields.height} is not the size of an image"
             return Fault(record_id, Reason.MALFORMED_RECORD, detail), image_id
         name = safe_name(fields.file_name)
         if name is None:
             return Fault(record_id, Reason.UNSAFE_PATH, repr(fields.file_name)), image_id
         if is_resource_fork(name):
-            detail = f"{name} is no picture but a file that an archiver added"
+            detail = f"{name} is not an image but a file that an archiver added"
             return Fault(record_id, Reason.MISSING_IMAGE, detail), image_id
         path = first_present(root, self.picture_paths(split, name))
-        picture = Picture(record_id, image_id, fields.file_name, name, path, width, height)
-        return picture, image_id
+        header = ImageHeader(record_id, image_id, fields.file_name, name, path, width, height)
+        return header, image_id
 
     def _annotations(
         self, index: CocoIndex, image: int, refuse: Refuser
     ) -> Iterator[Annotation | Reject]:
+        """Yield the readable annotations of an image in file order, and rejects for the others."""
         for position in index.annotations_of(image):
             item = _annotation(index.annotations.raw(position), int(position), self.link_key)
+            # An annotation that does not decode has no category that would show its level.
             if isinstance(item, Fault):
                 yield refuse(self.level, *item)
             elif index.duplicate_annotations[position]:
@@ -225,7 +271,8 @@ class CocoSource(ABC):
             else:
                 yield item
 
-    def _belonging_to_no_image(self, index: CocoIndex, refuse: Refuser) -> Iterator[Reject]:
+    def _stray_rejects(self, index: CocoIndex, refuse: Refuser) -> Iterator[Reject]:
+        """Yield a reject for each broken category and each annotation without an image."""
         for fault in index.category_faults:
             yield refuse(Level.FILE, *fault)
         for position, fault in index.stray_faults():
@@ -234,14 +281,15 @@ class CocoSource(ABC):
             yield refuse(level, *fault)
 
 
-def _check(root: Path, picture: Picture) -> Picture | Fault:
-    fault = check_image(root / picture.path, picture.width, picture.height)
-    return picture if fault is None else Fault(picture.record_id, *fault)
+def _check(root: Path, header: ImageHeader) -> ImageHeader | Fault:
+    fault = check_image(root / header.path, header.width, header.height)
+    return header if fault is None else Fault(header.record_id, *fault)
 
 
 @cache
 def _annotation_fields(link_key: str) -> msgspec.json.Decoder[Any]:
-    """Return what decodes an annotation whose link to its object stands under `link_key`."""
+    """Return the decoder of an annotation whose link to its object is under `link_key`."""
+    # The key is only known at run time for sources that a YAML describes, so the type is made here.
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         ("id", Id),
         ("image_id", Id),
@@ -261,5 +309,5 @@ def _annotation(raw: memoryview, position: int, link_key: str) -> Annotation | F
         return malformed(raw, position, error)
     record_id, category_id = id_text(fields.id), id_text(fields.category_id)
     if record_id is None or category_id is None:
-        return malformed(raw, position, "id or category_id is no id")
+        return malformed(raw, position, "id or category_id is not an id")
     return Annotation(record_id, category_id, fields.link, fields.segmentation)

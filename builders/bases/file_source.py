@@ -1,7 +1,7 @@
-"""What the readers of one annotation file an image share: splits, shards, and the accounting.
+"""Base class of the readers with one annotation file an image: splits, shards, accounting.
 
-A file that cannot be read as what it should be is one reject of level image: of thousands, one
-broken file stops nothing. A split is a list of such files in a fixed order.
+A split is a list of annotation files in a fixed order. A file that cannot be read is one reject of
+level image and does not stop the reader.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from builders.formats.image_rejects import MAX_PIXELS, Picture, Refuser
+from builders.formats.image_rejects import MAX_PIXELS, ImageHeader, Refuser
 from builders.formats.val_test_split import OFFICIAL, val_or_test
 from mixedparts.errors import UsageError
 from mixedparts.images.checks import check_image
@@ -19,8 +19,13 @@ from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.sources.contract import SPLITS, ReadShard
 
 
-class Refused(Exception):
-    """An image that cannot be used, with the reason code and a sentence for people."""
+class UnusableImage(Exception):
+    """An image that cannot be used.
+
+    Args:
+        reason: code of the fault.
+        detail: a sentence for people.
+    """
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -31,8 +36,8 @@ class Refused(Exception):
 class FileSource(ABC):
     """Base of the readers with one annotation file an image.
 
-    Upstream has train and validation; each validation image is in `validation` or in `test`, by
-    the hash of its id that also divides ADE20K-Part-234, unless the variant is `official`.
+    Upstream has train and validation. A hash of the image id puts each validation image into
+    `validation` or `test`, as for ADE20K-Part-234, unless the variant is `official`.
     """
 
     name: str
@@ -41,34 +46,56 @@ class FileSource(ABC):
 
     @abstractmethod
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in."""
+        """Return the tree of files that the reader expects, as lines of text."""
 
     @abstractmethod
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
-        """Return what a split is read from; see `Source.required_files`."""
+        """Return the files and folders of a split; see `Source.required_files`."""
 
     @abstractmethod
     def splits(self, root: Path) -> tuple[str, ...]:
-        """Return the splits that are there; see `Source.splits`."""
+        """Return the splits whose files exist; see `Source.splits`."""
 
     @abstractmethod
     def listing(self, root: Path, split: str) -> Sequence[str | Reject]:
         """Return the annotation files of a split in order, and rejects for bad entries of a list.
 
         Raises:
-            InputError: what lists them is missing or unreadable.
+            InputError: the list of the images is missing or unreadable.
         """
 
     @abstractmethod
     def read_file(self, root: Path, file: str, refuse: Refuser) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of one file's image, and a reject for all in it that is refused.
+        """Yield the record of the image of one file, and a reject for each record refused.
+
+        Args:
+            root: folder that the source's layout starts from.
+            file: the annotation file, relative to `root`.
+            refuse: creates the rejects.
+
+        Yields:
+            Rejects in any order, and one `ImageRecord` if the image is usable.
 
         Raises:
-            Refused: the image cannot be used.
+            UnusableImage: the image cannot be used.
         """
 
     def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
-        """Divide a split into shards; see `Source.plan`."""
+        """Divide a split into shards; see `Source.plan`.
+
+        Args:
+            root: folder that the source's layout starts from.
+            split: `train`, `validation` or `test`.
+            shard_images: most annotation files in a shard.
+            variant: one of `variants`.
+
+        Returns:
+            The shards in the order of `listing`; one empty shard for a split without files.
+
+        Raises:
+            InputError: the list of the images is missing or unreadable.
+            UsageError: the source has no such split or variant, or `shard_images` is below 1.
+        """
         if variant not in self.variants:
             known = ", ".join(f"'{item}'" for item in self.variants)
             raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {known}")
@@ -76,11 +103,13 @@ class FileSource(ABC):
             raise UsageError(f"{self.name} has no split '{split}'", f"Splits: {', '.join(SPLITS)}")
         if shard_images < 1:
             raise UsageError(f"a shard of {shard_images} images is not possible", "Use 1 or more")
+        # Positions count all files of the upstream split: `validation` and `test` share a list, and
+        # each shard leaves out the images of the other split.
         total = len(self.listing(root, split))
-        where = self.required_files(root, split)[0]
+        file = self.required_files(root, split)[0]
         return [
             ReadShard(
-                self.name, split, str(root), where, start, min(start + shard_images, total), variant
+                self.name, split, str(root), file, start, min(start + shard_images, total), variant
             )
             for start in range(0, max(total, 1), shard_images)
         ]
@@ -97,9 +126,10 @@ class FileSource(ABC):
             if not self._selects(shard, stem):
                 continue
             refuse = Refuser(self.name, shard.split, item)
+            # `read_file` may have yielded rejects before it raises; each of them counts.
             try:
                 yield from self.read_file(root, item, refuse)
-            except Refused as fault:
+            except UnusableImage as fault:
                 yield refuse(Level.IMAGE, stem, fault.reason, fault.detail)
 
     def _selects(self, shard: ReadShard, image_id: str) -> bool:
@@ -110,15 +140,28 @@ class FileSource(ABC):
 
 def checked_image(
     root: Path, image_id: str, file_name: str, path: PurePosixPath, width: int, height: int
-) -> Picture:
-    """Return a picture that decodes and has its annotated size in pixels.
+) -> ImageHeader:
+    """Check an image file and return its header.
+
+    Args:
+        root: folder that the source's layout starts from.
+        image_id: id of the image; also its `record_id`.
+        file_name: as the annotation file writes it.
+        path: the image file, relative to `root`.
+        width: annotated width of the stored grid in pixels.
+        height: annotated height of the stored grid in pixels.
+
+    Returns:
+        The header of an image that decodes and has this size.
 
     Raises:
-        Refused: it does not.
+        UnusableImage: the file is missing, does not decode, or has another size.
     """
     if min(width, height) < 1 or width * height >= MAX_PIXELS:
-        raise Refused(Reason.MALFORMED_RECORD, f"{width} x {height} is no size of an image")
+        raise UnusableImage(
+            Reason.MALFORMED_RECORD, f"{width} x {height} is not the size of an image"
+        )
     fault = check_image(root / path, width, height)
     if fault is not None:
-        raise Refused(*fault)
-    return Picture(image_id, image_id, file_name, path, str(path), width, height)
+        raise UnusableImage(*fault)
+    return ImageHeader(image_id, image_id, file_name, path, str(path), width, height)

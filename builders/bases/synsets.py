@@ -1,6 +1,7 @@
-"""Sources of the PartImageNet family: one object an image, its class the synset in its file name.
+"""Base class of the PartImageNet family: one object an image, its class is in the file name.
 
-Annotations describe parts; the object is its whole PNG where one is there, else their union.
+The annotations describe parts. The mask of the object comes from its `whole` PNG if that exists,
+else it is the union of the parts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from builders.bases.coco_index import Category, CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource
 from builders.formats.identifiers import id_text
-from builders.formats.image_rejects import Picture, Refuser
+from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import first_present
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.formats.segmentation_maps import EIGHT_BIT, UnusableMap, read_label_map
@@ -24,12 +25,14 @@ from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance,
 from mixedparts.sources.manifests import load_manifest
 
 SHORT = {"train": "train", "validation": "val", "test": "test"}
+# `n02085620`: a letter and eight digits.
 _SYNSET_LETTERS = 9
+# Upstream numbers the 158 classes from 0.
 _WHOLE_BACKGROUND = 158
 
 
 class _Part(NamedTuple):
-    """What a category means: a part of any class of one superclass."""
+    """The meaning of a category: a part of any class of one superclass."""
 
     superclass: str
     native: str
@@ -38,14 +41,14 @@ class _Part(NamedTuple):
 class SynsetSource(CocoSource):
     """Base of the readers with one object an image, whose class is the synset in the file name.
 
-    Categories are `Superclass Part`, spelled as in the manifest of the reader's own name.
+    Categories are `Superclass Part`, spelled as in the manifest of the source.
     """
 
     level = Level.PART
 
     @abstractmethod
     def whole_folder(self, split: str) -> str:
-        """Return the folder of the PNGs with the object's pixels, relative to the root."""
+        """Return the folder of the `whole` PNGs of a split, relative to the root."""
 
     @staticmethod
     def image_key(record_id: str, file_name: str) -> str:
@@ -53,15 +56,22 @@ class SynsetSource(CocoSource):
         return PurePosixPath(file_name).stem
 
     @staticmethod
-    def below(folder: str, short: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield where a picture may lie below a folder of one split.
+    def paths_below(folder: str, short: str, name: PurePosixPath) -> Iterator[str]:
+        """Yield the paths where an image may be below the image folder of one split.
 
-        That is: flat, at its own path, in folders a synset, and each of them in a doubled folder.
+        Args:
+            folder: the image folder, relative to the root.
+            short: upstream's name of the split.
+            name: the image file as annotated.
+
+        Yields:
+            Paths relative to the root: flat, as annotated, and in folders by synset.
         """
         synset = synset_of(name)
         yield f"{folder}/{name.name}"
         if len(name.parts) > 1:
             yield f"{folder}/{name}"
+        # Some archives unpack with the folder of the split, or of the synset, inside itself.
         for inner in (synset, short, f"{short}/{synset}", f"{synset}/{synset}"):
             yield f"{folder}/{inner}/{name.name}"
 
@@ -69,39 +79,50 @@ class SynsetSource(CocoSource):
         self,
         root: Path,
         index: CocoIndex,
-        picture: Picture,
+        header: ImageHeader,
         annotations: Sequence[Annotation],
         refuse: Refuser,
     ) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of a usable picture: one object, and its parts."""
-        synset = synset_of(picture.name)
-        known = load_manifest(self.name).objects.get(synset)
-        superclass = None if known is None else known.superclass
+        """Yield the record of a usable image: one object and its parts.
+
+        Args:
+            root: folder that the source's layout starts from.
+            index: index of the annotation file.
+            header: the image.
+            annotations: its readable annotations, in file order.
+            refuse: creates the rejects.
+
+        Yields:
+            Rejects, then the `ImageRecord`; it has no object if the object has no mask.
+        """
+        synset = synset_of(header.name)
+        class_of_image = load_manifest(self.name).objects.get(synset)
+        superclass = None if class_of_image is None else class_of_image.superclass
         parts: list[PartInstance] = []
-        for outcome in _parts(
-            _meanings(index, self.name), picture, annotations, refuse, superclass
-        ):
+        for outcome in _parts(_meanings(index, self.name), header, annotations, refuse, superclass):
             if isinstance(outcome, PartInstance):
                 parts.append(outcome)
             else:
                 yield outcome
-        if known is None:
-            detail = f"'{synset}' is none of the 158 classes"
+        if class_of_image is None:
+            detail = f"'{synset}' is not one of the 158 classes"
             mask: Rle | Refusal = Refusal(Reason.UNKNOWN_CATEGORY, detail)
         else:
-            mask, fault = _object_mask(root, self.whole_folder(refuse.split), picture, parts)
+            # A broken PNG is reported, and the union of the parts replaces it.
+            mask, fault = _object_mask(root, self.whole_folder(refuse.split), header, parts)
             if fault is not None:
                 yield refuse(
-                    Level.IMAGE, picture.record_id, Reason.UNREADABLE_OBJECT_MAP, str(fault)
+                    Level.IMAGE, header.record_id, Reason.UNREADABLE_OBJECT_MAP, str(fault)
                 )
         if not isinstance(mask, Refusal):
-            yield picture.record(refuse, [ObjectInstance(picture.record_id, synset, mask)], parts)
+            yield header.record(refuse, [ObjectInstance(header.record_id, synset, mask)], parts)
             return
-        yield refuse(Level.OBJECT, picture.record_id, *mask)
+        # Parts without an object cannot be used: each becomes a reject, as every annotation must.
+        yield refuse(Level.OBJECT, header.record_id, *mask)
         for part in parts:
-            detail = f"the object of {picture.file_name}: {mask.reason}"
+            detail = f"the object of {header.file_name}: {mask.reason}"
             yield refuse(Level.PART, part.id, Reason.ORPHAN_PART, detail)
-        yield picture.record(refuse, (), ())
+        yield header.record(refuse, (), ())
 
 
 def synset_of(name: PurePosixPath) -> str:
@@ -111,14 +132,14 @@ def synset_of(name: PurePosixPath) -> str:
 
 def _parts(
     meanings: Mapping[str, _Part],
-    picture: Picture,
+    header: ImageHeader,
     annotations: Sequence[Annotation],
     refuse: Refuser,
     superclass: str | None,
 ) -> Iterator[PartInstance | Reject]:
-    """Yield the usable parts, and rejects; where the image's class is unknown, any part is one."""
+    """Yield the usable parts, and rejects; a `superclass` of None accepts parts of any class."""
     raws = [item.segmentation for item in annotations]
-    read = read_segmentations(raws, picture.width, picture.height)
+    read = read_segmentations(raws, header.width, header.height)
     for item, segmentation in zip(annotations, read, strict=True):
         meaning = meanings.get(item.category_id)
         for dropped in segmentation.dropped:
@@ -132,27 +153,26 @@ def _parts(
         elif isinstance(segmentation.mask, Refusal):
             yield refuse(Level.PART, item.id, *segmentation.mask)
         else:
-            yield PartInstance(item.id, picture.record_id, meaning.native, segmentation.mask)
+            yield PartInstance(item.id, header.record_id, meaning.native, segmentation.mask)
 
 
 def _object_mask(
-    root: Path, folder: str, picture: Picture, parts: Sequence[PartInstance]
+    root: Path, folder: str, header: ImageHeader, parts: Sequence[PartInstance]
 ) -> tuple[Rle | Refusal, UnusableMap | None]:
-    """Return the object's pixels, from its whole PNG or as the union of its parts.
-
-    The PNG's class numbers are not documented: whatever is not background is the object.
-    """
-    stem = picture.name.stem
+    """Return the mask of the object from its PNG or its parts, and the fault of the PNG."""
+    stem = header.name.stem
     path = root / first_present(
         root, (f"{folder}/{stem}.png", f"{folder}/{stem[:_SYNSET_LETTERS]}/{stem}.png")
     )
     fault = None
     if path.is_file():
         try:
-            labels = read_label_map(path, picture.width, picture.height, EIGHT_BIT)
+            labels = read_label_map(path, header.width, header.height, EIGHT_BIT)
         except UnusableMap as error:
             fault = error
         else:
+            # The class numbers in the PNG are not documented, and the class is known from the file
+            # name: every pixel that is not background belongs to the object.
             whole = masks.from_dense(labels != _WHOLE_BACKGROUND)
             if masks.area(whole) == 0:
                 return Refusal(Reason.EMPTY_MASK, f"{path.name} is all background"), None
@@ -164,23 +184,25 @@ def _object_mask(
 
 @lru_cache(maxsize=1)
 def _meanings(index: CocoIndex, source: str) -> dict[str, _Part]:
-    """Return category id as text -> the part it means; the file's own block is what counts."""
-    found = {key: _meaning(category, source) for key, category in index.categories.items()}
-    return {key: part for key, part in found.items() if part is not None}
+    """Return category id as text -> its part, by the categories block of the file itself."""
+    # Releases number the categories differently, from 0 or from 1.
+    meanings = {key: _meaning(category, source) for key, category in index.categories.items()}
+    return {key: part for key, part in meanings.items() if part is not None}
 
 
 def _meaning(category: Category, source: str) -> _Part | None:
-    """Find a category by its name, bare part names by their supercategory, nameless ones by id."""
+    """Return the part of a category by its name, or by its id if it has no name."""
     by_name, by_id = _known_parts(source)
     if not category.name:
         return by_id.get(id_text(category.id) or "")
     whole_name = _letters(category.name)
+    # Some files write `Head` with the supercategory `Quadruped` instead of `Quadruped Head`.
     return by_name.get(whole_name) or by_name.get(_letters(category.supercategory) + whole_name)
 
 
 @cache
 def _known_parts(source: str) -> tuple[dict[str, _Part], dict[str, _Part]]:
-    """Return the 40 part categories by the letters of their name, and by id as text."""
+    """Return the part categories of a manifest by the letters of their name, and by id."""
     by_name, by_id = {}, {}
     for item in load_manifest(source).objects.values():
         for part in item.parts:
@@ -191,6 +213,7 @@ def _known_parts(source: str) -> tuple[dict[str, _Part], dict[str, _Part]]:
 
 
 def _letters(name: str) -> str:
-    """Return the name without case, spaces and signs; upstream's `Tier` is a tire."""
+    """Return a name in lower case without blanks and signs."""
+    # Upstream writes `Tier` for the tires of cars and bicycles.
     words = "".join(letter for letter in name.casefold() if letter.isalpha())
     return words.removesuffix("tier") + "tire" if words.endswith("tier") else words

@@ -1,1 +1,1 @@
-"""What files share: JSON records, ids, paths, segmentations, label maps."""
+"""Elements that several file formats share: JSON records, ids, paths, masks, label maps."""

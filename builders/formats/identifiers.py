@@ -1,4 +1,4 @@
-"""Ids as upstream files write them: integers, whole floats or text; one id has one text."""
+"""Ids as upstream files write them: integers, whole floats or text; equal ids have one text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import Any
 
 Id = int | float | str
 
+# Ids between the limits keep their value; the codes of other ids start below them and still fit in
+# an int64.
 _LIMIT = 1 << 62
 _LONGEST = len(str(-_LIMIT))
 
 
 def id_text(value: Any) -> str | None:
-    """Return an id as text (`5`, `5.0` and `"5"` are one id), or None where it is no id."""
+    """Return an id as text (`5`, `5.0` and `"5"` are one id), or None if it is not an id."""
+    # In Python, True is an int.
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -21,8 +24,8 @@ def id_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def whole(value: Any) -> int | None:
-    """Return a whole number as int, or None where it is none."""
+def whole_number(value: Any) -> int | None:
+    """Return a whole number as int, or None for any other value."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -31,21 +34,26 @@ def whole(value: Any) -> int | None:
 
 
 class IdCodes:
-    """Gives every id an int64 of its own, so that ids of a whole file fit in one array.
+    """Maps every id to its own int64, so that the ids of a file fit in one array.
 
     An id that reads as an integer is that integer; other text gets numbers below all of those.
     """
+
+    # Millions of ids as Python strings in a dict would take a hundred bytes each; nearly all ids
+    # are integers and need no entry.
 
     def __init__(self) -> None:
         self._interned: dict[str, int] = {}
 
     def code(self, value: Id) -> int | None:
-        """Return the number of an id, or None where the value is no id."""
+        """Return the number of an id, or None if the value is not an id."""
         if type(value) is int and -_LIMIT < value < _LIMIT:
             return value
         text = id_text(value)
         if text is None:
             return None
+        # Long digit strings are not parsed: that takes quadratic time. `007` and digits of other
+        # scripts are text, since their integer has another text.
         if len(text) <= _LONGEST and text.removeprefix("-").isdecimal():
             number = int(text)
             if -_LIMIT < number < _LIMIT and text == str(number):

@@ -1,7 +1,8 @@
-"""Opens a COCO-style JSON file without reading it into memory, and says clearly what ails it.
+"""Open a COCO-style JSON file without loading it into memory, and report exactly what is broken.
 
-The file is mapped, checked as a whole once, and cut into the byte ranges of its records, so that
-each record can be decoded, and judged, alone.
+Annotation files have gigabytes, and one bad record must not cost the others. The file is mapped and
+parsed once: that checks it as JSON and yields the byte range of every record, while values stay
+undecoded. A record is decoded, and refused if need be, on its own when a shard asks for it.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ from mixedparts.errors import InputError
 
 T = TypeVar("T")
 UNREADABLE = (ValueError, RecursionError)
-"""What decoding one record may raise: wrong types, bytes that are no UTF-8, nesting."""
+"""What decoding one record may raise: wrong types, bytes that are not UTF-8, deep nesting."""
 
 _HINT = "Download or unpack it again; the source's page says what the file should hold."
 _BOM = b"\xef\xbb\xbf"
-# Skips everything up to a literal that Python's json writes and standard JSON does not know. Text
-# within quotes is stepped over, so a file name or a run-length string is never touched.
+# Matches up to a literal that Python's json writes and standard JSON does not allow. Text within
+# quotes is skipped as a whole, so a file name or a run-length string is never changed. Possessive
+# quantifiers (`++`, `*+`) never backtrack: the match takes linear time on gigabytes.
 _NON_FINITE = re.compile(
     rb'(?:[^"NI]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+(?P<literal>NaN|Infinity)', re.DOTALL
 )
 
 
 class Lists(msgspec.Struct):
-    """The three lists of a COCO file; other top-level keys are checked as JSON and left alone."""
+    """The three lists of a COCO file; other top-level keys are checked as JSON and ignored."""
 
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
@@ -43,9 +45,13 @@ class Lists(msgspec.Struct):
 class Records:
     """The records of one list as byte ranges of the mapped file.
 
-    Attributes:
-        starts, sizes: (n,) int64, bytes from the start of the buffer.
+    Args:
+        buffer: the whole file.
+        starts: (n,) int64, offset of each record in bytes.
+        sizes: (n,) int64, length of each record in bytes.
     """
+
+    # Two arrays take 16 bytes a record; a list of `msgspec.Raw` takes several times as much.
 
     def __init__(self, buffer: memoryview, starts: NDArray[np.int64], sizes: NDArray[np.int64]):
         self._buffer = buffer
@@ -62,7 +68,14 @@ class Records:
 
 
 class JsonFile:
-    """A mapped file; pages are given back to the system by `release`."""
+    """A mapped file; `release` lets the system drop its pages.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: the file is missing, empty or cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,8 +85,8 @@ class JsonFile:
     def lists(self) -> Lists:
         """Check the whole file as JSON and cut its lists into records.
 
-        `NaN`, `Infinity` and `-Infinity` outside of text are blanked in a private copy of their
-        page, by an empty text of the same length: no field takes that for a number.
+        `NaN`, `Infinity` and `-Infinity` are read as an empty text, which no numeric field accepts:
+        they cost their record, not the file.
 
         Raises:
             InputError: the file is not JSON, or not an object with the three lists.
@@ -81,7 +94,7 @@ class JsonFile:
         return self._content(Lists)
 
     def items(self) -> list[msgspec.Raw]:
-        """Check a file that is one list, as `lists` does, and cut it into records.
+        """Check a file that is one list and cut it into records; see `lists`.
 
         Raises:
             InputError: the file is not JSON, or not a list.
@@ -95,6 +108,8 @@ class JsonFile:
             fault = _shape_fault(error) if kind is Lists else "it is not a list of records"
             raise InputError(f"{self.path}: {fault}", _HINT) from None
         except msgspec.DecodeError as error:
+            # The search for non-finite literals reads the whole file, so it runs only after the
+            # parser has failed, and once.
             if self._patched or not self._blank_non_finite():
                 size = f"{len(self._map):,} bytes"
                 raise InputError(
@@ -106,7 +121,9 @@ class JsonFile:
             raise InputError(f"{self.path} is nested too deeply to be a COCO file", _HINT) from None
 
     def records(self, raws: list[msgspec.Raw]) -> Records:
-        """Return the byte ranges of records that `lists` returned."""
+        """Return the byte ranges of records that `lists` or `items` returned."""
+        # A `msgspec.Raw` is a view of the mapped bytes, not a copy. Its offset in the file is the
+        # distance of the two addresses, which Arrow returns for any buffer.
         buffer = memoryview(self._map)
         base = pa.py_buffer(buffer).address
         starts = np.empty(len(raws), np.int64)
@@ -119,6 +136,7 @@ class JsonFile:
 
     def release(self) -> None:
         """Let the system drop the mapped pages; they come back from the file when next read."""
+        # Pages of a patched file differ from the file: dropped, they would come back unpatched.
         if not self._patched and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
@@ -128,23 +146,28 @@ class JsonFile:
         return msgspec.json.decode(view[skip:], type=kind)
 
     def _blank_non_finite(self) -> bool:
+        """Overwrite non-finite literals; return whether there were any."""
+        # A private mapping: writing copies the page in memory and leaves the file as it is. An
+        # empty text padded with blanks has the same length, so no byte range moves.
         self._map = _map(self.path, mmap.ACCESS_COPY)
-        position, found = 0, False
+        position, changed = 0, False
         while match := _NON_FINITE.match(self._map, position):
+            # A sign belongs to the literal: `-""` would not be JSON.
             start, position = match.span("literal")
             if start and self._map[start - 1] == ord("-"):
                 start -= 1
             self._map[start:position] = b'""'.ljust(position - start)
-            found = True
-        return found
+            changed = True
+        return changed
 
 
-def loose(raw: memoryview | msgspec.Raw) -> Any:
-    """Return a record as plain Python values, for saying what is wrong with it.
+def decode_untyped(raw: memoryview | msgspec.Raw) -> Any:
+    """Return a record as plain Python values, to find out what is wrong with it.
 
     Raises:
-        ValueError: it is JSON in form only: bytes that are no UTF-8, or a number without end.
+        ValueError: it has bytes that are not UTF-8, too many digits, or too deep nesting.
     """
+    # msgspec checks the structure of a whole file, but text and numbers only on decoding them.
     try:
         return json.loads(bytes(raw))
     except RecursionError:
@@ -157,6 +180,7 @@ def _map(path: Path, access: int = mmap.ACCESS_READ) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=access)
     except FileNotFoundError:
         raise InputError(f"{path} is not there", "Check --root and the source's layout.") from None
+    # An empty file cannot be mapped.
     except ValueError:
         raise InputError(f"{path} is empty", _HINT) from None
     except OSError as error:
@@ -164,7 +188,7 @@ def _map(path: Path, access: int = mmap.ACCESS_READ) -> mmap.mmap:
 
 
 def _shape_fault(error: msgspec.ValidationError) -> str:
-    """Turn msgspec's words into ours: which list is not there, or is not a list."""
+    """Return which list is missing or is not a list, from the message of msgspec."""
     text = str(error)
     missing = re.search(r"missing required field `(\w+)`", text)
     if missing:

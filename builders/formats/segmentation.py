@@ -1,7 +1,7 @@
-"""From a record's `segmentation` to a proven mask, or the reason why there is none.
+"""Turn the `segmentation` of a record into a valid mask, or into the reason of its refusal.
 
-Upstream writes polygon lists, run lengths as text or as a list, and nothing at all; broken files
-write everything else. What reaches the mask library has been checked before.
+Upstream writes polygon lists, run lengths as text or as a list, or nothing; broken files write
+anything else. Every value is checked before it reaches the mask library.
 """
 
 from __future__ import annotations
@@ -14,67 +14,92 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.formats.identifiers import whole
-from builders.formats.json_file import UNREADABLE, loose
+from builders.formats.identifiers import whole_number
+from builders.formats.json_file import UNREADABLE, decode_untyped
 from mixedparts import masks
 from mixedparts.masks import InvalidMask, Rle
 from mixedparts.records import Reason
 
-MAX_COORDINATE = 1e5  # px; the rasteriser walks every pixel of an outline, also outside the image
-MAX_OUTLINE = 2e6  # px; length of all edges of one polygon, each by its longer side
+# The rasteriser visits every pixel of an outline, also outside of the image: one coordinate far
+# away takes gigabytes. Both limits are in pixels and far above what annotators draw.
+MAX_COORDINATE = 1e5
+# Length of all edges of one polygon, each measured along its longer axis.
+MAX_OUTLINE = 2e6
+# Three corners. A point or a line has no area, and pycocotools reads a list of 4 numbers as a box
+# (x, y, w, h) instead of a line, which would add pixels that nobody drew.
 MIN_NUMBERS = 6
 
 
 class Refusal(NamedTuple):
-    """Why a mask, or one of its polygons, is not taken."""
+    """Why a mask, or one of its polygons, is refused."""
 
     reason: Reason
     detail: str
 
 
 class Segmentation(NamedTuple):
-    """A mask with at least one pixel, or why there is none; and the polygons dropped on the way."""
+    """The result for one record.
+
+    Attributes:
+        mask: a mask with at least one pixel, or why it is refused.
+        dropped: the reasons for polygons that were left out; the others make the mask.
+    """
 
     mask: Rle | Refusal
     dropped: tuple[Refusal, ...] = ()
 
 
 class _RunLengths(msgspec.Struct):
+    """COCO run lengths: `size` is (h, w); `counts` is compressed text or a list."""
+
     size: list[int]
     counts: str | list[int]
 
 
+# Decodes and checks the types in one step, for the forms that upstream writes.
 _decoder = msgspec.json.Decoder(list[list[float]] | _RunLengths | None)
 
 
 def read_segmentations(
     raws: Sequence[memoryview | msgspec.Raw], width: int, height: int
 ) -> list[Segmentation]:
-    """Return the masks that JSON values describe for one image of `width` x `height` pixels."""
-    found: list[Segmentation | str] = [_read(raw, width, height) for raw in raws]
-    strings = [item for item in found if isinstance(item, str)]
-    proven = iter(masks.from_strings(strings, height, width))
-    return [_from_proof(next(proven)) if isinstance(item, str) else item for item in found]
+    """Return the masks that JSON values describe.
+
+    Args:
+        raws: the `segmentation` values of one image, as JSON.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+
+    Returns:
+        A result for each value, in order; masks are on the stored grid of the image.
+    """
+    # Compressed strings are collected and checked together, which is several times faster.
+    results: list[Segmentation | str] = [_read(raw, width, height) for raw in raws]
+    strings = [item for item in results if isinstance(item, str)]
+    checked = iter(masks.from_strings(strings, height, width))
+    return [_from_checked(next(checked)) if isinstance(item, str) else item for item in results]
 
 
 def _read(raw: memoryview | msgspec.Raw, width: int, height: int) -> Segmentation | str:
-    """Return a finished segmentation, or the run-length string that is still to be proven."""
+    """Return a finished segmentation, or a compressed string that is still to be checked."""
     try:
         value = _decoder.decode(raw)
     except UNREADABLE:
+        # Rare: numbers as whole floats, one broken polygon among good ones, or a broken record.
         try:
-            value = _tidy(loose(raw))
+            value = _tidy(decode_untyped(raw))
         except ValueError as error:
             return _refused(Reason.MALFORMED_RECORD, f"segmentation: {error}")
     if isinstance(value, _RunLengths):
         return _from_run_lengths(value, width, height)
+    # `null` or an empty list.
     if not value:
         return _refused(Reason.MISSING_MASK, "no segmentation")
     return _from_polygons(value, width, height)
 
 
 def _tidy(value: Any) -> list[list[float] | None] | _RunLengths:
-    """Return what can be saved of a segmentation of unusual types; None is a lost polygon.
+    """Return the usable content of a segmentation of unusual types; None for a broken polygon.
 
     Raises:
         ValueError: it is neither polygons nor run lengths.
@@ -92,17 +117,19 @@ def _tidy(value: Any) -> list[list[float] | None] | _RunLengths:
 def _integers(values: Any) -> list[int] | None:
     if not isinstance(values, list):
         return None
-    integers = [number for number in map(whole, values) if number is not None]
+    integers = [number for number in map(whole_number, values) if number is not None]
     return integers if len(integers) == len(values) else None
 
 
 def _floats(values: Any) -> list[float] | None:
     if not isinstance(values, list):
         return None
+    # `type` instead of `isinstance`, which takes True for an int.
     numbers = [value for value in values if type(value) in (int, float)]
     try:
         floats = [float(number) for number in numbers if isfinite(number)]
-    except OverflowError:  # an integer beyond every float
+    # An integer beyond the range of floats.
+    except OverflowError:
         return None
     return floats if len(floats) == len(values) else None
 
@@ -112,6 +139,7 @@ def _refused(reason: Reason, detail: str, dropped: tuple[Refusal, ...] = ()) -> 
 
 
 def _from_run_lengths(value: _RunLengths, width: int, height: int) -> Segmentation | str:
+    # A mask of another size cannot be scaled without a guess about how it was made.
     if value.size != [height, width]:
         detail = f"size {value.size}, its image is [{height}, {width}] (h, w)"
         return _refused(Reason.MASK_SIZE_MISMATCH, detail)
@@ -124,7 +152,7 @@ def _from_run_lengths(value: _RunLengths, width: int, height: int) -> Segmentati
     return _unless_empty(rle, masks.area(rle))
 
 
-def _from_proof(outcome: tuple[Rle, int] | InvalidMask) -> Segmentation:
+def _from_checked(outcome: tuple[Rle, int] | InvalidMask) -> Segmentation:
     if isinstance(outcome, InvalidMask):
         return _refused(Reason.INVALID_MASK, str(outcome))
     return _unless_empty(*outcome)
@@ -133,6 +161,8 @@ def _from_proof(outcome: tuple[Rle, int] | InvalidMask) -> Segmentation:
 def _from_polygons(polygons: Sequence[list[float] | None], width: int, height: int) -> Segmentation:
     usable: list[NDArray[np.float64]] = []
     dropped: list[Refusal] = []
+    # A broken polygon is dropped alone: objects are often drawn as many polygons, and the others
+    # still outline the object.
     for polygon in polygons:
         outline = _outline(polygon)
         if isinstance(outline, Refusal):
@@ -162,12 +192,14 @@ def _outline(polygon: list[float] | None) -> NDArray[np.float64] | Refusal:
     reach = max(float(points.max()), -float(points.min()))
     if reach > MAX_COORDINATE:
         return Refusal(Reason.INVALID_POLYGON, f"a coordinate of {reach:g} px")
+    # Cheap upper bound first: there are len(points) / 2 edges of at most 2 * reach.
     if reach * len(points) > MAX_OUTLINE and _length(points) > MAX_OUTLINE:
         return Refusal(Reason.INVALID_POLYGON, f"an outline of over {MAX_OUTLINE:g} px")
     return points
 
 
 def _length(points: NDArray[np.float64]) -> float:
-    """Return the length of a closed outline, each edge by its longer side."""
+    """Return the length of a closed outline in pixels, each edge along its longer axis."""
+    # pycocotools ignores a last number without a partner.
     corners = points[: len(points) // 2 * 2].reshape(-1, 2)
     return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())

@@ -1,4 +1,4 @@
-"""Label maps: PNG files whose pixel values are ids."""
+"""Segmentation maps: PNG files whose pixel values are ids."""
 
 from __future__ import annotations
 
@@ -12,31 +12,43 @@ from PIL import Image
 
 from mixedparts.images.checks import decoding_fault
 
-EIGHT_BIT = ("L", "P")  # grey values, or indices into a palette that only viewers need
+# Modes of Pillow. The values of `P` are indices into a palette, which only viewers need.
+EIGHT_BIT = ("L", "P")
 SIXTEEN_BIT = ("I;16",)
 
 
 class UnusableMap(ValueError):
-    """A label map that is missing, does not decode, or has another size or depth."""
+    """A segmentation map that is missing, does not decode, or has another size or depth."""
 
 
 def read_label_map(path: Path, width: int, height: int, modes: Collection[str]) -> NDArray[Any]:
-    """Return the (H, W) values of a label map; uint8 or uint16 as `modes` (PIL names) ask.
+    """Return the pixel values of a segmentation map.
+
+    Args:
+        path: the PNG file.
+        width: of its image, in pixels.
+        height: of its image, in pixels.
+        modes: the modes of Pillow to accept, `EIGHT_BIT` or `SIXTEEN_BIT`.
+
+    Returns:
+        (H, W) uint8 or uint16, on the stored grid of the image.
 
     Raises:
-        UnusableMap: with the reason, for people.
+        UnusableMap: it cannot be used, with the reason for people.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.mode not in modes:
-                raise UnusableMap(f"{path.name} has mode {picture.mode}, not {' or '.join(modes)}")
-            if picture.size != (width, height):
-                found = f"{picture.size[0]} x {picture.size[1]}"
-                raise UnusableMap(f"{path.name} is {found}, its image {width} x {height}")
-            return np.asarray(picture)
+        with Image.open(path, formats=("PNG",)) as labels:
+            # A map in another mode, such as RGB, would need a rule to become ids: it is refused.
+            if labels.mode not in modes:
+                raise UnusableMap(f"{path.name} has mode {labels.mode}, not {' or '.join(modes)}")
+            if labels.size != (width, height):
+                size = f"{labels.size[0]} x {labels.size[1]}"
+                raise UnusableMap(f"{path.name} is {size}, its image {width} x {height}")
+            return np.asarray(labels)
     except UnusableMap:
         raise
     except FileNotFoundError:
         raise UnusableMap(f"no file {path.name}") from None
-    except Exception as error:  # a decoder given broken bytes may raise anything
+    # On broken bytes a decoder may raise any error.
+    except Exception as error:
         raise UnusableMap(decoding_fault(path, error)) from error

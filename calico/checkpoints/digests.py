@@ -1,4 +1,4 @@
-"""Which checkpoint made a result: a digest of its files."""
+"""A digest of a checkpoint's files, which identifies it beside results."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from mixedparts.errors import InputError
 
 
 def folder_digest(folder: Path) -> str:
-    """Return a sha256 over names and contents of all files in a folder, as hex.
+    """Return the SHA-256 of names and contents of all files in a folder, in hexadecimal.
 
     Raises:
         InputError: a file cannot be read.
     """
     digest = hashlib.sha256()
     try:
+        # Sorted, and by relative POSIX paths: a copy of the folder has the same digest anywhere.
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A stand-alone checkpoint: adapters folded into the language model, frozen parts beside it."""
+"""Make a stand-alone checkpoint: adapters merged into the language model, frozen parts included."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from calico.checkpoints.save_load import (
     find_checkpoint,
     frozen_weights,
     load_checkpoint,
-    read_facts,
+    read_checkpoint_metadata,
     save_checkpoint,
     trained_weights,
 )
@@ -30,19 +30,25 @@ def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
     """Write a checkpoint that needs no other file, and check what was written.
 
     Args:
-        checkpoint: what training wrote, or a run's folder.
-        folder: must not exist.
+        checkpoint: a checkpoint of a training run, or the run's folder.
+        folder: of the new checkpoint; must not exist.
+
+    Returns:
+        `folder`.
 
     Raises:
         UsageError: `folder` exists.
-        InputError: the checkpoint cannot be loaded, or its tokenizer has more tokens than rows.
-        EnvironmentFault: there is too little room, or what was written is not what was meant.
+        InputError: the checkpoint cannot be loaded, or the model has fewer embeddings than its
+            tokenizer has tokens.
+        EnvironmentFault: there is too little disk space, or a file was not written correctly.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists already", "Choose another --out or remove it.")
     place = find_checkpoint(checkpoint)
     model, config, tokenizer = load_checkpoint(place)
     config = merge_adapters(model, config)
+    # LISA's merged checkpoints often had 32,003 tokens and 32,004 rows, or the reverse; too few
+    # rows would fail at the first new token only.
     rows = len(model.state_dict()["language.model.embed_tokens.weight"])
     if rows < len(tokenizer):
         raise InputError(f"{place} has {rows} embeddings for {len(tokenizer)} tokens")
@@ -50,8 +56,8 @@ def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
         TRAINED: trained_weights(model),
         FROZEN: frozen_weights(model),
     }
-    _check_room(folder, sum(value.nbytes for part in files.values() for value in part.values()))
-    step = int(read_facts(place)["step"])
+    _check_space(folder, sum(value.nbytes for part in files.values() for value in part.values()))
+    step = int(read_checkpoint_metadata(place)["step"])
     save_checkpoint(folder, model, config, tokenizer, step, {"merged": True})
     for name, weights in files.items():
         _check_written(folder / name, weights)
@@ -59,10 +65,10 @@ def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
 
 
 def merge_adapters(model: Calico, config: CalicoConfig) -> CalicoConfig:
-    """Fold adapters and trained rows into the language model, in place.
+    """Merge adapters and trained embedding rows into the language model, in place.
 
     Returns:
-        the configuration of the model without them.
+        The configuration of the model without adapters.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -75,11 +81,14 @@ def merge_adapters(model: Calico, config: CalicoConfig) -> CalicoConfig:
         base = module.get_base_layer()
         weight = base.weight
         assert isinstance(weight, nn.Parameter)
-        kept = weight.dtype
-        weight.data = weight.data.float()  # the sum is rounded once, at the end
+        # In float32, so that the sum of weight and adapter is rounded once, at the end. One module
+        # at a time: the whole model in float32 would take twice its memory.
+        stored = weight.dtype
+        weight.data = weight.data.float()
         module.merge()
-        weight.data = weight.data.to(kept)
-        # Trained rows lie in a wrapper around their embedding.
+        weight.data = weight.data.to(stored)
+        # PEFT's wrapper goes, so that weights get their plain names back. Trained rows are in a
+        # wrapper `token_adapter` around their embedding, which goes as a whole.
         _replace(model.language, name.removesuffix(".token_adapter"), base)
     if config.language.tuning == "lora":
         config = replace(config, language=replace(config.language, tuning="frozen"))
@@ -93,7 +102,8 @@ def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
     setattr(root.get_submodule(owner), leaf, module)
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def _check_space(folder: Path, needed: int) -> None:
+    # The folder does not exist yet: the file system is that of the nearest folder that does.
     above = next(path for path in folder.absolute().parents if path.exists())
     free = shutil.disk_usage(above).free
     if free < needed:
@@ -103,7 +113,7 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _check_written(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Compare names, shapes and sizes of a file with what it should hold."""
+    """Compare the names, shapes and size of a file with the weights that were saved to it."""
     with safe_open(path, framework="pt") as file:
         written = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     meant = {name: tuple(value.shape) for name, value in weights.items()}

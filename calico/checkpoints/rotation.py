@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are kept: the newest ones, and the best by an evaluation."""
+"""Rotation of a run's checkpoints: the newest ones stay, and the best one by an evaluation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Best:
     """The best evaluation of a run so far.
 
     Attributes:
-        checkpoint: name of its folder.
-        metric: by which it is the best.
-        value: of that metric.
+        checkpoint: name of the checkpoint's folder.
+        metric: name of the metric that decides.
+        value: of this metric.
     """
 
     checkpoint: str
@@ -28,21 +28,22 @@ class Best:
     value: float
 
 
-def checkpoint_place(output: Path, step: int) -> Path:
-    """Return where the checkpoint after `step` steps belongs."""
+def checkpoint_path(output: Path, step: int) -> Path:
+    """Return the folder of the checkpoint after `step` steps."""
+    # Zeros in front: the alphabetical order of names is the order of steps.
     return output / f"checkpoint-{step:06d}"
 
 
 def newest_checkpoint(output: Path) -> Path | None:
-    """Return the newest checkpoint of a run, None where there is none."""
+    """Return the newest checkpoint of a run, None if there is none."""
     return max(output.glob("checkpoint-*"), key=lambda path: path.name, default=None)
 
 
 def read_best(output: Path) -> Best | None:
-    """Return what is known of the best checkpoint, None where nothing is.
+    """Return the record of the best checkpoint of a run, None if nothing was evaluated.
 
     Raises:
-        InputError: the note is broken.
+        InputError: the file is broken.
     """
     try:
         return Best(**json.loads((output / BEST).read_text(encoding="utf-8")))
@@ -52,13 +53,14 @@ def read_best(output: Path) -> Best | None:
         raise InputError(f"{output / BEST} cannot be read: {error}") from error
 
 
-def note_best(output: Path, best: Best) -> None:
-    """Write down which checkpoint is the best; it must be there already."""
+def record_best(output: Path, best: Best) -> None:
+    """Record the best checkpoint of a run; its folder must exist."""
+    # `write_json` writes beside the file and renames, so a kill leaves the old record or the new.
     write_json(output / BEST, asdict(best))
 
 
-def drop_old(output: Path, keep: int) -> None:
-    """Remove all but the newest checkpoints and the best one."""
+def remove_old_checkpoints(output: Path, keep: int) -> None:
+    """Remove all checkpoints of a run but the newest `keep` and the best one."""
     best = read_best(output)
     for old in sorted(output.glob("checkpoint-*"))[:-keep]:
         if best is None or old.name != best.checkpoint:

@@ -1,8 +1,9 @@
-"""Weights in and out: only what training changed, by name, and nothing missing silently.
+"""Save and load checkpoints.
 
 A checkpoint is a folder: `config.yaml`, `model.safetensors` (trained weights), the tokenizer, and
-`checkpoint.json`. Frozen parts of published models are named there and read from their place;
-where there are none (the tiny preset), or in a stand-alone checkpoint, they lie beside it in
+`checkpoint.json` (metadata). For frozen parts of published models, the metadata record path and
+fingerprint of their files, which loading reads again: about 28M of 8.6B weights are saved. Without
+published models (the tiny preset), and in a stand-alone checkpoint, the frozen parts are in
 `frozen.safetensors`.
 """
 
@@ -25,11 +26,16 @@ from calico.config.yaml_io import plain_config, read_config, write_config
 from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.model.precision import store
-from calico.processing.tokenizer import READER, load_tokenizer, question_reader, token_ids
+from calico.processing.tokenizer import (
+    QUESTION_TOKENIZER,
+    load_question_tokenizer,
+    load_tokenizer,
+    token_ids,
+)
 from calico.weights.safetensors_io import copy_weights, read_tensors, save_tensors
 from mixedparts.errors import InputError
 
-CONFIG, TRAINED, FROZEN, FACTS = (
+CONFIG, TRAINED, FROZEN, METADATA = (
     "config.yaml",
     "model.safetensors",
     "frozen.safetensors",
@@ -38,22 +44,24 @@ CONFIG, TRAINED, FROZEN, FACTS = (
 
 
 def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return what training changes, by name; tied weights appear once."""
+    """Return the weights that training changes, by name; tied weights appear once."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
 def frozen_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return everything else that the model cannot be rebuilt without."""
-    kept: dict[str, Tensor] = {
+    """Return the other weights and the persistent buffers, by name."""
+    frozen: dict[str, Tensor] = {
         name: value for name, value in model.named_parameters() if not value.requires_grad
     }
+    # Only the state dictionary shows which buffers are persistent: the others are computed when a
+    # model is built.
     persistent = model.state_dict()
-    kept.update((name, value) for name, value in model.named_buffers() if name in persistent)
-    return kept
+    frozen.update((name, value) for name, value in model.named_buffers() if name in persistent)
+    return frozen
 
 
-def kept_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return everything that a checkpoint may hold, by name."""
+def checkpoint_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return all weights that a checkpoint can contain, by name."""
     return {**frozen_weights(model), **trained_weights(model)}
 
 
@@ -67,64 +75,72 @@ def save_checkpoint(
     state: Mapping[str, Tensor] | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint beside its place and rename it there once it is whole.
+    """Write a checkpoint to a temporary folder, then rename it.
 
     Args:
-        folder: where it goes; must not exist.
-        model, config, tokenizer: what is saved.
-        step: finished training steps.
+        folder: of the checkpoint; must not exist.
+        model: whose weights are saved.
+        config: of the model.
+        tokenizer: of the model.
+        step: number of finished training steps.
         extra: JSON values for `checkpoint.json`.
         state: tensors that only a resumed run needs.
-        weights: of the model by name, where processes share the model's own; `kept_weights`.
+        weights: `checkpoint_weights` of the model in full, if processes hold shards of it.
     """
-    values = kept_weights(model) if weights is None else weights
+    values = checkpoint_weights(model) if weights is None else weights
+    # The rename is the only step that makes a checkpoint visible: a kill at any time leaves the
+    # older checkpoints and no half one.
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
         write_config(config, temporary / CONFIG)
         tokenizer.save_pretrained(str(temporary))
         if config.qformer.sees_question and model.ids.reader is not None:
-            model.ids.reader.save_pretrained(str(temporary / READER))
-        # What transformers' AutoModel looks for; `calico.inference.transformers_auto` reads it.
-        described: dict[str, Any] = {"model_type": "calico", "architectures": ["CalicoModel"]}
-        described["settings"] = plain_config(config)
-        (temporary / "config.json").write_text(json.dumps(described, indent=1) + "\n")
+            model.ids.reader.save_pretrained(str(temporary / QUESTION_TOKENIZER))
+        # For transformers' AutoModel; `calico.inference.transformers_auto` reads it.
+        auto_config: dict[str, Any] = {"model_type": "calico", "architectures": ["CalicoModel"]}
+        auto_config["settings"] = plain_config(config)
+        (temporary / "config.json").write_text(json.dumps(auto_config, indent=1) + "\n")
         save_tensors({name: values[name] for name in trained_weights(model)}, temporary / TRAINED)
+        # With a record of published sources ("init"), frozen parts are not written again.
         if not (extra or {}).get("init"):
             frozen = {name: values[name] for name in frozen_weights(model)}
             save_tensors(frozen, temporary / FROZEN)
         if state is not None:
             save_tensors(state, temporary / "training.safetensors")
-        facts = {"format_version": FORMAT_VERSION, "step": step, **(extra or {})}
-        (temporary / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        metadata = {"format_version": FORMAT_VERSION, "step": step, **(extra or {})}
+        (temporary / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """Return `folder` if it is a checkpoint, else the newest one in it.
+    """Return `folder` if it is a checkpoint, else the newest checkpoint in it.
 
-    `RUN/best` means the best checkpoint of a run, if it evaluated any.
+    `RUN/best` means the best checkpoint of a run that evaluated some.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no checkpoint.
     """
     if (folder / TRAINED).is_file():
         return folder
     if folder.name == "best" and (best := read_best(folder.parent)) is not None:
         return folder.parent / best.checkpoint
-    found = newest_checkpoint(folder)
-    if found is None:
+    newest = newest_checkpoint(folder)
+    if newest is None:
         raise InputError(
             f"there is no checkpoint in {folder}",
             "Train one with: calico-train --dataset mixedparts --preset tiny --output-dir DIR",
         )
-    return found
+    return newest
 
 
 def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedTokenizerBase]:
-    """Rebuild the model of a checkpoint, in evaluation mode.
+    """Return the model of a checkpoint in evaluation mode, its configuration and its tokenizer.
+
+    Args:
+        folder: a checkpoint, or a run (see `find_checkpoint`).
 
     Raises:
         InputError: a file is missing or broken, or names or shapes do not fit.
@@ -132,17 +148,18 @@ def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedToken
     place = find_checkpoint(folder)
     config = read_config(place / CONFIG)
     tokenizer = load_tokenizer(place)
-    facts = read_facts(place)
-    record = facts.get("init")
+    metadata = read_checkpoint_metadata(place)
+    record = metadata.get("init")
     ids = token_ids(tokenizer, config.prompt.max_images)
-    reader = question_reader(place) if config.qformer.sees_question else None
+    reader = load_question_tokenizer(place) if config.qformer.sees_question else None
     if reader is not None:
         ids = replace(ids, reader=reader)
-    if facts.get("merged"):
-        from calico.weights.initial import filled
+    # A stand-alone checkpoint has every weight: the model is built around them without a copy.
+    if metadata.get("merged"):
+        from calico.weights.initial import model_from_weights
 
         frozen = read_tensors(place / FROZEN)
-        model = filled(config, ids, {**frozen, **read_tensors(place / TRAINED)}, place)
+        model = model_from_weights(config, ids, {**frozen, **read_tensors(place / TRAINED)}, place)
         return model.eval(), config, tokenizer
     if record and not (place / FROZEN).is_file():
         from calico.weights.initial import restore
@@ -151,20 +168,21 @@ def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedToken
     else:
         model = build_model(config, ids)
         copy_weights(frozen_weights(model), read_tensors(place / FROZEN), place / FROZEN)
+    # Both files together fill every weight: `copy_weights` raises for a name that is missing.
     copy_weights(trained_weights(model), read_tensors(place / TRAINED), place / TRAINED)
     return store(model, config.execution).eval(), config, tokenizer
 
 
-def read_facts(place: Path) -> dict[str, Any]:
-    """Return what `checkpoint.json` of a checkpoint says.
+def read_checkpoint_metadata(place: Path) -> dict[str, Any]:
+    """Return the contents of a checkpoint's `checkpoint.json`.
 
     Raises:
-        InputError: it is missing or no JSON object.
+        InputError: the file is missing or not a JSON object.
     """
     try:
-        facts = json.loads((place / FACTS).read_text(encoding="utf-8"))
+        metadata = json.loads((place / METADATA).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{place / FACTS} cannot be read: {error}") from error
-    if not isinstance(facts, dict):
-        raise InputError(f"{place / FACTS} is no JSON object")
-    return facts
+        raise InputError(f"{place / METADATA} cannot be read: {error}") from error
+    if not isinstance(metadata, dict):
+        raise InputError(f"{place / METADATA} is not a JSON object")
+    return metadata

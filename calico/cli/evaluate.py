@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from calico.evaluation.report import Scored
     from calico.evaluation.text import TextModel
     from calico.predictions.types import Prediction
+    from mixedparts.storage.build_folder import BuildFolder
 
 _INTERRUPTED = 130
 _EXAMPLES = """examples:
@@ -119,28 +120,28 @@ def _run(arguments: argparse.Namespace) -> None:
         if path is not None:
             _check_output(path)
     from calico.evaluation import report
-    from calico.evaluation.ground_truth import build_id, read_ground_truth
+    from calico.evaluation.ground_truth import read_ground_truth
     from calico.evaluation.text import GLAMM_MODEL, load_text_model
+    from mixedparts.storage.build_folder import BuildFolder
 
-    build = _resolve(arguments.dataset, arguments.split)
-    identity = build_id(build)
-    truth = read_ground_truth(build, arguments.split, arguments.limit)
+    build = BuildFolder.open(_resolve(arguments.dataset, arguments.split))
+    ground_truth = read_ground_truth(build, arguments.split, arguments.limit)
     check_input(arguments)
     # Before the predictions: a missing text model must not cost hours of generation.
     recall_name = arguments.recall_text_model or arguments.text_model
     ss_model = load_text_model(arguments.text_model)
     same = recall_name == arguments.text_model
     models = (ss_model, ss_model if same else load_text_model(recall_name))
-    predictions, facts = answers_to_score(arguments, build, truth)
+    predictions, metadata = answers_to_score(arguments, build, ground_truth)
     if arguments.save_predictions is not None:
         from calico.evaluation.prediction_cache import unfinished_part
         from calico.predictions.files import write_predictions
 
         write_predictions(arguments.save_predictions, predictions.values())
         unfinished_part(arguments.save_predictions).unlink(missing_ok=True)
-    scored = [_score(arguments, truth, predictions, models, facts)]
-    scored += _baselines(arguments, build, truth, models)
-    _warn(scored[0], len(truth.samples))
+    scored = [_score(arguments, ground_truth, predictions, models, metadata)]
+    scored += _baselines(arguments, build, ground_truth, models)
+    _warn(scored[0], len(ground_truth.samples))
     print(report.table(scored))
     if arguments.full:
         print("\n" + report.full_table(scored[0]))
@@ -150,10 +151,10 @@ def _run(arguments: argparse.Namespace) -> None:
         scored,
         {
             "dataset": {
-                "build_id": identity,
-                "split": truth.split,
-                "samples": len(truth.samples),
-                "left_out": len(truth.others),
+                "build_id": build.build_id,
+                "split": ground_truth.split,
+                "samples": len(ground_truth.samples),
+                "left_out": len(ground_truth.others),
             },
             "seed": arguments.seed,
             "bootstrap": {"replicates": arguments.bootstrap, "unit": "sample", "level": 0.95},
@@ -169,6 +170,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _resolve(name: str | None, split: str) -> Path:
     """Return the folder of a build; of one on the Hub, fetch what scoring reads."""
+    from mixedparts.storage.build_folder import MANIFEST, shard_pattern
     from mixedparts.storage.locate import resolve_build
 
     place = resolve_build(name)
@@ -177,7 +179,7 @@ def _resolve(name: str | None, split: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = ["manifest.json", f"pairs/{split}-*", "pairs/train-*"]
+    wanted = [MANIFEST, shard_pattern("pairs", split), shard_pattern("pairs", "train")]
     try:
         return Path(snapshot_download(place, repo_type="dataset", allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -190,28 +192,28 @@ def _resolve(name: str | None, split: str) -> Path:
 
 def _score(
     arguments: argparse.Namespace,
-    truth: SplitGroundTruth,
+    ground_truth: SplitGroundTruth,
     predictions: dict[str, Prediction],
     models: tuple[TextModel, TextModel],
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> Scored:
     from calico.evaluation.report import Scored
     from calico.evaluation.scoring import score
     from calico.evaluation.summary import summarise
     from calico.predictions.types import COUNTED
 
-    sums = score(truth.samples, predictions, *models)
-    given = [predictions[sample.id] for sample in truth.samples if sample.id in predictions]
+    sums = score(ground_truth.samples, predictions, *models)
+    given = [predictions[sample.id] for sample in ground_truth.samples if sample.id in predictions]
     counted = {"missing": sums.missing, "segments": sums.segments}
     counted |= {name: sum(getattr(one, name) for one in given) for name in COUNTED}
     summary = summarise(sums, arguments.seed, arguments.bootstrap)
-    return Scored(facts["name"], summary, {**facts, **counted})
+    return Scored(metadata["name"], summary, {**metadata, **counted})
 
 
 def _baselines(
     arguments: argparse.Namespace,
-    build: Path,
-    truth: SplitGroundTruth,
+    build: BuildFolder,
+    ground_truth: SplitGroundTruth,
     models: tuple[TextModel, TextModel],
 ) -> list[Scored]:
     """Score the baselines asked for; one that the build cannot give is left out, and said."""
@@ -219,12 +221,12 @@ def _baselines(
     rows = []
     for name in (name for name in asked if name != arguments.predictions):
         try:
-            predictions = baseline_answers(name, build, truth.samples)
+            predictions = baseline_answers(name, build, ground_truth.samples)
         except UsageError as error:
             print(f"calico-eval: no row of {name}: {error.message}", file=sys.stderr)
             continue
-        facts = {"name": name, "kind": "baseline"}
-        rows.append(_score(arguments, truth, predictions, models, facts))
+        metadata = {"name": name, "kind": "baseline"}
+        rows.append(_score(arguments, ground_truth, predictions, models, metadata))
     return rows
 
 
@@ -233,8 +235,8 @@ def _warn(scored: Scored, samples: int) -> None:
 
     missing = {"missing": f"of {samples} samples have no prediction and count as empty"}
     for key, meaning in (missing | COUNTED).items():
-        if scored.facts[key]:
-            print(f"calico-eval: {scored.facts[key]} {meaning}", file=sys.stderr)
+        if scored.metadata[key]:
+            print(f"calico-eval: {scored.metadata[key]} {meaning}", file=sys.stderr)
 
 
 def _check_output(path: Path) -> None:

@@ -130,7 +130,7 @@ def _run_many(arguments: argparse.Namespace) -> int:
         arguments.batch_size,
         terminal_progress(arguments.quiet),
     )
-    print(f"answered: {report.answered}, answered before: {report.kept}")
+    print(f"answered: {report.answered}, answered before: {report.answered_before}")
     if report.rejected:
         print(f"rejected: {len(report.rejected)}, see {arguments.out / REJECTS}", file=sys.stderr)
     print(f"written: {arguments.out / PREDICTIONS}")

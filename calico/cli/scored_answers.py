@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SampleGroundTruth, SplitGroundTruth
     from calico.evaluation.prediction_cache import PredictionCache
     from calico.predictions.types import Prediction
+    from mixedparts.storage.build_folder import BuildFolder
 
 BASELINE_NAMES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
 
@@ -37,25 +38,25 @@ def check_input(arguments: argparse.Namespace) -> None:
 
 
 def answers_to_score(
-    arguments: argparse.Namespace, build: Path, truth: SplitGroundTruth
+    arguments: argparse.Namespace, build: BuildFolder, ground_truth: SplitGroundTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
     """Return what is to be scored by sample id, and where it comes from."""
     if arguments.checkpoint is not None:
-        return _from_checkpoint(arguments, build, truth)
+        return _from_checkpoint(arguments, build, ground_truth)
     if arguments.predictions in BASELINE_NAMES:
-        found = baseline_answers(arguments.predictions, build, truth.samples)
+        found = baseline_answers(arguments.predictions, build, ground_truth.samples)
         return found, {"name": arguments.predictions, "kind": "baseline"}
     from calico.predictions.files import read_predictions
 
     path = Path(arguments.predictions)
-    found = read_predictions(path, truth.sizes(), truth.others)
+    found = read_predictions(path, ground_truth.sizes(), ground_truth.others)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return found, {"name": path.name, "kind": "file", "digest": digest}
 
 
 def baseline_answers(
-    name: str, build: Path, samples: Sequence[SampleGroundTruth]
+    name: str, build: BuildFolder, samples: Sequence[SampleGroundTruth]
 ) -> dict[str, Prediction]:
     """Return what a baseline says, by sample id."""
     from calico.evaluation.baselines import BASELINES
@@ -64,7 +65,7 @@ def baseline_answers(
 
 
 def _from_checkpoint(
-    arguments: argparse.Namespace, build: Path, truth: SplitGroundTruth
+    arguments: argparse.Namespace, build: BuildFolder, ground_truth: SplitGroundTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
     from calico.checkpoints.digests import folder_digest
     from calico.checkpoints.save_load import find_checkpoint
@@ -73,7 +74,7 @@ def _from_checkpoint(
     from mixedparts.progress import terminal_progress
 
     place = find_checkpoint(arguments.checkpoint)
-    facts = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
+    metadata = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
     predictor = Predictor.from_pretrained(place, arguments.device)
     cache = feature_cache(arguments)
     if cache is not None:
@@ -81,46 +82,45 @@ def _from_checkpoint(
     chosen = search_options(arguments)
     if chosen:
         predictor.configure(chosen)
-    table = load_dataset(arguments.dataset, config="pairs", split=truth.split)
+    table = load_dataset(arguments.dataset, config="pairs", split=ground_truth.split)
 
-    kept = _kept(arguments, build, truth, facts["digest"], chosen)
-    found = {answer.id: answer for answer in (kept.begin(truth.samples) if kept else ())}
+    kept = _kept(arguments, build, ground_truth, metadata["digest"], chosen)
+    found = {answer.id: answer for answer in (kept.begin(ground_truth.samples) if kept else ())}
     for answer in found.values():
         predictor.outcomes.count(answer)
 
     def rows() -> Iterator[Any]:
-        for position in truth.rows[len(found) :]:
+        for position in ground_truth.rows[len(found) :]:
             yield table[position]
 
     progress = terminal_progress()
     if found:
-        progress.log(f"going on after {len(found)} of {len(truth.rows)} samples")
-    progress.start("predicting", len(truth.rows) - len(found), "samples")
+        progress.log(f"going on after {len(found)} of {len(ground_truth.rows)} samples")
+    progress.start("predicting", len(ground_truth.rows) - len(found), "samples")
     for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
         found[prediction.id] = prediction
         if kept:
             kept.add(prediction)
         progress.advance()
     progress.finish()
-    return found, {**facts, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
+    return found, {**metadata, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
 
 
 def _kept(
     arguments: argparse.Namespace,
-    build: Path,
-    truth: SplitGroundTruth,
+    build: BuildFolder,
+    ground_truth: SplitGroundTruth,
     digest: str,
     chosen: dict[str, Any],
 ) -> PredictionCache | None:
     """Return where answers are kept as they come, if they are to be saved."""
     if arguments.save_predictions is None:
         return None
-    from calico.evaluation.ground_truth import build_id
     from calico.evaluation.prediction_cache import PredictionCache
 
     origin = {
-        "dataset": build_id(build),
-        "split": truth.split,
+        "dataset": build.build_id,
+        "split": ground_truth.split,
         "limit": arguments.limit,
         "checkpoint": digest,
         "generation": chosen,

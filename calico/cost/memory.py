@@ -19,7 +19,7 @@ from calico.cost.flops import Workload, meta_features, meta_question, speak
 from calico.cost.skeleton import parts, skeleton
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
-from calico.model.precision import kept_dtype
+from calico.model.precision import storage_dtype
 from calico.optim.optimizer import hidden_matrices, moment_count
 
 _FP32 = 4
@@ -70,7 +70,7 @@ def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
     weights = {name: weight for part in parts(model) for name, weight in part.weights.items()}
     frozen = trained = 0
     for name, weight in weights.items():
-        size = kept_dtype(name, weight.requires_grad, config.execution).itemsize
+        size = storage_dtype(name, weight.requires_grad, config.execution).itemsize
         if weight.requires_grad:
             trained += weight.numel() * size
         else:

@@ -1,1 +1,1 @@
-"""Training samples out of a build: columns, images, views, sampling."""
+"""Training samples read from a build: columns, images, views, sampling."""

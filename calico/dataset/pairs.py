@@ -1,7 +1,7 @@
-"""A built dataset and its samples, read straight from its Parquet tables.
+"""A built dataset and its samples, read directly from its Parquet tables.
 
 Tables: `pairs/{split}-*.parquet` and `images/{split}-*.parquet`. Rows of pairs stay in Arrow memory
-until they are asked for; pictures stay on disk (`calico.dataset.images`).
+until they are asked for; images stay on disk (`calico.dataset.images`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from calico.dataset.columns import REPEATED, MaskTexts, PairColumns
@@ -24,13 +23,17 @@ from calico.dataset.images import ImageTable
 from calico.dataset.sample import ImageRef, Region, Sample
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask
-from mixedparts.pipeline.build_manifest import read_manifest
-from mixedparts.sources.manifests import FULL
+from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.tables.seg_targets import seg_fault
 from mixedparts.text.answers import MOST_WORDED
 
 
 class _Row:
-    """One row of a batch on its way to a sample."""
+    """One row of a record batch, from which a sample is made.
+
+    Two steps, so that the masks of many rows are checked together in between: the constructor
+    collects the keys of a row's masks, `sample` reads the masks.
+    """
 
     def __init__(self, columns: PairColumns, row: int) -> None:
         self.columns = columns
@@ -46,14 +49,15 @@ class _Row:
         try:
             read = masks.read([cells.mask for cells in self.regions])
         except InvalidMask as error:
-            raise InputError(f"sample {name} holds a mask that is none: {error}") from error
+            raise InputError(f"sample {name} contains an invalid mask: {error}") from error
         regions = tuple(
-            Region(cells.label, cells.image, mask, place >= len(self.objects))
-            for place, (cells, mask) in enumerate(zip(self.regions, read, strict=True))
+            Region(cells.label, cells.image, mask, index >= len(self.objects))
+            for index, (cells, mask) in enumerate(zip(self.regions, read, strict=True))
         )
         if not all(0 <= region.image < len(images) for region in regions):
             raise InputError(f"sample {name} has a region of an image that it does not have")
         targets = self._targets(name, regions)
+        # A mismatch would bind every later [SEG] to a wrong mask, without any error in training.
         if answer.count("[SEG]") != len(targets):
             raise InputError(
                 f"sample {name}: the answer holds {answer.count('[SEG]')} [SEG] for "
@@ -67,19 +71,26 @@ class _Row:
         lists = {"object": regions[:count], "part": regions[count:]}
         targets = []
         for kind, number in self.columns.segs(self.row):
-            if not 0 <= number < len(lists.get(kind, ())):
-                raise InputError(f"sample {name}: a [SEG] means {kind} {number}, there is none")
+            fault = seg_fault(kind, number, count, len(regions) - count)
+            if fault is not None:
+                raise InputError(f"sample {name}: {fault}")
             targets.append(lists[kind][number])
         return tuple(targets)
 
 
 class SampleTable(Sequence[Sample]):
-    """The samples of one split."""
+    """The samples of one split.
+
+    Args:
+        table: `pairs`, read with the dictionaries of `calico.dataset.columns.REPEATED`.
+    """
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
+        # Record batches are views of the table's memory: nothing is copied.
         self._batches = table.to_batches()
         self._starts = [0, *accumulate(batch.num_rows for batch in self._batches)][:-1]
+        # Columns of the batches that samples were taken from; made when a batch is first used.
         self._columns: dict[int, PairColumns] = {}
         self._masks = MaskTexts()
 
@@ -92,52 +103,54 @@ class SampleTable(Sequence[Sample]):
         return self.take([index])[0]
 
     def take(self, indices: Sequence[int]) -> list[Sample]:
-        """Return samples in the order asked for; together they are read faster than one by one.
+        """Return samples in the order of `indices`; many at once are faster than one by one.
 
         Raises:
             IndexError: there is no such row.
-            InputError: a row is no sample: something is missing, a mask is none, or [SEG] and masks
-                do not match.
+            InputError: a row is not a valid sample: a value is missing, a mask is invalid, or the
+                numbers of [SEG] and masks differ.
         """
-        rows = [_Row(*self._place(index)) for index in indices]
+        rows = [_Row(*self._located(index)) for index in indices]
         self._masks.prepare([cells.mask for row in rows for cells in row.regions])
         return [row.sample(self._masks) for row in rows]
 
-    def _place(self, index: int) -> tuple[PairColumns, int]:
-        """Return the batch of a row, and its place there."""
+    def _located(self, index: int) -> tuple[PairColumns, int]:
+        """Return the columns of the record batch that contains a row, and the row's index there."""
         if not 0 <= index < len(self):
             raise IndexError(index)
+        # `bisect_right` skips empty batches: of equal starts it takes the last one.
         number = bisect_right(self._starts, index) - 1
         if number not in self._columns:
             columns = PairColumns(self._batches[number], number)
-            for place, column in enumerate((columns.objects, columns.parts)):
-                self._masks.add(2 * number + place, column.texts)
+            # The numbers are those that `PairColumns` writes into the keys of its masks.
+            for offset, column in enumerate((columns.objects, columns.parts)):
+                self._masks.add(2 * number + offset, column.texts)
             self._columns[number] = columns
         return self._columns[number], index - self._starts[number]
 
     @cached_property
     def images_per_sample(self) -> int:
-        """How many images every sample has.
+        """Number of images of every sample.
 
         Raises:
-            InputError: samples differ in it, or have fewer than two images or too many.
+            InputError: the number differs between samples, or is less than 2 or too large.
         """
-        found = pc.unique(pc.list_value_length(self.table.column("images"))).to_pylist()
-        if len(found) != 1 or not 2 <= found[0] <= MOST_WORDED:
-            counts = ", ".join(map(str, sorted(found))) or "no"
+        numbers = pc.unique(pc.list_value_length(self.table.column("images"))).to_pylist()
+        if len(numbers) != 1 or not 2 <= numbers[0] <= MOST_WORDED:
+            counts = ", ".join(map(str, sorted(numbers))) or "no"
             raise InputError(
                 f"the dataset's samples have {counts} images; all must have the same number, "
                 f"2 to {MOST_WORDED}",
                 "Build it with one number: mixedparts build --images-per-sample 2",
             )
-        return int(found[0])
+        return int(numbers[0])
 
     def ids(self) -> list[str]:
         """Return the ids of all samples."""
         return list(self.table.column("id").to_pylist())
 
     def answer_lengths(self) -> NDArray[np.int64]:
-        """Return the number of characters of every answer."""
+        """Return (n,) int64, the number of characters of every answer."""
         lengths = pc.utf8_length(self.table.column("answer"))
         return np.asarray(lengths.to_numpy(), np.int64)
 
@@ -146,20 +159,23 @@ class SampleTable(Sequence[Sample]):
         return self.coded("source")[0]
 
     def coded(self, column: str) -> tuple[list[str], NDArray[np.int64]]:
-        """Return the values of a text column, sorted, and (n,) the place of each row's value."""
+        """Return the different values of a text column, sorted, and each row's index (n,) int64."""
+        # Only an array has `dictionary` and `indices`, a chunked array has neither.
         encoded = self.table.column(column).combine_chunks().dictionary_encode()
         values = encoded.dictionary.to_pylist()
         names = sorted(values)
-        places = np.array([names.index(value) for value in values], np.int64)
-        return names, places[encoded.indices.to_numpy()]
+        # Arrow numbers values in the order of their first row; the result must not depend on it.
+        ranks = np.array([names.index(value) for value in values], np.int64)
+        return names, ranks[encoded.indices.to_numpy()]
 
     def texts(self) -> Iterator[str]:
-        """Yield all questions and answers."""
+        """Yield all questions, then all answers."""
         for name in ("question", "answer"):
             yield from self.table.column(name).to_pylist()
 
     def image_rows(self) -> dict[str, list[int]]:
-        """Return the rows of the images table that the samples use, sorted, by split."""
+        """Return the rows of the images table that the samples use: split -> ascending rows."""
+        # Whole columns at a time: a Python loop over millions of samples would be far slower.
         flat = pc.list_flatten(self.table.column("images"))
         rows = pc.struct_field(flat, "row").to_numpy()
         counts = pc.list_value_length(self.table.column("images")).to_numpy()
@@ -170,35 +186,28 @@ class SampleTable(Sequence[Sample]):
 
 
 class BuiltDataset:
-    """A build folder.
+    """The samples and images of a build folder.
 
     Args:
-        path: holds `pairs/` and `images/`.
+        path: the build folder.
 
     Raises:
-        InputError: it does not.
+        InputError: it contains no finished build of this schema version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for folder in ("pairs", "images"):
-            if not (path / folder).is_dir():
-                raise InputError(
-                    f"{path} is no built dataset: there is no folder {folder}",
-                    "Build one with: mixedparts build",
-                )
+        self.build = BuildFolder.open(path)
 
-    @cached_property
+    @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that have samples, sorted."""
-        files = (self.path / "pairs").glob("*-*.parquet")
-        return tuple(sorted({file.name.split("-")[0] for file in files}))
+        """Names of the splits that have samples, in the order of the build."""
+        return self.build.splits()
 
-    @cached_property
+    @property
     def profile(self) -> str:
-        """Under which profile of the manifests the build names classes and parts."""
-        manifest = read_manifest(self.path) or {}
-        return str(manifest.get("configuration", {}).get("profile", FULL))
+        """The profile of the manifests under which the build names classes and parts."""
+        return self.build.profile
 
     def pairs(self, split: str) -> SampleTable:
         """Return the samples of a split.
@@ -206,29 +215,8 @@ class BuiltDataset:
         Raises:
             InputError: there is no such split, or its files cannot be read.
         """
-        files = self._files("pairs", split)
-        try:
-            return SampleTable(pa.concat_tables([_read(file) for file in files]))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"the samples of split '{split}' cannot be read: {error}") from error
+        return SampleTable(self.build.read("pairs", split, read_dictionary=list(REPEATED)))
 
     def images(self, split: str) -> ImageTable:
-        """Return the pictures of a split; errors as `pairs`."""
-        files = self._files("images", split)
-        try:
-            return ImageTable(files)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"the images of split '{split}' cannot be read: {error}") from error
-
-    def _files(self, table: str, split: str) -> list[Path]:
-        files = sorted((self.path / table).glob(f"{split}-*.parquet"))
-        if not files:
-            raise InputError(
-                f"the dataset {self.path} has no {table} of split '{split}'",
-                f"Splits: {', '.join(self.splits) or 'none'}",
-            )
-        return files
-
-
-def _read(file: Path) -> pa.Table:
-    return pq.read_table(file, read_dictionary=list(REPEATED))
+        """Return the images of a split; errors as `pairs`."""
+        return ImageTable(self.build, split)

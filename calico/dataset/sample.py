@@ -1,4 +1,4 @@
-"""What a sample is: pictures, named masks, a question and its answer."""
+"""The types of a sample: images, named masks, a question and its answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from mixedparts.masks import Rle
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image of a sample; `row` is its row in the images table of `split`."""
+    """One image of a sample.
+
+    Attributes:
+        split: whose images table contains the image.
+        row: in this table.
+        image_id: of the source.
+        file_name: of the source.
+        width: in pixels.
+        height: in pixels.
+    """
 
     split: str
     row: int
@@ -21,7 +30,14 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One named mask: an object class or a part of one, in one image (counted from 0)."""
+    """One named mask: an object class or a part of one, in one image.
+
+    Attributes:
+        label: name of the class or part.
+        image: index of the image in its sample, counted from 0.
+        mask: at the size of the image.
+        is_part: whether it is a part.
+    """
 
     label: str
     image: int
@@ -29,17 +45,24 @@ class Region:
     is_part: bool
 
     def moved(self, image: int) -> Region:
-        """Return the same region in another image of its sample."""
+        """Return the same region with another image index."""
         return Region(self.label, image, self.mask, self.is_part)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One row of `pairs`.
+    """One row of the table `pairs`.
 
     Attributes:
-        regions: objects, then parts, as the row lists them.
-        targets: the region that each [SEG] of the answer means, in text order.
+        id: unique in the dataset.
+        source: name of the source that the images come from.
+        split: name of the split.
+        task: a value of `mixedparts.records.Task`.
+        images: in the order of the tags (IMAGE1), (IMAGE2) …
+        regions: objects, then parts, in the order of the row's lists.
+        targets: the region that each [SEG] of the answer means, in the order of the text.
+        question: plain text.
+        answer: text with `<p>`, `</p>`, [SEG] and image tags.
     """
 
     id: str

@@ -1,6 +1,10 @@
-"""Which samples a step takes, and the random numbers of a run.
+"""The samples of each training step, and the random numbers of a run.
 
-Everything is a function of the seed and the step, so a resumed run needs no position to be saved.
+Everything is a function of the seed and the step's number: no generator runs on from step to step.
+A run that resumes at step n therefore takes exactly the samples and random numbers that it would
+have taken without the interruption, with any number of worker processes, and a checkpoint stores no
+state of the sampler. One process computes the same batch as many processes do; each of them takes
+its part of it.
 """
 
 from __future__ import annotations
@@ -17,44 +21,59 @@ from mixedparts.pairing.allocation import proportional
 
 
 class Purpose(IntEnum):
-    """What random numbers are for; stages of one run never share any."""
+    """Purposes of random numbers; two purposes of one run never share a stream."""
 
+    # The values are part of the generators' keys: another numbering would change every run.
     TRAINING = 0
     VISION = 1
     SEMANTIC = 2
     MASKS = 3
     QFORMER = 4
-    STRATA = 5
+    GROUPS = 5
     NOISE = 6  # seeds of torch, for dropout
 
 
 def generator(seed: int, purpose: Purpose, number: int, draws: bool, part: int = 0) -> Generator:
-    """Return the random numbers of one epoch's order, or with `draws` of one step's variations.
+    """Return the generator of one epoch's order, or of one step's random numbers.
 
-    Philox keyed by all five; `part` tells the parts of a batch apart that processes take.
+    Args:
+        seed: of the run.
+        purpose: of the numbers.
+        number: of the step or epoch, counted from 0; less than 2^40.
+        draws: true for a step's random numbers, false for an epoch's order.
+        part: rank of the process that takes a part of the batch, where each needs numbers of its
+            own; less than 256.
+
+    Returns:
+        A Philox generator whose key consists of all five values.
     """
+    # Philox is counter-based: every key is a stream of its own, and a stream for step n is there
+    # at once, without the numbers of the steps before. The fields of `low` do not overlap.
     low = ((2 * purpose + draws) << 48) | (part << 40) | number
     return Generator(Philox(key=np.array([seed, low], dtype=np.uint64)))
 
 
-_POOLED_BATCHES = 16  # samples are sorted by length within that many batches, not over an epoch
+# Answers are sorted by length within pools of this many batches. A sort of the whole epoch would
+# give nearly the same batches in every epoch; a pool is a random part of the epoch.
+_POOLED_BATCHES = 16
 
 
 class Sampler:
-    """Batches of indices, in an order drawn for each epoch.
+    """Batches of indices, in a new random order for each epoch.
 
-    Without groups each index comes once an epoch. With groups each of them has its share of every
-    epoch, to the nearest whole sample, and goes through orders of its own: none of its samples
-    comes again before all have come.
+    Without groups, an epoch contains each index at most once. With groups, each group gets its
+    share of every epoch, rounded to whole samples, and runs through random orders of its own: no
+    sample is repeated before all samples of its group have been used.
 
     Args:
-        size: number of samples; fewer than a batch are repeated.
-        batch_size: indices of a step; what is left at the end of an epoch waits for another one.
+        size: number of samples; if there are fewer than a batch, they are repeated.
+        batch_size: indices of a step. The samples that do not fill a batch at the end of an epoch
+            are left out of this epoch.
         seed: of the orders.
         purpose: keeps the orders of different stages apart.
-        lengths: (size,) of the samples; where given, batches hold samples of like length, so that
-            little of them is padding.
-        groups: share the epochs among themselves; their members are the indices.
+        lengths: (size,) int64 lengths of the samples. If given, batches consist of samples of
+            similar length, which need little padding.
+        groups: divide every epoch among themselves; their members are the indices.
     """
 
     def __init__(
@@ -79,36 +98,43 @@ class Sampler:
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def batch(self, step: int) -> NDArray[np.int64]:
-        """Return the indices of a step, counted from 0."""
-        epoch, place = divmod(step, self.steps_per_epoch)
+        """Return the indices (batch_size,) int64 of a step, counted from 0."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        # A cache for speed alone: the order of any epoch can be computed again at any time.
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self._drawn(epoch))
-        start = place * self.batch_size
+            self._order = (epoch, self._shuffled(epoch))
+        start = position * self.batch_size
         return self._order[1][start : start + self.batch_size]
 
-    def _drawn(self, epoch: int) -> NDArray[np.int64]:
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         """Return the order of an epoch, whole batches only."""
         rng = generator(self.seed, self.purpose, epoch, draws=False)
         places = self.steps_per_epoch * self.batch_size
         if self.groups:
-            order = rng.permutation(self._shared_out(epoch))
+            order = rng.permutation(self._grouped(epoch))
         else:
+            # `resize` cuts the incomplete batch off, or repeats the samples of a small dataset.
             order = np.resize(rng.permutation(self.size), places)
         if self.lengths is None or self.size < self.batch_size:
             return order
         pools = np.array_split(order, -(-self.steps_per_epoch // _POOLED_BATCHES))
+        # A stable sort: which of equally long samples comes first must not depend on numpy.
         ranked = [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
         batches = np.concatenate(ranked).reshape(-1, self.batch_size)
+        # The batches are shuffled again, or each pool would run from short to long answers.
         return batches[rng.permutation(len(batches))].reshape(-1)
 
-    def _shared_out(self, epoch: int) -> NDArray[np.int64]:
+    def _grouped(self, epoch: int) -> NDArray[np.int64]:
         """Return the indices of an epoch, group by group."""
         taken = []
-        for number, (group, quota) in enumerate(zip(self.groups, self.allocations, strict=True)):
+        for number, (group, count) in enumerate(zip(self.groups, self.allocations, strict=True)):
             size = len(group.members)
-            start, stop = epoch * quota, (epoch + 1) * quota  # of its walk since the first epoch
-            for turn in range(start // size, -(-stop // size)):
-                rng = generator(self.seed, Purpose.STRATA, number << 32 | turn, draws=False)
+            # A group's samples over the whole run are one sequence: a permutation of its members,
+            # then the next one. Every epoch takes the next `count` of it, so where an epoch starts
+            # follows from its number, and an epoch may begin in the middle of a permutation.
+            start, stop = epoch * count, (epoch + 1) * count
+            for cycle in range(start // size, -(-stop // size)):
+                rng = generator(self.seed, Purpose.GROUPS, number << 32 | cycle, draws=False)
                 order = group.members[rng.permutation(size)]
-                taken.append(order[max(0, start - turn * size) : stop - turn * size])
+                taken.append(order[max(0, start - cycle * size) : stop - cycle * size])
         return np.concatenate(taken)

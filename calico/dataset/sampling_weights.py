@@ -1,4 +1,4 @@
-"""Which share of an epoch the samples of each source and task have."""
+"""Sampling weights: the share of an epoch that the samples of each source and task get."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class SamplingGroup:
     """The samples of one source and task.
 
     Attributes:
-        source, task: as in the table.
+        source: as in the table.
+        task: as in the table.
         members: (n,) int64 indices of the samples, ascending; at least one.
-        share: of an epoch, in [0, 1]; those of all groups add up to 1.
+        share: of an epoch, in [0, 1]; the shares of all groups add up to 1.
     """
 
     source: str
@@ -31,11 +32,15 @@ class SamplingGroup:
 
 
 def sampling_groups(pairs: SampleTable, settings: TrainingConfig) -> list[SamplingGroup]:
-    """Divide samples by source and task, in the order of these names.
+    """Return the samples in groups by source and task, in the order of these names.
 
-    With weights of sources, a source has its weight's share of an epoch; with weights of tasks, a
-    task has. With both, sources have theirs, and within each source the tasks that it has. What no
-    weights are given for is shared as in the data.
+    Weights of sources give each source its share of an epoch; weights of tasks do the same for
+    tasks. With both, the sources get their shares, and the tasks of each source divide the share of
+    this source. Without weights, shares are those of the data.
+
+    Args:
+        pairs: the samples.
+        settings: contains `source_weights` and `task_weights`.
 
     Raises:
         UsageError: weights name other sources or tasks than the samples have, or leave a source
@@ -45,6 +50,7 @@ def sampling_groups(pairs: SampleTable, settings: TrainingConfig) -> list[Sampli
     tasks, task_codes = pairs.coded("task")
     by_source = _ordered(settings.source_weights, sources, "source")
     by_task = _ordered(settings.task_weights, tasks, "task")
+    # One number for each combination of source and task; all (S, T) tables are flattened so.
     cells = source_codes * len(tasks) + task_codes
     counts = np.bincount(cells, minlength=len(sources) * len(tasks))
     shares = _shares(counts.reshape(len(sources), len(tasks)), by_source, by_task)
@@ -55,7 +61,9 @@ def sampling_groups(pairs: SampleTable, settings: TrainingConfig) -> list[Sampli
                 "training.task_weights is 0 for every task that it has",
                 f"Set the weight of '{source}' to 0, or that of one of its tasks above 0.",
             )
+    # A stable sort keeps the samples of each group in ascending order.
     members = np.split(np.argsort(cells, kind="stable"), np.cumsum(counts)[:-1])
+    # Groups of share 0 stay: conversations must leave their samples out as well.
     return [
         SamplingGroup(sources[cell // len(tasks)], tasks[cell % len(tasks)], members[cell], share)
         for cell, share in enumerate(shares.reshape(-1).tolist())
@@ -70,10 +78,10 @@ def _ordered(
     if not weights:
         return None
     listed = ", ".join(names)
-    # A configuration may weigh all tasks; a build need not have all of them.
-    spared = frozenset(task.value for task in Task) if kind == "task" else frozenset()
+    # A configuration may give weights to all tasks, though the build has only some of them.
+    allowed = frozenset(task.value for task in Task) if kind == "task" else frozenset()
     for name in sorted(weights):
-        if name not in names and name not in spared:
+        if name not in names and name not in allowed:
             raise UsageError(
                 f"training.{kind}_weights: the samples have no {kind} '{name}', but {listed}."
                 f"{near_names(name, names)}",
@@ -82,7 +90,7 @@ def _ordered(
     missing = [name for name in names if name not in weights]
     if missing:
         raise UsageError(
-            f"training.{kind}_weights says nothing of {', '.join(missing)}",
+            f"training.{kind}_weights has no weight for {', '.join(missing)}",
             f"Give a weight to each of {listed}; 0 leaves one out.",
         )
     chosen = np.array([weights[name] for name in names], np.float64)
@@ -105,8 +113,10 @@ def _shares(
         if by_task is None:
             return np.asarray(counts / counts.sum())
         return np.asarray(by_task * counts / counts.sum(0))
+    # Within a source: as many as it has of each task, or the weights of the tasks that it has.
     weights = counts if by_task is None else (counts > 0) * by_task
     totals = weights.sum(1, keepdims=True)
+    # NaN marks sources that have none of the weighted tasks; a source of weight 0 may be so.
     inner = np.divide(weights, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     inner[by_source == 0] = 0
     shares: NDArray[np.float64] = by_source[:, None] * inner

@@ -1,6 +1,6 @@
-"""How one image is shown: which box of it, mirrored or not, in which colours.
+"""Views: one way to show an image, as a box of it, mirrored or not, with changed colours.
 
-A view is first cut, then mirrored; masks and pixels go the same way.
+A view is first cropped, then mirrored. Masks and pixels take the same steps, so they stay aligned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance
 
 
 class Box(NamedTuple):
-    """Whole pixels of the stored grid; `right` and `bottom` are outside."""
+    """A box in pixels of the stored image; `right` and `bottom` are exclusive."""
 
     left: int
     top: int
@@ -23,7 +23,7 @@ class Box(NamedTuple):
 
 
 class Tint(NamedTuple):
-    """Factors of a picture's colours, 1 leaves them as they are."""
+    """Factors of an image's colours; 1 changes nothing."""
 
     brightness: float
     contrast: float
@@ -35,9 +35,9 @@ class View:
     """One way to show an image.
 
     Attributes:
-        mirrored: left to right.
-        box: what is shown of it, None for all.
-        tint: of its colours, None for its own.
+        mirrored: whether left and right are exchanged.
+        box: the part of the image that is shown, None for all of it.
+        tint: factors of its colours, None for no change.
     """
 
     mirrored: bool = False
@@ -46,29 +46,31 @@ class View:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the picture is shown in its own colours, mirrored or not."""
+        """Whether all of the image is shown in its own colours, mirrored or not."""
         return self.box is None and self.tint is None
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of what is shown of an image of this size."""
+        """Return height and width in pixels of the shown part of an image of this size."""
         box = self.box or Box(0, 0, width, height)
         return box.bottom - box.top, box.right - box.left
 
     def mask(self, dense: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the shown part (h, w) of a dense mask (H, W), pixel by pixel."""
+        """Return the shown part (h, w) uint8 of a dense mask (H, W) uint8."""
         if self.box is not None:
             dense = dense[self.box.top : self.box.bottom, self.box.left : self.box.right]
+        # A mirrored slice has negative strides, which `torch.from_numpy` refuses.
         return np.ascontiguousarray(dense[:, ::-1] if self.mirrored else dense)
 
-    def picture(self, picture: Image.Image) -> Image.Image:
-        """Return the box of an RGB picture in the view's colours, not mirrored yet."""
+    def crop_and_tint(self, image: Image.Image) -> Image.Image:
+        """Return the box of an RGB image in the view's colours, not mirrored yet."""
         if self.box is not None:
-            picture = picture.crop(self.box)
+            image = image.crop(self.box)
         if self.tint is not None:
-            picture = ImageEnhance.Brightness(picture).enhance(self.tint.brightness)
-            picture = ImageEnhance.Contrast(picture).enhance(self.tint.contrast)
-            picture = ImageEnhance.Color(picture).enhance(self.tint.saturation)
-        return picture
+            # Each step clips to 0..255, so the order of the three changes the result.
+            image = ImageEnhance.Brightness(image).enhance(self.tint.brightness)
+            image = ImageEnhance.Contrast(image).enhance(self.tint.contrast)
+            image = ImageEnhance.Color(image).enhance(self.tint.saturation)
+        return image
 
 
 PLAIN = View()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,17 +20,18 @@ from calico.evaluation.most_frequent import most_frequent
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.masks import Rle
+from mixedparts.storage.build_folder import BuildFolder
 
 Samples = Sequence[SampleGroundTruth]
 _NO_LABEL = "something else"
 
 
-def oracle(build: Path, samples: Samples) -> list[Prediction]:
+def oracle(build: BuildFolder, samples: Samples) -> list[Prediction]:
     """Answer with the ground truth: every metric's ceiling."""
     return [Prediction(sample.id, "", sample.segments) for sample in samples]
 
 
-def boxes(build: Path, samples: Samples) -> list[Prediction]:
+def boxes(build: BuildFolder, samples: Samples) -> list[Prediction]:
     """Answer with the true labels, each on its mask's box: the ceiling of a perfect detector."""
     return [
         Prediction(sample.id, "", tuple(replace(s, mask=_box(s.mask)) for s in sample.segments))
@@ -39,7 +39,7 @@ def boxes(build: Path, samples: Samples) -> list[Prediction]:
     ]
 
 
-def wrong_labels(build: Path, samples: Samples) -> list[Prediction]:
+def wrong_labels(build: BuildFolder, samples: Samples) -> list[Prediction]:
     """Answer with the true masks and labels that are wrong: what masks alone are worth.
 
     A label gives way to the next one in the alphabet of all samples' labels (the first follows the
@@ -60,7 +60,7 @@ def wrong_labels(build: Path, samples: Samples) -> list[Prediction]:
     return [wrong(sample) for sample in samples]
 
 
-def other_image(build: Path, samples: Samples) -> list[Prediction]:
+def other_image(build: BuildFolder, samples: Samples) -> list[Prediction]:
     """Answer each image with the truth of the image before it (the first: of the last).
 
     Masks are stretched to the image by nearest neighbour. For two images that is the other one:
@@ -77,7 +77,7 @@ def other_image(build: Path, samples: Samples) -> list[Prediction]:
     ]
 
 
-def most_frequent_labels(build: Path, samples: Samples) -> list[Prediction]:
+def most_frequent_labels(build: BuildFolder, samples: Samples) -> list[Prediction]:
     """Answer with the most frequent labels of the train split on whole images.
 
     Raises:
@@ -107,7 +107,7 @@ def _stretched(mask: Rle, height: int, width: int) -> Rle:
 
 
 MOST_FREQUENT = "most-frequent"
-BASELINES: Mapping[str, Callable[[Path, Samples], list[Prediction]]] = {
+BASELINES: Mapping[str, Callable[[BuildFolder, Samples], list[Prediction]]] = {
     MOST_FREQUENT: most_frequent_labels,
     "other-image": other_image,
     "wrong-labels": wrong_labels,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from calico.predictions.types import Segment, Sizes
 from mixedparts import masks
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask, Rle
+from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.tables.seg_targets import seg_fault
 
 _COLUMNS = ["id", "source", "task", "images", "objects", "parts", "seg"]
 _BATCH_ROWS = 512
@@ -60,43 +59,13 @@ class SplitGroundTruth:
         return {sample.id: sample.sizes for sample in self.samples}
 
 
-def build_id(build: Path) -> str:
-    """Return the id that the build's manifest states.
-
-    Raises:
-        InputError: there is no manifest, or it cannot be read.
-    """
-    path = build / "manifest.json"
-    try:
-        return str(json.loads(path.read_bytes())["build_id"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{build} is no finished build: its manifest.json gives no build_id ({error!r})",
-            f"Type: mixedparts verify {build}",
-        ) from error
-
-
-def pair_files(build: Path, split: str) -> list[Path]:
-    """Return the `pairs` shards of a split, in order.
-
-    Raises:
-        UsageError: the build has no such split.
-    """
-    folder = build / "pairs"
-    files = sorted(folder.glob(f"{split}-*-of-*.parquet")) if split.isidentifier() else []
-    if not files:
-        there = sorted({path.name.split("-")[0] for path in folder.glob("*-*-of-*.parquet")})
-        raise UsageError(
-            f"{build} has no split '{split}'", f"Splits there: {', '.join(there) or 'none'}"
-        )
-    return files
-
-
-def read_ground_truth(build: Path, split: str, limit: int | None = None) -> SplitGroundTruth:
+def read_ground_truth(
+    build: BuildFolder, split: str, limit: int | None = None
+) -> SplitGroundTruth:
     """Read the ground truth of a split.
 
     Args:
-        build: folder of a finished build.
+        build: a finished build.
         split: name of the split.
         limit: how many samples at most; they are spread evenly over the split's rows.
 
@@ -104,19 +73,19 @@ def read_ground_truth(build: Path, split: str, limit: int | None = None) -> Spli
         UsageError: the build has no such split.
         InputError: a shard cannot be read, or a row contradicts itself.
     """
-    files = pair_files(build, split)
-    total = sum(_open(path).metadata.num_rows for path in files)
+    build.check_split(split)
+    total = build.count("pairs", split)
     if not total:
-        raise InputError(f"the split '{split}' of {build} holds no samples")
+        raise InputError(f"the split '{split}' of {build.path} contains no samples")
     wanted = set(spread(total, limit))
     samples: list[SampleGroundTruth] = []
     others: list[str] = []
-    for position, row in _rows(files, wanted, others):
+    for position, row in _rows(build, split, wanted, others):
         samples.append(_sample(row, f"row {position} of {split}"))
     if len({sample.id for sample in samples} | set(others)) != total:
         raise InputError(
-            f"the split '{split}' of {build} holds one sample id twice",
-            f"Type: mixedparts verify {build}",
+            f"the split '{split}' of {build.path} contains one sample id twice",
+            f"Type: mixedparts verify {build.path}",
         )
     return SplitGroundTruth(split, tuple(samples), tuple(sorted(wanted)), frozenset(others))
 
@@ -129,34 +98,24 @@ def spread(total: int, limit: int | None) -> list[int]:
 
 
 def _rows(
-    files: list[Path], wanted: set[int], others: list[str]
+    build: BuildFolder, split: str, wanted: set[int], others: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield wanted rows with their positions; ids of the rest are appended to `others`."""
     position = 0
-    for path in files:
-        try:
-            for batch in _open(path).iter_batches(batch_size=_BATCH_ROWS, columns=_COLUMNS):
-                chosen = [i for i in range(batch.num_rows) if position + i in wanted]
-                left = sorted(set(range(batch.num_rows)).difference(chosen))
-                others.extend(batch.column("id").take(pa.array(left, pa.int64())).to_pylist())
-                for index, row in zip(
-                    chosen, batch.take(pa.array(chosen, pa.int64())).to_pylist(), strict=True
-                ):
-                    yield position + index, row
-                position += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {error}") from error
-    missing = sorted(set(_COLUMNS) - set(file.schema_arrow.names))
-    if missing:
-        raise InputError(f"{path} is no pairs table: it has no column {', '.join(missing)}")
-    return file
+    for batch in build.batches("pairs", split, _COLUMNS, rows=_BATCH_ROWS):
+        if missing := sorted(set(_COLUMNS).difference(batch.schema.names)):
+            raise InputError(
+                f"{build.path}: its pairs of split '{split}' have no column {', '.join(missing)}",
+                f"Type: mixedparts verify {build.path}",
+            )
+        chosen = [i for i in range(batch.num_rows) if position + i in wanted]
+        left = sorted(set(range(batch.num_rows)).difference(chosen))
+        others.extend(batch.column("id").take(pa.array(left, pa.int64())).to_pylist())
+        for index, row in zip(
+            chosen, batch.take(pa.array(chosen, pa.int64())).to_pylist(), strict=True
+        ):
+            yield position + index, row
+        position += batch.num_rows
 
 
 def _sample(row: dict[str, Any], where: str) -> SampleGroundTruth:
@@ -169,8 +128,9 @@ def _sample(row: dict[str, Any], where: str) -> SampleGroundTruth:
         named = [(str(seg["kind"]), int(seg["index"])) for seg in row["seg"] or ()]
         # Every mask counts, also one that the answer never names.
         every = [(kind, index) for kind, items in found.items() for index in range(len(items))]
-        if astray := set(named).difference(every):
-            raise ValueError(f"its seg names {min(astray)}, which is not there")
+        for kind, index in named:
+            if fault := seg_fault(kind, index, len(found["object"]), len(found["part"])):
+                raise ValueError(fault)
         order = list(dict.fromkeys(named + every))
         segments = tuple(found[kind][index] for kind, index in order)
         if bare := set(range(len(sizes))) - {segment.image for segment in segments}:

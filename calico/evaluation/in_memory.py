@@ -22,7 +22,7 @@ from calico.inference.predictor import Predictor
 from calico.inference.queries import Query
 from calico.model.calico import Calico
 from calico.processing.feature_cache import FeatureCache
-from calico.processing.images import open_picture
+from calico.processing.images import open_image
 from mixedparts.progress import Progress, Silent
 
 REPORTED = (*HEADLINE.values(), "miou_strict", "label_f1")
@@ -67,20 +67,20 @@ def evaluate_model(
         InputError: the build cannot be read, or a picture of it.
         EnvironmentFault: the text model cannot be loaded.
     """
-    truth = read_ground_truth(dataset.path, split, limit)
+    ground_truth = read_ground_truth(dataset.build, split, limit)
     told = progress or Silent()
     with _undisturbed(model):
         compared = text_model or _packaged_text_model()
         predictor = Predictor(model, config, tokenizer)
         if cache is not None:
             predictor.use_cache(cache)
-        told.start(f"evaluating on {split}", len(truth.rows), "samples")
+        told.start(f"evaluating on {split}", len(ground_truth.rows), "samples")
         predictions = {}
-        for prediction in predictor.predict(_queries(dataset, split, truth.rows)):
+        for prediction in predictor.predict(_queries(dataset, split, ground_truth.rows)):
             predictions[prediction.id] = prediction
             told.advance()
         told.finish()
-    summary = summarise(score(truth.samples, predictions, compared, compared), replicates=0)
+    summary = summarise(score(ground_truth.samples, predictions, compared, compared), replicates=0)
     return {OVERALL: _values(summary.overall)} | {
         task: _values(group) for task, group in summary.tasks.items()
     }
@@ -102,8 +102,8 @@ def _queries(dataset: BuiltDataset, split: str, rows: Sequence[int]) -> Iterator
         yield Query(
             id=sample.id,
             question=sample.question,
-            pictures=tuple(
-                open_picture(tables[ref.split].read(ref.row), f"{ref.image_id} of {ref.split}")
+            images=tuple(
+                open_image(tables[ref.split].read(ref.row), f"{ref.image_id} of {ref.split}")
                 for ref in sample.images
             ),
             keys=tuple(f"{ref.split}/{ref.row}" for ref in sample.images),

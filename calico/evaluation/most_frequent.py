@@ -11,20 +11,29 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from calico.evaluation.ground_truth import SampleGroundTruth, pair_files
+from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.errors import InputError
+from mixedparts.storage.build_folder import BuildFolder
 
 _BATCH_ROWS = 65_536
 _LABEL = {"objects": "category", "parts": "name"}
+# Leaf columns with tasks, image numbers and labels; masks, most of the bytes, are not among them.
+_LEAVES = (
+    "task",
+    "images.list.element.row",
+    *(
+        f"{column}.list.element.{leaf}"
+        for column, label in _LABEL.items()
+        for leaf in ("image", label)
+    ),
+)
 _Slot = tuple[str, int]
 
 
@@ -48,7 +57,7 @@ class MostFrequent:
         return Prediction(sample.id, "", segments)
 
 
-def most_frequent(build: Path, split: str = "train") -> MostFrequent:
+def most_frequent(build: BuildFolder, split: str = "train") -> MostFrequent:
     """Count labels in a split's `pairs` tables; masks are not read.
 
     Raises:
@@ -57,15 +66,17 @@ def most_frequent(build: Path, split: str = "train") -> MostFrequent:
     """
     labels: dict[str, dict[_Slot, Counter[str]]] = {c: defaultdict(Counter) for c in _LABEL}
     numbers: dict[str, dict[_Slot, Counter[int]]] = {c: defaultdict(Counter) for c in _LABEL}
-    for path in pair_files(build, split):
-        try:
-            file = pq.ParquetFile(path)
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=_leaves(file)):
-                for column, label in _LABEL.items():
-                    _count_labels(batch, column, label, labels[column])
-                    _count_numbers(batch, column, numbers[column])
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+    build.check_split(split)
+    try:
+        for batch in build.batches("pairs", split, _LEAVES, rows=_BATCH_ROWS):
+            for column, label in _LABEL.items():
+                _count_labels(batch, column, label, labels[column])
+                _count_numbers(batch, column, numbers[column])
+    except KeyError as error:
+        raise InputError(
+            f"{build.path}: its pairs of split '{split}' have no column {error}",
+            f"Type: mixedparts verify {build.path}",
+        ) from error
     slots = sorted(numbers["objects"])
     return MostFrequent(
         {
@@ -77,14 +88,6 @@ def most_frequent(build: Path, split: str = "train") -> MostFrequent:
             for slot in slots
         }
     )
-
-
-def _leaves(file: pq.ParquetFile) -> list[str]:
-    """Return the Parquet columns that hold tasks, image numbers and labels, but no masks."""
-    wanted = {("task", "task"), ("images", "row")}
-    wanted |= {(column, leaf) for column, label in _LABEL.items() for leaf in ("image", label)}
-    paths = [file.schema.column(index).path for index in range(len(file.schema))]
-    return [path for path in paths if (path.split(".")[0], path.split(".")[-1]) in wanted]
 
 
 def _count_labels(

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,17 @@ class Scored:
 
     name: str
     summary: Summary
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that the numbers depend on."""
     return {"python": platform.python_version()} | {
-        name: metadata.version(name) for name in _PACKAGES
+        name: version(name) for name in _PACKAGES
     }
 
 
-def document(scored: Sequence[Scored], facts: Mapping[str, Any]) -> dict[str, Any]:
+def document(scored: Sequence[Scored], metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Build the JSON document: facts of the run, then every metric of every group.
 
     Args:
@@ -51,11 +51,11 @@ def document(scored: Sequence[Scored], facts: Mapping[str, Any]) -> dict[str, An
     """
     return {
         "format": FORMAT,
-        **facts,
+        **metadata,
         "versions": versions(),
         "headline": dict(HEADLINE),
         "results": [
-            {"name": item.name, **item.facts, "metrics": _summary(item.summary)} for item in scored
+            {"name": item.name, **item.metadata, "metrics": _summary(item.summary)} for item in scored
         ],
     }
 
@@ -94,14 +94,14 @@ def table(scored: Sequence[Scored]) -> str:
     return _markdown(head, rows, numbers_from=2)
 
 
-def markdown_report(scored: Sequence[Scored], facts: Mapping[str, Any]) -> str:
+def markdown_report(scored: Sequence[Scored], metadata: Mapping[str, Any]) -> str:
     """Return a document of the table of means over tasks, as the paper has it, then one a task.
 
     Args:
         scored: the predictions that were asked for, then the baselines.
         facts: the JSON document.
     """
-    dataset, drawn = facts["dataset"], facts["bootstrap"]["replicates"]
+    dataset, drawn = metadata["dataset"], metadata["bootstrap"]["replicates"]
     said = [
         f"Split {dataset['split']} of build `{dataset['build_id']}`, {dataset['samples']} samples"
         f" ({dataset['left_out']} left out). Percent, mean over the tasks"
@@ -112,11 +112,11 @@ def markdown_report(scored: Sequence[Scored], facts: Mapping[str, Any]) -> str:
         said.append(f"## {task}")
         said.append(_table_of([(item, item.summary.tasks[task]) for item in scored]))
     said.append("## Where the numbers come from")
-    texts = facts["text_models"]
-    lines = [f"{item['name']} ({item['kind']}): {_origin(item)}" for item in facts["results"]]
+    texts = metadata["text_models"]
+    lines = [f"{item['name']} ({item['kind']}): {_origin(item)}" for item in metadata["results"]]
     lines += [
-        f"seed {facts['seed']}; text models: SS {texts['ss']}, Recall {texts['recall']}",
-        "versions: " + ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+        f"seed {metadata['seed']}; text models: SS {texts['ss']}, Recall {texts['recall']}",
+        "versions: " + ", ".join(f"{name} {number}" for name, number in metadata["versions"].items()),
         "definitions and variants: docs/evaluation.md",
     ]
     said.append("\n".join(f"- {line}" for line in lines))

@@ -47,8 +47,8 @@ class Sum(IntEnum):
     COMPARED_C = auto()
     LABELS_HIT = auto()
     LABELS_HIT_TWICE = auto()
-    LABELS_SAID = auto()
-    LABELS_TRUE = auto()
+    LABELS_PREDICTED = auto()
+    LABELS_ANNOTATED = auto()
     LABELS_EITHER = auto()  # said + true, the denominator of F1
 
 
@@ -185,8 +185,8 @@ def _score_unit(
     true_keys = {text.key_of(label) for label in true_labels}
     row[Sum.LABELS_HIT] += len(said_keys & true_keys)
     row[Sum.LABELS_HIT_TWICE] += 2 * len(said_keys & true_keys)
-    row[Sum.LABELS_SAID] += len(said_keys)
-    row[Sum.LABELS_TRUE] += len(true_keys)
+    row[Sum.LABELS_PREDICTED] += len(said_keys)
+    row[Sum.LABELS_ANNOTATED] += len(true_keys)
     row[Sum.LABELS_EITHER] += len(said_keys) + len(true_keys)
     if not said:
         return

@@ -28,8 +28,8 @@ RATIOS: Mapping[str, tuple[Sum, Sum]] = {
     "s_iou_a": (Sum.WORDS_A, Sum.TARGETS),
     "s_iou_b": (Sum.WORDS_B, Sum.COMPARED_B),
     "s_iou_c": (Sum.WORDS_C, Sum.COMPARED_C),
-    "label_precision": (Sum.LABELS_HIT, Sum.LABELS_SAID),
-    "label_recall": (Sum.LABELS_HIT, Sum.LABELS_TRUE),
+    "label_precision": (Sum.LABELS_HIT, Sum.LABELS_PREDICTED),
+    "label_recall": (Sum.LABELS_HIT, Sum.LABELS_ANNOTATED),
     "label_f1": (Sum.LABELS_HIT_TWICE, Sum.LABELS_EITHER),
 }
 METRICS = ("ap50", "ap50_scored", *RATIOS)

@@ -1,1 +1,1 @@
-"""A trained model answers questions about images."""
+"""Inference: a trained model answers questions about images."""

@@ -1,4 +1,4 @@
-"""An answer with the pictures that it is about: drawn, as arrays, and as files."""
+"""A visual answer: text and masks with their images, as an overlay, as arrays and as files."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _SCORE_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class VisualAnswer:
-    """What a model says about some pictures.
+    """Answer of a model to a question about some images.
 
     Attributes:
         prediction: text and masks.
         question: as it was asked.
-        pictures: RGB, on the stored pixel grid that the masks lie on.
+        images: RGB, on the stored pixel grid (EXIF orientation not applied), as the masks.
     """
 
     prediction: Prediction
     question: str
-    pictures: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]
 
     @property
     def text(self) -> str:
@@ -51,28 +51,29 @@ class VisualAnswer:
             yield segment.label, segment.image, decode(segment.mask).astype(bool)
 
     def overlay(self) -> Image.Image:
-        """Return one RGB picture: question, pictures with labelled masks, answer."""
-        return draw_prediction(self.pictures, self.question, self.prediction)
+        """Return one RGB image with the question, the images with labelled masks and the answer."""
+        return draw_prediction(self.images, self.question, self.prediction)
 
-    def save(self, folder: Path, facts: Mapping[str, Any] | None = None) -> None:
+    def save(self, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write overlay.png, prediction.json and one PNG a mask (255 inside).
 
         Files of an earlier answer in the same folder are replaced; others stay.
 
         Args:
-            folder: is made where there is none.
-            facts: further keys of prediction.json, before the answer.
+            folder: created if it does not exist.
+            metadata: further keys of prediction.json, before the answer.
         """
+        # The earlier answer may have more masks or other labels: its mask files would stay.
         folder.mkdir(parents=True, exist_ok=True)
         for name in _mask_files(folder):
             (folder / name).unlink(missing_ok=True)
-        names = [_file_name(number, one) for number, one in enumerate(self.segments, 1)]
+        names = [_file_name(number, segment) for number, segment in enumerate(self.segments, 1)]
         for name, segment in zip(names, self.segments, strict=True):
             Image.fromarray(decode(segment.mask) * np.uint8(255)).save(folder / name)
         self.overlay().save(folder / OVERLAY)
-        described = {
+        content = {
             "id": self.prediction.id,
-            **(facts or {}),
+            **(metadata or {}),
             "question": self.question,
             "answer": self.text,
             **{name: getattr(self.prediction, name) for name in COUNTED},
@@ -81,29 +82,29 @@ class VisualAnswer:
                 for segment, name in zip(self.segments, names, strict=True)
             ],
         }
-        text = json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         (folder / ANSWER).write_text(text, encoding="utf-8")
 
 
 def read_answer(folder: Path) -> dict[str, Any] | None:
-    """Return what prediction.json of a folder says, None where there is none that can be read."""
+    """Return the content of a folder's prediction.json, None if it is missing or broken."""
     try:
-        found = json.loads((folder / ANSWER).read_bytes())
+        content = json.loads((folder / ANSWER).read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def read_picture(path: Path) -> bytes:
-    """Return the bytes of a picture file.
+def read_image_bytes(path: Path) -> bytes:
+    """Return the bytes of an image file.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"the picture {path} cannot be read: {error.strerror}") from error
+        raise InputError(f"the image {path} cannot be read: {error.strerror}") from error
 
 
 def _described(segment: Segment, name: str) -> dict[str, Any]:
@@ -118,6 +119,8 @@ def _described(segment: Segment, name: str) -> dict[str, Any]:
 
 
 def _file_name(number: int, segment: Segment) -> str:
+    # Labels are generated text: any character but letters and digits is replaced, and a long one
+    # is cut, so that every label gives a valid file name.
     word = "".join(letter if letter.isalnum() else "-" for letter in segment.label)[:60]
     return f"mask-{number:02d}-image{segment.image + 1}-{word or 'region'}.png"
 
@@ -125,7 +128,8 @@ def _file_name(number: int, segment: Segment) -> str:
 def _mask_files(folder: Path) -> Sequence[str]:
     """Return the names of the mask files that an earlier answer in this folder lists."""
     try:
-        names = [str(one["file"]) for one in (read_answer(folder) or {})["segments"]]
+        names = [str(segment["file"]) for segment in (read_answer(folder) or {})["segments"]]
     except (KeyError, TypeError):
         return ()
+    # They will be deleted: only plain names of masks, never a path out of the folder.
     return [name for name in names if name.startswith("mask-") and Path(name).name == name]

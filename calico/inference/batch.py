@@ -1,8 +1,8 @@
-"""Answers about many sets of pictures: a folder each, kept as they come, broken ones set aside.
+"""Batch inference over many sets of images: one folder an answer, unusable sets reported.
 
-A set is answered again only if its answer is not there or was given to another question or other
-pictures, so an interrupted run goes on where it stopped. Sets are computed in fixed groups, however
-often a run was interrupted: rounding depends on what is computed together.
+A run can be interrupted and continued: a set is answered again only if its answer is missing, or
+belongs to another question or other images. Sets are always computed in the same groups, because
+rounding depends on what is computed together, and a continued run must give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calico.inference.answer import VisualAnswer, read_answer, read_picture
+from calico.inference.answer import VisualAnswer, read_answer, read_image_bytes
 from calico.inference.image_sets import ImageSet, Unusable
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query, task_question
-from calico.processing.images import open_picture
+from calico.processing.images import open_image
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.progress import Progress
 from mixedparts.storage.shards import written_beside
@@ -30,32 +30,39 @@ ANSWERS, PREDICTIONS, REJECTS, RUN = "answers", "predictions.jsonl", "rejects.js
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What became of the sets.
+    """Numbers of answered sets, and the rejected ones.
 
     Attributes:
-        answered: in this run.
-        kept: answered by an earlier run.
-        rejected: what could not be asked or answered, in order.
+        answered: sets answered in this run.
+        answered_before: sets answered by an earlier run.
+        rejected: sets that could not be asked or answered, in order.
     """
 
     answered: int
-    kept: int
+    answered_before: int
     rejected: tuple[Unusable, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A set whose files are read; an answer with the same `facts` and question is its answer."""
+    """A set whose files are read.
+
+    Attributes:
+        asked: the set.
+        question: in words.
+        contents: bytes of its files.
+        metadata: what identifies its answer besides id and question: paths, digests and task.
+    """
 
     asked: ImageSet
     question: str
     contents: tuple[bytes, ...]
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A set with its pictures."""
+    """A set with its decoded images."""
 
     read: _Read
     query: Query
@@ -75,140 +82,160 @@ def predict_sets(
         predictor: answers.
         sets: in the order of predictions.jsonl; ids are unique.
         out: folder of this run, or of one that it goes on with.
-        origin: what besides the sets decides the answers; kept in run.json.
+        origin: JSON values that decide the answers besides the sets; stored in run.json.
         batch_size: sets that are computed together.
         progress: counts sets.
 
+    Returns:
+        Numbers of answered sets, and the rejected ones.
+
     Raises:
         UsageError: the folder holds answers of another origin.
-        EnvironmentFault: it cannot be written.
+        EnvironmentFault: the folder cannot be written.
     """
     _begin(out, {**origin, "batch_size": batch_size})
-    answered = kept = 0
+    answered = answered_before = 0
     rejected: list[Unusable] = []
     progress.start("answering", len(sets), "sets")
     for start in range(0, len(sets), batch_size):
-        read = [_read(one, predictor) for one in sets[start : start + batch_size]]
-        group = [one if _is_answered(out, one) else _opened(one) for one in read]
-        for one in group:
-            if isinstance(one, Unusable):
-                rejected.append(one)
-                progress.log(f"rejected {one.id}: {one.reason}")
-        kept += sum(isinstance(one, _Read) for one in group)
-        fresh = {one.query.id for one in group if isinstance(one, _Opened)}
-        if fresh:
-            _answer(predictor, group, fresh, out)
-            answered += len(fresh)
+        read = [_read(each, predictor) for each in sets[start : start + batch_size]]
+        # Answered sets stay undecoded unless another set of their group has to be answered.
+        group = [each if _is_answered(out, each) else _opened(each) for each in read]
+        for each in group:
+            if isinstance(each, Unusable):
+                rejected.append(each)
+                progress.log(f"rejected {each.id}: {each.reason}")
+        answered_before += sum(isinstance(each, _Read) for each in group)
+        unanswered = {each.query.id for each in group if isinstance(each, _Opened)}
+        if unanswered:
+            _answer(predictor, group, unanswered, out)
+            answered += len(unanswered)
         progress.advance(len(group))
     progress.finish()
-    _write_lines(out / PREDICTIONS, _lines(out, sets, {one.id for one in rejected}))
-    _write_lines(out / REJECTS, ({"id": one.id, "reason": one.reason} for one in rejected))
-    return BatchReport(answered, kept, tuple(rejected))
+    # From the answers' folders, not from memory: the file also has the answers of earlier runs.
+    _write_lines(out / PREDICTIONS, _lines(out, sets, {each.id for each in rejected}))
+    _write_lines(out / REJECTS, ({"id": each.id, "reason": each.reason} for each in rejected))
+    return BatchReport(answered, answered_before, tuple(rejected))
 
 
 def _begin(out: Path, origin: Mapping[str, Any]) -> None:
-    """Make the folder, or prove that it belongs to a run like this one."""
+    """Create the folder, or check that it belongs to a run of the same origin.
+
+    Raises:
+        UsageError: it belongs to another one.
+    """
     try:
-        known = json.loads((out / RUN).read_bytes())
+        recorded = json.loads((out / RUN).read_bytes())
     except FileNotFoundError:
         (out / ANSWERS).mkdir(parents=True, exist_ok=True)
         _write_lines(out / RUN, [origin])
         return
     except ValueError:
-        known = None
-    if not isinstance(known, dict):
+        recorded = None
+    if not isinstance(recorded, dict):
         raise UsageError(f"{out / RUN} is not of a run of answers", "Choose another --out.")
-    different = sorted(key for key in {*known, *origin} if known.get(key) != origin.get(key))
+    keys = {*recorded, *origin}
+    different = sorted(key for key in keys if recorded.get(key) != origin.get(key))
     if different:
         raise UsageError(
             f"{out} holds answers of another run: {', '.join(different)} differ",
             "Choose another --out, or remove that folder.",
         )
-    for leftover in (out / ANSWERS).glob(".*.tmp"):  # of a killed run
+    # A killed run leaves folders under their temporary names.
+    for leftover in (out / ANSWERS).glob(".*.tmp"):
         shutil.rmtree(leftover)
 
 
-def _read(one: ImageSet | Unusable, predictor: Predictor) -> _Read | Unusable:
+def _read(asked: ImageSet | Unusable, predictor: Predictor) -> _Read | Unusable:
     """Read the files of a set, without decoding them."""
-    if isinstance(one, Unusable):
-        return one
-    most = predictor.config.prompt.max_images
-    if len(one.images) > most:
-        return Unusable(one.id, f"it has {len(one.images)} pictures, the model takes up to {most}")
+    if isinstance(asked, Unusable):
+        return asked
+    count, most = len(asked.images), predictor.config.prompt.max_images
+    if count > most:
+        return Unusable(asked.id, f"it has {count} images, the model takes up to {most}")
     try:
-        contents = tuple(read_picture(path) for path in one.images)
+        contents = tuple(read_image_bytes(path) for path in asked.images)
     except InputError as error:
-        return Unusable(one.id, error.message)
-    facts = {
-        "images": [str(path) for path in one.images],
+        return Unusable(asked.id, error.message)
+    # Digests, so that an image that was replaced under its old name is answered again.
+    metadata = {
+        "images": [str(path) for path in asked.images],
         "sha256": [hashlib.sha256(data).hexdigest() for data in contents],
-        "task": str(one.task),
+        "task": str(asked.task),
     }
-    question = one.question or task_question(one.task, len(contents))
-    return _Read(one, question, contents, facts)
+    question = asked.question or task_question(asked.task, len(contents))
+    return _Read(asked, question, contents, metadata)
 
 
 def _is_answered(out: Path, read: _Read | Unusable) -> bool:
     if isinstance(read, Unusable):
         return False
-    found = read_answer(out / ANSWERS / read.asked.folder) or {}
-    wanted = {**read.facts, "id": read.asked.id, "question": read.question}
-    return all(found.get(key) == value for key, value in wanted.items())
+    stored = read_answer(out / ANSWERS / read.asked.folder) or {}
+    wanted = {**read.metadata, "id": read.asked.id, "question": read.question}
+    return all(stored.get(key) == value for key, value in wanted.items())
 
 
 def _opened(read: _Read | Unusable) -> _Opened | Unusable:
-    """Decode the pictures of a set."""
+    """Decode the images of a set."""
     if isinstance(read, Unusable):
         return read
     named = zip(read.contents, read.asked.images, strict=True)
     try:
-        pictures = tuple(open_picture(data, str(path)) for data, path in named)
+        images = tuple(open_image(data, str(path)) for data, path in named)
     except InputError as error:
         return Unusable(read.asked.id, error.message)
-    return _Opened(read, Query(read.asked.id, read.question, pictures))
+    return _Opened(read, Query(read.asked.id, read.question, images))
 
 
 def _answer(
     predictor: Predictor,
     group: Sequence[_Read | _Opened | Unusable],
-    fresh: set[str],
+    unanswered: set[str],
     out: Path,
 ) -> None:
-    """Compute a whole group and keep the answers that are not there yet."""
-    opened = [_opened(one) if isinstance(one, _Read) else one for one in group]
-    asked = [one for one in opened if isinstance(one, _Opened)]
-    found = predictor.predict([one.query for one in asked], len(asked))
-    for one, prediction in zip(asked, found, strict=True):
-        if prediction.id in fresh:
-            answer = VisualAnswer(prediction, one.query.question, one.query.pictures)
-            _keep(out / ANSWERS / one.read.asked.folder, answer, one.read.facts)
+    """Compute a whole group and save the answers that are missing."""
+    # The answered sets of the group are computed again: with fewer sets together, the others
+    # could be rounded differently than in a run without interruption.
+    opened = [_opened(each) if isinstance(each, _Read) else each for each in group]
+    asked = [each for each in opened if isinstance(each, _Opened)]
+    predictions = predictor.predict([each.query for each in asked], len(asked))
+    for each, prediction in zip(asked, predictions, strict=True):
+        if prediction.id in unanswered:
+            answer = VisualAnswer(prediction, each.query.question, each.query.images)
+            _save(out / ANSWERS / each.read.asked.folder, answer, each.read.metadata)
 
 
-def _keep(place: Path, answer: VisualAnswer, facts: Mapping[str, Any]) -> None:
-    """Write an answer's folder beside its place, then put it there."""
-    fresh = place.with_name(f".{os.getpid()}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
+def _save(place: Path, answer: VisualAnswer, metadata: Mapping[str, Any]) -> None:
+    """Write an answer's folder under a temporary name, then rename it."""
+    temporary = place.with_name(f".{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        answer.save(fresh, facts)
+        answer.save(temporary, metadata)
+        # A folder cannot replace another one in one step; a kill in between costs one answer.
         if place.exists():
             shutil.rmtree(place)
-        fresh.rename(place)
+        temporary.rename(place)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _lines(
-    out: Path, sets: Sequence[ImageSet | Unusable], refused: set[str]
+    out: Path, sets: Sequence[ImageSet | Unusable], rejected: set[str]
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the answers in the order of the sets, as lines of a predictions file."""
-    for one in sets:
-        if isinstance(one, ImageSet) and one.id not in refused:
-            yield read_answer(out / ANSWERS / one.folder) or {}
+    for each in sets:
+        if isinstance(each, ImageSet) and each.id not in rejected:
+            yield read_answer(out / ANSWERS / each.folder) or {}
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON lines beside their place, then put them there."""
+    """Write JSON lines under a temporary name, then rename the file.
+
+    Raises:
+        EnvironmentFault: the file cannot be written.
+    """
     try:
+        # Not flushed to disk: after a power failure the same command writes the file again.
         with (
             written_beside(path, flush=False) as temporary,
             temporary.open("w", encoding="utf-8") as file,

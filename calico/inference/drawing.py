@@ -1,4 +1,4 @@
-"""A predicted pair as one picture: both images with their masks, the question and the answer."""
+"""An answer as one image: its images with their masks, the question and the answer."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ _PHRASE = re.compile(r"(<p>.*?</p>)")
 
 
 def draw_prediction(
-    pictures: Sequence[Image.Image], question: str, prediction: Prediction
+    images: Sequence[Image.Image], question: str, prediction: Prediction
 ) -> Image.Image:
-    """Draw masks over their pictures, side by side, with question above and answer below.
+    """Draw masks over their images, side by side, with the question above and the answer below.
 
     Args:
-        pictures: RGB in original size.
+        images: RGB in original size.
         question: as it was asked.
         prediction: segments in original size.
 
     Returns:
-        an RGB picture; one colour a label, the same in both images and in the answer.
+        An RGB image; a label has one colour, the same in all images and in the answer.
     """
     colours = colours_of([segment.label for segment in prediction.segments])
-    arrays = [np.asarray(picture.convert("RGB")) for picture in pictures]
+    arrays = [np.asarray(image.convert("RGB")) for image in images]
     panels = draw_panels(arrays, _marked(prediction.segments), PANEL_HEIGHT)
     width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1) + 2 * _MARGIN
+    # Text is broken into lines before the canvas exists, because its height depends on them.
     answer = _answer_lines(prediction.answer, colours, width - 2 * _MARGIN)
     asked = _wrapped([(question, _TEXT)], _font(20), width - 2 * _MARGIN)
     height = 2 * _MARGIN + 28 * len(asked) + PANEL_HEIGHT + 16 + 27 * len(answer)
@@ -54,11 +55,12 @@ def draw_prediction(
 
 
 def _marked(segments: Sequence[Segment]) -> list[Marked]:
-    """Return what to draw; the largest region of an image is outlined where it holds others."""
+    """Return the masks to draw; the largest of several in an image is only outlined."""
+    # It is the object as a rule, and filled it would hide the parts that lie on it.
     marked = []
     for segment in segments:
-        mine = [area(one.mask) for one in segments if one.image == segment.image]
-        outlined = len(mine) > 1 and area(segment.mask) == max(mine)
+        areas = [area(other.mask) for other in segments if other.image == segment.image]
+        outlined = len(areas) > 1 and area(segment.mask) == max(areas)
         marked.append(Marked(segment.image, segment.label, segment.mask, outlined))
     return marked
 
@@ -80,11 +82,12 @@ def _answer_lines(
 def _wrapped(
     runs: Sequence[tuple[str, Colour]], font: ImageFont.FreeTypeFont, width: int
 ) -> list[list[tuple[str, Colour]]]:
-    """Break coloured words into lines; a mark like "," stays with the word before it."""
+    """Break coloured words into lines; punctuation stays with the word before it."""
     words = [(word, colour) for text, colour in runs for word in text.split()]
     lines: list[list[tuple[str, Colour]]] = [[]]
     used = 0.0
     for word, colour in words:
+        # Splitting off grounding tokens leaves a mark like "," as a word of its own.
         joined = word[0] in ".,;:?!"
         length = font.getlength(word if joined or not lines[-1] else f" {word}")
         if used + length > width and not joined and lines[-1]:
@@ -102,7 +105,7 @@ def _write(
     top: int,
     step: int,
 ) -> int:
-    """Write lines of coloured words from `top` on; return where the next line would stand."""
+    """Write lines of coloured words from row `top` on and return the row of the next line."""
     for line in lines:
         left = float(_MARGIN)
         for place, (word, colour) in enumerate(line):

@@ -1,7 +1,7 @@
-"""Which pictures are asked about together: a folder of folders, or a table with a row a question.
+"""Sets of images that one question is about, from a folder of folders or a table of questions.
 
-Nothing here opens a picture. What cannot be asked becomes an `Unusable` with its reason, so that
-one bad row or folder does not stop the others.
+No image is opened here. A row or folder that cannot be used becomes an `Unusable` with its reason,
+so that it does not stop the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 from mixedparts.errors import InputError, UsageError
 from mixedparts.records import Task
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _NUMBERED = re.compile(r"image([1-9][0-9]?)")
 _LONGEST_NAME = 150  # bytes; most file systems stop at 255
@@ -30,12 +30,12 @@ TABLE_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """One question about some pictures.
+    """One question about some images.
 
     Attributes:
-        id: unique among those asked together.
+        id: unique among the sets of one run.
         images: their files, in order.
-        task: what is asked, unless there is a question.
+        task: decides the question unless there is one.
         question: in words; None asks the task's question.
     """
 
@@ -46,71 +46,79 @@ class ImageSet:
 
     @property
     def folder(self) -> str:
-        """Name of a folder for its answer: the id, with %XX for what no file name may hold."""
+        """Folder name of its answer: the id, with %XX for characters that file names forbid."""
+        # A name that begins with a dot would be hidden, and `.` and `..` are no names at all.
         name = quote(self.id, safe=" ,;=@+()[]{}'!&")
         return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """What cannot be asked or answered, and why."""
+    """A set that cannot be asked or answered.
+
+    Attributes:
+        id: of the set, or the number of its line.
+        reason: for people.
+    """
 
     id: str
     reason: str
 
 
 def read_image_sets(place: Path, task: Task) -> list[ImageSet | Unusable]:
-    """List the picture sets of a folder or table, in their order.
+    """List the image sets of a folder or table, in their order.
 
     Args:
-        place: a folder whose sub-folders hold two or more pictures each, or a .csv, .tsv or .jsonl
+        place: a folder whose sub-folders hold two or more images each, or a .csv, .tsv or .jsonl
             file.
-        task: where none is named.
+        task: of sets that name none.
 
     Raises:
-        InputError: it is not there or cannot be read.
-        UsageError: it is neither, or holds nothing to ask.
+        InputError: the place does not exist or cannot be read.
+        UsageError: it is neither a folder nor a table, or holds no set.
     """
     if place.is_dir():
-        found = list(_from_folder(place, task))
+        sets = list(_from_folder(place, task))
     elif place.suffix.lower() in _TABLES:
-        found = list(_from_rows(_csv_rows(place), place.parent, task))
+        sets = list(_from_rows(_csv_rows(place), place.parent, task))
     elif place.suffix.lower() == ".jsonl":
-        found = list(_from_rows(_json_rows(place), place.parent, task))
+        sets = list(_from_rows(_json_rows(place), place.parent, task))
     elif not place.exists():
         raise InputError(f"there is no {place}", "Give a folder, or a .csv, .tsv or .jsonl file.")
     else:
         raise UsageError(f"{place} is neither a folder nor a .csv, .tsv or .jsonl file", TABLE_HINT)
-    if not found:
+    if not sets:
         raise UsageError(f"{place} holds nothing to ask about", _nothing_hint(place))
-    return _unique(found)
+    return _unique(sets)
 
 
 def _nothing_hint(place: Path) -> str:
     if not place.is_dir():
         return TABLE_HINT
-    return "Put two or more pictures each into sub-folders, or give a table: --pairs FILE.csv"
+    return "Put two or more images each into sub-folders, or give a table: --pairs FILE.csv"
 
 
 def _from_folder(place: Path, task: Task) -> Iterator[ImageSet | Unusable]:
-    for folder in sorted(one for one in place.iterdir() if one.is_dir()):
+    # Sorted by name: file systems list in any order, and the order of images is part of the set.
+    for folder in sorted(path for path in place.iterdir() if path.is_dir()):
         if folder.name.startswith("."):
             continue
         images = sorted(
-            one
-            for one in folder.iterdir()
-            if one.suffix.lower() in PICTURE_SUFFIXES and not one.name.startswith(".")
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
         )
         if len(images) < 2:
-            counted = "1 picture" if images else "no picture"
+            counted = "1 image" if images else "no image"
             yield Unusable(folder.name, f"the folder holds {counted}, two are needed")
         else:
             yield _checked(ImageSet(folder.name, tuple(images), task))
 
 
 def _csv_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """Yield line numbers with rows by column name, or why a row cannot be read."""
+    """Yield line numbers with rows by column name, or the reason why a row cannot be read."""
     try:
+        # utf-8-sig drops the byte order mark that spreadsheets write before the first column.
         with place.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=_TABLES[place.suffix.lower()])
             names = [name.strip().lower() for name in next(reader, [])]
@@ -122,6 +130,8 @@ def _csv_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
             for cells in reader:
                 if not any(cell.strip() for cell in cells):
                     continue
+                # One comma too many moves cells under wrong columns; one too few leaves the last
+                # cells empty, which is allowed.
                 if len(cells) > len(names):
                     yield reader.line_num, f"{len(cells)} cells under {len(names)} columns"
                 else:
@@ -138,15 +148,17 @@ def _json_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
                     continue
                 try:
                     row = json.loads(line)
+                # Very deep nesting makes the parser recurse too far instead of reporting an error.
                 except (ValueError, RecursionError) as error:
-                    yield number, f"it is no JSON: {error}"
+                    yield number, f"it is not JSON: {error}"
                     continue
-                yield number, row if isinstance(row, dict) else "it is no JSON object"
+                yield number, row if isinstance(row, dict) else "it is not a JSON object"
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(place, error) from error
 
 
 def _unreadable(place: Path, error: Exception) -> InputError:
+    # The text of an OSError repeats the path; other errors have no `strerror`.
     reason = (isinstance(error, OSError) and error.strerror) or error
     return InputError(f"the table {place} cannot be read: {reason}", "Tables are text in UTF-8.")
 
@@ -166,19 +178,20 @@ def _from_rows(
 
 
 def _from_row(name: str, row: Mapping[str, Any], base: Path, task: Task) -> ImageSet:
-    """Return what one row asks.
+    """Return the image set of one row.
 
     Raises:
-        ValueError: it cannot be asked; the text says why.
+        ValueError: the row cannot be used; the text says why.
     """
     numbered = {
-        int(found[1]): value
+        int(match[1]): value
         for key, value in row.items()
-        if (found := _NUMBERED.fullmatch(key)) and value not in ("", None)
+        if (match := _NUMBERED.fullmatch(key)) and value not in ("", None)
     }
     if len(numbered) < 2 or sorted(numbered) != list(range(1, len(numbered) + 1)):
         raise ValueError("it must name image1 and image2, and further images without a gap")
     for value in (*numbered.values(), row.get("question") or ""):
+        # JSON allows numbers and zero bytes, which no path may hold.
         if not isinstance(value, str) or "\0" in value:
             raise ValueError("its images and its question must be text")
     named = row.get("task") or str(task)
@@ -188,25 +201,28 @@ def _from_row(name: str, row: Mapping[str, Any], base: Path, task: Task) -> Imag
     return ImageSet(name, images, Task(named), row.get("question") or None)
 
 
-def _checked(one: ImageSet) -> ImageSet | Unusable:
+def _checked(asked: ImageSet) -> ImageSet | Unusable:
+    """Return the set if its id can name a folder."""
+    # JSON can escape half a surrogate pair, which is no character and cannot be encoded.
     try:
-        length = len(one.folder.encode())
+        length = len(asked.folder.encode())
     except UnicodeEncodeError:
-        return Unusable(ascii(one.id), "its id is no text in UTF-8")
+        return Unusable(ascii(asked.id), "its id is not text in UTF-8")
     if length > _LONGEST_NAME:
-        return Unusable(one.id[:40] + "…", "its id is too long for the name of a folder")
-    return one
+        return Unusable(asked.id[:40] + "…", "its id is too long for the name of a folder")
+    return asked
 
 
-def _unique(found: Sequence[ImageSet | Unusable]) -> list[ImageSet | Unusable]:
-    """Refuse what has the same folder as one before it, also where case makes no difference."""
+def _unique(sets: Sequence[ImageSet | Unusable]) -> list[ImageSet | Unusable]:
+    """Replace every set whose folder name occurred before by an `Unusable`."""
+    # In lower case, because some file systems do not tell the cases of a name apart.
     taken: set[str] = set()
     result: list[ImageSet | Unusable] = []
-    for one in found:
-        if isinstance(one, ImageSet):
-            if one.folder.lower() in taken:
-                result.append(Unusable(one.id, "its id is that of one before it"))
+    for each in sets:
+        if isinstance(each, ImageSet):
+            if each.folder.lower() in taken:
+                result.append(Unusable(each.id, "its id is that of an earlier set"))
                 continue
-            taken.add(one.folder.lower())
-        result.append(one)
+            taken.add(each.folder.lower())
+        result.append(each)
     return result

@@ -1,4 +1,4 @@
-"""Answers with masks: for two pictures, or for all samples of a split."""
+"""Answers with masks: about images in memory, image files, or the samples of a split."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
 from calico.predictions.types import Prediction, Segment
 from calico.processing.feature_cache import FeatureCache
-from calico.processing.feature_encoder import FeatureEncoder, image_wanted
+from calico.processing.feature_encoder import FeatureEncoder, image_request
 from calico.processing.images import ImageProcessor
-from calico.processing.parse_answer import Reading, read_answer
+from calico.processing.parse_answer import Reading, parse_generated
 from calico.processing.prompts import PromptEncoder
 from calico.runtime.device import choose_device
 from mixedparts.errors import InputError
 from mixedparts.records import Task
 
 # Features of recent images, on the model's device; a split shows the same image in several pairs.
-_KEPT_BYTES = 1 << 30
+_CACHED_BYTES = 1 << 30
 
 
 class Predictor:
-    """A trained model that answers.
+    """A trained model that answers questions about images.
 
     Args:
         model: in evaluation mode.
@@ -64,46 +64,53 @@ class Predictor:
 
         Args:
             folder: of the checkpoint.
-            device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:N" or "mps".
+            device: "auto" (CUDA if there is a GPU), "cpu", "cuda", "cuda:N" or "mps".
+
+        Returns:
+            The predictor, with its model on the device.
 
         Raises:
-            InputError: there is none, or it does not fit the code.
+            InputError: there is no checkpoint, or it does not fit the code.
             UsageError: there is no such kind of device.
             EnvironmentFault: this machine has no such device.
         """
-        chosen = choose_device(device)  # before minutes of loading
+        # Before the checkpoint is loaded, which may take minutes.
+        chosen = choose_device(device)
         model, config, tokenizer = load_checkpoint(Path(folder))
         return cls(model.to(chosen), config, tokenizer)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; inputs go there, and features are kept there."""
+        """Device of the model, of its inputs and of cached features."""
         return self.model.device
 
     def __call__(
         self,
-        *pictures: str | Path | Image.Image,
+        *images: str | Path | Image.Image,
         task: str = Task.COMMON_PARTS,
         question: str | None = None,
     ) -> VisualAnswer:
-        """Answer one question about some pictures, two as a rule.
+        """Answer one question about some images, usually two.
 
         Args:
-            pictures: files, or pictures in memory; EXIF orientation is not applied.
+            images: files, or images in memory; EXIF orientation is not applied.
             task: `common_object`, `common_parts` or `unique_parts`.
             question: asked instead of the task's first wording.
 
+        Returns:
+            The answer with its masks and the images.
+
         Raises:
-            InputError: a picture cannot be read, or there are more than the model has tags for.
+            InputError: an image cannot be read, or there are more than the model has tags for.
             UsageError: there is no such task.
         """
-        asked = task_question(task, len(pictures)) if question is None else question
-        shown = tuple(rgb_image(one) for one in pictures)
-        (found,) = self.predict([Query("prediction", asked, shown)])
-        return VisualAnswer(found, asked, shown)
+        asked = task_question(task, len(images)) if question is None else question
+        shown = tuple(rgb_image(image) for image in images)
+        (prediction,) = self.predict([Query("prediction", asked, shown)])
+        return VisualAnswer(prediction, asked, shown)
 
     def configure(self, generation: Mapping[str, Any]) -> None:
-        """Change how answers are generated, by the names of `GenerationConfig`.
+        """Change options of generation, by the names of `GenerationConfig`.
 
         Raises:
             UsageError: unknown names, or values that cannot work.
@@ -111,7 +118,7 @@ class Predictor:
         self.config = override(self.config, {"generation": generation}, "of the generation")
 
     def use_cache(self, cache: FeatureCache) -> None:
-        """Keep features of pictures on disk; answers stay what they are."""
+        """Store features of images on disk; answers do not change."""
         self.encoder = FeatureEncoder(
             self.model.encoders, self.processor, self.config.execution, cache
         )
@@ -119,12 +126,18 @@ class Predictor:
     def predict_rows(
         self, rows: Iterable[Mapping[str, Any]], batch_size: int | None = None
     ) -> Iterator[Prediction]:
-        """Answer rows of `pairs` joined with pictures, as `mixedparts.load_dataset` gives them.
+        """Answer rows of `pairs` joined with images, as `mixedparts.load_dataset` gives them.
 
         Args:
             rows: mappings with `id`, `question`, `source`, `split`, and `images` that hold
                 `pixels`.
             batch_size: samples decoded at once; the configuration's by default.
+
+        Yields:
+            One prediction a row.
+
+        Raises:
+            InputError: a row lacks a key, or has more images than the model has tags for.
         """
         yield from self.predict((row_query(row) for row in rows), batch_size)
 
@@ -134,7 +147,7 @@ class Predictor:
         """Answer queries in batches, in their order.
 
         Raises:
-            InputError: a query has more pictures than the model has tags for.
+            InputError: a query has more images than the model has tags for.
         """
         size = batch_size or self.config.generation.batch_size
         iterator = iter(queries)
@@ -142,24 +155,27 @@ class Predictor:
             yield from self._answer_all(batch)
 
     def _answer_all(self, batch: Sequence[Query]) -> Iterator[Prediction]:
-        """Answer a batch; queries with different numbers of pictures go one after another."""
+        """Answer a batch; queries with different numbers of images are computed separately."""
+        # Runs of neighbours, not groups of the whole batch: answers come in the order of queries.
         start = 0
         while start < len(batch):
-            images = len(batch[start].pictures)
+            images = len(batch[start].images)
             stop = start
-            while stop < len(batch) and len(batch[stop].pictures) == images:
+            while stop < len(batch) and len(batch[stop].images) == images:
                 stop += 1
             yield from self._answer(batch[start:stop], images)
             start = stop
 
     @torch.inference_mode()
     def _answer(self, batch: Sequence[Query], images: int) -> Iterator[Prediction]:
+        """Answer queries that all have the same number of images."""
         if not 1 <= images <= self.config.prompt.max_images:
             raise InputError(
-                f"a query has {images} pictures, the model takes 1 to "
+                f"a query has {images} images, the model takes 1 to "
                 f"{self.config.prompt.max_images}",
-                "Train one that knows more tags: prompt.max_images in the configuration.",
+                "Train one with more tags: prompt.max_images in the configuration.",
             )
+        # All prompts are answered together, then all [SEG] of their answers are decoded together.
         prompts = self.prompts.batch([query.question for query in batch], images).to(self.device)
         chosen = self.config.generation
         with arithmetic(self.config.execution, self.device):
@@ -173,60 +189,68 @@ class Predictor:
                 chosen.length_penalty,
             )
             readings = [self._read(row.tolist(), images) for row in generated.tokens]
-            # One [SEG] token is one entry of its reading, in the same order.
+            # Each [SEG] token is one entry of its reading, in the order of the hidden states. The
+            # text decides what is drawn and on which image: it also knows malformed tags, which
+            # the tag ids alone do not show.
             drawn = [drawn_marks(reading, chosen.max_masks) for reading in readings]
-            marks = [mark for marked in drawn for mark in marked]
-            kept = [mark is not None for mark in marks]
-            shown = [mark.image for mark in marks if mark is not None]
+            marks = [mark for row_marks in drawn for mark in row_marks]
+            selected = [mark is not None for mark in marks]
+            image_numbers = [mark.image for mark in marks if mark is not None]
             segments = generated.segments(self.model, images).select(
-                torch.tensor(kept, dtype=torch.bool, device=self.device)
+                torch.tensor(selected, dtype=torch.bool, device=self.device)
             )
-            segments = segments.bind(torch.tensor(shown, dtype=torch.int64, device=self.device))
+            segments = segments.bind(
+                torch.tensor(image_numbers, dtype=torch.int64, device=self.device)
+            )
             logits = self.model.decode_masks_in_parts(segments, features.sam, images)
         for row, (query, reading) in enumerate(zip(batch, readings, strict=True)):
-            mine = [mark for mark in drawn[row] if mark is not None]
-            found = self._segments(mine, logits[segments.sample == row], query)
+            row_marks = [mark for mark in drawn[row] if mark is not None]
+            masks = self._segments(row_marks, logits[segments.sample == row], query)
             finished = bool(generated.finished[row])
-            prediction = counted_prediction(query.id, reading, found, chosen.max_masks, finished)
+            prediction = counted_prediction(query.id, reading, masks, chosen.max_masks, finished)
             self.outcomes.count(prediction)
             yield prediction
 
     def _read(self, tokens: list[int], images: int) -> Reading:
         seg, untagged = self.model.ids.segments.seg, self.config.prompt.untagged
-        return read_answer(self.tokenizer, tokens, seg, images, untagged)
+        return parse_generated(self.tokenizer, tokens, seg, images, untagged)
 
     def _segments(self, marks: Sequence[Mark], logits: Tensor, query: Query) -> tuple[Segment, ...]:
-        """Bring the masks (M, g, g) of one answer to original size and name them."""
-        found: list[Segment | None] = [None] * len(marks)
-        for image, picture in enumerate(query.pictures):
-            here = [place for place, mark in enumerate(marks) if mark.image == image]
-            own = logits[here]
-            masks = self.processor.original_masks(own, picture.height, picture.width)
-            for place, mask, score in zip(here, masks, mask_scores(own), strict=True):
-                found[place] = Segment(marks[place].label, image, mask, score)
-        return tuple(one for one in found if one is not None)
+        """Resize the masks (M, g, g) of one answer to original size and add their labels."""
+        # Image by image, because masks of one size are resized together; the result is in the
+        # order of the text again.
+        segments: list[Segment | None] = [None] * len(marks)
+        for number, image in enumerate(query.images):
+            places = [place for place, mark in enumerate(marks) if mark.image == number]
+            own = logits[places]
+            masks = self.processor.original_masks(own, image.height, image.width)
+            for place, mask, score in zip(places, masks, mask_scores(own), strict=True):
+                segments[place] = Segment(marks[place].label, number, mask, score)
+        return tuple(segment for segment in segments if segment is not None)
 
     def _encode(self, batch: Sequence[Query]) -> ImageFeatures:
-        """Return the features of all pictures of a batch, encoding each picture once."""
+        """Return the features of all images of a batch, encoding each image once."""
         wanted: list[str] = []
-        fresh: OrderedDict[str, Image.Image] = OrderedDict()
+        uncached: OrderedDict[str, Image.Image] = OrderedDict()
         for number, query in enumerate(batch):
-            for place, picture in enumerate(query.pictures):
+            for place, image in enumerate(query.images):
+                # A key that begins with a zero byte is of this batch only: no named image has it.
                 key = query.keys[place] if query.keys else f"\0{number}.{place}"
                 wanted.append(key)
                 if key not in self._features:
-                    fresh[key] = picture
-        for key, picture in fresh.items():
-            self._features[key] = self.encoder.encode([image_wanted(picture, self.processor)])
+                    uncached[key] = image
+        for key, image in uncached.items():
+            self._features[key] = self.encoder.encode([image_request(image, self.processor)])
         parts = [self._features[key] for key in wanted]
-        found = ImageFeatures(
+        features = ImageFeatures(
             torch.cat([part.vision for part in parts]),
             torch.cat([part.semantic for part in parts]),
             torch.cat([part.sam for part in parts]),
         )
-        for key in [key for key in fresh if key.startswith("\0")]:
+        for key in [key for key in uncached if key.startswith("\0")]:
             del self._features[key]
-        kept = sum(features.nbytes for features in self._features.values())
-        while kept > _KEPT_BYTES:
-            kept -= self._features.popitem(last=False)[1].nbytes
-        return found
+        # Evicted after the batch was joined, so that a batch larger than the cache still works.
+        size = sum(cached.nbytes for cached in self._features.values())
+        while size > _CACHED_BYTES:
+            size -= self._features.popitem(last=False)[1].nbytes
+        return features

@@ -1,4 +1,4 @@
-"""What is asked about some pictures."""
+"""Questions about images, from files, rows of a dataset or memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from calico.inference.answer import read_picture
-from calico.processing.images import open_picture
+from calico.inference.answer import read_image_bytes
+from calico.processing.images import open_image
 from mixedparts.errors import InputError, UsageError
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
@@ -18,61 +18,63 @@ from mixedparts.text import answers as wording
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked about some pictures.
+    """One question about some images.
 
     Attributes:
-        id: comes back with the prediction.
+        id: returned with the prediction.
         question: in words.
-        pictures: RGB, on the stored pixel grid.
-        keys: names that are equal only for equal pictures, so that each is encoded once; None
-            encodes all of them.
+        images: RGB, on the stored pixel grid.
+        keys: names that are equal only for equal images, so that each is encoded once; None
+            encodes every image.
     """
 
     id: str
     question: str
-    pictures: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]
     keys: tuple[str, ...] | None = None
 
 
 def row_query(row: Mapping[str, Any]) -> Query:
-    """Return the question of a row of `pairs` joined with pictures.
+    """Return the question of a row of `pairs` joined with its images.
 
     Raises:
-        InputError: something of it is missing.
+        InputError: the row lacks a key.
     """
     try:
         refs = row["images"]
+        # An image's row number is unique within its source and split.
         return Query(
             id=row["id"],
             question=row["question"],
-            pictures=tuple(ref["pixels"] for ref in refs),
+            images=tuple(ref["pixels"] for ref in refs),
             keys=tuple(f"{row['source']}/{row['split']}/{ref['row']}" for ref in refs),
         )
     except KeyError as error:
         raise InputError(
             f"a row of pairs lacks {error}",
-            "Load rows with their pictures: mixedparts.load_dataset(name, split=…)",
+            "Load rows with their images: mixedparts.load_dataset(name, split=…)",
         ) from error
 
 
 def task_question(task: str, images: int = 2) -> str:
-    """Return the first wording of a task's question about some number of images.
+    """Return the first wording of a task's question about a number of images.
 
     Raises:
         UsageError: there is no such task.
     """
     if task not in {*Task}:
         raise UsageError(f"there is no task '{task}'", f"Tasks: {', '.join(Task)}.")
+    # There are wordings for 2 to MOST_WORDED images; the nearest are used for other numbers.
     worded = min(max(images, 2), wording.MOST_WORDED)
     return wording.question(Task(task), 0, worded)
 
 
 def rgb_image(given: str | Path | Image.Image) -> Image.Image:
-    """Return a picture, or the file of one, as RGB.
+    """Return an image, in memory or in a file, as RGB.
 
     Raises:
-        InputError: a file that cannot be read.
+        InputError: the file cannot be read or decoded.
     """
     if isinstance(given, Image.Image):
         return given.convert("RGB")
-    return open_picture(read_picture(Path(given)), str(given))
+    return open_image(read_image_bytes(Path(given)), str(given))

@@ -1,4 +1,4 @@
-"""CALICO behind transformers' doors: AutoConfig, AutoModel and AutoProcessor know it.
+"""CALICO as a transformers model, for AutoConfig, AutoModel and AutoProcessor.
 
 Importing this module registers the model:
 
@@ -30,7 +30,7 @@ from calico.checkpoints.save_load import (
     CONFIG,
     find_checkpoint,
     load_checkpoint,
-    read_facts,
+    read_checkpoint_metadata,
     save_checkpoint,
 )
 from calico.config.calico import CalicoConfig
@@ -50,6 +50,7 @@ from calico.processing.tokenizer import load_tokenizer
 from calico.runtime.device import choose_device
 from mixedparts.errors import InputError, UsageError
 
+# The precisions of `ExecutionConfig`; callers pass torch's dtype or its name.
 _DTYPES: dict[object, Literal["fp32", "bf16"]] = {
     torch.float32: "fp32",
     torch.bfloat16: "bf16",
@@ -59,7 +60,12 @@ _DTYPES: dict[object, Literal["fp32", "bf16"]] = {
 
 
 class CalicoSettings(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """The configuration as transformers keeps it; `settings` holds all values of ours."""
+    """The configuration as transformers stores it in config.json.
+
+    Args:
+        settings: all values of `CalicoConfig`, as plain JSON values.
+        **kwargs: values that every transformers configuration has.
+    """
 
     model_type = "calico"
 
@@ -68,13 +74,13 @@ class CalicoSettings(PreTrainedConfig):  # type: ignore[no-untyped-call]
         super().__init__(**kwargs)
 
     def calico(self) -> CalicoConfig:
-        """Return it as our own type."""
+        """Return the configuration as `CalicoConfig`."""
         return override(CalicoConfig(), self.settings, "config.json")
 
 
 @dataclass(frozen=True, slots=True)
 class CalicoInputs:
-    """One question about some images, for B samples.
+    """Questions of B samples and their images.
 
     Attributes:
         prompts: padded on the left.
@@ -86,7 +92,7 @@ class CalicoInputs:
 
 
 class CalicoProcessor:
-    """Pictures and questions into the model's inputs.
+    """Turns images and questions into inputs of the model.
 
     Args:
         config: of the model.
@@ -105,20 +111,30 @@ class CalicoProcessor:
         """Prepare B samples.
 
         Args:
-            images: of every sample, all of the same number.
+            images: of every sample, the same number for all.
             text: question of every sample.
+
+        Returns:
+            Inputs of `CalicoModel.generate`, on the CPU.
+
+        Raises:
+            InputError: samples differ in their number of images, or questions are missing.
         """
         counts = {len(own) for own in images}
         if len(counts) != 1 or len(images) != len(text):
             raise InputError("every sample needs a question and the same number of images")
-        shown = [one.convert("RGB") for own in images for one in own]
-        pixels = [self.image_processor.pixels(one) for one in shown]
+        shown = [image.convert("RGB") for own in images for image in own]
+        pixels = [self.image_processor.pixels(image) for image in shown]
         prompts = self.prompts.batch(text, counts.pop())
         return CalicoInputs(prompts, self.image_processor.inputs(pixels))
 
     @classmethod
     def from_pretrained(cls, place: str | Path, **_: Any) -> CalicoProcessor:
-        """Load the processor of a checkpoint; errors as `CalicoModel.from_pretrained`."""
+        """Load the processor of a checkpoint.
+
+        Raises:
+            InputError: there is no checkpoint, or its tokenizer or configuration is broken.
+        """
         folder = find_checkpoint(Path(place))
         return cls(read_config(folder / CONFIG), load_tokenizer(folder))
 
@@ -127,10 +143,10 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
     """A checkpoint as a transformers model.
 
     Args:
-        config: as it is saved.
-        model: filled.
+        config: as transformers stores it.
+        model: with its weights.
         tokenizer: that goes with it.
-        facts: what its checkpoint says besides.
+        metadata: content of the checkpoint's `checkpoint.json`.
     """
 
     config_class = CalicoSettings
@@ -140,14 +156,14 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         config: CalicoSettings,
         model: Calico,
         tokenizer: PreTrainedTokenizerBase,
-        facts: dict[str, Any],
+        metadata: dict[str, Any],
     ) -> None:
         super().__init__(config)
-        # No `post_init`: it would draw the weights of CEM and CAMs again.
+        # No `post_init`: it would replace weights of CEM and CAMs by random ones.
         self.calico = model
         self.chosen = config.calico()
         self.tokenizer = tokenizer
-        self.facts = facts
+        self.metadata = metadata
 
     @classmethod
     def from_pretrained(cls, place: str | Path, *_: Any, **kwargs: Any) -> CalicoModel:  # type: ignore[override]
@@ -155,20 +171,25 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
 
         Args:
             place: the folder.
+            *_: ignored, as the other arguments of transformers.
             **kwargs: `dtype`, torch.float32 or torch.bfloat16, of frozen weights and products;
-                `device_map`, the one device of the whole model, by default the CPU ("auto": CUDA
-                where there is one).
+                `device_map`, one device for the whole model, by default the CPU ("auto": CUDA
+                if there is a GPU).
+
+        Returns:
+            The model on its device.
 
         Raises:
-            InputError: there is none, or names or shapes do not fit.
-            UsageError: another dtype, or no kind of device.
+            InputError: there is no checkpoint, or names or shapes do not fit.
+            UsageError: another dtype is asked for, or there is no such kind of device.
             EnvironmentFault: this machine has no such device.
         """
         device = choose_device(str(kwargs.get("device_map") or "cpu"))
         folder = find_checkpoint(Path(place))
         model, config, tokenizer = load_checkpoint(folder)
-        # Older transformers put what AutoModel was asked for into the configuration only.
+        # Older versions of transformers pass AutoModel's `dtype` in the configuration only.
         dtype = kwargs.get("dtype") or getattr(kwargs.get("config"), "dtype", None)
+        # "auto" is the precision of the checkpoint's own configuration.
         if dtype not in ("auto", None):
             if dtype not in _DTYPES:
                 raise UsageError(f"dtype {dtype} is not offered", "float32 and bfloat16 are.")
@@ -176,13 +197,13 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             config = replace(config, execution=execution)
             model.execution = execution
             store(model, execution)
-        found = cls(described(config), model, tokenizer, read_facts(folder))
-        found.train(False)
-        found.calico.to(device)
-        return found
+        loaded = cls(described(config), model, tokenizer, read_checkpoint_metadata(folder))
+        loaded.train(False)
+        loaded.calico.to(device)
+        return loaded
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
-        """Write a checkpoint: trained weights, and frozen ones where no published model has them.
+        """Write a checkpoint: trained weights, and frozen ones that no published model has.
 
         Raises:
             UsageError: the folder exists.
@@ -190,8 +211,9 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         folder = Path(save_directory)
         if folder.exists():
             raise UsageError(f"{folder} exists already")
-        extra = {name: value for name, value in self.facts.items() if name in ("init", "merged")}
-        step = int(self.facts["step"])
+        # The record of published weights and of merging decides how the checkpoint is read again.
+        extra = {name: value for name, value in self.metadata.items() if name in ("init", "merged")}
+        step = int(self.metadata["step"])
         save_checkpoint(folder, self.calico, self.chosen, self.tokenizer, step, extra)
 
     def forward(self, batch: TrainingBatch) -> Losses:
@@ -208,16 +230,17 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             features = self.calico.encoders(inputs.images.to(self.device, torch.float32))
             return generate(self.calico, inputs.prompts.to(self.device), features, limit)
 
-    def answer(self, pictures: Sequence[Image.Image], question: str) -> Prediction:
-        """Answer a question about some pictures, with a mask for every phrase."""
-        shown = tuple(one.convert("RGB") for one in pictures)
+    def answer(self, images: Sequence[Image.Image], question: str) -> Prediction:
+        """Answer a question about some images, with a mask for every phrase."""
+        shown = tuple(image.convert("RGB") for image in images)
+        # Through the predictor and not `generate`: it also reads the text and decodes the masks.
         predictor = Predictor(self.calico, self.chosen, self.tokenizer)
-        (found,) = predictor.predict([Query("0", question, shown)])
-        return found
+        (prediction,) = predictor.predict([Query("0", question, shown)])
+        return prediction
 
 
 def described(config: CalicoConfig) -> CalicoSettings:
-    """Return a configuration as transformers keeps it."""
+    """Return a configuration as transformers stores it."""
     from calico.config.yaml_io import plain_config
 
     return CalicoSettings(plain_config(config), architectures=["CalicoModel"])

@@ -1,4 +1,4 @@
-"""Builds the whole model from a configuration, frozen and trained as it says."""
+"""Builds the whole model from a configuration and marks which weights are trained."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ from mixedparts.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class ImageParts:
-    """The parts of the model that have nothing to do with language."""
+    """The parts of the model without its language model; pretraining builds only these.
+
+    Attributes:
+        encoders: of single images.
+        bridge: the projector, from image features to tokens.
+        grounding: from [SEG] states to masks.
+    """
 
     encoders: ImageEncoders
     bridge: Projector
@@ -38,14 +44,18 @@ class ImageParts:
 
 
 def build_model(config: CalicoConfig, ids: TokenIds) -> Calico:
-    """Build the model with fresh weights, ready to load or to train.
+    """Build the model with new random weights, ready to load or to train.
 
     Args:
         config: with the final vocabulary size.
         ids: of the tokenizer that goes with it.
 
+    Returns:
+        The model in evaluation mode.
+
     Raises:
-        UsageError: the vocabulary size has not been set.
+        UsageError: the vocabulary size has not been set, or the Q-Former has too few rows for the
+            words of questions.
     """
     if config.language.vocabulary == 0:
         raise UsageError("language.vocabulary is 0: it is known once the tokenizer is built")
@@ -57,21 +67,31 @@ def build_model(config: CalicoConfig, ids: TokenIds) -> Calico:
 def assemble(
     config: CalicoConfig, ids: TokenIds, parts: ImageParts, language: PreTrainedModel
 ) -> Calico:
-    """Join parts, frozen and trained as the configuration says, in evaluation mode.
+    """Join parts and mark which of their weights are trained.
+
+    Args:
+        config: of the model.
+        ids: of the tokenizer that goes with it.
+        parts: encoders, projector and mask decoder.
+        language: already marked by `calico.model.language.tune`.
+
+    Returns:
+        The model in evaluation mode.
 
     Raises:
         UsageError: the Q-Former has too few rows for the words of questions.
     """
-    asked = config.qformer
-    if asked.sees_question and ids.reader is not None and len(ids.reader) > asked.vocabulary:
+    qformer = config.qformer
+    # An id beyond the embedding would only fail later, in the first batch that holds the word.
+    if qformer.sees_question and ids.reader is not None and len(ids.reader) > qformer.vocabulary:
         raise UsageError(
-            f"qformer.vocabulary is {asked.vocabulary}, and questions are made of "
+            f"qformer.vocabulary is {qformer.vocabulary}, and questions are made of "
             f"{len(ids.reader)} words",
             "Set it to as many in a --config file.",
         )
     model = Calico(
         encoders=parts.encoders,
-        bridge=parts.bridge,
+        projector=parts.bridge,
         language=language,
         correspondence=_build_correspondence(config),
         grounding=parts.grounding,
@@ -84,8 +104,10 @@ def assemble(
 
 
 def build_image_parts(config: CalicoConfig) -> ImageParts:
-    """Build what sees and draws, with fresh weights: pretraining needs no more."""
+    """Build encoders, projector and mask decoder with new random weights."""
     width = config.language.hidden_size
+    # SamModel is only a way to build its three parts; the model keeps them apart, because the
+    # encoder is frozen and cached while the decoder is trained.
     sam = build_sam(config.sam)
     encoders = ImageEncoders(
         build_global_encoder(config.vision),
@@ -93,6 +115,7 @@ def build_image_parts(config: CalicoConfig) -> ImageParts:
         sam.vision_encoder,
         unread_tokens(config.semantic),
     )
+    # "sdpa" is what transformers takes by itself wherever a class has it.
     if config.execution.attention == "eager":
         for encoder in (encoders.vision, encoders.semantic, encoders.sam):
             if isinstance(encoder, PreTrainedModel):
@@ -106,16 +129,16 @@ def build_image_parts(config: CalicoConfig) -> ImageParts:
 
 
 def build_projector(config: CalicoConfig) -> Projector:
-    """Build what leads from image features to the language model, with fresh weights."""
-    width, seen, asked = config.language.hidden_size, config.vision, config.qformer
-    if asked.kind == "linear":
-        return LinearProjector(seen.patches, seen.hidden_size, width)
-    kind = InstructedQFormerProjector if asked.sees_question else QFormerProjector
-    return kind(build_qformer(asked, seen.hidden_size), asked.queries, width)
+    """Build the projector from image features to the language model with new random weights."""
+    width, vision, qformer = config.language.hidden_size, config.vision, config.qformer
+    if qformer.kind == "linear":
+        return LinearProjector(vision.patches, vision.hidden_size, width)
+    kind = InstructedQFormerProjector if qformer.sees_question else QFormerProjector
+    return kind(build_qformer(qformer, vision.hidden_size), qformer.queries, width)
 
 
 def freeze(model: Calico, config: CalicoConfig) -> None:
-    """Mark what training changes; the language model was marked when it was built."""
+    """Mark the weights that training changes; the language model is marked when it is built."""
     trained = config.trained
     model.encoders.requires_grad_(False)
     model.bridge.projection.requires_grad_(trained.projection)
@@ -123,7 +146,7 @@ def freeze(model: Calico, config: CalicoConfig) -> None:
         model.bridge.qformer.requires_grad_(trained.qformer)
         model.bridge.queries.requires_grad_(trained.queries)
     if isinstance(model.bridge, InstructedQFormerProjector):
-        # What the last layer makes of the words is read by nobody, and would get no gradient.
+        # Nothing reads what the last layer makes of the words: its weights would get no gradient.
         last = model.bridge.qformer.encoder.layer[-1]
         last.intermediate.requires_grad_(False)
         last.output.requires_grad_(False)
@@ -148,6 +171,7 @@ def _build_correspondence(config: CalicoConfig) -> Correspondence | None:
             settings.norm,
         )
     width = config.language.hidden_size
+    # Each CAM has its own Linears; only CEM, queries and Q-Former are shared between layers.
     adaptive = [
         AdaptiveModule(width, config.state_size, settings.initial, settings.conditioning)
         for _ in settings.layers

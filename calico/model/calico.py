@@ -27,12 +27,23 @@ from mixedparts.errors import InputError
 
 
 class Calico(nn.Module):
-    """CALICO: image tokens into a language model, [SEG] states out into SAM's mask decoder."""
+    """CALICO: image tokens into a language model, [SEG] states out into SAM's mask decoder.
+
+    Args:
+        encoders: frozen encoders of single images.
+        projector: turns image features into tokens; its weights are named `bridge`.
+        language: the causal language model.
+        correspondence: CEM and CAMs; None is the ablation without both.
+        grounding: decodes masks from [SEG] states.
+        ids: token ids that the model itself reads.
+        loss: weights and kinds of the losses.
+        execution: activation checkpointing is read here.
+    """
 
     def __init__(
         self,
         encoders: ImageEncoders,
-        bridge: Projector,
+        projector: Projector,
         language: PreTrainedModel,
         correspondence: Correspondence | None,
         grounding: MaskGrounder,
@@ -42,7 +53,7 @@ class Calico(nn.Module):
     ) -> None:
         super().__init__()
         self.encoders = encoders
-        self.bridge = bridge
+        self.bridge = projector  # the names of its weights in checkpoints start with `bridge`
         self.language = language
         self.correspondence = correspondence
         self.grounding = grounding
@@ -52,7 +63,7 @@ class Calico(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; all of them are on one device."""
+        """Device of the weights; all of them are on one."""
         return self.bridge.projection.weight.device
 
     def parts(self) -> Iterator[nn.Module]:
@@ -65,7 +76,7 @@ class Calico(nn.Module):
             yield self.correspondence
 
     def networks(self) -> Iterator[nn.Module]:
-        """Yield what CALICO trains, without the layer that words come out of."""
+        """Yield the modules that CALICO trains, without the language model's output layer."""
         yield self.bridge
         yield self.language.model
         yield self.grounding
@@ -75,6 +86,7 @@ class Calico(nn.Module):
     def train(self, mode: bool = True) -> Calico:
         """Set the mode; parts without trained weights stay in evaluation mode."""
         super().train(mode)
+        # Dropout of a frozen part (the Q-Former has 0.1) would only add noise to its features.
         for part in self.parts():
             if not any(weight.requires_grad for weight in part.parameters()):
                 part.eval()
@@ -82,20 +94,27 @@ class Calico(nn.Module):
 
     def forward(self, batch: TrainingBatch) -> Losses:
         """Return the losses of a batch."""
-        last_prompt = batch.answer.int().argmax(1) - 1  # of the first turn, as in generation
+        # argmax finds the first answer token; the one before it ends the first question. A later
+        # question would let the CAMs see the answers before it.
+        last_prompt = batch.answer.int().argmax(1) - 1
         # Padding on the right needs no mask: causal attention never looks ahead.
         hidden = self.hidden_states(
             batch.tokens, batch.features, batch.images, last_prompt, questions=batch.questions
         )
+        # Shifted by one: column t of `predicting` is the state that token t of `predicted` is
+        # predicted from, for words and for [SEG] alike.
         predicting = hidden[:, :-1]
         predicted = batch.tokens[:, 1:]
         answer = batch.answer[:, 1:]
+        # Only answers have a loss: logits of prompts would take T x vocabulary numbers for nothing.
         logits = self.language.lm_head(predicting[answer])
+        # Divided by the counts of the whole batch, so that losses of its parts add up to its loss.
         whole = batch.whole or batch.counts()
         text = F.cross_entropy(logits.float(), predicted[answer], reduction="sum") / whole.tokens
 
-        counted = predicted.masked_fill(~answer, self.ids.pad)
-        segments = read_segments(predicting, counted, self.ids.segments, batch.images)
+        # A [SEG] outside the answers has no mask.
+        answered = predicted.masked_fill(~answer, self.ids.pad)
+        segments = read_segments(predicting, answered, self.ids.segments, batch.images)
         mask, dice = self._mask_losses(segments, batch, whole)
         total = self.loss.text * text + self.loss.mask * mask + self.loss.dice * dice
         return Losses(total, text, mask, dice)
@@ -118,29 +137,34 @@ class Calico(nn.Module):
             images: I.
             last_prompt: (B,) int64, position of the last prompt token, which conditions the CAMs.
             attention: (B, T) int64, 0 on padding; needed for padding on the left.
-            cache: is filled where given.
+            cache: keys and values are added to it; None keeps none, as in training.
             questions: B of them, read where the Q-Former sees the question.
 
         Returns:
             (B, T, D), after the final norm.
+
+        Raises:
+            InputError: a row has another number of placeholders, or a question cannot be read.
         """
         positions = self._image_positions(tokens, images)
         embeddings = self.language.model.embed_tokens(tokens)
         question = self._question(questions, tokens, images)
-        shown = self.bridge(features.vision, question).to(embeddings.dtype)
-        embeddings = embeddings.masked_scatter((tokens == self.ids.image)[..., None], shown)
+        # masked_scatter fills placeholders row by row: the order of the images in `features`.
+        image_tokens = self.bridge(features.vision, question).to(embeddings.dtype)
+        embeddings = embeddings.masked_scatter((tokens == self.ids.image)[..., None], image_tokens)
         position_ids = None
         if attention is not None:
+            # Positions count from the first real token, so left padding does not shift a prompt.
             position_ids = (attention.cumsum(1) - 1).clamp_min(0)
-        with ExitStack() as around:
+        with ExitStack() as contexts:
             layers = decoder_layers(self.language)
             if self.correspondence is not None:
                 prefill = self.correspondence.prepare(
                     features, positions, last_prompt, images, question
                 )
-                around.enter_context(self.correspondence.attached(layers, self.bridge, prefill))
+                contexts.enter_context(self.correspondence.attached(layers, self.bridge, prefill))
             if self.execution.activation_checkpointing and self.training:
-                around.enter_context(checkpointed(layers))
+                contexts.enter_context(checkpointed(layers))
             hidden: Tensor = self.language.model(
                 inputs_embeds=embeddings,
                 attention_mask=attention,
@@ -168,21 +192,29 @@ class Calico(nn.Module):
     def decode_masks_in_parts(
         self, segments: SegStates, sam: Tensor, images: int, part: int = 64
     ) -> Tensor:
-        """Decode as `decode_masks`, at most `part` at once.
+        """Decode as `decode_masks`, at most `part` masks at once.
 
-        An answer may hold any number of [SEG], and each takes a copy of its image embedding.
+        Args:
+            segments: M of them.
+            sam: (N, C_s, h, w) image embeddings of the batch.
+            images: I.
+            part: masks decoded together.
+
+        Returns:
+            (M, 4h, 4w) float32 logits.
         """
+        # An answer may hold any number of [SEG], and each takes a copy of its image embedding.
         index = torch.arange(len(segments.sample), device=segments.sample.device)
         starts = range(0, max(1, len(index)), part)
         parts = (segments.select(index[start : start + part]) for start in starts)
-        return torch.cat([self.decode_masks(one, sam, images) for one in parts])
+        return torch.cat([self.decode_masks(group, sam, images) for group in parts])
 
-    def _question(self, questions: Sequence[str], beside: Tensor, images: int) -> Question | None:
+    def _question(self, questions: Sequence[str], prompts: Tensor, images: int) -> Question | None:
         """Return the question of every image as the Q-Former reads it, None where it does not.
 
         Args:
             questions: B of them.
-            beside: (B, T), the prompts they belong to.
+            prompts: (B, T), the prompts they belong to.
             images: I.
 
         Raises:
@@ -192,9 +224,9 @@ class Calico(nn.Module):
             return None
         if self.ids.reader is None:
             raise InputError("the Q-Former sees the question, but has no tokenizer to read it")
-        if len(questions) != len(beside):
+        if len(questions) != len(prompts):
             raise InputError(
-                f"the Q-Former sees the question: {len(beside)} samples came with {len(questions)}"
+                f"the Q-Former sees the question: {len(prompts)} samples came with {len(questions)}"
             )
         read = self.ids.reader(
             list(questions), padding=True, padding_side="right", return_tensors="pt"
@@ -207,7 +239,7 @@ class Calico(nn.Module):
             )
         parts = (read.input_ids, read.attention_mask)
         # In the order of the images: those of a sample stand together.
-        return Question(*(p.to(beside.device).repeat_interleave(images, dim=0) for p in parts))
+        return Question(*(p.to(prompts.device).repeat_interleave(images, dim=0) for p in parts))
 
     def _image_positions(self, tokens: Tensor, images: int) -> Tensor:
         """Return the columns (B, I * T_i) of the image placeholders.
@@ -215,18 +247,26 @@ class Calico(nn.Module):
         Raises:
             InputError: a row has another number of them.
         """
+        # Read from the tokens, never from fixed offsets: a changed prompt moves the columns along.
         expected = images * self.bridge.tokens
-        here = tokens == self.ids.image
-        counts = here.sum(1)
+        placeholders = tokens == self.ids.image
+        counts = placeholders.sum(1)
         if (counts != expected).any():
             raise InputError(
                 f"a prompt holds {counts.tolist()} image placeholders where {expected} are needed"
             )
-        return here.nonzero()[:, 1].view(tokens.shape[0], expected)
+        return placeholders.nonzero()[:, 1].view(tokens.shape[0], expected)
 
     def _mask_losses(
         self, segments: SegStates, batch: TrainingBatch, whole: Counts
     ) -> tuple[Tensor, Tensor]:
+        """Return mask term and Dice of a batch, unweighted.
+
+        Raises:
+            InputError: [SEG] and masks differ in number or in their images.
+        """
+        # Answers and masks come from two columns of the dataset. Pairing them by position alone
+        # would train masks on the wrong phrases wherever the two disagree.
         if len(segments.sample) != len(batch.masks):
             raise InputError(
                 f"the answers of a batch hold {len(segments.sample)} [SEG] for "
@@ -238,7 +278,8 @@ class Calico(nn.Module):
                 f"of the {batch.images} images"
             )
         if len(batch.masks) == 0:
-            # Every trained weight takes part in every step, or distributed training would wait.
+            # Zero, but made from every weight of this part: a process whose samples have no [SEG]
+            # must exchange the same gradients as the others, or they wait for each other.
             sums = [weight.sum() for weight in self.grounding.parameters()]
             nothing = torch.stack(sums).sum() * 0.0
             return nothing, nothing

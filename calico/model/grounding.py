@@ -1,4 +1,10 @@
-"""Masks from [SEG] states: the SAM decoder with one projected state as its prompt (eq. 3)."""
+"""Masks from [SEG] states: SAM's decoder with one projected state as its prompt.
+
+CALICO (arXiv 2412.19331), eq. 3.
+
+Shapes: N images; M [SEG] states or masks; D is the width of the language model, C_s that of SAM's
+prompts; h and w are rows and columns of SAM's image embedding.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +24,12 @@ from calico.model.vision import INITIAL_STD, ConvStem
 
 
 class SegProjection(nn.Sequential):
-    """The MLP from a hidden state (M, D) to a prompt of SAM (M, C_s), as in LISA and GLaMM."""
+    """The MLP from a hidden state (M, D) to a prompt of SAM (M, C_s), as in LISA and GLaMM.
+
+    Args:
+        width: D.
+        prompt_size: C_s.
+    """
 
     def __init__(self, width: int, prompt_size: int) -> None:
         super().__init__(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, prompt_size))
@@ -55,8 +66,9 @@ def build_sam(config: SamConfig) -> SamModel:
             ),
         )
     )
-    # segment-anything draws the frequencies of the position code from N(0, 1); transformers would
-    # scale them with the encoder's width, which only matters when no weights are loaded.
+    # These two matter only when no weights are loaded. segment-anything samples the frequencies of
+    # the position code from N(0, 1), transformers would scale them by the encoder's width; and it
+    # would leave the position table of the encoder at zero.
     nn.init.normal_(sam.shared_image_embedding.positional_embedding)
     positions = sam.vision_encoder.pos_embed
     assert positions is not None
@@ -71,7 +83,8 @@ class MaskGrounder(nn.Module):
     """[SEG] projection, SAM's prompt encoder and its mask decoder.
 
     Args:
-        prompt_encoder: SAM's; only its embedding for "no mask prompt" and its position code serve.
+        prompt_encoder: SAM's; only its embedding for "no mask prompt" and its position code are
+            used.
         mask_decoder: SAM's.
         projection: (M, D) -> (M, C_s).
     """
@@ -101,12 +114,22 @@ class MaskGrounder(nn.Module):
         return self.decode(self.projection(states), embeddings, image)
 
     def decode(self, prompts: Tensor, embeddings: Tensor, image: Tensor) -> Tensor:
-        """Decode prompts (M, C_s); other arguments and the result as in `forward`."""
+        """Decode prompts that are projected already.
+
+        Args:
+            prompts: (M, C_s).
+            embeddings: (N, C_s, h, w) image embeddings.
+            image: (M,) int64, row of `embeddings` that each prompt belongs to.
+
+        Returns:
+            (M, 4h, 4w) float32 mask logits on SAM's padded square.
+        """
         height, width = embeddings.shape[-2:]
         if prompts.shape[0] == 0:
             return embeddings.new_zeros(0, 4 * height, 4 * width, dtype=torch.float32)
-        # Every prompt brings its own copy of its image: the decoder would copy it anyway, and
-        # images with unequal numbers of prompts need no padding this way.
+        # Every prompt has its own copy of its image: the decoder would copy it anyway, and images
+        # with unequal numbers of prompts need no padding. The state is one sparse prompt in the
+        # place of a click or box; its own IoU head is not read.
         masks, _ = self.mask_decoder(
             image_embeddings=embeddings[image],
             image_positional_embeddings=self._positions(height, width).to(prompts.dtype),
@@ -118,7 +141,9 @@ class MaskGrounder(nn.Module):
         return logits
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """Return SAM's code (1, C_s, h, w) of the cell centres in [0, 1] coordinates."""
+        """Return SAM's position code (1, C_s, h, w) of the centres of embedding cells."""
+        # SamModel's own method works for its configured square only; this one for any h x w.
+        # Coordinates are (x, y) in [0, 1], centres at half cells.
         device = self.prompt_encoder.no_mask_embed.weight.device
         y = (torch.arange(height, device=device) + 0.5) / height
         x = (torch.arange(width, device=device) + 0.5) / width

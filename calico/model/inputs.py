@@ -1,4 +1,4 @@
-"""What goes into the assembled model: token ids it knows, prompts, training batches.
+"""Inputs of the assembled model: token ids that it reads, prompts and training batches.
 
 Shapes: B samples of I images each, N = B * I images in sample order; T positions; T_i image
 tokens an image; M masks.
@@ -19,14 +19,16 @@ from calico.model.vision import ImageFeatures
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """Ids of the tokens that the model itself has to know.
+    """Ids of the tokens that the model itself reads.
 
     Attributes:
-        pad, end, image: single tokens.
-        segments: [SEG] and the tags of images.
-        new: tokens that a pretrained language model did not have.
-        markers: further tokens that stand in prompts only: the begin token, those around images.
-        reader: what cuts the question into tokens for a Q-Former that sees it.
+        pad: id of padding.
+        end: id of the end token.
+        image: id of an image placeholder.
+        segments: ids of [SEG] and of the tags of images.
+        new: ids of tokens that a pretrained language model did not have.
+        markers: ids of further tokens of prompts: the begin token and those around images.
+        reader: tokenizer of the question, for a Q-Former that sees it.
     """
 
     pad: int
@@ -39,18 +41,16 @@ class TokenIds:
 
     @property
     def suppressed(self) -> list[int]:
-        """Tokens that no answer may hold.
-
-        A generated placeholder would stand for a picture that there is not, and the text of an
-        answer leaves padding out. No answer of the data holds one, so nothing is lost, and there
-        is nothing to choose.
-        """
+        """Token ids that generation never chooses."""
+        # A generated placeholder would mean an image that does not exist, and padding is left out
+        # of the text. No answer of the dataset holds them, so suppressing them loses nothing. A
+        # tokenizer may pad with its end token, which must stay possible.
         return sorted({self.image, self.pad, *self.markers} - {self.end})
 
 
 @dataclass(frozen=True, slots=True)
 class PromptBatch:
-    """Prompts, padded on the left.
+    """Prompts, padded on the left, so that every answer starts in the same column.
 
     Attributes:
         tokens: (B, T) int64 with I * T_i image placeholders a row.
@@ -65,25 +65,25 @@ class PromptBatch:
     questions: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> PromptBatch:
-        """Return the same prompts elsewhere."""
+        """Return the same prompts on another device."""
         return replace(self, tokens=self.tokens.to(device), attention=self.attention.to(device))
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """Prompts with their answers, padded on the right, and the masks the answers mean.
+    """Prompts with their answers, padded on the right, and the masks of their [SEG].
 
     Attributes:
         tokens: (B, T) int64.
-        answer: (B, T) bool, true on the answer and its end token; where a conversation goes on,
-            on every answer of it.
+        answer: (B, T) bool, true on the answer and its end token; in a multi-turn conversation
+            on every answer.
         features: of N images.
         images: I.
         masks: (M, h, w) float in [0, 1], one for each [SEG] in sample and text order.
         mask_image: (M,) int64, which of the N images each mask belongs to.
-        extents: (N, 2) int64, rows and columns of the mask grid that show the picture.
-        whole: of the batch that this one is a part of; its parts' losses add up to those of the
-            whole. None: this is all of it.
+        extents: (N, 2) int64, rows and columns of the mask grid that show the image.
+        whole: counts of the batch that this one is a part of, so that the losses of its parts add
+            up to its losses; None means that this is the whole batch.
         questions: B of them, for a Q-Former that sees them.
     """
 
@@ -99,11 +99,12 @@ class TrainingBatch:
 
     def counts(self) -> Counts:
         """Return the counts of this batch alone."""
-        seen = len(torch.unique(self.mask_image))
-        return Counts(int(self.answer[:, 1:].sum()), seen, len(self.masks))
+        masked_images = len(torch.unique(self.mask_image))
+        # Column 0 is predicted by nothing, as in `Calico.forward`.
+        return Counts(int(self.answer[:, 1:].sum()), masked_images, len(self.masks))
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """Return the same batch elsewhere."""
+        """Return the same batch on another device."""
         tensors = ("tokens", "answer", "masks", "mask_image", "extents")
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in tensors}
         return replace(self, features=self.features.to(device, self.features.vision.dtype), **moved)

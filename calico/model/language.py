@@ -1,4 +1,4 @@
-"""The language model: any Llama-family decoder, with LoRA where its own weights stay frozen."""
+"""The language model: a decoder of the Llama family, with LoRA where its weights stay frozen."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from calico.config.calico import LanguageConfig
 def build_language_model(
     config: LanguageConfig, new_rows: Sequence[int] = (), attention: str = "sdpa"
 ) -> PreTrainedModel:
-    """Build the causal language model, tuned as the configuration says.
+    """Build the causal language model with random weights and mark which are trained.
 
     Args:
         config: with the final vocabulary size.
-        new_rows: ids whose embeddings alone are trained with `new_token_rows="trained"`.
+        new_rows: ids of the embedding rows that `new_token_rows="trained"` trains.
         attention: "sdpa" or "eager".
+
+    Returns:
+        The model, with adapters where the configuration has them.
     """
     model = build_base(config, attention)
     tune(model, config, new_rows)
@@ -43,17 +46,24 @@ def build_base(config: LanguageConfig, attention: str = "sdpa") -> PreTrainedMod
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "tie_word_embeddings": config.tie_embeddings,
     }
+    # Some families (Qwen3) have a default head size that does not follow from the width.
     if config.head_size or config.family != "llama":
         shape["head_dim"] = config.head_size or config.hidden_size // config.heads
-    described = AutoConfig.for_model(config.family, **shape)
+    architecture = AutoConfig.for_model(config.family, **shape)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        described, attn_implementation=attention
+        architecture, attn_implementation=attention
     )
     return model
 
 
 def tune(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[int]) -> None:
-    """Mark what of the language model is trained, in place; adapters are added where asked for."""
+    """Mark which weights of the language model are trained, in place.
+
+    Args:
+        model: without adapters; `tuning="lora"` adds them.
+        config: how it is tuned.
+        new_rows: ids of the embedding rows that `new_token_rows="trained"` trains.
+    """
     if config.tuning == "lora":
         add_lora(model, config, new_rows)
     elif config.tuning == "frozen":
@@ -63,8 +73,10 @@ def tune(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[int]
 def add_lora(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[int]) -> None:
     """Put LoRA into the attention projections, in place, and freeze everything else.
 
-    The pattern is anchored on the layers of the language model: SAM's decoder has modules of the
-    same names.
+    Args:
+        model: without adapters.
+        config: rank, scale, dropout and names of the projections.
+        new_rows: ids of the embedding rows that `new_token_rows="trained"` trains.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -72,6 +84,8 @@ def add_lora(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[
     trained_rows = None
     if config.new_token_rows == "trained" and new_rows:
         trained_rows = {"embed_tokens": list(new_rows), "lm_head": list(new_rows)}
+    # Injected in place: PEFT's wrapper would change the names of all modules. The pattern starts at
+    # the layers of the language model, because SAM's decoder has projections of the same names.
     inject_adapter_in_model(
         LoraConfig(
             r=config.lora_rank,
@@ -86,21 +100,24 @@ def add_lora(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[
 
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the layers that CAMs hook."""
+    """Return the layers that the CAMs hook into."""
     layers: nn.ModuleList = model.model.layers
     return layers
 
 
 @contextmanager
 def checkpointed(layers: nn.ModuleList) -> Iterator[None]:
-    """Keep only the inputs of the layers inside the `with` block; the rest is computed again.
+    """Store only the inputs of the layers inside the `with` block; the rest is computed again.
 
-    Only `forward` is wrapped: a CAM's hook runs before it, once, and what is computed again starts
-    from the hook's result. transformers' own switch would run the hook again up to 5.10, when it
-    is long gone.
+    Yields:
+        None; the layers are as before after the block.
     """
+    # Only `forward` is wrapped. A CAM's hook runs before it, once, and the second computation
+    # starts from the hook's result. transformers' own switch wraps `__call__` up to 5.10, so the
+    # hook would run again in the backward pass, after the CAMs have been detached.
     with ExitStack() as stack:
         for layer in layers:
+            # The attribute of the instance hides the method of its class until it is deleted.
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
             stack.callback(delattr, layer, "forward")
         yield

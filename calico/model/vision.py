@@ -1,7 +1,7 @@
-"""The image side: EVA-style and DINOv2 encoders and SAM's encoder.
+"""The image encoders: an EVA-style ViT, DINOv2 and SAM's (CALICO, arXiv 2412.19331, eqs. 3-5).
 
-Shapes: N images; C_e, C_d, C_s widths of the three encoders. Class tokens come first where an
-encoder has one.
+Shapes: N images; C_e, C_d, C_s widths of the three encoders. An encoder with a class token has it
+in the first place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ImageInputs:
     Attributes:
         vision: (N, 3, H_e, H_e) float, direct resize.
         semantic: (N, 3, H_d, H_d) float, direct resize.
-        sam: (N, 3, H_s, H_s) float, longest side resized, zeros to the right and below.
+        sam: (N, 3, H_s, H_s) float, longest side resized, zeros at the right and bottom.
     """
 
     vision: Tensor
@@ -40,14 +40,14 @@ class ImageInputs:
     sam: Tensor
 
     def to(self, device: torch.device, dtype: torch.dtype) -> ImageInputs:
-        """Return the same pixels elsewhere."""
+        """Return the same pixels on another device, in another dtype."""
         moved = (pixels.to(device, dtype) for pixels in (self.vision, self.semantic, self.sam))
         return ImageInputs(*moved)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """What the frozen encoders say about N images; this is what the feature cache holds.
+    """Output of the frozen encoders for N images; the feature cache stores it.
 
     Attributes:
         vision: (N, 1 + patches, C_e), X_global of eq. 4.
@@ -61,7 +61,7 @@ class ImageFeatures:
     sam: Tensor
 
     def to(self, device: torch.device, dtype: torch.dtype) -> ImageFeatures:
-        """Return the same features elsewhere."""
+        """Return the same features on another device, in another dtype."""
         moved = (part.to(device, dtype) for part in (self.vision, self.semantic, self.sam))
         return ImageFeatures(*moved)
 
@@ -76,7 +76,11 @@ class ImageFeatures:
 
 
 class ResidualConv(nn.Module):
-    """Two 3 x 3 convolutions with a residual: (N, C, h, w) -> (N, C, h, w)."""
+    """Two 3 x 3 convolutions with a residual: (N, C, h, w) -> (N, C, h, w).
+
+    Args:
+        width: C.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -89,7 +93,7 @@ class ResidualConv(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Refine features."""
+        """Return refined features of the same shape (N, C, h, w)."""
         return torch.relu(features + self.layers(features))
 
 
@@ -98,10 +102,15 @@ class ConvStem(nn.Sequential):
 
     A transformer trained from scratch on few images needs the locality that one large patch
     projection does not give.
+
+    Args:
+        hidden_size: width of the encoder.
+        patch_size: pixels of a patch side, a power of 2.
     """
 
     def __init__(self, hidden_size: int, patch_size: int) -> None:
         halvings = patch_size.bit_length() - 1
+        # The width doubles where the grid halves; the last layer, without a norm, has full width.
         widths = [max(16, hidden_size >> (halvings - 1 - step)) for step in range(halvings - 1)]
         layers: list[nn.Module] = []
         channels = 3
@@ -117,14 +126,16 @@ class ConvStem(nn.Sequential):
 
     @property
     def weight(self) -> Tensor:
-        """The last layer's weight: transformers asks a patch projection for its dtype."""
+        """Weight of the last layer."""
+        # transformers reads `projection.weight.dtype` to cast pixels before the patch embedding.
         last = self[-1]
         assert isinstance(last, nn.Conv2d)
         return last.weight
 
 
 def build_global_encoder(config: GlobalEncoderConfig) -> Blip2VisionModel:
-    """Build the EVA-style ViT, output normalised: (N, 3, H, H) -> (N, 1 + patches, C_e)."""
+    """Build the EVA-style ViT with a final norm: (N, 3, H, H) -> (N, 1 + patches, C_e)."""
+    # BLIP-2's vision class is EVA-CLIP-g without its last layer, as InstructBLIP ships it.
     encoder = Blip2VisionModel(
         Blip2VisionConfig(
             hidden_size=config.hidden_size,
@@ -155,6 +166,7 @@ def build_semantic_encoder(
         "use_swiglu_ffn": config.swiglu,
     }
     encoder: Dinov2Model | Dinov2WithRegistersModel
+    # The position table is made for `position_size`; the class interpolates it to other inputs.
     if config.registers:
         encoder = Dinov2WithRegistersModel(
             Dinov2WithRegistersConfig(num_register_tokens=config.registers, **shape)
@@ -196,7 +208,7 @@ class ImageEncoders(nn.Module):
         return ImageFeatures(**parts)
 
     def encode_part(self, part: str, inputs: ImageInputs) -> Tensor:
-        """Return what one encoder ("vision", "semantic" or "sam") says about N images."""
+        """Return the features of N images by one encoder ("vision", "semantic" or "sam")."""
         if part == "semantic":
             return self.encode_semantic(inputs.semantic)
         states: Tensor = getattr(self, part)(getattr(inputs, part)).last_hidden_state
@@ -207,13 +219,14 @@ class ImageEncoders(nn.Module):
         if self.semantic is None:
             return pixels.new_zeros(pixels.shape[0], 0, 0)
         states: Tensor = self.semantic(pixels).last_hidden_state
+        # Without class and register tokens the rest is the grid of patches, row by row.
         if self.leading.start == 0:
             return states[:, self.leading.stop :]
-        # The class token is kept, the register tokens behind it are not.
-        kept = [states[:, : self.leading.start], states[:, self.leading.stop :]]
-        return torch.cat(kept, dim=1)
+        # Leave out the register tokens, which follow the class token.
+        without = [states[:, : self.leading.start], states[:, self.leading.stop :]]
+        return torch.cat(without, dim=1)
 
 
 def unread_tokens(config: SemanticEncoderConfig) -> slice:
-    """Return which tokens of the semantic encoder CEM does not see."""
+    """Return the range of tokens of the semantic encoder that CEM does not see."""
     return slice(int(config.class_token), 1 + config.registers)

@@ -1,1 +1,1 @@
-"""Predictions as values, as JSON lines, and as files."""
+"""Predictions: values, JSON lines and files."""

@@ -1,6 +1,6 @@
-"""The JSON-lines file that carries predictions between programs.
+"""The predictions file: JSON lines, with which programs exchange predictions.
 
-One line (`calico.predictions.jsonl`) a sample, the whole compressed by gzip or not.
+One line (`calico.predictions.jsonl`) a sample; the file may be compressed by gzip.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mixedparts.errors import EnvironmentFault, InputError
 
 _SHOWN = 5  # faults that an error message lists
 _GZIP = b"\x1f\x8b"
-_UTF8_MARK = b"\xef\xbb\xbf"  # some editors put it first
+_UTF8_MARK = b"\xef\xbb\xbf"  # byte order mark, which some editors write
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _FORMAT_HINT = (
     "The format is described in docs/evaluation.md; --split and --dataset must be those"
@@ -30,22 +30,22 @@ _FORMAT_HINT = (
 def read_predictions(
     path: Path, sizes: Mapping[str, Sizes], others: Collection[str] = ()
 ) -> dict[str, Prediction]:
-    """Read a predictions file; it is used as a whole or not at all.
+    """Read a predictions file; one invalid line makes the whole file invalid.
 
     Args:
-        path: the JSON-lines file, compressed by gzip or not, with or without a byte order mark.
+        path: JSON lines, compressed by gzip or not, with or without a byte order mark.
         sizes: sample id to the sizes of its images, for the samples to be scored.
-        others: ids of further samples of the split; their lines are passed over.
+        others: ids of further samples of the split; their lines are skipped.
 
     Returns:
         Sample id to prediction, in the order of the file. Samples without a line are absent.
 
     Raises:
-        InputError: the file cannot be read, is empty, or holds lines that cannot be used. A score
-            made from the rest would look like one of the whole file, so nothing is dropped; the
-            message counts the bad lines and shows the first ones with their numbers.
+        InputError: the file cannot be read, is empty, or contains invalid lines; the message
+            counts them and shows the first ones with their numbers.
     """
-    found: dict[str, Prediction] = {}
+    # No invalid line is skipped: a score of the rest would look like a score of the whole file.
+    predictions: dict[str, Prediction] = {}
     first_line: dict[str, int] = {}
     faults: list[str] = []
     lines = bad = 0
@@ -55,28 +55,34 @@ def read_predictions(
             line = decode_line(raw)
             if line.id in first_line:
                 earlier = first_line[line.id]
-                raise InvalidPrediction(f"id '{line.id}' stands in line {earlier} already")
+                raise InvalidPrediction(f"id '{line.id}' is already in line {earlier}")
             first_line[line.id] = number
+            # Lines of samples that are not scored (--limit) are not decoded: masks take long.
             if line.id in sizes:
-                found[line.id] = prediction_of(line, sizes[line.id])
+                predictions[line.id] = prediction_of(line, sizes[line.id])
             elif line.id not in others:
-                raise InvalidPrediction(f"id '{line.id}' is no sample of this split")
+                raise InvalidPrediction(f"id '{line.id}' is not a sample of this split")
         except InvalidPrediction as error:
             bad += 1
             if bad <= _SHOWN:
                 faults.append(f"  line {number}: {error}")
     if faults:
-        said = [f"{path}: {bad} of {lines} lines cannot be used, nothing was scored", *faults]
+        message = [f"{path}: {bad} of {lines} lines cannot be used, nothing was scored", *faults]
         if bad > _SHOWN:
-            said.append(f"  … and {bad - _SHOWN} more")
-        raise InputError("\n".join(said), _FORMAT_HINT)
+            message.append(f"  … and {bad - _SHOWN} more")
+        raise InputError("\n".join(message), _FORMAT_HINT)
     if not lines:
         raise InputError(f"the predictions file {path} is empty: there is no line in it")
-    return found
+    return predictions
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a predictions file that hold something, with their numbers from 1."""
+    """Yield the lines that are not blank, with their numbers from 1.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    # EOFError and zlib.error come from a gzip file that was cut off or damaged.
     try:
         with _opened(path) as file:
             for number, raw in enumerate(file, 1):
@@ -91,6 +97,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
+    # By content and not by suffix: a compressed file may have any name.
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
         file.seek(0)
@@ -98,7 +105,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _first_line(path: Path, raw: bytes) -> bytes:
-    """Return the first line without a byte order mark; refuse what cannot be JSON lines."""
+    """Return the first line without a byte order mark.
+
+    Raises:
+        InputError: the file is in UTF-16, or one JSON list; the message says how to convert it.
+    """
     if raw.startswith(_UTF16_MARKS):
         raise InputError(
             f"the predictions file {path} is text in UTF-16, not in UTF-8",
@@ -114,7 +125,9 @@ def _first_line(path: Path, raw: bytes) -> bytes:
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:
-    """Write a predictions file beside its place, then put it there; return the number of lines.
+    """Write a predictions file and return the number of its lines.
+
+    The file is written under a temporary name and renamed: under its name it is complete.
 
     Raises:
         EnvironmentFault: the file cannot be written.
@@ -133,6 +146,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:
             f"the predictions file {path} cannot be written: {error.strerror or error}"
         ) from error
     finally:
-        with suppress(OSError):  # its folder may be what could not be made
+        # There is nothing to remove if the folder could not be created.
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return count

@@ -1,4 +1,4 @@
-"""One line of a predictions file: what it holds, and the way to a prediction and back.
+"""One line of a predictions file: its format, decoding and encoding.
 
 A UTF-8 JSON object, shown here on several lines:
 
@@ -8,8 +8,9 @@ A UTF-8 JSON object, shown here on several lines:
      "untagged": 0}
 
 `segments` has one entry a mask, in the order of generation. `image` counts from 0, `size` is
-(height, width) of the original picture, `counts` a COCO compressed string or a list of run
-lengths. `score` (1.0) and the counts (`COUNTED`, 0) may be left out; further keys are ignored.
+(height, width) of the original image, `counts` a COCO compressed string or a list of run
+lengths. `score` (default 1.0) and the counts of `COUNTED` (default 0) are optional; further keys
+are ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from mixedparts import masks
 from mixedparts.masks import InvalidMask, Rle
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_Odd = _Count | UnsetType  # written only where there is something to count
+_Odd = _Count | UnsetType  # written only if it is not 0
 
 
 class _MaskLine(msgspec.Struct):
@@ -49,7 +50,7 @@ class _SegmentLine(msgspec.Struct):
 
 
 class Line(msgspec.Struct):
-    """One line as it stands, not yet held against the sample that it names."""
+    """One decoded line, not yet checked against the sample that it names."""
 
     id: str
     answer: str
@@ -63,15 +64,16 @@ class Line(msgspec.Struct):
     unfinished: _Odd = UNSET
 
 
+# Made once: msgspec compiles the check of keys and types for a struct.
 _DECODER = msgspec.json.Decoder(Line)
 _ENCODER = msgspec.json.Encoder()
 
 
 def decode_line(raw: bytes) -> Line:
-    """Read one line as it stands.
+    """Decode one line, without a check against its sample.
 
     Raises:
-        InvalidPrediction: it is no JSON object with the keys that it needs.
+        InvalidPrediction: the line is not a JSON object with the required keys and types.
     """
     try:
         return _DECODER.decode(raw)
@@ -82,9 +84,11 @@ def decode_line(raw: bytes) -> Line:
 
 
 def encode_line(prediction: Prediction, further: Mapping[str, object] | None = None) -> bytes:
-    """Return a prediction as a line with its end; `further` keys stand behind those of the format.
+    """Return a prediction as a line with its newline.
 
-    Readers pass over `further`: it tells people where a prediction comes from.
+    Args:
+        prediction: to write.
+        further: keys to add after those of the format; readers ignore them.
     """
     line = _to_line(prediction)
     if not further:
@@ -93,13 +97,14 @@ def encode_line(prediction: Prediction, further: Mapping[str, object] | None = N
 
 
 def prediction_of(line: Line, sizes: Sizes) -> Prediction:
-    """Return what a line says about a sample whose images have these sizes.
+    """Return the prediction of a line, checked against the sizes of its sample's images.
 
     Raises:
-        InvalidPrediction: a segment that cannot belong to the sample.
+        InvalidPrediction: a segment cannot belong to the sample.
     """
     for position, item in enumerate(line.segments):
-        # The size is compared before the runs are read: a wrong one never makes a large array.
+        # The size is compared before the runs are read, so a wrong one never allocates a large
+        # array.
         check_place(_where(position, item), item.image, item.mask.size, sizes)
     segments = [
         Segment(item.label, item.image, rle, item.score)
@@ -120,29 +125,31 @@ def _where(position: int, item: _SegmentLine) -> str:
 
 
 def _masks(items: Sequence[_SegmentLine]) -> list[Rle]:
-    """Return the masks of a line's segments; strings of one size are read at once.
+    """Return the masks of a line's segments.
 
     Raises:
-        InvalidPrediction: one of them is no mask.
+        InvalidPrediction: a mask is invalid; of several, the first in the line is reported.
     """
-    found: list[Rle | InvalidMask | None] = [None] * len(items)
+    # Compressed strings of one size are decoded in one call, which is faster than one by one; the
+    # results go back to the places of their segments.
+    decoded: list[Rle | InvalidMask | None] = [None] * len(items)
     together: dict[tuple[int, int], list[int]] = {}
     for position, item in enumerate(items):
         if isinstance(item.mask.counts, str):
             together.setdefault(item.mask.size, []).append(position)
             continue
         try:
-            found[position] = masks.from_counts(item.mask.counts, *item.mask.size)
+            decoded[position] = masks.from_counts(item.mask.counts, *item.mask.size)
         except InvalidMask as error:
-            found[position] = error
+            decoded[position] = error
     for size, positions in together.items():
         strings = [str(items[position].mask.counts) for position in positions]
         for position, read in zip(positions, masks.from_strings(strings, *size), strict=True):
-            found[position] = read if isinstance(read, InvalidMask) else read[0]
-    for position, one in enumerate(found):
-        if isinstance(one, InvalidMask):
-            raise InvalidPrediction(f"{_where(position, items[position])}: {one}") from one
-    return [one for one in found if isinstance(one, Rle)]
+            decoded[position] = read if isinstance(read, InvalidMask) else read[0]
+    for position, mask in enumerate(decoded):
+        if isinstance(mask, InvalidMask):
+            raise InvalidPrediction(f"{_where(position, items[position])}: {mask}") from mask
+    return [mask for mask in decoded if isinstance(mask, Rle)]
 
 
 def _to_line(prediction: Prediction) -> Line:
@@ -159,5 +166,6 @@ def _to_line(prediction: Prediction) -> Line:
             for segment in prediction.segments
         ],
         prediction.untagged,
+        # A line always has `untagged`; the other counts are left out where they are 0.
         **{name: getattr(prediction, name) or UNSET for name in COUNTED if name != "untagged"},
     )

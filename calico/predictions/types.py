@@ -1,4 +1,4 @@
-"""What a model says about a sample."""
+"""Predictions of a model: answers with their masks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Sizes = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One grounded mask: what one `[SEG]` stands for.
+    """One mask of an answer: the meaning of one `[SEG]`.
 
     Attributes:
-        label: the noun phrase that it belongs to, without article.
-        image: which image of the sample, from 0.
-        mask: foreground of the image in its original size.
+        label: noun phrase that it belongs to, without article.
+        image: number of its image in the sample, from 0.
+        mask: in the original size of the image.
         score: the model's confidence; only the `scored` variant of AP50 reads it.
     """
 
@@ -35,15 +35,16 @@ class Prediction:
 
     Attributes:
         id: the sample's id.
-        answer: generated text, as it came.
+        answer: generated text, unchanged.
         segments: one a mask, in the order of generation.
-        untagged: how many `[SEG]` named no image and were bound to the first.
-        unknown_image: how many named an image that there is not; not drawn.
-        malformed_tag: how many were followed by a tag that cannot be read; not drawn.
-        unnamed: how many had no phrase before them; drawn without a label.
-        spelled: how many stood as plain text instead of the token; not drawn.
-        over_limit: how many exceeded the number of masks of an answer; not drawn.
-        unfinished: 1 where the answer reached the limit of tokens, else 0.
+        untagged: number of `[SEG]` without a tag, read on the first image unless configured
+            otherwise.
+        unknown_image: number of `[SEG]` with the tag of an image that does not exist; not drawn.
+        malformed_tag: number of `[SEG]` with a tag that cannot be read; not drawn.
+        unnamed: number of `[SEG]` without a phrase before them; drawn without a label.
+        spelled: number of `[SEG]` written as plain text instead of the token; not drawn.
+        over_limit: number of `[SEG]` beyond the limit of masks of an answer; not drawn.
+        unfinished: 1 if the answer reached the limit of tokens, else 0.
     """
 
     id: str
@@ -58,7 +59,8 @@ class Prediction:
     unfinished: int = 0
 
 
-# What may be wrong with an answer, each with the words that a report uses for it.
+# Fields of a prediction that count irregular answers, each with the words that a report uses. The
+# names are also keys of the predictions file and of evaluation reports.
 COUNTED = {
     "untagged": "[SEG] named no image (read on the first unless prompt.untagged is drop)",
     "unknown_image": "[SEG] named an image that there is not and were not drawn",
@@ -71,24 +73,32 @@ COUNTED = {
 
 
 class InvalidPrediction(ValueError):
-    """A prediction that cannot belong to its sample."""
+    """Raised for a prediction that cannot belong to its sample."""
 
 
 def check_prediction(prediction: Prediction, sizes: Sizes) -> None:
-    """Prove that every segment lies in one of the sample's images.
+    """Check that every segment lies in one of the sample's images.
 
     Raises:
-        InvalidPrediction: an image number, mask size or score that cannot be.
+        InvalidPrediction: an image does not exist, a mask has another size than its image, or a
+            score is not finite.
     """
     for position, segment in enumerate(prediction.segments):
         where = f"segment {position} ('{segment.label}')"
         check_place(where, segment.image, (segment.mask.height, segment.mask.width), sizes)
+        # AP sorts by score, and NaN has no place in an order.
         if not math.isfinite(segment.score):
             raise InvalidPrediction(f"{where}: its score is {segment.score}")
 
 
 def check_place(where: str, image: int, size: tuple[int, int], sizes: Sizes) -> None:
-    """Prove that a mask of `size` (height, width) fits the image that it names.
+    """Check that a mask fits the image that it names.
+
+    Args:
+        where: words for the segment, which begin the message.
+        image: number of the image, from 0.
+        size: (height, width) of the mask in pixels.
+        sizes: of the sample's images.
 
     Raises:
         InvalidPrediction: there is no such image, or it has another size.

@@ -1,1 +1,1 @@
-"""Encoders of the tiny preset, pretrained on single images."""
+"""Pretraining of the encoders on single images, for models without published weights."""

@@ -1,10 +1,18 @@
-"""The folder of pretrained encoders: made by `calico-pretrain`, read by training runs."""
+"""Files of pretraining: the folder of pretrained encoders, and the weights of finished stages.
+
+`calico-pretrain` writes the folder, training runs read it. While pretraining runs, the weights of
+each finished stage are in a folder beside it, so a run that was killed continues with the first
+stage that is not finished.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,22 +23,81 @@ from calico.model.calico import Calico
 from calico.model.projector import QFormerProjector
 from calico.weights.safetensors_io import copy_weights, read_tensors, save_tensors
 from mixedparts.errors import InputError, UsageError
+from mixedparts.storage.shards import write_json, written_beside
 
-ENCODERS = "encoders"  # in the folder of a run that makes its own
+ENCODERS = "encoders"  # folder of the encoders in the output of a run that makes its own
 WEIGHTS = "encoders.safetensors"
-# Sections of a configuration that encoders are made for.
+# Sections of a configuration that fix the shapes of the encoders.
 SECTIONS = ("vision", "semantic", "qformer", "sam")
+_BEGUN = "begun.json"
+
+
+class FinishedStages:
+    """The weights of finished stages, one file for each.
+
+    Args:
+        folder: of these files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, identity: Mapping[str, Any]) -> None:
+        """Create the folder, and remove the stages of another configuration or dataset.
+
+        Args:
+            identity: JSON values that decide the results of the stages.
+        """
+        record = self.folder / _BEGUN
+        try:
+            recorded = json.loads(record.read_bytes())
+        except (OSError, ValueError):
+            recorded = None
+        # Through JSON and back, because tuples come back as lists.
+        if recorded == json.loads(json.dumps(identity)):
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        write_json(record, identity)
+
+    def has(self, stage: str) -> bool:
+        """Return whether a stage is finished."""
+        return self._path(stage).is_file()
+
+    def load(self, stage: str, into: Mapping[str, Tensor]) -> None:
+        """Replace the values of `into` by the weights of a finished stage.
+
+        Raises:
+            InputError: the file cannot be read, or its weights do not fit.
+        """
+        path = self._path(stage)
+        copy_weights(into, read_tensors(path), path)
+
+    def save(self, stage: str, weights: Mapping[str, Tensor]) -> None:
+        """Save the weights of a stage, which is finished with that."""
+        # Renamed when it is complete: the file alone shows that the stage is finished.
+        with written_beside(self._path(stage)) as temporary:
+            save_tensors(weights, temporary)
+
+    def _path(self, stage: str) -> Path:
+        return self.folder / f"{stage}.safetensors"
 
 
 def log_file(folder: Path) -> Path:
-    """Return where the losses of pretraining stand: beside the folder it writes."""
+    """Return the file for the losses of pretraining, beside the folder of encoders."""
     return folder.with_name(f"{folder.name}.log.jsonl")
 
 
 def save_encoders(parts: ImageParts, config: CalicoConfig, folder: Path) -> None:
-    """Write the image side of a model to a folder, which is there once it is whole."""
+    """Write the image side of a model to a temporary folder, then rename it.
+
+    Args:
+        parts: encoders, projector and SAM's decoder.
+        config: that they were built from.
+        folder: must not exist.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left over by a run that was killed
     temporary.mkdir()
     save_tensors(_weights(parts), temporary / WEIGHTS)
     write_config(config, temporary / "config.yaml")
@@ -40,9 +107,14 @@ def save_encoders(parts: ImageParts, config: CalicoConfig, folder: Path) -> None
 def load_encoders(model: Calico, config: CalicoConfig, folder: Path) -> None:
     """Fill the image side of a model from a folder of pretrained encoders.
 
+    Args:
+        model: whose image side is filled.
+        config: of the model.
+        folder: of the encoders.
+
     Raises:
-        InputError: it is no such folder, or weights do not fit.
-        UsageError: it was made for another architecture; the differences are listed.
+        InputError: the folder contains no encoders, or weights do not fit.
+        UsageError: the encoders have another architecture; the differences are listed.
     """
     if not (folder / WEIGHTS).is_file():
         raise InputError(
@@ -60,31 +132,33 @@ def load_encoders(model: Calico, config: CalicoConfig, folder: Path) -> None:
         listed = "\n".join(f"  {line}" for line in different)
         raise UsageError(f"the encoders in {folder} are of another architecture:\n{listed}")
     parts = ImageParts(model.encoders, model.bridge, model.grounding)
-    found = read_tensors(folder / WEIGHTS)
-    if model.encoders.semantic is None:  # an ablation starts from the encoders of the full model
-        found = {n: value for n, value in found.items() if not n.startswith("encoders.semantic.")}
-    copy_weights(_weights(parts), found, folder / WEIGHTS)
+    values = read_tensors(folder / WEIGHTS)
+    # An ablation without the semantic encoder starts from the encoders of the full model.
+    if model.encoders.semantic is None:
+        values = {n: value for n, value in values.items() if not n.startswith("encoders.semantic.")}
+    copy_weights(_weights(parts), values, folder / WEIGHTS)
 
 
 def _weights(parts: ImageParts) -> dict[str, Tensor]:
-    """Return what pretraining makes, under the names of the assembled model."""
+    """Return the weights that pretraining trains, under the names of the assembled model."""
+    # Projection and [SEG] MLP are not among them: they depend on the language model.
     modules: dict[str, nn.Module] = {
         "encoders": parts.encoders,
         "grounding.prompt_encoder": parts.grounding.prompt_encoder,
         "grounding.mask_decoder": parts.grounding.mask_decoder,
     }
-    found = {
+    weights = {
         f"{prefix}.{name}": value
         for prefix, module in modules.items()
         for name, value in module.state_dict().items()
     }
     if isinstance(parts.bridge, QFormerProjector):
-        found |= qformer_weights(parts.bridge)
-    return found
+        weights |= qformer_weights(parts.bridge)
+    return weights
 
 
-def qformer_weights(bridge: QFormerProjector) -> dict[str, Tensor]:
+def qformer_weights(projector: QFormerProjector) -> dict[str, Tensor]:
     """Return the weights of a Q-Former and its queries, under the names of the assembled model."""
-    qformer = bridge.qformer.state_dict()
-    found: dict[str, Tensor] = {f"bridge.qformer.{name}": value for name, value in qformer.items()}
-    return {**found, "bridge.queries": bridge.queries}
+    qformer: dict[str, Tensor] = projector.qformer.state_dict()
+    weights = {f"bridge.qformer.{name}": value for name, value in qformer.items()}
+    return {**weights, "bridge.queries": projector.queries}

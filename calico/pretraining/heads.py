@@ -1,4 +1,4 @@
-"""What pretraining puts on top of the encoders and throws away afterwards."""
+"""Heads that pretraining puts on top of the encoders; they are discarded afterwards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from calico.pretraining.label_maps import BACKGROUND, UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class PatchLabels:
-    """Soft labels of the cells of N images.
+    """Soft labels of the patches of N images.
 
     Attributes:
-        classes: (N, cells, 1 + classes) float, share of each cell's pixels by class.
-        parts: (N, cells, 2 + parts) float, the same by part; pixels not known are left out, so a
-            cell's shares may add up to less than 1.
+        classes: (N, patches, 1 + classes) float32, share of each patch's pixels by class.
+        parts: (N, patches, 2 + parts) float32, the same by part. Unknown pixels are left out, so
+            the shares of a patch may add up to less than 1.
     """
 
     classes: Tensor
@@ -26,12 +26,16 @@ class PatchLabels:
 
 
 def patch_labels(maps: Tensor, grid: int, classes: int, parts: int) -> PatchLabels:
-    """Count labels by cell.
+    """Return the share of each label in each patch.
 
     Args:
         maps: (N, 2, H, H) uint8, class map and part map.
-        grid: cells a side; divides H.
-        classes, parts: numbers of names in the label set.
+        grid: patches a side; divides H.
+        classes: number of classes in the label set.
+        parts: number of parts in the label set.
+
+    Returns:
+        The shares for grid * grid patches of each image.
     """
     shares = [_shares(maps[:, 0], grid, classes + 1), _shares(maps[:, 1], grid, parts + 2)]
     return PatchLabels(*shares)
@@ -42,21 +46,24 @@ def _shares(plane: Tensor, grid: int, values: int) -> Tensor:
     images, height, _ = plane.shape
     step = height // grid
     rows = torch.arange(height) // step
-    cell = rows[:, None] * grid + rows[None]
-    cell = cell + torch.arange(images)[:, None, None] * grid * grid
+    patch = rows[:, None] * grid + rows[None]
+    patch = patch + torch.arange(images)[:, None, None] * grid * grid
+    # One number for each combination of image, patch and label, so that a single `bincount` counts
+    # them all. A one-hot map of all pixels would take hundreds of times the memory.
     known = plane != UNKNOWN
-    flat = (cell * values + plane.long())[known]
+    flat = (patch * values + plane.long())[known]
     counts = torch.bincount(flat, minlength=images * grid * grid * values)
     return counts.view(images, grid * grid, values).float() / step**2
 
 
 class DenseHead(nn.Module):
-    """Class and part logits of every cell.
+    """Class and part logits of every patch.
 
     Args:
-        width: of the features.
-        classes, parts: numbers of names.
-        upscale: 1, or 4 to answer on a grid four times as fine (SAM's masks).
+        width: number of channels of the features.
+        classes: number of classes in the label set.
+        parts: number of parts in the label set.
+        upscale: 1, or 4 for a grid that is four times as fine a side (that of SAM's masks).
     """
 
     def __init__(self, width: int, classes: int, parts: int, upscale: int = 1) -> None:
@@ -76,13 +83,22 @@ class DenseHead(nn.Module):
             )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return class and part logits (N, cells, .) of features (N, width, grid, grid)."""
+        """Return class and part logits (N, patches, .) of features (N, width, grid, grid)."""
         logits = self.layers(features).flatten(2).transpose(1, 2)
         classes, parts = logits.split(self.split, dim=-1)
         return classes, parts
 
     def loss(self, features: Tensor, labels: PatchLabels, background_weight: float) -> Tensor:
-        """Return the cross-entropy against soft labels, background counting less."""
+        """Return the cross-entropy against soft labels, with less weight on background.
+
+        Args:
+            features: (N, width, grid, grid) of an encoder.
+            labels: of the same images.
+            background_weight: weight of a patch of background; other patches have weight 1.
+
+        Returns:
+            The sum of the means for classes and for parts, a scalar.
+        """
         classes, parts = self(features)
         return _soft_entropy(classes, labels.classes, background_weight) + _soft_entropy(
             parts, labels.parts, background_weight
@@ -91,12 +107,16 @@ class DenseHead(nn.Module):
 
 def _soft_entropy(logits: Tensor, target: Tensor, background_weight: float) -> Tensor:
     entropy = -(target * F.log_softmax(logits, -1)).sum(-1)
+    # Background covers most of an image, and would dominate a plain mean.
     weight = 1 - (1 - background_weight) * target[..., BACKGROUND]
+    # The denominator counts known pixels only: a patch with few of them weighs as little.
     return (entropy * weight).sum() / (target.sum(-1) * weight).sum()
 
 
 class LabelPrompts(nn.Module):
-    """One prompt of SAM for every class and every part of a class, as a text encoder would give.
+    """One prompt of SAM for every class and every part of a class.
+
+    They take the place of the [SEG] vectors, which come from a language model.
 
     Args:
         pairs: (class index, part index or -1) of each label.
@@ -106,20 +126,29 @@ class LabelPrompts(nn.Module):
     def __init__(self, pairs: tuple[tuple[int, int], ...], width: int) -> None:
         super().__init__()
         table = torch.tensor(pairs)
+        # Part indices move up by one: embedding 0 is that of a whole object (-1).
         self.register_buffer("table", table + torch.tensor([0, 1]), persistent=False)
         self.classes = nn.Embedding(int(table[:, 0].max()) + 1, width)
         self.parts = nn.Embedding(int(table[:, 1].max()) + 2, width)
         self.mix = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
     def forward(self, labels: Tensor) -> Tensor:
-        """Return prompts (M, width) of label indices (M,)."""
+        """Return prompts (M, width) for label indices (M,) int64."""
+        # A sum of class and part: labels share what they have in common, as the head of a dog and
+        # that of a cat.
         table = self.get_buffer("table")[labels]
         prompts: Tensor = self.mix(self.classes(table[:, 0]) + self.parts(table[:, 1]))
         return prompts
 
 
 class TokenLabels(nn.Module):
-    """Which labels an image shows, read from all its query tokens."""
+    """Logits of the labels that an image shows, from all of its query tokens.
+
+    Args:
+        queries: number of query tokens of an image.
+        width: of the tokens.
+        labels: number of labels.
+    """
 
     def __init__(self, queries: int, width: int, labels: int) -> None:
         super().__init__()

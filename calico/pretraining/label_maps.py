@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calico.dataset.pairs import BuiltDataset
 from calico.pretraining.image_entities import ImageEntities
-from calico.processing.images import ImageProcessor, Pixels, open_picture
+from calico.processing.images import ImageProcessor, Pixels, open_image
 from mixedparts.errors import InputError
 from mixedparts.masks import area, decode
 from mixedparts.progress import Progress
@@ -97,7 +97,7 @@ def labelled_images(
     images = []
     progress.start("reading images", len(entities), "images")
     for row in sorted(entities):
-        picture = open_picture(table.read(row), f"in row {row} of images/{split}")
+        picture = open_image(table.read(row), f"in row {row} of images/{split}")
         pixels = processor.pixels(picture)
         direct, square = _maps(pixels, entities[row], labels, processor)
         masked, truth = _label_truth(entities[row], labels)

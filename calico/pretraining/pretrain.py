@@ -17,16 +17,20 @@ from calico.config.calico import CalicoConfig
 from calico.dataset.pairs import BuiltDataset
 from calico.model.assembly import ImageParts, build_image_parts
 from calico.model.projector import QFormerProjector
-from calico.pretraining.encoder_files import SECTIONS, log_file, qformer_weights, save_encoders
+from calico.pretraining.encoder_files import (
+    SECTIONS,
+    FinishedStages,
+    log_file,
+    qformer_weights,
+    save_encoders,
+)
 from calico.pretraining.image_entities import gather_entities
 from calico.pretraining.label_maps import LabelledImage, LabelSet, label_set, labelled_images
 from calico.pretraining.objectives import train_mask_decoder, train_patch_labels, train_qformer
-from calico.pretraining.stages import FinishedStages
 from calico.pretraining.warm_start import carry_to_sam, carry_to_semantic
 from calico.processing.images import ImageProcessor, Pixels
 from calico.runtime.distributed import share_buffers
 from calico.runtime.run_log import RunLog
-from mixedparts.pipeline.build_manifest import read_manifest
 from mixedparts.progress import Progress
 
 
@@ -58,7 +62,7 @@ def pretrain(
     stages = FinishedStages(folder.with_name(f".{folder.name}.begun"))
     log = RunLog(None if rank else log_file(folder), config.training.log_every)
     if rank == 0:
-        stages.begin(_identity(config, dataset))
+        stages.start(_identity(config, dataset))
     _wait(accelerator)
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
@@ -105,7 +109,7 @@ class _Course:
         self._cells("vision", self.share)
         share_buffers(vision)
         if self.share[0] == 0:
-            self.stages.keep("global", vision.state_dict())
+            self.stages.save("global", vision.state_dict())
 
     def semantic_encoder(self) -> None:
         """Teach the semantic encoder, if the model has one; others read it from the stages."""
@@ -115,7 +119,7 @@ class _Course:
         if self.config.pretraining.carry_over:
             carry_to_semantic(self.parts.encoders.vision, semantic)
         self._cells("semantic", (0, 1))
-        self.stages.keep("semantic", semantic.state_dict())
+        self.stages.save("semantic", semantic.state_dict())
 
     def qformer(self) -> None:
         """Teach the Q-Former on features of the global encoder."""
@@ -130,7 +134,7 @@ class _Course:
         features = _global_features(self.config, self.parts, both)
         truth = np.stack([one.truth for one in self.images] * 2)
         train_qformer(self.config, bridge, features, truth, self.labels, self.progress, self.log)
-        self.stages.keep("qformer", qformer_weights(bridge))
+        self.stages.save("qformer", qformer_weights(bridge))
 
     def drawing(self) -> None:
         """Teach SAM's parts, which may start from the global encoder; all processes take part."""
@@ -167,8 +171,7 @@ class _Course:
 def _identity(config: CalicoConfig, dataset: BuiltDataset) -> dict[str, Any]:
     """Return what decides how encoders come out, in JSON values."""
     sections = {name: asdict(getattr(config, name)) for name in (*SECTIONS, "pretraining")}
-    manifest = read_manifest(dataset.path) or {}
-    return {"config": sections, "dataset": manifest.get("build_id", str(dataset.path))}
+    return {"config": sections, "dataset": dataset.build.build_id}
 
 
 def _wait(accelerator: Accelerator | None) -> None:

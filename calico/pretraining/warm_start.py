@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calico.weights.dino_names import newer_name
+from calico.weights.key_names import newer_dino_name
 
 _TO_SAM = (
     (r"^embeddings\.patch_embedding\.", "patch_embed.projection."),
@@ -51,7 +51,7 @@ def carry_to_sam(vision: nn.Module, sam: nn.Module) -> None:
 @torch.no_grad()
 def carry_to_semantic(vision: nn.Module, semantic: nn.Module) -> None:
     """Copy the global encoder to the DINOv2-style one; its further MLP units start silent."""
-    target = {newer_name(name): value for name, value in semantic.state_dict().items()}
+    target = {newer_dino_name(name): value for name, value in semantic.state_dict().items()}
     for name, value in _renamed(vision, _TO_SEMANTIC):
         if ".attention.qkv." in name:
             for part, third in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):

@@ -1,8 +1,8 @@
-"""Features of frozen encoders on disk, one safetensors file an encoder and image.
+"""Features of frozen encoders on disk, one safetensors file for each encoder and image.
 
-The key of an entry is a digest of everything its values depend on, so an entry is either right or
-not there: nothing is ever invalidated. Any number of processes may share a folder; a file comes
-into being by a rename, carries its key and a checksum, and is removed where those do not fit.
+The key of an entry is a digest of everything that its values depend on. An entry is therefore right
+or missing, and no entry is ever out of date. Any number of processes may share a folder: a file
+appears by a rename, contains its key and a checksum, and is removed if one of them is wrong.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ from torch import Tensor
 
 from mixedparts.errors import EnvironmentFault
 
-_STALE = 3600.0  # seconds after which a temporary file belongs to a killed process
-_WRITERS = 8  # that may share a folder within its bound
+_STALE = 3600.0  # age in seconds at which a temporary file is taken for that of a killed process
+_WRITERS = 8  # processes that may write to a folder at once without exceeding its bound
 
 
-def entry_key(facts: Mapping[str, Any]) -> str:
-    """Return the key of an entry from JSON values that its features depend on."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def entry_key(values: Mapping[str, Any]) -> str:
+    """Return the key of an entry: a digest of the JSON values that its features depend on."""
+    # Sorted, so that the order in which a caller lists the values does not matter.
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 class FeatureCache:
-    """A folder of entries, bounded in bytes; the entries used longest ago go first.
+    """A folder of entries, bounded in bytes; the least recently used entries are removed first.
 
-    The bound holds for up to eight processes that write at once: a process looks at the folder
-    again whenever it has written a 64th of the bound, and clears it down to three quarters once it
-    is seven eighths full.
+    The bound holds for up to eight processes that write at once: a process measures the folder
+    again whenever it has written a 64th of the bound, and once the folder is seven eighths full,
+    removes entries until it is three quarters full.
 
     Args:
-        folder: is made where it does not exist.
-        limit: bytes that all entries may take together.
+        folder: is created if it does not exist.
+        limit: bytes that all entries together may take.
 
     Raises:
-        EnvironmentFault: the folder cannot be written.
+        EnvironmentFault: the folder cannot be created.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -59,25 +60,27 @@ class FeatureCache:
             raise EnvironmentFault(
                 f"the feature cache {folder} cannot be made: {error.strerror or error}"
             ) from error
-        self._seen = self._make_room(0)
+        # Bytes in the folder when it was last measured, and bytes that this process wrote since.
+        self._measured = self._evict(0)
         self._written = 0
 
     def get(self, key: str) -> Tensor | None:
-        """Return the features of a key as they were put, None where there are none."""
+        """Return the features of a key as they were stored on the CPU, None if there are none."""
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as file:
-                said = file.metadata() or {}
+                metadata = file.metadata() or {}
                 features: Tensor = file.get_tensor("features")
-            if said.get("key") != key or said.get("crc32") != _checksum(features):
+            if metadata.get("key") != key or metadata.get("crc32") != _checksum(features):
                 raise SafetensorError("it is not what was written")
-            os.utime(path)  # the order of use; file systems seldom keep the time of access
+            # Records the use for `_evict`. Most file systems do not update access times (relatime).
+            os.utime(path)
         except (FileNotFoundError, RuntimeError):
-            # The library says RuntimeError where another process removes the file as it opens it.
+            # safetensors raises RuntimeError if another process removes the file as it is opened.
             self.misses += 1
             return None
         except (OSError, SafetensorError):
-            # Torn by a crash or damaged later: it is computed and written again.
+            # Cut off by a crash, or damaged later: it is computed and written again.
             with suppress(OSError):
                 path.unlink()
             self.misses += 1
@@ -86,7 +89,7 @@ class FeatureCache:
         return features
 
     def put(self, key: str, features: Tensor) -> None:
-        """Keep the features of a key; what is larger than the whole bound is not kept.
+        """Store the features of a key; a tensor that is larger than the whole bound is not stored.
 
         Raises:
             EnvironmentFault: the file cannot be written.
@@ -95,10 +98,14 @@ class FeatureCache:
         size = values.numel() * values.element_size() + 512  # of the header, at most
         if size > self.limit:
             return
-        near = self._seen + self._written + size > self.limit - self.limit // _WRITERS
+        # Other processes write too, and this one does not see it between two measurements. Each of
+        # eight writers adds at most a 64th, so the last eighth of the bound is enough for all.
+        near = self._measured + self._written + size > self.limit - self.limit // _WRITERS
         if near or self._written > self.limit // (8 * _WRITERS):
-            self._seen, self._written = self._make_room(size), 0
+            self._measured, self._written = self._evict(size), 0
         path = self._path(key)
+        # The process id keeps two writers of the same key apart; the rename is atomic, and both
+        # write the same values, so it does not matter which of them comes last.
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(exist_ok=True)
@@ -108,29 +115,31 @@ class FeatureCache:
         except (OSError, SafetensorError) as error:
             raise EnvironmentFault(
                 f"the feature cache {self.folder} cannot be written: {error}",
-                "Make room there, or choose another folder with --feature-cache.",
+                "Free space there, or choose another folder with --feature-cache.",
             ) from error
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
+        # 256 sub-folders: hundreds of thousands of files in one folder are slow to list.
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def _make_room(self, size: int) -> int:
-        """Remove what exceeds the bound once `size` bytes are added; return the bytes that stay."""
+    def _evict(self, size: int) -> int:
+        """Remove entries so that `size` more bytes fit into the bound; return the bytes left."""
         entries: list[tuple[float, int, Path]] = []
         now = time.time()
         for path in self.folder.glob("??/*"):
             with suppress(OSError):  # another process may have removed it
-                facts = path.stat()
-                if path.suffix == ".tmp" and now - facts.st_mtime > _STALE:
+                status = path.stat()
+                if path.suffix == ".tmp" and now - status.st_mtime > _STALE:
                     path.unlink()
                 else:
-                    entries.append((facts.st_mtime, facts.st_size, path))
+                    entries.append((status.st_mtime, status.st_size, path))
         total = sum(entry[1] for entry in entries)
         if total + size <= self.limit - self.limit // _WRITERS:
             return total
+        # Down to three quarters, not just below the mark, or every `put` would list the folder.
         for _, bytes_there, path in sorted(entries):
             if total + size <= self.limit - 2 * (self.limit // _WRITERS) or path.suffix == ".tmp":
                 continue
@@ -141,5 +150,6 @@ class FeatureCache:
 
 
 def _checksum(values: Tensor) -> str:
-    """Return the CRC-32 of a tensor's bytes: a file can be of full length and hold zeros."""
+    """Return the CRC-32 of a tensor's bytes, eight hexadecimal digits."""
+    # After a power cut a file can have its full length and contain zeros: its size proves nothing.
     return f"{zlib.crc32(values.reshape(-1).view(torch.uint8).numpy().data):08x}"

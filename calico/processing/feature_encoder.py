@@ -1,7 +1,8 @@
-"""Pictures into features of the frozen encoders, one picture at a time, through a cache or not.
+"""Features of images from the frozen encoders, computed one image at a time or read from a cache.
 
-One at a time, because a matrix product may round differently in a larger batch: the features of a
-picture must not depend on its neighbours, nor on what a cache held already.
+One at a time, because a matrix product may round differently in a larger batch. The features of an
+image must depend neither on the other images of a step nor on what is in the cache, or a resumed
+run would differ from an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from calico.dataset.views import View
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageEncoders, ImageFeatures, ImageInputs
 from calico.processing.feature_cache import FeatureCache, entry_key
-from calico.processing.images import ImageProcessor, Pixels, open_picture
+from calico.processing.images import ImageProcessor, Pixels, open_image
 
 PARTS = ("vision", "semantic", "sam")
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Return a digest of all weights and buffers by name."""
+    """Return the SHA-256 of all weights and buffers with their names, in hexadecimal."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
@@ -36,14 +37,14 @@ def weights_digest(module: nn.Module) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A picture whose features are asked for.
+class FeatureRequest:
+    """An image whose features are needed.
 
     Attributes:
-        digest: of its content; equal only for equal pictures.
-        mirrored: left to right.
-        pixels: makes the resized picture, called only where something must be encoded.
-        kept: may be asked for again, so that its features are worth their place in a cache.
+        digest: of its content; equal only for equal images.
+        mirrored: whether left and right are exchanged.
+        pixels: returns the resized image; called only if an encoder must run.
+        kept: whether the same request can come again, so that a cache should store its features.
     """
 
     digest: str
@@ -57,9 +58,9 @@ class FeatureEncoder:
 
     Args:
         encoders: in evaluation mode; their weights must not change any more.
-        processor: resizes and normalises.
-        execution: arithmetic; features are kept in its precision.
-        cache: None encodes every picture anew.
+        processor: resizes and normalises images.
+        execution: precision and attention; features are stored in its precision.
+        cache: None encodes every image again.
     """
 
     def __init__(
@@ -73,51 +74,59 @@ class FeatureEncoder:
         self.processor = processor
         self.execution = execution
         self.cache = cache
-        self._facts = {part: self._described(part) for part in PARTS} if cache else {}
+        # Digesting the weights takes seconds for large encoders, so it is done once, and only for a
+        # cache. This is why the weights must not change afterwards.
+        self._descriptions = {part: self._description(part) for part in PARTS} if cache else {}
 
-    def key(self, part: str, wanted: Wanted) -> str:
-        """Return the key of one encoder's features of a picture."""
-        picture = {"picture": wanted.digest, "mirrored": wanted.mirrored}
-        return entry_key({**self._facts[part], **picture})
+    def key(self, part: str, request: FeatureRequest) -> str:
+        """Return the cache key of one encoder's features of an image."""
+        # The names "picture" and "mirrored" are hashed too: other names would miss every entry.
+        image = {"picture": request.digest, "mirrored": request.mirrored}
+        return entry_key({**self._descriptions[part], **image})
 
-    def encode(self, wanted: Sequence[Wanted]) -> ImageFeatures:
-        """Return the features of pictures in float32; bf16 arithmetic has rounded them to bf16."""
+    def encode(self, requests: Sequence[FeatureRequest]) -> ImageFeatures:
+        """Return the features of N images, float32; bf16 arithmetic has rounded them to bf16."""
         columns: dict[str, list[Tensor]] = {part: [] for part in PARTS}
-        for one in wanted:
-            for part, features in self._picture(one).items():
+        for request in requests:
+            for part, features in self._image(request).items():
                 columns[part].append(features)
         return ImageFeatures(
             **{part: torch.stack(column).float() for part, column in columns.items()}
         )
 
     @torch.inference_mode()
-    def _picture(self, wanted: Wanted) -> dict[str, Tensor]:
-        """Return the features of one picture by encoder, each without the batch dimension."""
-        found: dict[str, Tensor] = {}
+    def _image(self, request: FeatureRequest) -> dict[str, Tensor]:
+        """Return the features of one image by encoder, each without the batch dimension."""
+        by_part: dict[str, Tensor] = {}
         inputs: ImageInputs | None = None
         device = next(self.encoders.parameters()).device
-        cache = self.cache if wanted.kept else None
+        cache = self.cache if request.kept else None
         for part in PARTS:
-            cached = None if cache is None else cache.get(self.key(part, wanted))
+            cached = None if cache is None else cache.get(self.key(part, request))
             if cached is not None:
-                found[part] = cached.to(device)
+                by_part[part] = cached.to(device)
                 continue
+            # The image is decoded and resized once for all encoders, and not at all on a full hit.
             if inputs is None:
-                pixels = wanted.pixels()
-                shown = pixels.flipped() if wanted.mirrored else pixels
+                pixels = request.pixels()
+                shown = pixels.flipped() if request.mirrored else pixels
                 inputs = self.processor.inputs([shown]).to(device, torch.float32)
             with arithmetic(self.execution, device):
                 features = self.encoders.encode_part(part, inputs)[0]
+            # Rounded before they are used, not only before they are stored: the values are then the
+            # same whether they come from the encoder or from the cache.
             exact = self.execution.precision == "fp32"
-            found[part] = features if exact else features.to(torch.bfloat16)
+            by_part[part] = features if exact else features.to(torch.bfloat16)
             if cache is not None:
-                cache.put(self.key(part, wanted), found[part])
-        return found
+                cache.put(self.key(part, request), by_part[part])
+        return by_part
 
-    def _described(self, part: str) -> dict[str, object]:
-        """Return what the features of one encoder depend on, but for the picture."""
+    def _description(self, part: str) -> dict[str, object]:
+        """Return what the features of one encoder depend on besides the image."""
         encoder = getattr(self.encoders, part)
         leading = self.encoders.leading
+        # Every value that changes features belongs here. Batch size and device are left out: images
+        # are encoded one by one, and a cache may be moved between machines.
         return {
             "format": 1,
             "encoder": part,
@@ -130,26 +139,34 @@ class FeatureEncoder:
 
 @dataclass(frozen=True)
 class TableFeatures:
-    """Features of the pictures of one images table, encoded or read when a step asks for them."""
+    """Features of the images of one images table, encoded or read when a step asks for them.
+
+    Attributes:
+        encoder: of the model, with its cache.
+        table: images of one split.
+    """
 
     encoder: FeatureEncoder
     table: ImageTable
 
     def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
-        """Return features of images, each a row and how it is shown."""
-        return self.encoder.encode([self._wanted(row, view) for row, view in images])
+        """Return features of images, each given by its row in the table and its view."""
+        return self.encoder.encode([self._request(row, view) for row, view in images])
 
-    def _wanted(self, row: int, view: View) -> Wanted:
+    def _request(self, row: int, view: View) -> FeatureRequest:
         def pixels() -> Pixels:
             name = f"in row {row} of the images table"
-            picture = view.picture(open_picture(self.table.read(row), name))
-            return self.encoder.processor.pixels(picture)
+            image = view.crop_and_tint(open_image(self.table.read(row), name))
+            return self.encoder.processor.pixels(image)
 
-        return Wanted(f"file:{self.table.digest(row)}", view.mirrored, pixels, view.whole)
+        # A random crop or tint never comes again. It must not be stored under this key either, as
+        # the key knows the file and the mirroring only.
+        return FeatureRequest(f"file:{self.table.digest(row)}", view.mirrored, pixels, view.whole)
 
 
-def image_wanted(picture: Image.Image, processor: ImageProcessor) -> Wanted:
-    """Return a request for an RGB picture in memory, known by its pixels."""
-    digest = hashlib.sha256(f"{picture.size}".encode())
-    digest.update(picture.tobytes())
-    return Wanted(f"pixels:{digest.hexdigest()}", False, lambda: processor.pixels(picture))
+def image_request(image: Image.Image, processor: ImageProcessor) -> FeatureRequest:
+    """Return a request for an RGB image in memory, identified by its pixels."""
+    # The size too: a 2 x 8 and an 8 x 2 image can have the same bytes.
+    digest = hashlib.sha256(f"{image.size}".encode())
+    digest.update(image.tobytes())
+    return FeatureRequest(f"pixels:{digest.hexdigest()}", False, lambda: processor.pixels(image))

@@ -1,8 +1,8 @@
-"""Pictures into the three encoders, masks onto the decoder's grid, and masks back again.
+"""Images for the three encoders, masks on the decoder's grid, and decoded masks at original size.
 
 Frames: *original* is the stored pixel grid (EXIF orientation not applied); *square* is SAM's input,
-longest side resized to S and padded to the right and below; *grid* is the decoder's output, the
-square at S / step cells a side.
+S pixels a side, where the longest side of the image is resized to S and the rest is padding on the
+right and below; *grid* is the decoder's output, the same square at g = S / step patches a side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from calico.model.vision import ImageInputs
 from mixedparts.errors import InputError
 from mixedparts.masks import Rle, decode, from_dense
 
-# Mean and deviation of RGB in [0, 1]: CLIP's for EVA, ImageNet's for DINOv2 and SAM.
+# Mean and standard deviation of RGB in [0, 1]: CLIP's for EVA, ImageNet's for DINOv2 and SAM. SAM
+# publishes the same values in 0..255, rounded: its features need them exactly.
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SAM = ((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255))
@@ -35,14 +36,14 @@ SAM = ((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """One picture resized for the three encoders.
+    """One image resized for the three encoders.
 
     Attributes:
-        vision: (H_e, H_e, 3) uint8 RGB, direct resize.
-        semantic: (H_d, H_d, 3) uint8 RGB, direct resize.
-        square: (S, S, 3) uint8 RGB, zeros outside the picture.
-        inner: rows and columns of `square` that show the picture.
-        size: (height, width) of the original.
+        vision: (H_e, H_e, 3) uint8 RGB, resized without regard to the aspect ratio.
+        semantic: (H_d, H_d, 3) uint8 RGB, resized the same way.
+        square: (S, S, 3) uint8 RGB, zeros outside the image.
+        inner: rows and columns of `square` that the image fills.
+        size: (height, width) of the original in pixels.
     """
 
     vision: NDArray[np.uint8]
@@ -52,7 +53,8 @@ class Pixels:
     size: tuple[int, int]
 
     def flipped(self) -> Pixels:
-        """Return the mirror image, left to right within the picture."""
+        """Return the mirror image: left and right exchanged within the image."""
+        # The padding of SAM's square stays on the right.
         square = self.square.copy()
         square[:, : self.inner[1]] = square[:, : self.inner[1]][:, ::-1]
         return Pixels(
@@ -64,19 +66,22 @@ class Pixels:
         )
 
 
-def open_picture(data: bytes, name: str) -> Image.Image:
-    """Decode a picture to RGB.
+def open_image(data: bytes, name: str) -> Image.Image:
+    """Decode an image to RGB, without applying its EXIF orientation.
+
+    Args:
+        data: encoded bytes.
+        name: for the message of an error.
 
     Raises:
-        InputError: it does not decode.
+        InputError: the bytes cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.convert("RGB")
-    except UnidentifiedImageError as error:  # its text holds an address in memory
-        raise InputError(
-            f"the picture {name} cannot be decoded: it is in no known format"
-        ) from error
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert("RGB")
+    except UnidentifiedImageError as error:  # its own text contains a memory address
+        raise InputError(f"the image {name} cannot be decoded: it is in no known format") from error
+    # Pillow passes on what its format plugins raise on damaged files: any of these.
     except (
         OSError,
         ValueError,
@@ -85,11 +90,15 @@ def open_picture(data: bytes, name: str) -> Image.Image:
         zlib.error,
         Image.DecompressionBombError,
     ) as error:
-        raise InputError(f"the picture {name} cannot be decoded: {error}") from error
+        raise InputError(f"the image {name} cannot be decoded: {error}") from error
 
 
 class ImageProcessor:
-    """Resizes and normalises pictures for one configuration."""
+    """Resizes and normalises images for one configuration.
+
+    Args:
+        config: gives the input sizes of the encoders and the size of the decoder's masks.
+    """
 
     def __init__(self, config: CalicoConfig) -> None:
         self.vision_size = config.vision.image_size
@@ -98,7 +107,7 @@ class ImageProcessor:
         self.grid_size = config.sam.mask_size
 
     def description(self) -> dict[str, object]:
-        """Return everything that pixels depend on, for the key of a feature cache."""
+        """Return everything that pixels depend on, for the key of a feature store."""
         return {
             "sizes": [self.vision_size, self.semantic_size, self.square_size],
             "resampling": ["bicubic", "bicubic", "bilinear"],
@@ -107,74 +116,90 @@ class ImageProcessor:
 
     def part_description(self, part: str) -> dict[str, object]:
         """Return what the pixels of one encoder ("vision", "semantic" or "sam") depend on."""
-        place = ("vision", "semantic", "sam").index(part)
+        # Separate by encoder, so that another SAM size leaves cached DINOv2 features valid.
+        number = ("vision", "semantic", "sam").index(part)
         sizes = (self.vision_size, self.semantic_size, self.square_size)
         normalisation = (CLIP, IMAGENET, SAM)
         resampling = ("bicubic", "bicubic", "bilinear")
         return {
-            "size": sizes[place],
+            "size": sizes[number],
             "frame": "padded" if part == "sam" else "direct",
-            "resampling": resampling[place],
-            "normalisation": normalisation[place],
+            "resampling": resampling[number],
+            "normalisation": normalisation[number],
         }
 
     def inner_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of the square that a picture of this size fills."""
+        """Return rows and columns of SAM's square that an image of this size fills."""
+        # Rounded as segment-anything's `get_preprocess_shape` does; `round` would round 0.5 to even.
         scale = self.square_size / max(height, width)
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
     def extent(self, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of the grid that show a picture of this size."""
+        """Return rows and columns of the decoder's grid that show an image of this size."""
         step = self.square_size // self.grid_size
         rows, columns = self.inner_size(height, width)
         return -(-rows // step), -(-columns // step)
 
-    def pixels(self, picture: Image.Image) -> Pixels:
-        """Resize one RGB picture for the three encoders."""
-        direct = self._resized(
-            picture, self.vision_size, self.vision_size, Image.Resampling.BICUBIC
-        )
+    def pixels(self, image: Image.Image) -> Pixels:
+        """Resize one RGB image for the three encoders."""
+        direct = self._resized(image, self.vision_size, self.vision_size, Image.Resampling.BICUBIC)
+        # DINOv2's own preprocessing crops the centre. It is resized as EVA's input is instead, so
+        # that the patches of both encoders lie over the same regions (CEM, equation 6).
         semantic = direct
         if self.semantic_size != self.vision_size:
             side = self.semantic_size
-            semantic = self._resized(picture, side, side, Image.Resampling.BICUBIC)
-        rows, columns = self.inner_size(picture.height, picture.width)
+            semantic = self._resized(image, side, side, Image.Resampling.BICUBIC)
+        rows, columns = self.inner_size(image.height, image.width)
         square = np.zeros((self.square_size, self.square_size, 3), np.uint8)
-        inner = self._resized(picture, rows, columns, Image.Resampling.BILINEAR)
+        inner = self._resized(image, rows, columns, Image.Resampling.BILINEAR)
         square[:rows, :columns] = inner
-        return Pixels(direct, semantic, square, (rows, columns), (picture.height, picture.width))
+        return Pixels(direct, semantic, square, (rows, columns), (image.height, image.width))
 
-    def inputs(self, pictures: Sequence[Pixels]) -> ImageInputs:
-        """Normalise a batch; SAM's padding is zero after normalisation."""
-        vision = _normalised(np.stack([one.vision for one in pictures]), CLIP)
-        semantic = _normalised(np.stack([one.semantic for one in pictures]), IMAGENET)
-        sam = _normalised(np.stack([one.square for one in pictures]), SAM)
-        for row, one in enumerate(pictures):
+    def inputs(self, images: Sequence[Pixels]) -> ImageInputs:
+        """Return N images, normalised, as the inputs (N, 3, side, side) float32 of the encoders."""
+        vision = _normalised(np.stack([one.vision for one in images]), CLIP)
+        semantic = _normalised(np.stack([one.semantic for one in images]), IMAGENET)
+        sam = _normalised(np.stack([one.square for one in images]), SAM)
+        # SAM pads after normalisation: its padding is zero, which black pixels would not be.
+        for row, one in enumerate(images):
             sam[row, :, one.inner[0] :] = 0
             sam[row, :, :, one.inner[1] :] = 0
         return ImageInputs(vision, semantic, sam)
 
     def patch_mask(self, mask: Rle, view: View = PLAIN) -> NDArray[np.uint8]:
-        """Bring a mask onto the decoder's grid: (g, g) uint8, covered share of each cell * 255.
+        """Return a mask on the decoder's grid: (g, g) uint8, covered share of each patch times 255.
 
         Args:
-            mask: in original size.
+            mask: at the original size of its image.
             view: how its image is shown.
         """
         dense = view.mask(decode(mask)) * 255
         rows, columns = self.inner_size(*dense.shape)
         square = np.zeros((self.square_size, self.square_size), np.uint8)
+        # In two steps, through the frame that the pixels take. INTER_AREA averages, so thin parts
+        # become soft values, where sampling single pixels could lose them.
         inner = cv2.resize(dense, (columns, rows), interpolation=cv2.INTER_AREA)
         square[:rows, :columns] = inner
         size = (self.grid_size, self.grid_size)
         return np.asarray(cv2.resize(square, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def original_masks(self, logits: Tensor, height: int, width: int) -> list[Rle]:
-        """Bring logits (M, g, g) of one picture back to its original size, threshold 0."""
+        """Return the decoded masks of one image at its original size.
+
+        Args:
+            logits: (M, g, g) of the decoder, on its grid.
+            height: of the original image in pixels.
+            width: of the original image in pixels.
+
+        Returns:
+            M masks (height, width), true where the resized logit is above 0.
+        """
         if len(logits) == 0:
             return []
         rows, columns = self.inner_size(height, width)
         side = (self.square_size, self.square_size)
+        # As SAM does it: to the square, cut the padding off, to the original size; float32, because
+        # interpolated bf16 logits would put visible steps into the outlines.
         square = F.interpolate(logits[None].float(), side, mode="bilinear", align_corners=False)
         inner = square[:, :, :rows, :columns]
         full = F.interpolate(inner, (height, width), mode="bilinear", align_corners=False)
@@ -182,9 +207,9 @@ class ImageProcessor:
 
     @staticmethod
     def _resized(
-        picture: Image.Image, rows: int, columns: int, resampling: Image.Resampling
+        image: Image.Image, rows: int, columns: int, resampling: Image.Resampling
     ) -> NDArray[np.uint8]:
-        return np.asarray(picture.resize((columns, rows), resampling))
+        return np.asarray(image.resize((columns, rows), resampling))
 
 
 def _normalised(

@@ -1,4 +1,4 @@
-"""The words of a sample as token ids: images, question, answer."""
+"""The text of a sample as token ids: images, question, answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calico.config.calico import PromptConfig
 from calico.model.inputs import PromptBatch
 from calico.processing.tokenizer import IMAGE, IMAGE_END, IMAGE_START, image_tag
 
-_KEPT_TEXTS = 1 << 14  # tokenised of late; wordings and answers come again and again
+_CACHED_TEXTS = 1 << 14  # tokenised texts; the wordings of questions and many answers repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class EncodedSample:
     Attributes:
         tokens: prompt, answer and end token; then question, answer and end token of each further
             turn.
-        answers: first and last place (outside) of each answer with its end token.
+        answers: first and last (exclusive) index in `tokens` of each answer with its end token.
     """
 
     tokens: tuple[int, ...]
@@ -36,8 +36,8 @@ class PromptEncoder:
 
     Args:
         tokenizer: knows the grounding tokens.
-        config: words around images, question and answer.
-        placeholders: image tokens of one image.
+        config: text around images, question and answer.
+        placeholders: number of image tokens of one image (32 at the paper's size).
     """
 
     def __init__(
@@ -46,36 +46,49 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.config = config
         self.placeholders = placeholders
-        self._kept: dict[str, tuple[int, ...]] = {}
+        self._cached: dict[str, tuple[int, ...]] = {}
 
     def text(self, question: str, images: int) -> str:
-        """Return the prompt with one placeholder an image."""
+        """Return the text of a prompt, with one placeholder for each image."""
         shown = f"{IMAGE_START}{IMAGE}{IMAGE_END}" if self.config.image_markers else IMAGE
         listed = ", ".join(f"{shown} {image_tag(number)}" for number in range(images))
         lead = self.config.lead.format(images=listed)
         return f"{self.config.system}{self.config.user}{lead}\n{question}{self.config.assistant}"
 
     def prompt(self, question: str, images: int) -> list[int]:
-        """Return the ids of a prompt, every image as a run of placeholders."""
-        return [*self._begin(), *self._ids(self._shown(question, images))]
+        """Return the ids of a prompt, with each image as a run of placeholders."""
+        return [*self._begin(), *self._ids(self._with_images(question, images))]
 
     def sample(self, question: str, answer: str, images: int) -> EncodedSample:
-        """Return the ids of a prompt with its answer."""
+        """Return the ids of a prompt with its answer.
+
+        Args:
+            question: plain text.
+            answer: text with the grounding tokens.
+            images: number of images.
+
+        Returns:
+            The prompt, the answer and the end token.
+        """
         return self.conversations([[(question, answer)]], images)[0]
 
     def conversations(
         self, asked: Sequence[Sequence[tuple[str, str]]], images: int
     ) -> list[EncodedSample]:
-        """Return the ids of conversations; together they are tokenised faster than one by one.
+        """Return the ids of conversations; many at once are tokenised faster than one by one.
 
         Args:
-            asked: of each conversation the turns, questions with their answers about the same
-                images; the first turn begins exactly as a prompt does.
-            images: how many.
+            asked: the turns of each conversation: questions with their answers, about the same
+                images. The first turn starts exactly as a prompt does.
+            images: number of images.
         """
+        # The images are shown once, in the first turn; further turns are questions alone.
         texts = [
             [
-                (self._shown(question, images) if turn == 0 else self._further(question), answer)
+                (
+                    self._with_images(question, images) if turn == 0 else self._further(question),
+                    answer,
+                )
                 for turn, (question, answer) in enumerate(turns)
             ]
             for turns in asked
@@ -84,9 +97,11 @@ class PromptEncoder:
         return [self._joined(turns) for turns in texts]
 
     def _joined(self, turns: Sequence[tuple[str, str]]) -> EncodedSample:
-        """Return the ids of prompts, each with its answer."""
+        """Return the ids of the turns of one conversation."""
         tokens = self._begin()
         answers: list[tuple[int, int]] = []
+        # Prompt and answer are tokenised apart: a prompt must have the same ids in training, where
+        # an answer follows, as in generation, where none does yet.
         for prompt, answer in turns:
             tokens += self._ids(prompt)
             start = len(tokens)
@@ -96,18 +111,22 @@ class PromptEncoder:
         return EncodedSample(tuple(tokens), tuple(answers))
 
     def _begin(self) -> list[int]:
-        begin = self.tokenizer.bos_token_id  # Qwen's has none
+        begin = self.tokenizer.bos_token_id  # Qwen's tokenizer has none
         return [] if begin is None else [begin]
 
-    def _shown(self, question: str, images: int) -> str:
+    def _with_images(self, question: str, images: int) -> str:
+        # As many placeholders as the projector gives tokens for an image: the index of a token is
+        # then the index of its hidden state, and no offset has to be counted.
         return self.text(question, images).replace(IMAGE, IMAGE * self.placeholders)
 
     def _further(self, question: str) -> str:
         return f"{self.config.user}{question}{self.config.assistant}"
 
     def batch(self, questions: Sequence[str], images: int) -> PromptBatch:
-        """Return prompts padded on the left."""
+        """Return prompts about `images` images each, padded on the left."""
         prompts = [self.prompt(question, images) for question in questions]
+        # On the left, so that all prompts of a batch end at the same index and generation continues
+        # from there; the last token of every prompt, which CAM reads (equation 7), is at T - 1.
         length = max(map(len, prompts))
         tokens = torch.full((len(prompts), length), self.tokenizer.pad_token_id)
         attention = torch.zeros(len(prompts), length, dtype=torch.int64)
@@ -117,10 +136,10 @@ class PromptEncoder:
         return PromptBatch(tokens, attention, images, tuple(questions))
 
     def collate(self, samples: Sequence[EncodedSample]) -> tuple[Tensor, Tensor]:
-        """Pad samples on the right.
+        """Return samples as a batch, padded on the right.
 
         Returns:
-            tokens (B, T) int64 and answer (B, T) bool, true on all answers and their end tokens.
+            Tokens (B, T) int64 and answer (B, T) bool, true on all answers and their end tokens.
         """
         length = max(len(sample.tokens) for sample in samples)
         tokens = np.full((len(samples), length), self.tokenizer.pad_token_id, np.int64)
@@ -132,16 +151,17 @@ class PromptEncoder:
         return torch.from_numpy(tokens), torch.from_numpy(answer)
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        if text not in self._kept:
+        if text not in self._cached:
             self._prepare([text])
-        return self._kept[text]
+        return self._cached[text]
 
     def _prepare(self, texts: Sequence[str]) -> None:
-        """Tokenise the texts that are not known, at once; forget what was known longest."""
-        unknown = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        """Tokenise the texts that are not cached, in one call; drop the oldest cached ones."""
+        unknown = [text for text in dict.fromkeys(texts) if text not in self._cached]
         if not unknown:
             return
-        while self._kept and len(self._kept) + len(unknown) > _KEPT_TEXTS:
-            self._kept.pop(next(iter(self._kept)))
-        found = self.tokenizer(unknown, add_special_tokens=False).input_ids
-        self._kept.update(zip(unknown, map(tuple, found), strict=True))
+        # A dictionary keeps the order of insertion, so its first key is the oldest.
+        while self._cached and len(self._cached) + len(unknown) > _CACHED_TEXTS:
+            self._cached.pop(next(iter(self._cached)))
+        ids = self.tokenizer(unknown, add_special_tokens=False).input_ids
+        self._cached.update(zip(unknown, map(tuple, ids), strict=True))

@@ -1,7 +1,7 @@
-"""A word-level tokenizer made from a dataset's own words, for models without a pretrained one.
+"""Tokenizers: word-level ones made from a dataset's own words, and pretrained ones, extended.
 
-The grounding vocabulary ([SEG], <p>, </p>, <image>, (IMAGE1) …) are special tokens, so that no
-pre-tokenizer splits them.
+The grounding vocabulary ([SEG], <p>, </p>, <image>, and (IMAGE1) … in word-level tokenizers)
+consists of special tokens, so that no pre-tokenizer splits them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from mixedparts.errors import InputError
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SEG, PHRASE, PHRASE_END, IMAGE = "[SEG]", "<p>", "</p>", "<image>"
 IMAGE_START, IMAGE_END = "<im_start>", "<im_end>"
-READER = "qformer_tokenizer"  # the folder's name in InstructBLIP's checkpoints, and in ours
+# Folder of the tokenizer for the Q-Former's questions, in InstructBLIP's checkpoints and in ours.
+QUESTION_TOKENIZER = "qformer_tokenizer"
 _PUNCTUATION = ".,?!:;"
 
 
@@ -37,10 +38,10 @@ def image_tag(number: int) -> str:
 
 
 def build_tokenizer(texts: Iterable[str], max_images: int) -> PreTrainedTokenizerFast:
-    """Build a tokenizer that knows every word of `texts`.
+    """Return a tokenizer that knows every word of `texts`.
 
-    Words are split at white space, and `. , ? ! : ;` stand alone. Case counts. The ids depend on
-    nothing but the words and how often each occurs.
+    Texts are split at white space, and each of `. , ? ! : ;` is a token of its own. Case is kept.
+    The ids depend only on the words and on how often each occurs.
     """
     grounding = [SEG, PHRASE, PHRASE_END, IMAGE, *map(image_tag, range(max_images))]
     special = [PAD, BEGIN, END, UNKNOWN, *grounding]
@@ -51,9 +52,11 @@ def build_tokenizer(texts: Iterable[str], max_images: int) -> PreTrainedTokenize
             pre_tokenizers.Split(Regex(f"[{_PUNCTUATION}]"), "isolated"),
         ]
     )
+    # Grounding tokens are cut out first, or `<p>` and `(IMAGE1)` would be counted as words too.
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(word for word, _ in splitter.pre_tokenize_str(marks.sub(" ", text)))
+    # Ties are broken by the word itself: the order of the texts must not change any id.
     words = sorted(counts, key=lambda word: (-counts[word], word))
     vocabulary = {word: index for index, word in enumerate([*special, *words])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
@@ -69,15 +72,15 @@ def build_tokenizer(texts: Iterable[str], max_images: int) -> PreTrainedTokenize
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer that lies beside a checkpoint.
+    """Return the tokenizer of a checkpoint folder.
 
     Raises:
         InputError: there is none or it cannot be read.
     """
     if not (folder / "tokenizer.json").is_file():
-        raise InputError(f"{folder} holds no tokenizer.json: it is no complete checkpoint")
+        raise InputError(f"{folder} has no tokenizer.json: it is not a complete checkpoint")
     try:
-        # Without a configuration it would look into the model's, and warn that it is CALICO's.
+        # Without `config`, transformers reads the model's config.json, which it does not know.
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             str(folder), config=PreTrainedConfig()
         )
@@ -86,32 +89,34 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def question_reader(folder: Path) -> PreTrainedTokenizerBase | None:
-    """Load the tokenizer of a Q-Former that sees the question; None where there is none.
+def load_question_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer of a Q-Former that sees the question; None if the folder has none.
 
     Raises:
         InputError: it cannot be read.
     """
-    if not (folder / READER).is_dir():
+    if not (folder / QUESTION_TOKENIZER).is_dir():
         return None
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder / READER), config=PreTrainedConfig()
+            str(folder / QUESTION_TOKENIZER), config=PreTrainedConfig()
         )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"the tokenizer in {folder / READER} cannot be read: {reason}") from error
+        raise InputError(
+            f"the tokenizer in {folder / QUESTION_TOKENIZER} cannot be read: {reason}"
+        ) from error
     return tokenizer
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
-    """Return what the model has to know of its tokenizer, which reads questions too.
+    """Return the ids that the model needs; the same tokenizer reads questions for the Q-Former.
 
     Raises:
-        InputError: a token is not in the vocabulary, or tags cannot be told apart.
+        InputError: a token is not in the vocabulary, or two tags cannot be distinguished.
     """
     names = [SEG, IMAGE, PHRASE, PHRASE_END, IMAGE_START, IMAGE_END]
-    seg, image, *others = (_known(tokenizer, name) for name in names)
+    seg, image, *others = (_token_id(tokenizer, name) for name in names)
     missing = [name for name, index in ((SEG, seg), (IMAGE, image)) if index is None]
     if seg is None or image is None:
         raise InputError(f"the tokenizer does not know {', '.join(missing)}")
@@ -119,58 +124,66 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
     unknown = [image_tag(number) for number, ids in enumerate(tags) if not ids]
     if unknown:
         raise InputError(f"the tokenizer does not know {', '.join(unknown)}")
-    if any(sum(other[: len(one)] == one for other in tags) > 1 for one in tags):
+    # A tag that is a prefix of another one would match wherever the other one is generated.
+    if any(sum(other[: len(tag)] == tag for other in tags) > 1 for tag in tags):
         listed = ", ".join(map(image_tag, range(max_images)))
-        raise InputError(f"the tokenizer does not tell {listed} apart")
+        raise InputError(f"the tokenizer cannot distinguish {listed}")
     single = [tag[0] for tag in tags if len(tag) == 1]
     new = sorted({seg, *single, *(index for index in others if index is not None)})
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    # Markers occur in prompts only: the begin token and those around images, not `<p>` and `</p>`.
     wrapping = (tokenizer.bos_token_id, *others[2:])
     markers = tuple(index for index in wrapping if index is not None)
     return TokenIds(pad, end, image, SegVocabulary(seg, tags), tuple(new), markers, tokenizer)
 
 
-def _known(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
-    """Return the id of a token; tokenising its text could split it or put a space before it."""
+def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    """Return the id of a single token, None if the vocabulary does not contain it."""
+    # Not by tokenising its text: old Llama tokenizers put a space token (29871) before it, and an
+    # unknown token would be split into pieces. Slow tokenizers return the unknown token's id.
     index = tokenizer.convert_tokens_to_ids(token)
     return index if isinstance(index, int) and index != tokenizer.unk_token_id else None
 
 
 def _tag_ids(tokenizer: PreTrainedTokenizerBase, tag: str, seg: int) -> tuple[int, ...]:
-    """Return the ids that follow a [SEG] with this tag.
+    """Return the ids that follow a [SEG] with this tag; empty if the tag has unknown tokens.
 
-    A pretrained tokenizer has no token for it: there the tag is plain text, without its closing
-    bracket, which may be joined to what follows. Nothing is returned where words are not known.
+    A pretrained tokenizer has no token for a tag. It then consists of several tokens of plain text,
+    and its closing bracket is left out, as the authors' code does too.
     """
-    single = _known(tokenizer, tag)
+    single = _token_id(tokenizer, tag)
     if single is not None:
         return (single,)
+    # Tokenised behind [SEG], as in answers: alone, the tag could start with another space token.
     ids: list[int] = tokenizer(f"{SEG} {tag}", add_special_tokens=False).input_ids
     after = ids[ids.index(seg) + 1 :]
+    # A bracket may be one token with what follows it, such as "),": it cannot be matched.
     while after and ")" in str(tokenizer.decode(after[-1:])):
         after.pop()
     return () if tokenizer.unk_token_id in after else tuple(after)
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """Return generated ids as text, up to the end token, punctuation joined to its word."""
-    kept: list[int] = []
+    """Return generated ids as text, up to the end token, without spaces before punctuation."""
+    generated: list[int] = []
     for index in ids:
         if index == tokenizer.eos_token_id:
             break
         if index != tokenizer.pad_token_id:
-            kept.append(index)
-    text = tokenizer.decode(kept, clean_up_tokenization_spaces=False)
+            generated.append(index)
+    # The library's own clean-up would also change the spaces of apostrophes and contractions.
+    text = tokenizer.decode(generated, clean_up_tokenization_spaces=False)
     return re.sub(rf" ([{_PUNCTUATION}])", r"\1", str(text)).strip()
 
 
 def extended_tokenizer(folder: Path, prompt: PromptConfig) -> tuple[PreTrainedTokenizerBase, int]:
     """Load the tokenizer of a pretrained language model and add the grounding tokens to it.
 
-    Tags stay plain text, as the model reads them; padding is the unknown token where there is none.
+    Image tags stay plain text, as in the authors' code. A tokenizer without a padding token pads
+    with its unknown token, or with its end token if it has no unknown token either.
 
     Returns:
-        the tokenizer, and how many tokens it had before.
+        The tokenizer, and the number of tokens that it had before.
 
     Raises:
         InputError: there is no tokenizer, or it cannot be read.
@@ -186,8 +199,9 @@ def extended_tokenizer(folder: Path, prompt: PromptConfig) -> tuple[PreTrainedTo
         raise InputError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     before = len(tokenizer)
     markers = [IMAGE_START, IMAGE_END] if prompt.image_markers else []
-    wanted = [SEG, PHRASE, PHRASE_END, IMAGE, *markers]
-    new = [AddedToken(name, special=True) for name in wanted if _known(tokenizer, name) is None]
+    needed = [SEG, PHRASE, PHRASE_END, IMAGE, *markers]
+    # LISA's and GLaMM's tokenizers have some of them already; those keep their trained embeddings.
+    new = [AddedToken(name, special=True) for name in needed if _token_id(tokenizer, name) is None]
     tokenizer.add_tokens(new, special_tokens=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token

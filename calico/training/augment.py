@@ -1,4 +1,4 @@
-"""Views drawn at random, in which every mask of a sample stays whole."""
+"""Random views of images, in which every mask of a sample stays whole."""
 
 from __future__ import annotations
 
@@ -12,52 +12,64 @@ from calico.config.calico import AugmentConfig
 from calico.dataset.views import Box, Tint, View
 from mixedparts.masks import Rle, bbox
 
-DRAWS = 8  # random numbers of one view
-_SHAPES = 4 / 3  # widths may shrink that much more than heights, or less
+DRAWS = 8  # random numbers of one view: crop or not, four of its box, three of its colours
+_SHAPES = 4 / 3  # largest factor between the aspect ratios of a box and of its image
 
 
-def drawn_view(
+def random_view(
     config: AugmentConfig,
     mirrored: bool,
     size: tuple[int, int],
     regions: Sequence[Rle],
     draws: NDArray[np.float64],
 ) -> View:
-    """Return the view of an image.
+    """Return a random view of an image.
 
     Args:
-        config: how often and how much.
-        mirrored: as drawn already.
-        size: height and width of the image.
-        regions: masks that the view must show whole. The objects are among them, and parts lie on
-            their objects, so a view shows the same parts as the image: answers stay true.
-        draws: (DRAWS,) in [0, 1).
+        config: probability and strength of each augmentation.
+        mirrored: whether the view is mirrored.
+        size: height and width of the image in pixels.
+        regions: masks that the view must show whole.
+        draws: (DRAWS,) uniform in [0, 1).
+
+    Returns:
+        The view; its box is None where the image is not cropped.
     """
+    # The objects are among the regions, and parts lie on their objects. A view that holds whole
+    # objects shows the same parts as the image, so the answer stays true.
     box = tint = None
     if draws[0] < config.crop:
-        box = drawn_box(size, regions, config.crop_share, draws[1:5])
+        box = random_box(size, regions, config.crop_share, draws[1:5])
+    # Every view has its own numbers, used or not: switching one augmentation on does not change
+    # the others.
     if config.colour:
         tint = Tint(*(1 + config.colour * (2 * draws[5:8] - 1)).tolist())
     return View(mirrored, box, tint)
 
 
-def drawn_box(
+def random_box(
     size: tuple[int, int], regions: Sequence[Rle], share: float, draws: NDArray[np.float64]
 ) -> Box:
-    """Return a box that holds all regions.
+    """Return a random box that holds all regions.
 
     Args:
-        size: height and width of the image.
+        size: height and width of the image in pixels.
         regions: masks in it.
-        share: of its area that the box covers at least.
-        draws: (4,) in [0, 1): area, shape, column, row.
+        share: smallest share of its area that the box covers.
+        draws: (4,) uniform in [0, 1), for area, aspect ratio, column and row.
+
+    Returns:
+        The box in pixels of the image.
     """
     height, width = size
     area = share + (1 - share) * float(draws[0])
-    # Beyond these shapes one side would be longer than the image's.
+    # Beyond these aspect ratios one side would be longer than the image's. Between them the ratio
+    # is uniform in its logarithm, so wide and tall boxes are equally frequent.
     low, high = max(1 / _SHAPES, area), min(_SHAPES, 1 / area)
     shape = low * (high / low) ** draws[1]
     left, top, right, bottom = _extent(regions, height, width)
+    # A box that is too small for the regions grows; then it is placed so that it holds them and
+    # stays inside the image.
     columns = max(right - left, min(width, math.ceil(width * math.sqrt(area * shape))))
     rows = max(bottom - top, min(height, math.ceil(height * math.sqrt(area / shape))))
     x = _between(max(0, right - columns), min(left, width - columns), draws[2])
@@ -69,7 +81,7 @@ def _extent(regions: Sequence[Rle], height: int, width: int) -> Box:
     """Return the smallest box around all regions; one pixel in the middle where there are none."""
     boxes = np.array([bbox(region) for region in regions], np.int64)
     boxes = boxes.reshape(-1, 4)
-    boxes = boxes[boxes[:, 2] > 0]
+    boxes = boxes[boxes[:, 2] > 0]  # an empty mask has a box of width 0
     if not len(boxes):
         return Box(width // 2, height // 2, width // 2 + 1, height // 2 + 1)
     corners = boxes[:, :2] + boxes[:, 2:]

@@ -1,4 +1,4 @@
-"""The samples of a step, as they are shown: in which words, with which others, in which views."""
+"""The samples of a step with their augmentation: wording, multi-turn conversations and views."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from calico.training.conversations import ConversationPartners
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 
-# Columns of a place's random numbers.
+# Columns of the random numbers of one place of a batch. New augmentations take free columns, so
+# that a seed keeps giving the same samples.
 _DRAWS = 16
 _SWAP, _QUESTION, _CONVERSE, _TURNS = range(4)
-_MIRRORED = 7  # and after it, for up to nine images
+_MIRRORED = 7  # the first of up to nine columns, one an image
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentedSample:
-    """A sample as one step shows it.
+    """A sample with its augmentation in one step.
 
     Attributes:
-        turns: with images, questions and masks in the order shown; more than one are a
-            conversation about the same images.
-        views: how each image is shown.
+        turns: one sample, or several in a multi-turn conversation about the same images; images,
+            questions and masks are in the order shown.
+        views: of each image.
     """
 
     turns: tuple[Sample, ...]
@@ -44,22 +45,22 @@ class AugmentedSample:
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
-        """The images of all turns."""
+        """Images of the conversation; all turns have the same."""
         return self.turns[0].images
 
     @property
     def targets(self) -> Iterator[Region]:
-        """The regions of all [SEG], in the order of the text."""
+        """Regions of all [SEG], in the order of the text."""
         return (target for turn in self.turns for target in turn.targets)
 
 
 class _Conversation(NamedTuple):
-    """Which samples are shown together for the sake of one of them.
+    """The samples that form one conversation.
 
     Attributes:
-        leader: the one, in whose order images are.
-        turns: all of them, in the order of the text.
-        questions: draws of their wordings.
+        leader: index of the sample whose place in the batch it takes; its order of images is used.
+        turns: indices of all samples, in the order of the text.
+        questions: uniform in [0, 1), one for the wording of each question.
     """
 
     leader: int
@@ -68,11 +69,11 @@ class _Conversation(NamedTuple):
 
 
 class SampleAugmenter:
-    """Draws the samples of any step, from the step's number alone.
+    """Makes the augmented samples of any step from the step's number alone.
 
     Args:
         pairs: samples of the train split.
-        settings: batch size, seed, weights and which variations are drawn.
+        settings: batch size, seed, sampling weights and augmentation.
     """
 
     def __init__(self, pairs: SampleTable, settings: TrainingConfig) -> None:
@@ -90,17 +91,17 @@ class SampleAugmenter:
         )
         self.partners: ConversationPartners | None = None
         if settings.multi_turn:
-            unwanted = [group.members for group in groups if group.share == 0]
+            # A group of weight 0 is left out of training, also as a turn of a conversation.
+            excluded = [group.members for group in groups if group.share == 0]
             self.partners = ConversationPartners(
-                pairs, np.concatenate([[], *unwanted]).astype(np.int64)
+                pairs, np.concatenate([[], *excluded]).astype(np.int64)
             )
 
     def samples(self, step: int) -> list[AugmentedSample]:
-        """Return the samples of a step, counted from 0, with their variations drawn.
-
-        The draws of a sample depend on its place in the step's batch and on nothing else, so it is
-        varied alike by any process that takes a part of the batch.
-        """
+        """Return the augmented samples of a step, counted from 0."""
+        # All random numbers of the batch are made at once and indexed by place. So each process
+        # that takes a part of the batch augments its samples alike, however many processes share
+        # it, and a resumed run needs nothing but the step's number.
         rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
         indices = self.sampler.batch(step)
         draws = rng.random((len(indices), _DRAWS))
@@ -108,45 +109,55 @@ class SampleAugmenter:
         conversations = [
             self._conversation(int(index), row) for index, row in zip(indices, draws, strict=True)
         ]
-        read = iter(self.pairs.take([turn for one in conversations for turn in one.turns]))
+        # One read of the table for the whole batch, then divided between the conversations again.
+        rows = iter(self.pairs.take([turn for each in conversations for turn in each.turns]))
         return [
-            self._varied(one, list(islice(read, len(one.turns))), *numbers)
-            for one, *numbers in zip(conversations, draws, augmented, strict=True)
+            self._augmented(each, list(islice(rows, len(each.turns))), *numbers)
+            for each, *numbers in zip(conversations, draws, augmented, strict=True)
         ]
 
     def _conversation(self, index: int, draws: NDArray[np.float64]) -> _Conversation:
-        """Return which samples are asked together with one, and the draws of their questions."""
+        """Return the conversation of a sample, which is the sample alone in most cases."""
         if self.partners is None or draws[_CONVERSE] >= self.settings.multi_turn:
             return _Conversation(index, [index], [draws[_QUESTION]])
+        # A conversation needs a varying count of numbers. Its own generator, keyed by one number
+        # of this place, leaves those of other places as they are.
         rng = Generator(Philox(key=int(draws[_TURNS] * (1 << 53))))
         turns = self.partners.conversation(index, self.settings.max_turns, rng).tolist()
         return _Conversation(index, turns, rng.random(len(turns)).tolist())
 
-    def _varied(
+    def _augmented(
         self,
-        one: _Conversation,
-        read: Sequence[Sample],
+        conversation: _Conversation,
+        samples: Sequence[Sample],
         draws: NDArray[np.float64],
         augmented: NDArray[np.float64],
     ) -> AugmentedSample:
-        """Return the samples of a conversation as they are shown."""
+        """Return the samples of a conversation with wording, order of images and views."""
         swap = self.settings.swap_images and draws[_SWAP] < 0.5
         turns = []
-        for index, question, sample in zip(one.turns, one.questions, read, strict=True):
-            opposed = self.partners is not None and self.partners.opposed(index, one.leader)
+        wordings = conversation.questions
+        for index, question, sample in zip(conversation.turns, wordings, samples, strict=True):
+            # All turns show the images in one order. A turn stored the other way round is swapped
+            # for that, and swapped back if the conversation itself is swapped.
+            leader = conversation.leader
+            opposed = self.partners is not None and self.partners.opposed(index, leader)
             if opposed != swap:
                 sample = swapped(sample)
             if self.settings.redraw_questions:
                 number = int(question * (1 << 30))
-                asked = wording.question(Task(sample.task), number, len(sample.images))
-                sample = replace(sample, question=asked)
+                reworded = wording.question(Task(sample.task), number, len(sample.images))
+                sample = replace(sample, question=reworded)
             turns.append(sample)
         views = []
         for image, ref in enumerate(turns[0].images):
             mirrored = self.settings.flips and bool(draws[_MIRRORED + image] < 0.5)
+            # Regions of every turn: one view is shown for all questions about the image.
             regions = [part.mask for turn in turns for part in turn.regions if part.image == image]
             size = (ref.height, ref.width)
             views.append(
-                augment.drawn_view(self.settings.augment, mirrored, size, regions, augmented[image])
+                augment.random_view(
+                    self.settings.augment, mirrored, size, regions, augmented[image]
+                )
             )
         return AugmentedSample(tuple(turns), tuple(views))

@@ -1,4 +1,4 @@
-"""Training batches: tokens, features and masks of samples as they are shown."""
+"""Training batches: tokens, features and masks of augmented samples."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from calico.training.augmented_samples import AugmentedSample, SampleAugmenter
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
 
-_KEPT_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
+_CACHED_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
 
 
 class Features(Protocol):
-    """Where a batch finds the features of its images: a whole store, or encoders with a cache."""
+    """Source of the features of a batch: a store of all images, or encoders with a cache."""
 
     def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
-        """Return features of images, each a row and how it is shown."""
+        """Return features of images, each given by its row of the images table and its view."""
         ...
 
 
@@ -43,10 +43,12 @@ class BatchMaker:
         features: of their images.
         prompts: writes token ids.
         processor: brings masks onto the decoder's grid.
-        config: batch size, seed and which variations are drawn.
+        config: batch size, seed and augmentation.
 
     Raises:
-        InputError, UsageError: as `check_samples`.
+        InputError: the samples differ in their number of images.
+        UsageError: they have more images than the model has tags, or sampling weights name
+            sources or tasks that they do not have.
     """
 
     def __init__(
@@ -62,13 +64,13 @@ class BatchMaker:
         self.prompts = prompts
         self.processor = processor
         check_samples(pairs, config)
-        self.drawer = SampleAugmenter(pairs, config.training)
-        self.sampler = self.drawer.sampler
+        self.augmenter = SampleAugmenter(pairs, config.training)
+        self.sampler = self.augmenter.sampler
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
     def samples(self, step: int) -> list[AugmentedSample]:
         """Return the samples of a step, counted from 0; see `SampleAugmenter`."""
-        return self.drawer.samples(step)
+        return self.augmenter.samples(step)
 
     def batch(self, samples: Sequence[AugmentedSample]) -> TrainingBatch:
         """Return the tensors of the samples of a step, or of any part of them.
@@ -80,12 +82,14 @@ class BatchMaker:
         shown: list[tuple[ImageRef, View]] = []
         masks: list[NDArray[np.uint8]] = []
         mask_image: list[int] = []
-        for one in samples:
-            mask_image += [len(shown) + target.image for target in one.targets]
-            shown += zip(one.images, one.views, strict=True)
-            masks += [self._grid_mask(t.mask, one.views[t.image]) for t in one.targets]
+        # Masks follow the [SEG] of the answers in sample and text order. `len(shown)` is the row
+        # of a sample's first image among the images of the batch.
+        for sample in samples:
+            mask_image += [len(shown) + target.image for target in sample.targets]
+            shown += zip(sample.images, sample.views, strict=True)
+            masks += [self._grid_mask(t.mask, sample.views[t.image]) for t in sample.targets]
         encoded = self.prompts.conversations(
-            [[(turn.question, turn.answer) for turn in one.turns] for one in samples], images
+            [[(turn.question, turn.answer) for turn in sample.turns] for sample in samples], images
         )
         tokens, answer = self.prompts.collate(encoded)
         grid = self.processor.grid_size
@@ -96,24 +100,28 @@ class BatchMaker:
             answer=answer,
             features=self.features.read([(ref.row, view) for ref, view in shown]),
             images=images,
-            masks=torch.from_numpy(stacked).float().div_(255),
+            masks=torch.from_numpy(stacked).float().div_(255),  # covered share of each cell
             mask_image=torch.tensor(mask_image, dtype=torch.int64),
             extents=torch.tensor([self.processor.extent(*size) for size in sizes]),
-            questions=tuple(one.turns[0].question for one in samples),
+            # The Q-Former sees the first question only, which also conditions the CAMs.
+            questions=tuple(sample.turns[0].question for sample in samples),
         )
 
     def _grid_mask(self, mask: Rle, view: View) -> NDArray[np.uint8]:
-        """Return a mask on the decoder's grid; the same entity serves in many pairs."""
-        if view.box is not None:  # hardly ever the same again
+        """Return a mask on the decoder's grid, (g, g) uint8, covered share of each cell * 255."""
+        # A mask takes long to decode and resize, and an entity is part of many pairs, so results
+        # for uncropped views are cached. A random box hardly ever comes again.
+        if view.box is not None:
             return self.processor.patch_mask(mask, view)
         key = (mask, view.mirrored)
-        found = self._masks.pop(key, None)
-        if found is None:
-            found = self.processor.patch_mask(mask, view)
-        self._masks[key] = found
-        if len(self._masks) > _KEPT_MASKS:
+        patch = self._masks.pop(key, None)
+        if patch is None:
+            patch = self.processor.patch_mask(mask, view)
+        # Removed and inserted again, so the first entry is the one used longest ago.
+        self._masks[key] = patch
+        if len(self._masks) > _CACHED_MASKS:
             self._masks.popitem(last=False)
-        return found
+        return patch
 
 
 def check_samples(pairs: SampleTable, config: CalicoConfig) -> None:
@@ -121,12 +129,13 @@ def check_samples(pairs: SampleTable, config: CalicoConfig) -> None:
 
     Raises:
         InputError: the samples differ in their number of images.
-        UsageError: it is more than `prompt.max_images`, or weights name what there is not.
+        UsageError: the number is more than `prompt.max_images`, or sampling weights name sources
+            or tasks that the samples do not have.
     """
     if pairs.images_per_sample > config.prompt.max_images:
         raise UsageError(
             f"the samples have {pairs.images_per_sample} images, the configuration "
-            f"'{config.name}' knows tags of {config.prompt.max_images}",
+            f"'{config.name}' has tags for {config.prompt.max_images}",
             f"Set prompt.max_images to {pairs.images_per_sample} in --config.",
         )
     sampling_groups(pairs, config.training)
@@ -135,9 +144,9 @@ def check_samples(pairs: SampleTable, config: CalicoConfig) -> None:
 def _image_count(samples: Sequence[AugmentedSample]) -> int:
     """Return how many images each of the samples has; errors as `BatchMaker.batch`."""
     if not samples:
-        raise InputError("a training batch without samples was asked for")
+        raise InputError("a training batch needs at least one sample")
     first = samples[0].turns[0]
-    for sample in (turn for one in samples for turn in one.turns):
+    for sample in (turn for augmented in samples for turn in augmented.turns):
         if len(sample.images) != len(first.images):
             raise InputError(
                 f"a batch holds sample {first.id} of {len(first.images)} images and sample "
@@ -148,5 +157,5 @@ def _image_count(samples: Sequence[AugmentedSample]) -> int:
 
 
 def data_digest(pairs: Sequence[str]) -> str:
-    """Return a digest of sample ids in order, to notice a changed dataset when a run resumes."""
+    """Return a digest of sample ids in order; a resumed run compares it with the dataset's."""
     return hashlib.sha256("\n".join(pairs).encode()).hexdigest()[:20]

@@ -1,4 +1,4 @@
-"""Which samples can be asked about the same images in one conversation."""
+"""Multi-turn conversations: which samples can be asked together about the same images."""
 
 from __future__ import annotations
 
@@ -11,46 +11,54 @@ from calico.dataset.pairs import SampleTable
 
 
 class ConversationPartners:
-    """Samples of the same images, in the same order or the other way round.
+    """Groups of samples with the same images, in the same or the opposite order.
 
     Args:
         pairs: all samples, with the same number of images each.
-        left_out: indices of samples that are nobody's companions.
+        left_out: indices of samples that are no partner of any other.
     """
 
     def __init__(self, pairs: SampleTable, left_out: NDArray[np.int64]) -> None:
         flat = pc.struct_field(pc.list_flatten(pairs.table.column("images")), "row")
         rows = flat.to_numpy().astype(np.int64).reshape(-1, pairs.images_per_sample)
+        # Both orders of the same images get one key: ascending by the first and last image. Of
+        # three or more images only the reversal is recognised, which is the one swap there is.
         self._reversed: NDArray[np.bool_] = rows[:, 0] > rows[:, -1]
         ordered = np.where(self._reversed[:, None], rows[:, ::-1], rows)
+        # Number the groups column by column: the product of two counts stays small enough for
+        # int64, which a key of all columns at once would not.
         _, group = np.unique(ordered[:, 0], return_inverse=True)
         for column in ordered.T[1:]:
             _, place = np.unique(column, return_inverse=True)
             _, group = np.unique(group * (place.max() + 1) + place, return_inverse=True)
         self._group: NDArray[np.int64] = group
-        kept = np.ones(len(rows), np.bool_)
-        kept[left_out] = False
+        partners = np.ones(len(rows), np.bool_)
+        partners[left_out] = False
+        # Members of all groups in one array, group after group, with the start of each.
         self._members = np.argsort(group, kind="stable")
-        self._members = self._members[kept[self._members]]
+        self._members = self._members[partners[self._members]]
         self._starts = np.searchsorted(group[self._members], np.arange(group.max() + 2))
 
     def of(self, index: int) -> NDArray[np.int64]:
-        """Return the companions of a sample, ascending, without itself."""
+        """Return the indices of a sample's partners, ascending, without itself."""
         group = self._group[index]
         members = self._members[self._starts[group] : self._starts[group + 1]]
         return np.asarray(members[members != index])
 
     def opposed(self, one: int, other: int) -> bool:
-        """Return whether a sample has the images of another the other way round."""
+        """Return whether two samples of a group have their images in opposite order."""
         return bool(self._reversed[one] != self._reversed[other])
 
     def conversation(self, index: int, most: int, rng: Generator) -> NDArray[np.int64]:
-        """Return a sample and as many companions as there are, in an order drawn at random.
+        """Return a sample and its partners in random order.
 
         Args:
-            index: the sample.
-            most: samples of the conversation at most; which companions, is drawn too.
-            rng: random numbers.
+            index: of the sample.
+            most: greatest number of samples; of more partners a random choice is taken.
+            rng: source of the random order.
+
+        Returns:
+            (K,) int64 indices of samples, K from 1 to `most`.
         """
         chosen = rng.permutation(self.of(index))[: most - 1]
         return rng.permutation(np.append(chosen, index))

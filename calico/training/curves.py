@@ -1,4 +1,4 @@
-"""Draws the course of a run: losses of pretraining and training, metrics of evaluations."""
+"""Plots the course of a run: losses of pretraining and training, metrics of evaluations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _METRICS = ("miou_strict", "label_f1")
 
 
 def draw_curves(output: Path, progress: Progress) -> None:
-    """Draw `output`/curves.png from its logs, or say what is needed for it."""
+    """Write `output`/curves.png from the logs of a run, or log that matplotlib is missing."""
     if find_spec("matplotlib") is None:
         progress.log("matplotlib is not installed: no curves are drawn (pip install matplotlib)")
         return
@@ -28,8 +28,9 @@ def draw_curves(output: Path, progress: Progress) -> None:
     pretraining = log_file(output / ENCODERS)
     stages = _by_stage(read_log(pretraining) if pretraining.is_file() else [])
     trained = [line for line in lines if line["stage"] == "train" and "total" in line]
-    found = [line for line in lines if line["stage"] == "evaluation"]
-    panels = 1 + bool(stages) + bool(found)
+    evaluations = [line for line in lines if line["stage"] == "evaluation"]
+    panels = 1 + bool(stages) + bool(evaluations)
+    # `Figure` and not pyplot: it needs no display and keeps no global state in a training process.
     figure = Figure(figsize=(6 * panels, 4), layout="constrained")
     axes = iter(figure.subplots(1, panels, squeeze=False)[0])
     if stages:
@@ -42,24 +43,26 @@ def draw_curves(output: Path, progress: Progress) -> None:
     for name in _LOSSES:
         _plot(panel, trained, name, name)
     _finish(panel, "training")
-    if found:
-        _draw_evaluations(next(axes), found)
+    if evaluations:
+        _plot_evaluations(next(axes), evaluations)
     figure.savefig(output / CURVES, dpi=120)
     progress.log(f"curves: {output / CURVES}")
 
 
-def _draw_evaluations(panel: Any, found: list[Line]) -> None:
-    steps = [one["step"] for one in found]
-    for number, task in enumerate(name for name in found[0] if name not in ("stage", "step")):
+def _plot_evaluations(panel: Any, evaluations: list[Line]) -> None:
+    steps = [line["step"] for line in evaluations]
+    # One colour a task, one line style a metric.
+    tasks = (name for name in evaluations[0] if name not in ("stage", "step"))
+    for number, task in enumerate(tasks):
         for name, style in zip(_METRICS, ("-", ":"), strict=True):
-            values = [one[task][name] for one in found]
+            values = [line[task][name] for line in evaluations]
             panel.plot(steps, values, style, marker="o", color=f"C{number}", label=f"{task} {name}")
     panel.set(xlabel="step", ylim=(0, 1), title="free generation")
     panel.legend(fontsize="x-small")
 
 
 def _plot(panel: Any, lines: list[Line], name: str, label: str) -> None:
-    panel.plot([one["step"] for one in lines], [one[name] for one in lines], label=label)
+    panel.plot([line["step"] for line in lines], [line[name] for line in lines], label=label)
 
 
 def _finish(panel: Any, title: str) -> None:
@@ -76,10 +79,11 @@ def _by_stage(lines: list[Line]) -> dict[str, list[Line]]:
 
 
 def read_log(path: Path) -> list[Line]:
-    """Return the lines of a log; of steps that a resumed run took again, the later line."""
-    kept: dict[tuple[str, int], Line] = {}
+    """Return the lines of a log; of a step that was logged twice, only the later line."""
+    # A run that was killed after its last checkpoint logs the steps in between again.
+    latest: dict[tuple[str, int], Line] = {}
     for text in path.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         if "event" not in line:
-            kept[line["stage"], line["step"]] = line
-    return sorted(kept.values(), key=lambda line: (line["stage"], line["step"]))
+            latest[line["stage"], line["step"]] = line
+    return sorted(latest.values(), key=lambda line: (line["stage"], line["step"]))

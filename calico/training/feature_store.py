@@ -1,7 +1,7 @@
-"""Features of frozen encoders, computed once and kept in half precision on disk.
+"""Features of frozen encoders, computed once and stored in half precision on disk.
 
-A store belongs to exactly one combination of pictures, preprocessing and weights: its folder is
-named by a digest of all three, so changed weights never meet old features.
+A store belongs to exactly one combination of images, preprocessing and weights: the name of its
+folder is a digest of all three, so features of other weights are never read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from calico.dataset.images import ImageTable
 from calico.dataset.views import View
 from calico.model.vision import ImageEncoders, ImageFeatures
 from calico.processing.feature_encoder import PARTS, weights_digest
-from calico.processing.images import ImageProcessor, open_picture
+from calico.processing.images import ImageProcessor, open_image
 from mixedparts.errors import UsageError
 from mixedparts.progress import Progress
 
@@ -32,8 +32,8 @@ class FeatureStore:
     """Features of some rows of one images table, memory-mapped.
 
     Attributes:
-        rows: row of the images table -> place in the arrays.
-        variants: 2 with mirrored pictures, which follow the others, else 1.
+        rows: row of the images table to index in the arrays.
+        variants: 2 with mirrored images, which follow the others, else 1.
         arrays: one (variants * rows, …) float16 array per encoder.
     """
 
@@ -46,18 +46,19 @@ class FeatureStore:
         return torch.from_numpy(np.array(self.arrays["vision"]))
 
     def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
-        """Return features of images, each a row and how it is shown, in float32.
+        """Return features of images in float32, each given by its row and view.
 
         Raises:
-            UsageError: a view is none that the store was made for.
+            UsageError: a view is cropped or tinted, or mirrored where the store has none such.
         """
         if not all(view.whole and view.mirrored < self.variants for _, view in images):
             raise UsageError(
-                "the store of features holds whole pictures"
+                "the store of features holds whole images"
                 + (", not mirrored" if self.variants == 1 else ""),
                 "Set training.features to encode for other views.",
             )
         count = len(self.rows)
+        # Reading by index copies only the rows of this batch from the memory-mapped files.
         places = [self.rows[row] + count * view.mirrored for row, view in images]
         return ImageFeatures(
             *(torch.from_numpy(self.arrays[name][places]).float() for name in PARTS)
@@ -74,27 +75,35 @@ def feature_store(
     progress: Progress,
     batch_size: int = 32,
 ) -> FeatureStore:
-    """Return the store of some pictures; it is computed where it does not exist yet.
+    """Return the store of some images; it is computed where it does not exist yet.
 
     Args:
         encoders: frozen, in evaluation mode.
-        table: the pictures.
-        rows: which of them, ascending.
+        table: of the images.
+        rows: of the images to encode, ascending.
         processor: resizes and normalises.
         folder: holds the stores of all combinations.
-        mirrored: also encode every picture mirrored.
-        progress: is told how far it has come.
-        batch_size: pictures encoded at once.
+        mirrored: also encode every image mirrored.
+        progress: reports the number of encoded images.
+        batch_size: images encoded at once.
+
+    Returns:
+        The store, memory-mapped.
+
+    Raises:
+        InputError: an image does not decode.
     """
-    pictures = [table.digest(row) for row in rows]
-    described = {
+    digests = [table.digest(row) for row in rows]
+    # The names here are hashed: another name would make every existing store unknown.
+    dependencies = {
         "weights": weights_digest(encoders),
         "processing": processor.description(),
-        "pictures": pictures,
+        "pictures": digests,
         "mirrored": mirrored,
     }
-    key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:20]
+    key = hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:20]
     place = folder / key
+    # A folder under its final name is complete: an interrupted computation leaves none.
     if not place.is_dir():
         temporary = folder / f".{key}.{os.getpid()}.tmp"
         try:
@@ -118,20 +127,23 @@ def _compute(
     progress: Progress,
     batch_size: int,
 ) -> None:
+    """Encode images and write one array per encoder into `folder`."""
     device = next(encoders.parameters()).device
     arrays: dict[str, NDArray[np.float16]] = {}
     progress.start("encoding images", len(rows), "images")
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         pixels = [
-            processor.pixels(open_picture(table.read(row), f"in row {row} of the images table"))
+            processor.pixels(open_image(table.read(row), f"in row {row} of the images table"))
             for row in part
         ]
         for variant in range(1 + mirrored):
-            shown = [one.flipped() for one in pixels] if variant else pixels
+            shown = [image.flipped() for image in pixels] if variant else pixels
             features = encoders(processor.inputs(shown).to(device, torch.float32))
             for name in PARTS:
                 values = getattr(features, name).half().cpu().numpy()
+                # Shapes are known only after the first batch. The files are as large as all
+                # features: they are written in place and never held in memory.
                 if name not in arrays:
                     shape = ((1 + mirrored) * len(rows), *values.shape[1:])
                     arrays[name] = np.lib.format.open_memmap(

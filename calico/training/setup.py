@@ -1,4 +1,4 @@
-"""How a run begins: fresh, from published weights, or where its newest checkpoint left off."""
+"""Setup of a run: new weights, published weights, or the newest checkpoint of the same run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 
 from calico.checkpoints.rotation import newest_checkpoint
-from calico.checkpoints.save_load import CONFIG, load_checkpoint, read_facts
+from calico.checkpoints.save_load import CONFIG, load_checkpoint, read_checkpoint_metadata
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config, read_config, write_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
@@ -23,24 +23,26 @@ from calico.pretraining.encoder_files import ENCODERS, load_encoders
 from calico.pretraining.pretrain import pretrain
 from calico.processing.feature_cache import FeatureCache
 from calico.processing.tokenizer import build_tokenizer, token_ids
-from calico.training.vocabulary import dataset_vocabulary
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
+from mixedparts.records import Task
+from mixedparts.sources.manifests import FULL, manifest_of
+from mixedparts.text import answers as wording
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """Where a run lives and how it begins.
+    """Folder, start and length of a run.
 
     Attributes:
         output: the run's folder.
-        encoders: pretrained encoders; None makes them first, in `output`/encoders.
-        resume: go on from the newest checkpoint in `output`, if there is one.
+        encoders: folder of pretrained encoders; None pretrains them first, in `output`/encoders.
+        resume: continue from the newest checkpoint in `output`, if there is one.
         max_steps: stop after this many steps of the schedule; None runs to its end.
         init: published weights that the model starts from.
-        cache: of features, where the configuration encodes them step by step.
-        device: "cpu", or "auto" for a GPU where there is one.
-        report_to: trackers beside the log: "tensorboard", "wandb".
+        cache: feature cache, with `training.features: encode` only.
+        device: "cpu", or "auto" for a GPU if there is one.
+        report_to: trackers besides the log: "tensorboard", "wandb".
     """
 
     output: Path
@@ -55,11 +57,15 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A model with its tokenizer, and where its training stands.
+    """A model with its tokenizer and the state of its training.
 
     Attributes:
-        checkpoint: it was read from; None for a fresh start.
-        facts: that checkpoints of this run say beside their step, as far as they are known.
+        model: in evaluation mode.
+        tokenizer: that goes with it.
+        config: of the model, with the final vocabulary size.
+        step: number of finished steps.
+        checkpoint: folder that it was read from; None at the start of a run.
+        metadata: JSON values that checkpoints of this run hold besides their step.
     """
 
     model: Calico
@@ -67,7 +73,7 @@ class Assembled:
     config: CalicoConfig
     step: int
     checkpoint: Path | None
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def set_up(
@@ -85,17 +91,21 @@ def set_up(
         config: of the model and the run.
         dataset: encoders are pretrained on it where there are none.
         pairs: its train split.
-        settings: where and how.
+        settings: folder and start of the run.
         digest: of the samples; a resumed run must have the same.
-        accelerator: knows the other processes, all of which call this function.
-        progress: is told what happens.
+        accelerator: of the run; all processes call this function.
+        progress: reports events.
+
+    Returns:
+        The model in evaluation mode and the step that it goes on from.
 
     Raises:
         UsageError: the folder holds a run already, or one of another configuration.
         InputError: data or weights cannot be used.
     """
+    # Everything is written under a temporary name first; a killed run leaves such files.
     if accelerator.is_main_process:
-        for leftover in settings.output.glob(".*.tmp"):  # of a killed run
+        for leftover in settings.output.glob(".*.tmp"):
             if leftover.is_dir():
                 shutil.rmtree(leftover)
             else:
@@ -109,6 +119,7 @@ def set_up(
         )
     if existing:
         return _resumed(config, existing, digest, progress)
+    # The same random weights in every process; published ones leave new parts random as well.
     torch.manual_seed(config.training.seed)
     if settings.init:
         start = _from_published(config, settings, progress)
@@ -128,7 +139,7 @@ def _fresh(
     accelerator: Accelerator,
     progress: Progress,
 ) -> Assembled:
-    """Build a model with fresh weights around pretrained encoders, which may be made first."""
+    """Build a model with random weights around pretrained encoders; pretrain them if needed."""
     if settings.encoders is None and config.pretraining.steps == 0:
         raise UsageError(
             f"the configuration '{config.name}' starts from published weights",
@@ -138,11 +149,13 @@ def _fresh(
     if settings.encoders is None and not encoders.is_dir():
         progress.log("No pretrained encoders were given: they are made first, from single images.")
         pretrain(config, dataset, encoders, progress, accelerator)
+    # A model without published weights has a tokenizer of the dataset's own words.
     prompt = config.prompt
     lead = prompt.system + prompt.user + prompt.lead.format(images=" ") + prompt.assistant
     tokenizer = build_tokenizer(dataset_vocabulary(pairs, lead, dataset.profile), prompt.max_images)
     if config.language.vocabulary == 0:
         config = replace(config, language=replace(config.language, vocabulary=len(tokenizer)))
+    # Seeded again: a run that pretrains its encoders and one that is given them start alike.
     torch.manual_seed(config.training.seed)
     model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
     load_encoders(model, config, encoders)
@@ -150,7 +163,7 @@ def _fresh(
 
 
 def _from_published(config: CalicoConfig, settings: RunSettings, progress: Progress) -> Assembled:
-    """Fill the model with published weights and say what each was used for."""
+    """Fill the model with published weights and log what each was used for."""
     from calico.weights.initial import initial_model
 
     start = initial_model(config, settings.init)
@@ -160,10 +173,12 @@ def _from_published(config: CalicoConfig, settings: RunSettings, progress: Progr
 
 
 def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Progress) -> Assembled:
-    """Rebuild the model of a checkpoint after proving that it is this run's."""
+    """Rebuild the model of a checkpoint after checking that it belongs to this run."""
     saved = read_config(checkpoint / CONFIG)
-    facts = read_facts(checkpoint)
-    if config.language.vocabulary == 0 or "init" in facts:  # then the tokenizer decides
+    metadata = read_checkpoint_metadata(checkpoint)
+    # Where the tokenizer decides the vocabulary size, the given configuration does not have the
+    # final one; everything else must be equal.
+    if config.language.vocabulary == 0 or "init" in metadata:
         vocabulary = saved.language.vocabulary
         config = replace(config, language=replace(config.language, vocabulary=vocabulary))
     if config != saved:
@@ -172,21 +187,55 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
             f"{checkpoint} was trained with another configuration:\n{differences}",
             "Resume with the same --preset and --config, or choose another --output-dir.",
         )
-    if facts.get("data") != digest:
+    if metadata.get("data") != digest:
         raise InputError(
             f"{checkpoint} was trained on another dataset: the samples of the train split differ"
         )
     model, _, tokenizer = load_checkpoint(checkpoint)
     progress.log(f"Going on from {checkpoint}.")
-    kept: dict[str, Any] = {name: facts[name] for name in ("init", "state") if name in facts}
-    return Assembled(model, tokenizer, config, int(facts["step"]), checkpoint, kept)
+    # `state` is compared with the position of this run's sampler later, when there is one.
+    passed_on: dict[str, Any] = {
+        name: metadata[name] for name in ("init", "state") if name in metadata
+    }
+    return Assembled(model, tokenizer, config, int(metadata["step"]), checkpoint, passed_on)
 
 
 def _differences(saved: CalicoConfig, wanted: CalicoConfig) -> Iterator[str]:
     """Yield the lines of YAML that differ, saved value first."""
+    # Fields are dumped in a fixed order, so the lines correspond unless a mapping, such as
+    # source_weights, has more entries in one of them.
     pairs: list[tuple[Any, Any]] = list(
         zip(dump_config(saved).splitlines(), dump_config(wanted).splitlines(), strict=False)
     )
     for old, new in pairs:
         if old != new:
             yield f"{old.strip()}  (saved), {new.strip()}  (now)"
+
+
+def dataset_vocabulary(pairs: SampleTable, lead: str = "", profile: str = FULL) -> Iterator[str]:
+    """Yield texts that contain every word of a dataset's questions and answers.
+
+    Args:
+        pairs: the train split.
+        lead: further words of the prompt.
+        profile: manifest profile, which decides the names of classes and parts.
+
+    Yields:
+        Texts, from which a tokenizer is built.
+
+    Raises:
+        InputError: the samples have different numbers of images.
+    """
+    yield lead
+    yield from pairs.texts()
+    # Not only the words of the train split: questions are reworded in training, and other splits
+    # have classes and parts that this one may lack.
+    for task in Task:
+        yield from wording.questions(task, pairs.images_per_sample)
+    # A sample of two sources is listed as `first+second`.
+    sources = {name for cell in pairs.sources() for name in cell.split("+")}
+    for source in sorted(sources):
+        manifest = manifest_of(source, profile=profile)
+        for entry in manifest.objects.values() if manifest else ():
+            yield f"a {entry.name}"
+            yield from (f"the {part.name}" for part in entry.parts)

@@ -1,4 +1,7 @@
-"""The training run: from a configuration and a dataset to checkpoints, exactly resumable."""
+"""The training run: from a configuration and a dataset to checkpoints.
+
+A run can stop after any checkpoint and be resumed exactly: see `calico.training.state`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,14 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from calico.checkpoints.rotation import Best, checkpoint_place, drop_old, note_best, read_best
-from calico.checkpoints.save_load import kept_weights, save_checkpoint
+from calico.checkpoints.rotation import (
+    Best,
+    checkpoint_path,
+    read_best,
+    record_best,
+    remove_old_checkpoints,
+)
+from calico.checkpoints.save_load import checkpoint_weights, save_checkpoint
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
@@ -52,33 +61,35 @@ def train(
     Args:
         config: of the model and the run.
         dataset: its train split is used.
-        settings: where and how.
-        progress: is told what happens.
-        after_step: is called with the number of finished steps.
+        settings: folder and start of the run.
+        progress: reports steps and events.
+        after_step: called with the number of finished steps.
 
     Returns:
-        the last checkpoint.
+        The folder of the last checkpoint.
 
     Raises:
         UsageError: the folder holds a run already, or one of another configuration.
         InputError: data or weights cannot be used.
-        EnvironmentFault: a tracker is asked for that is not installed.
+        EnvironmentFault: a requested tracker is not installed.
     """
     accelerator = build_accelerator(settings.device, settings.report_to, settings.output)
     _check(config, accelerator)
     if not accelerator.is_main_process:
         progress = Silent()
+    # All checks before anything expensive: pretraining of encoders may take hours.
     pairs = dataset.pairs("train")
     check_samples(pairs, config)
     digest = data_digest(pairs.ids())
     start = set_up(config, dataset, pairs, settings, digest, accelerator, progress)
-    start = replace(start, facts={**start.facts, "data": digest})
+    start = replace(start, metadata={**start.metadata, "data": digest})
     processor = ImageProcessor(start.config)
     start.model.encoders.to(accelerator.device)
     features = _features(start, dataset, pairs, processor, settings, accelerator, progress)
     prompts = PromptEncoder(start.tokenizer, start.config.prompt, start.config.image_tokens)
     batches = BatchMaker(pairs, features, prompts, processor, start.config)
-    if start.checkpoint and start.facts.get("state") != position(
+    # The checkpoint's record of sampler and schedule must be what this run computes for its step.
+    if start.checkpoint and start.metadata.get("state") != position(
         start.config, batches.sampler, start.step
     ):
         raise InputError(f"{start.checkpoint} stands at another place in the order of samples")
@@ -92,7 +103,17 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Steps, and what happens between them: log lines, evaluations, checkpoints."""
+    """The loop over steps with its log lines, evaluations and checkpoints.
+
+    Attributes:
+        start: model, configuration and first step.
+        dataset: evaluations answer samples of it.
+        settings: folder and length of the run.
+        trainer: takes the steps.
+        batches: makes the batch of a step.
+        accelerator: device and processes.
+        progress: reports steps and events.
+    """
 
     start: Assembled
     dataset: BuiltDataset
@@ -103,7 +124,11 @@ class _Run:
     progress: Progress
 
     def go(self, after_step: Callable[[int], None]) -> Path:
-        """Take all steps that are left; return the last checkpoint."""
+        """Take the remaining steps and return the last checkpoint.
+
+        Raises:
+            UsageError: `max_steps` is 0 and there is no checkpoint.
+        """
         start, output, chosen = self.start, self.settings.output, self.start.config.training
         stop = min(chosen.steps, self.settings.max_steps or chosen.steps)
         runlog = RunLog(self._own(output / "train.log.jsonl"), chosen.log_every)
@@ -123,13 +148,15 @@ class _Run:
                 self.accelerator.log(line, done)
             after_step(done)
             self.progress.advance()
+            # Saved before it is evaluated, so that a failing evaluation loses no step. Old
+            # checkpoints go last: by then it is known whether the new one is the best.
             saved = done % chosen.save_every == 0 or done == stop
             if saved:
                 last = self._save(done)
             if chosen.eval_every and (done % chosen.eval_every == 0 or done == stop):
                 self._evaluate(done, saved, runlog)
             if saved and self.accelerator.is_main_process:
-                drop_old(output, chosen.keep)
+                remove_old_checkpoints(output, chosen.keep)
         self.progress.finish()
         self.trainer.model.eval()
         if last is None:
@@ -141,11 +168,13 @@ class _Run:
         return last
 
     def _own(self, path: Path) -> Path | None:
-        """Return a file that only the first process writes."""
+        """Return the path of a file in the first process, which alone writes it, else None."""
         return path if self.accelerator.is_main_process else None
 
     def _data(self, start: int, stop: int) -> Iterator[tuple[int, float, list[TrainingBatch]]]:
-        """Yield each step with its parts, and for how many seconds this process waited for them."""
+        """Yield each step, the seconds that this process waited for its parts, and the parts."""
+        # Data workers get step numbers, not samples: a batch depends on the number alone, so any
+        # worker can make any batch, and a resumed run just starts at a later number.
         rank, count = self.accelerator.process_index, self.accelerator.num_processes
         chosen = self.start.config.training
         data = StepData(self.batches, rank, count, chosen.micro_batch)
@@ -165,20 +194,24 @@ class _Run:
     def _save(self, step: int) -> Path:
         """Write a checkpoint; all processes call it, the first one writes."""
         start, trainer = self.start, self.trainer
-        place = checkpoint_place(self.settings.output, step)
+        place = checkpoint_path(self.settings.output, step)
+        # Outside the block below: the state holds the weights as they were updated, the checkpoint
+        # their average. Gathering sharded tensors needs all processes.
         state = trainer.state()
         with trainer.averaged():
-            weights = {name: whole(value) for name, value in kept_weights(trainer.model).items()}
+            weights = {
+                name: whole(value) for name, value in checkpoint_weights(trainer.model).items()
+            }
             if self.accelerator.is_main_process:
                 where = position(start.config, self.batches.sampler, step)
-                facts = {**start.facts, "state": where}
+                metadata = {**start.metadata, "state": where}
                 save_checkpoint(
                     place,
                     trainer.model,
                     start.config,
                     start.tokenizer,
                     step,
-                    facts,
+                    metadata,
                     state,
                     weights,
                 )
@@ -186,12 +219,14 @@ class _Run:
         return place
 
     def _evaluate(self, step: int, saved: bool, runlog: RunLog) -> None:
-        """Evaluate by free generation; keep the checkpoint if it is the best so far."""
+        """Evaluate by free generation and record the checkpoint if it is the best so far."""
+        # Only the first process answers; the others wait for its decision in `_agreed`, because a
+        # checkpoint of the best weights is written by all of them.
         start, chosen, output = self.start, self.start.config.training, self.settings.output
         better = False
         if self.accelerator.is_main_process:
             with self.trainer.averaged():
-                found = evaluate_model(
+                metrics = evaluate_model(
                     self.trainer.model,
                     start.tokenizer,
                     start.config,
@@ -199,27 +234,28 @@ class _Run:
                     chosen.eval_split,
                     chosen.eval_samples,
                 )
-            value = found[OVERALL][chosen.best]
-            runlog.write({"stage": "evaluation", "step": step, **found})
-            flat = {f"{task}/{name}": v for task, all_ in found.items() for name, v in all_.items()}
+            value = metrics[OVERALL][chosen.best]
+            runlog.write({"stage": "evaluation", "step": step, **metrics})
+            flat = {f"{task}/{name}": v for task, of in metrics.items() for name, v in of.items()}
             self.accelerator.log(flat, step)
             best = read_best(output)
             better = best is None or value > best.value
             self.progress.log(f"step {step}: {chosen.best} {value:.3f}{', the best' * better}")
         if not saved and self._agreed(better):
             self._save(step)
+        # After the checkpoint exists: best.json never names one that a kill left unwritten.
         if better:
-            name = checkpoint_place(output, step).name
-            note_best(output, Best(name, chosen.best, value))
+            name = checkpoint_path(output, step).name
+            record_best(output, Best(name, chosen.best, value))
 
     def _agreed(self, better: bool) -> bool:
-        """Return what the first process found."""
+        """Return in every process the decision of the first one; the others pass False."""
         answer = torch.tensor(float(better), device=self.accelerator.device)
         return bool(self.accelerator.reduce(answer, "sum") > 0)
 
 
 def _check(config: CalicoConfig, accelerator: Accelerator) -> None:
-    """Refuse what cannot work with that many processes."""
+    """Refuse a configuration that cannot run with this number of processes."""
     count = accelerator.num_processes
     if config.training.batch_size < count:
         raise UsageError(
@@ -243,7 +279,7 @@ def _features(
     accelerator: Accelerator,
     progress: Progress,
 ) -> Features:
-    """Return where batches find their features, as the configuration says."""
+    """Return the source of features for batches, as configured: encoders or a store."""
     config, table = start.config, dataset.images("train")
     encoders = start.model.encoders
     if config.training.features == "encode":
@@ -256,6 +292,8 @@ def _features(
         )
     rows = pairs.image_rows()["train"]
     place, flips = settings.output / "features", config.training.flips
+    # The first process computes the store while the others wait; they then find it and only open
+    # it.
     with (
         accelerator.main_process_first(),
         arithmetic(config.execution, next(encoders.parameters()).device),
@@ -266,7 +304,7 @@ def _features(
 
 @contextmanager
 def _all_cores(accelerator: Accelerator) -> Iterator[None]:
-    """Let the first process use the cores of those that wait for it, inside the `with` block."""
+    """Give the first process the cores of the waiting ones inside the `with` block."""
     threads = torch.get_num_threads()
     if accelerator.is_main_process:
         torch.set_num_threads(threads * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

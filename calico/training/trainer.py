@@ -1,8 +1,8 @@
-"""One update of the weights after another, by one process or several.
+"""Updates of the weights, by one process or several.
 
-A batch is what one update learns from, however many processes share it and in however many parts
-each of them takes its share: every part knows the counts of the whole batch, so the parts' losses
-add up to the loss of the batch.
+A batch is all samples of one update. Processes share it, and each may take its share in several
+parts (gradient accumulation). Every part is given the counts of the whole batch, so the losses of
+the parts add up to the loss of the batch, however it is divided.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ _LOSSES = ("total", "text", "mask", "dice")
 
 
 class StepData(Dataset[list[TrainingBatch]]):
-    """What one process learns from in each step.
+    """The parts of each step's batch that one process takes.
 
     Args:
-        batches: make batches from a step's number.
-        rank, count: this process takes every `count`-th sample from `rank` on.
-        most: samples of a part; 0 takes all at once.
+        batches: makes batches from a step's number.
+        rank: of this process.
+        count: number of processes.
+        most: greatest number of samples of a part; 0 takes the whole share at once.
     """
 
     def __init__(self, batches: BatchMaker, rank: int, count: int, most: int) -> None:
@@ -50,10 +51,12 @@ class StepData(Dataset[list[TrainingBatch]]):
 
     def __getitem__(self, step: int) -> list[TrainingBatch]:
         """Return the parts of a step, counted from 0."""
-        mine = self.batches.samples(step)[self.rank :: self.count]
-        most = self.most or len(mine)
+        # Every `count`-th sample: with group_by_length a batch is sorted by length, so all
+        # processes get samples of like length and none waits for the one with the longest.
+        share = self.batches.samples(step)[self.rank :: self.count]
+        most = self.most or len(share)
         return [
-            self.batches.batch(mine[start : start + most]) for start in range(0, len(mine), most)
+            self.batches.batch(share[start : start + most]) for start in range(0, len(share), most)
         ]
 
 
@@ -86,12 +89,15 @@ class Trainer:
             chosen.rate_factors,
             (accelerator.process_index, accelerator.num_processes),
         )
+        # The moving average of the weights, in the order of `weights`; empty without it.
         self.average: list[Tensor] = []
         if chosen.ema:
             self.average = [weight.detach().clone() for weight in self.weights.values()]
 
     def step(self, step: int, parts: Sequence[TrainingBatch]) -> dict[str, float]:
-        """Take a step, counted from 0; return the losses of its whole batch."""
+        """Take a step, counted from 0, and return the losses of its whole batch and the norm."""
+        # Nothing here depends on earlier steps but weights, moments and the average: learning rate
+        # and seeds are functions of the step's number, which makes a resumed run exact.
         chosen, accelerator = self.config.training, self.accelerator
         factor = rate_factor(step, chosen.steps, chosen.warmup_steps, chosen.schedule)
         self.updater.set_rate(chosen.learning_rate * factor)
@@ -101,33 +107,39 @@ class Trainer:
         )
         sums = torch.zeros(len(_LOSSES), device=accelerator.device)
         for number, part in enumerate(parts):
+            # Of dropout and loss points; a process has its own, or all would drop the same units.
             torch.manual_seed(int(noise.integers(1 << 62)))
             batch = replace(part.to(accelerator.device), whole=counts)
             with self._synchronised(number == len(parts) - 1):
                 with arithmetic(self.config.execution, accelerator.device):
                     losses = self.wrapped(batch)
-                # Gradients are averaged over processes, the losses of a batch's parts add up.
+                # DDP and FSDP average gradients over processes, but the losses of parts have to
+                # add up: multiplied by the number of processes, the average is the sum.
                 accelerator.backward(losses.total * accelerator.num_processes)
             sums += torch.stack([getattr(losses, name).detach() for name in _LOSSES])
-        found = accelerator.reduce(sums, "sum").tolist()
+        totals = accelerator.reduce(sums, "sum").tolist()
         norm = self.updater.step(chosen.clip)
         if self.average:
             torch._foreach_lerp_(self.average, list(self.weights.values()), 1 - chosen.ema)
-        return {**dict(zip(_LOSSES, found, strict=True)), "norm": norm}
+        return {**dict(zip(_LOSSES, totals, strict=True)), "norm": norm}
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resumed run needs beside the saved weights; every process calls it."""
         tensors = optimizer_tensors(self.updater, self.weights)
+        # With an average, that is what a checkpoint has as its weights. The weights that training
+        # goes on with are saved here.
         if self.average:
             raw = {name: whole(value.detach()).clone() for name, value in self.weights.items()}
             tensors |= {f"{name}/raw": value for name, value in raw.items()}
         return tensors
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Go on from the state of a checkpoint, whose weights the model has already.
+        """Set moments, random state and weights to those of a checkpoint.
+
+        The model has the weights of the checkpoint already.
 
         Raises:
-            InputError: something is missing.
+            InputError: a moment, the random state or a weight is missing.
         """
         restore_optimizer(self.updater, self.weights, saved)
         if not self.average:
@@ -136,32 +148,32 @@ class Trainer:
         if lacking:
             raise InputError(f"the saved training state lacks the weights of {lacking[0]}")
         weights = list(self.weights.values())
-        self.average = [weight.detach().clone() for weight in weights]  # what was saved
+        # The checkpoint's weights are the average; what was updated is under `name/raw`.
+        self.average = [weight.detach().clone() for weight in weights]
         _fill(weights, [like(saved[f"{name}/raw"], one) for name, one in self.weights.items()])
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the average in the place of the weights inside the `with` block, if there is one."""
+        """Replace the weights by their average inside the `with` block, if there is one."""
         weights = list(self.weights.values())
-        kept = [weight.detach().clone() for weight in weights] if self.average else []
+        raw = [weight.detach().clone() for weight in weights] if self.average else []
         _fill(weights, self.average)
         try:
             yield
         finally:
-            _fill(weights, kept)
+            _fill(weights, raw)
 
     def _counts(self, parts: Sequence[TrainingBatch]) -> Counts:
         """Return the counts of the whole batch of all processes."""
-        mine = Counts(0, 0, 0)
+        # Needed before the first forward pass: each part divides its losses by them.
+        own = Counts(0, 0, 0)
         for part in parts:
-            mine += part.counts()
-        tensor = torch.tensor(
-            [mine.tokens, mine.images, mine.masks], device=self.accelerator.device
-        )
+            own += part.counts()
+        tensor = torch.tensor([own.tokens, own.images, own.masks], device=self.accelerator.device)
         return Counts(*self.accelerator.reduce(tensor, "sum").tolist())
 
     def _synchronised(self, last: bool) -> AbstractContextManager[None]:
-        """Leave gradients to this process until the last part of a batch."""
+        """Exchange gradients between processes only at the last part of a batch."""
         if self.sharded:
             self.model.set_requires_gradient_sync(last)  # type: ignore[operator]
             return nullcontext()
@@ -170,6 +182,7 @@ class Trainer:
 
 @torch.no_grad()
 def _fill(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    """Copy values into weights; none where there are no values."""
+    """Copy values into weights, in place; do nothing where there are no values."""
+    # In place, because the optimiser and DDP hold these very tensors.
     for weight, value in zip(weights, values, strict=bool(values)):
         weight.copy_(value)

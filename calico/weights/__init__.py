@@ -1,1 +1,1 @@
-"""Published weights into CALICO: which file holds what, under which names."""
+"""Published weights for CALICO: reading files, recognising layouts, matching names."""

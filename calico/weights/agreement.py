@@ -1,4 +1,4 @@
-"""Whether a published model's own configuration agrees with ours where shapes do not tell."""
+"""Compare a published model's configuration with ours, in the values that shapes do not show."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from mixedparts.errors import InputError, UsageError
 
 
 def check_agreement(place: Path, layout: str, config: CalicoConfig) -> None:
-    """Compare `config.json` beside weights, if there is one, with the configuration.
+    """Compare the `config.json` beside weights, if there is one, with the configuration.
 
-    Heads, norms and rotary bases leave no trace in the shapes: a wrong one loads and computes
-    nonsense.
+    The numbers of heads, norm constants and rotary bases do not show in the shapes of weights: with
+    a wrong value, a model loads without an error and computes nonsense.
+
+    Args:
+        place: file or folder of the weights.
+        layout: name of their `WeightLayout`.
+        config: of the model that they fill.
 
     Raises:
-        InputError: the file is no JSON object.
-        UsageError: values that differ, all listed.
+        InputError: the file is not a JSON object.
+        UsageError: values differ; all are listed.
     """
     folder = place if place.is_dir() else place.parent
     path = folder / "config.json"
@@ -30,7 +35,8 @@ def check_agreement(place: Path, layout: str, config: CalicoConfig) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(data, dict):
-        raise InputError(f"{path} is no JSON object")
+        raise InputError(f"{path} is not a JSON object")
+    # Only values that the file contains count: transformers leaves out many that are its defaults.
     faults = [
         f"{name}: {theirs!r} there, {ours!r} here"
         for name, theirs, ours in _compared(data, layout, config)
@@ -47,7 +53,7 @@ def check_agreement(place: Path, layout: str, config: CalicoConfig) -> None:
 def _compared(
     data: Mapping[str, Any], layout: str, config: CalicoConfig
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, their value (None: not said) and ours."""
+    """Yield name, their value (None if the file does not contain it) and ours."""
     if layout in ("CALICO", "GLaMM", "LISA", "language model"):
         yield from _language(data, config)
     if layout == "InstructBLIP":
@@ -74,9 +80,11 @@ def _compared(
 def _language(data: Mapping[str, Any], config: CalicoConfig) -> Iterator[tuple[str, Any, Any]]:
     chosen = config.language
     yield "language.heads", data.get("num_attention_heads"), chosen.heads
+    # 0 stands for as many key/value heads as query heads.
     heads = chosen.kv_heads or chosen.heads
     yield "language.kv_heads", data.get("num_key_value_heads"), heads
     yield "language.norm_eps", data.get("rms_norm_eps"), chosen.norm_eps
+    # transformers 5 moved `rope_theta` into `rope_parameters`; files of either version occur.
     rope = data.get("rope_parameters") or {}
     theta = rope.get("rope_theta", data.get("rope_theta"))
     yield "language.rope_theta", theta, chosen.rope_theta

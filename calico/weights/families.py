@@ -1,7 +1,8 @@
-"""Names of weights in the code bases that published them, brought to the model's own names.
+"""Translate names of weights from the code bases that published them to the model's own names.
 
-The model's names are those of transformers' published files under the prefixes of `Calico`; module
-names of DINOv2 moved later, which `place` undoes.
+A *stable name* is the name in transformers' published files under a prefix of `Calico`. It does not
+change with the installed version of transformers or with adapters. One function for each family of
+models translates a published name; `stable_piece` translates a name of the assembled model.
 """
 
 from __future__ import annotations
@@ -10,21 +11,29 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from calico.weights.dino_names import HALVES, JOINED, published_name
-from calico.weights.sam_names import rename_segment_anything
+from calico.weights.key_names import (
+    SWIGLU_HALVES,
+    SWIGLU_JOINED,
+    published_dino_name,
+    rename_segment_anything,
+)
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a published tensor is in the model.
+    """A part of a published tensor that fills a weight, or a part of a weight.
+
+    Code bases cut the same weights differently: one Linear for query, key and value against three,
+    a SwiGLU's gate and value joined or not. A tensor can therefore give several pieces, and a
+    weight can consist of several.
 
     Attributes:
-        target: the model's name.
-        order: place among the pieces that are joined to the target, along the first dimension.
+        target: stable name of the weight.
+        order: position among the pieces that are joined to the target along the first dimension.
         of: number of pieces of the target; missing ones are zero.
-        share: which part of the tensor, (k, n) for the k-th of n equal parts.
+        share: which part of the tensor the piece is: (k, n) for the k-th of n equal parts.
     """
 
     target: str
@@ -35,13 +44,15 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A published tensor that the model has no use for, and why."""
+    """A published tensor that the model does not use, with the reason for reports."""
 
     reason: str
 
 
-Found = Sequence[Piece] | Ignored | None
-Family = Callable[[str, Shape], Found]
+# What becomes of a tensor: its pieces, ignored for a reason, or None: the name is unknown, which is
+# an error. Nothing is ignored silently.
+Assignment = Sequence[Piece] | Ignored | None
+Family = Callable[[str, Shape], Assignment]
 
 _HEAD = Ignored("the Q-Former's language head")
 _COMPUTED = Ignored("a constant that is computed")
@@ -49,15 +60,15 @@ _TWICE = Ignored("the position code, which the prompt encoder holds as well")
 _CLASSIFIER = Ignored("EVA's last block, norm and head: 39 blocks serve, normed by the Q-Former's")
 
 
-def language(name: str, shape: Shape) -> Found:
-    """Name weights of a Llama-family model."""
+def language(name: str, shape: Shape) -> Assignment:
+    """Translate names of a Llama-family model."""
     if name.endswith("rotary_emb.inv_freq"):
         return _COMPUTED
     return [Piece(f"language.{name}")]
 
 
-def sam(name: str, shape: Shape) -> Found:
-    """Name weights of transformers' SAM."""
+def sam(name: str, shape: Shape) -> Assignment:
+    """Translate names of transformers' SAM."""
     if name.startswith("shared_image_embedding."):
         return _TWICE
     for theirs, ours in (
@@ -70,20 +81,20 @@ def sam(name: str, shape: Shape) -> Found:
     return None
 
 
-def segment_anything(name: str, shape: Shape) -> Found:
-    """Name weights of segment-anything's own SAM."""
+def segment_anything(name: str, shape: Shape) -> Assignment:
+    """Translate names of segment-anything's own SAM."""
     return sam(rename_segment_anything(name), shape)
 
 
-def blip_vision(name: str, shape: Shape) -> Found:
-    """Name weights of transformers' EVA-CLIP."""
+def blip_vision(name: str, shape: Shape) -> Assignment:
+    """Translate names of transformers' EVA-CLIP."""
     if name.endswith("position_ids"):
         return _COMPUTED
     return [Piece(f"encoders.vision.{name}")]
 
 
-def lavis_vision(name: str, shape: Shape) -> Found:
-    """Name weights of LAVIS's EVA-CLIP: its query and value have a bias, its key has none."""
+def lavis_vision(name: str, shape: Shape) -> Assignment:
+    """Translate names of LAVIS's EVA-CLIP."""
     if re.match(r"blocks\.39\.|norm\.|fc_norm\.|head\.", name):
         return _CLASSIFIER
     embeddings = {
@@ -98,6 +109,8 @@ def lavis_vision(name: str, shape: Shape) -> Found:
     if match is None:
         return None
     layer, rest = f"encoders.vision.encoder.layers.{match[1]}.", match[2]
+    # Query and value have a bias here, the key has none. The model has one bias for all three, so
+    # the piece in the middle (order 1) is missing and becomes zero.
     for part, order in (("attn.q_bias", 0), ("attn.v_bias", 2)):
         if rest == part:
             return [Piece(f"{layer}self_attn.qkv.bias", order, 3)]
@@ -113,54 +126,56 @@ def lavis_vision(name: str, shape: Shape) -> Found:
     return None
 
 
-def final_norm(name: str, shape: Shape) -> Found:
-    """Name LAVIS's norm after EVA-CLIP."""
+def final_norm(name: str, shape: Shape) -> Assignment:
+    """Translate names of LAVIS's norm after EVA-CLIP."""
     return [Piece(f"encoders.vision.post_layernorm.{name}")]
 
 
-def qformer(name: str, shape: Shape) -> Found:
-    """Name weights of transformers' Q-Former, with its text path."""
+def qformer(name: str, shape: Shape) -> Assignment:
+    """Translate names of transformers' Q-Former, its text path included."""
     if name.endswith("position_ids"):
         return _COMPUTED
+    # InstructBLIP's Q-Former has its norm inside of `embeddings`, BLIP-2's has it outside.
     return [Piece(f"bridge.qformer.{name.removeprefix('embeddings.')}")]
 
 
-def lavis_qformer(name: str, shape: Shape) -> Found:
-    """Name weights of LAVIS's Q-Former, a BERT with cross-attention."""
+def lavis_qformer(name: str, shape: Shape) -> Assignment:
+    """Translate names of LAVIS's Q-Former, a BERT with cross-attention."""
     if name.startswith("cls."):
         return _HEAD
     name = name.removeprefix("bert.").replace("embeddings.LayerNorm.", "embeddings.layernorm.")
     return qformer(name.replace("attention.self.", "attention.attention."), shape)
 
 
-def queries(name: str, shape: Shape) -> Found:
-    """Name the query tokens."""
+def queries(name: str, shape: Shape) -> Assignment:
+    """Translate the name of the query tokens (q in equation 2 of the paper)."""
     return [Piece("bridge.queries")]
 
 
-def projection(name: str, shape: Shape) -> Found:
-    """Name the Linear from Q-Former to language model."""
+def projection(name: str, shape: Shape) -> Assignment:
+    """Translate names of the Linear from Q-Former to language model (equation 1)."""
     return [Piece(f"bridge.projection.{name}")]
 
 
-def seg_projection(name: str, shape: Shape) -> Found:
-    """Name the [SEG] MLP of LISA and GLaMM, the first and only one of its list."""
+def seg_projection(name: str, shape: Shape) -> Assignment:
+    """Translate names of the [SEG] MLP of LISA and GLaMM."""
+    # `text_hidden_fcs` is a ModuleList there with this one member.
     return [Piece(f"grounding.projection.{name.removeprefix('0.')}")]
 
 
-def dino(name: str, shape: Shape) -> Found:
-    """Name weights of transformers' DINOv2, by the names of its files or of its newer modules."""
+def dino(name: str, shape: Shape) -> Assignment:
+    """Translate names of transformers' DINOv2, as in its files or as in its newer modules."""
     if name.startswith("classifier."):
         return Ignored("DINOv2's classifier")
-    target = published_name(f"encoders.semantic.{name}")
-    for order, half in enumerate(HALVES):
+    target = published_dino_name(f"encoders.semantic.{name}")
+    for order, half in enumerate(SWIGLU_HALVES):
         if half in target:
-            return [Piece(target.replace(half, JOINED), order, 2)]
+            return [Piece(target.replace(half, SWIGLU_JOINED), order, 2)]
     return [Piece(target)]
 
 
-def dino_hub(name: str, shape: Shape) -> Found:
-    """Name weights of DINOv2's own repository: query, key and value are one Linear there."""
+def dino_hub(name: str, shape: Shape) -> Assignment:
+    """Translate names of DINOv2's own repository."""
     tokens = {
         "cls_token": "cls_token",
         "register_tokens": "register_tokens",
@@ -173,10 +188,13 @@ def dino_hub(name: str, shape: Shape) -> Found:
         return [Piece(f"encoders.semantic.embeddings.{tokens[name]}")]
     if name.startswith("norm."):
         return [Piece(f"encoders.semantic.layernorm.{name.removeprefix('norm.')}")]
+    # A checkpoint saved in chunks for FSDP has the number of the chunk before that of the block;
+    # blocks are numbered throughout all the same.
     match = re.fullmatch(r"blocks\.(?:\d+\.)?(\d+)\.(.+)", name)
     if match is None:
         return None
     layer, rest = f"encoders.semantic.encoder.layer.{match[1]}.", match[2]
+    # Query, key and value are one Linear here and three in the model.
     if rest.startswith("attn.qkv."):
         kind = rest.removeprefix("attn.qkv.")
         return [
@@ -198,16 +216,15 @@ def dino_hub(name: str, shape: Shape) -> Found:
     return None
 
 
-def place(name: str) -> Piece:
-    """Return where a weight of the assembled model stands under stable names.
-
-    They depend neither on adapters nor on how transformers' version cuts a DINOv2 block.
-    """
+def stable_piece(name: str) -> Piece:
+    """Return the stable name of a weight of the assembled model, and which piece of it this is."""
+    # PEFT moves the weights of an adapted Linear into a module `base_layer`.
     name = name.replace(".base_layer.", ".")
     if name.startswith("encoders.semantic."):
-        found = dino(name.removeprefix("encoders.semantic."), ())
-        assert found is not None
-        assert not isinstance(found, Ignored)
-        return found[0]
+        # The installed transformers decides how a DINOv2 block is cut; its files do not change.
+        pieces = dino(name.removeprefix("encoders.semantic."), ())
+        assert pieces is not None
+        assert not isinstance(pieces, Ignored)
+        return pieces[0]
     # A Q-Former that sees queries only has its norm outside of `embeddings`.
     return Piece(name.replace("bridge.qformer.embeddings.", "bridge.qformer."))

@@ -1,4 +1,7 @@
-"""Weights on disk as a mapping from name to tensor, read one at a time; nothing is unpickled."""
+"""Weight files as a mapping from name to tensor, read one at a time, without running pickled code.
+
+A model of 7B parameters is read tensor by tensor, so memory holds the model once, not twice.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from mixedparts.errors import InputError
 
 _PICKLED = (".pth", ".pt", ".bin")
 _SAMPLED = 1 << 20  # bytes at either end of a file that its fingerprint reads
-_SINGLE = ("model.safetensors", "pytorch_model.bin")
+_SINGLE = ("model.safetensors", "pytorch_model.bin")  # transformers' names, the safer one first
 
 
 class WeightFiles(Mapping[str, Tensor]):
@@ -26,13 +29,15 @@ class WeightFiles(Mapping[str, Tensor]):
             of them.
 
     Raises:
-        InputError: there is nothing of the kind, a file is broken, or it holds more than tensors.
+        InputError: there are no such files, a file is broken or contains more than tensors, or a
+            name occurs in two files.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self.files = _files(place)
         self._where: dict[str, Path] = {}
+        # Tensors of .pth and .bin files; torch maps their bytes from disk where the format allows.
         self._pickled: dict[Path, Mapping[str, Tensor]] = {}
         for path in self.files:
             for name in self._names(path):
@@ -73,10 +78,9 @@ class WeightFiles(Mapping[str, Tensor]):
         return len(self._where)
 
     def fingerprint(self) -> str:
-        """Return a digest of names, sizes and both ends of every file.
-
-        It tells other weights from these without reading tens of gigabytes.
-        """
+        """Return a digest of names, sizes and both ends of every file, 20 hexadecimal digits."""
+        # Enough to notice other weights, without reading tens of gigabytes: a safetensors file has
+        # its names and shapes at the start, a zip of torch has its directory at the end.
         digest = hashlib.sha256()
         for path in self.files:
             size = path.stat().st_size
@@ -96,6 +100,7 @@ def _files(place: Path) -> list[Path]:
             f"there are no weights at {place}",
             "Give --init a file (.safetensors, .pth) or the folder of a published model.",
         )
+    # An index first: without it, the shards of a model could not be told from other files.
     indices = sorted(place.glob("*.safetensors.index.json")) or sorted(
         place.glob("*.bin.index.json")
     )
@@ -112,33 +117,37 @@ def _files(place: Path) -> list[Path]:
     for name in _SINGLE:
         if (place / name).is_file():
             return [place / name]
-    found = [path for path in sorted(place.iterdir()) if path.suffix in (".safetensors", *_PICKLED)]
-    if len(found) != 1:
+    files = [path for path in sorted(place.iterdir()) if path.suffix in (".safetensors", *_PICKLED)]
+    if len(files) != 1:
         raise InputError(
-            f"{place} holds {len(found)} weight files and no index",
+            f"{place} holds {len(files)} weight files and no index",
             "Give --init the file itself.",
         )
-    return found
+    return files
 
 
 def _unpacked(path: Path) -> Mapping[str, Tensor]:
-    """Return the tensors of a file that torch saved; `weights_only` runs no code of the file."""
+    """Return the tensors of a file that torch saved."""
     try:
         with path.open("rb") as file:
-            mapped = file.read(2) == b"PK"  # the format before torch 1.6 cannot be mapped
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # broken bytes lead torch into errors of any kind
+            mapped = file.read(2) == b"PK"  # a zip; the format before torch 1.6 cannot be mapped
+        # A pickle can run any code when it is loaded; `weights_only` allows tensors alone.
+        data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # torch raises errors of many types on broken bytes
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"the weights {path} cannot be read without running code: {reason}",
             "Only tensors are read from .pth and .bin files; convert others to safetensors.",
         ) from error
+    # LAVIS saves its weights under "model", Lightning under "state_dict", DeepSpeed under "module".
     for wrapper in ("model", "state_dict", "module"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping):
-        raise InputError(f"{path} holds no mapping of names to tensors")
-    odd = [name for name, value in found.items() if not isinstance(value, Tensor)]
-    if odd or not found:
-        raise InputError(f"{path} holds things that are no tensors: {', '.join(map(str, odd[:8]))}")
-    return found
+        if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
+            data = data[wrapper]
+    if not isinstance(data, Mapping):
+        raise InputError(f"{path} does not contain a mapping of names to tensors")
+    odd = [name for name, value in data.items() if not isinstance(value, Tensor)]
+    if odd or not data:
+        raise InputError(
+            f"{path} contains values that are not tensors: {', '.join(map(str, odd[:8]))}"
+        )
+    return data

@@ -1,4 +1,9 @@
-"""The model as training starts it: published weights in, what the paper adds fresh."""
+"""Build the model for the start of training: from published weights, with fresh CEM and CAMs.
+
+The model is built on the meta device, without memory, and its weights are put in one at a time in
+the type that they are stored in. A 7B model then never takes more memory than its final size and
+one tensor.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +22,23 @@ from calico.model.calico import Calico
 from calico.model.grounding import SegProjection
 from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
-from calico.model.precision import kept_dtype, store
+from calico.model.precision import storage_dtype, store
 from calico.model.projector import LinearProjector
-from calico.processing.tokenizer import READER, extended_tokenizer, question_reader, token_ids
+from calico.processing.tokenizer import (
+    QUESTION_TOKENIZER,
+    extended_tokenizer,
+    load_question_tokenizer,
+    token_ids,
+)
 from calico.weights.agreement import check_agreement
-from calico.weights.families import Piece, Shape, place
+from calico.weights.families import Piece, Shape, stable_piece
 from calico.weights.files import WeightFiles
 from calico.weights.matching import Matching, WeightSource, match, reconcile
 from calico.weights.safetensors_io import fitting
 from mixedparts.errors import InputError
 
 _EMBEDDINGS = "language.model.embed_tokens.weight"
+# Weights with one row for each token.
 _VOCABULARY = (_EMBEDDINGS, "language.lm_head.weight")
 
 
@@ -37,10 +48,10 @@ class Initial:
 
     Attributes:
         model: in evaluation mode.
-        config: with the tokenizer's vocabulary.
+        config: with the tokenizer's vocabulary size.
         tokenizer: of the language model, with the grounding tokens.
-        record: what a checkpoint says of where its frozen parts come from.
-        report: lines that say what every source was used for.
+        record: paths and fingerprints of the sources, for the checkpoint's metadata.
+        report: lines about the use of every source.
     """
 
     model: Calico
@@ -60,27 +71,32 @@ def initial_model(
     """Build the model from published weights.
 
     Args:
-        config: of the model; its vocabulary is set to the tokenizer's.
-        places: files or folders; where two hold the same part, the later one is taken.
-        tokenizer: that goes with a checkpoint; by default that of the language model, extended.
-        rows: tokens that the language model had before, with `tokenizer`.
-        reader: of questions, where the Q-Former sees them; by default InstructBLIP's, which lies
-            beside one of the places.
+        config: of the model; its vocabulary size is set to the tokenizer's.
+        places: files or folders; where two have the same part, the later one is used.
+        tokenizer: of a checkpoint; by default the tokenizer of the language model, extended.
+        rows: number of tokens that the language model had before; given with `tokenizer`.
+        reader: tokenizer of the questions, if the Q-Former sees them; by default InstructBLIP's, in
+            the folder of one of the places.
+
+    Returns:
+        The filled model with its configuration, tokenizer and sources.
 
     Raises:
-        InputError: weights that do not fill the model exactly, or belong to another architecture.
+        InputError: files are missing or broken, or do not fill the model exactly.
+        UsageError: a source's own configuration differs in values that shapes do not show.
     """
     files = [WeightFiles(path) for path in places]
     matching = match(WeightSource(str(one.place), one) for one in files)
+    # Everything is checked before the first tensor is read: loading takes minutes.
     for one, layout in zip(files, matching.layouts, strict=True):
         check_agreement(one.place, layout, config)
     if tokenizer is None or rows is None:
-        tokenizer, rows = extended_tokenizer(_speaker(matching, files), config.prompt)
+        tokenizer, rows = extended_tokenizer(_language_folder(matching, files), config.prompt)
     language = replace(config.language, vocabulary=len(tokenizer))
     config = replace(config, language=language)
     ids = token_ids(tokenizer, config.prompt.max_images)
     if config.qformer.sees_question:
-        ids = replace(ids, reader=reader or _reader(places))
+        ids = replace(ids, reader=reader or _question_tokenizer(places))
     model = fill(config, ids, matching, rows)
     record = [
         {"path": str(one.place.absolute()), "fingerprint": one.fingerprint(), "rows": rows}
@@ -93,49 +109,61 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
     """Build the model and fill it, one tensor at a time.
 
     Args:
-        config: with the final vocabulary.
-        ids: of the tokenizer that goes with it.
+        config: with the final vocabulary size.
+        ids: of its tokenizer.
         matching: of the sources.
-        rows: tokens whose embeddings the sources hold.
+        rows: number of tokens whose embeddings the sources have.
+
+    Returns:
+        The model in evaluation mode, with adapters.
+
+    Raises:
+        InputError: the sources do not fill the model exactly, or new tokens would stay untrained.
     """
     model = on_meta(config, ids)
-    fresh = reconcile(matching, wanted_shapes(model), config)
+    fresh = reconcile(matching, weight_shapes(model), config)
     _check_rows(config, ids, min(rows, matching.shape(_EMBEDDINGS)[0]))
+    # These were built without memory, so fresh ones are built again with initial values.
     if "grounding.projection.0.weight" in fresh:
         width, size = config.language.hidden_size, config.sam.prompt_size
         model.grounding.projection = SegProjection(width, size)
     if "bridge.projection.weight" in fresh:
-        bridge = config.vision
+        vision = config.vision
         width = config.language.hidden_size
-        model.bridge = LinearProjector(bridge.patches, bridge.hidden_size, width)
+        model.bridge = LinearProjector(vision.patches, vision.hidden_size, width)
+    # Before the weights: what is frozen is stored in another type than what is trained.
     freeze(model, config)
-    held: dict[str, Tensor] = {}
+    # Only the latest tensor: the two halves of a SwiGLU follow each other and come from one.
+    latest: dict[str, Tensor] = {}
     for name, weight in list(model.state_dict(keep_vars=True).items()):
-        piece = place(name)
+        piece = stable_piece(name)
         if piece.target in fresh:
             continue
-        if piece.target not in held:
-            held = {piece.target: matching.value(piece.target)}
-        value = held[piece.target]
+        if piece.target not in latest:
+            latest = {piece.target: matching.value(piece.target)}
+        value = latest[piece.target]
         if piece.target in _VOCABULARY:
             value = _with_new_rows(value[:rows], config.language.vocabulary)
         value = value if piece.of == 1 else value.chunk(piece.of)[piece.order]
-        dtype = kept_dtype(name, weight.requires_grad, config.execution)
+        dtype = storage_dtype(name, weight.requires_grad, config.execution)
+        # A copy always, or a weight could be a view of the file, or of a joined tensor.
         _put(model, name, value.to(dtype, copy=True))
     if config.language.tie_embeddings:
         model.language.tie_weights()
+    # Adapters last: they wrap Linears in modules, which changes the names of the weights.
     tune(model.language, config.language, ids.new)
     return store(model, config.execution).eval()
 
 
 def on_meta(config: CalicoConfig, ids: TokenIds) -> Calico:
-    """Build the model without adapters and without memory for what published weights fill.
+    """Return the model without adapters, with the parts that published weights fill on `meta`.
 
-    Buffers are real: rotary frequencies are in no checkpoint. So are CEM and CAMs, which the
-    paper adds.
+    CEM and CAMs have memory and initial values: the paper adds them.
     """
     from accelerate import init_empty_weights
 
+    # Buffers are real too: rotary frequencies are computed when the model is built, and no
+    # checkpoint contains them.
     with init_empty_weights(include_buffers=False):
         parts = build_image_parts(config)
         language = build_base(config.language, config.execution.attention)
@@ -143,16 +171,26 @@ def on_meta(config: CalicoConfig, ids: TokenIds) -> Calico:
     return assemble(config, ids, parts, language)
 
 
-def filled(
+def model_from_weights(
     config: CalicoConfig, ids: TokenIds, weights: Mapping[str, Tensor], origin: Path
 ) -> Calico:
-    """Build a model without adapters around weights under its own names, without copying them.
+    """Build a model without adapters from weights under its own names, without copying them.
+
+    Args:
+        config: of the model.
+        ids: of its tokenizer.
+        weights: all weights of the model, by name.
+        origin: of the weights, for the error message.
+
+    Returns:
+        The model; its weights share memory with `weights`.
 
     Raises:
-        InputError: names or shapes that do not fit, all listed.
+        InputError: names or shapes do not fit; all are listed.
     """
     model = on_meta(config, ids)
     own = model.state_dict()
+    # A tied output layer is the embedding matrix itself, which a checkpoint has only once.
     if config.language.tie_embeddings:
         own.pop(_VOCABULARY[1], None)
     for name, value in fitting(own, weights, origin).items():
@@ -163,21 +201,22 @@ def filled(
     return model
 
 
-def wanted_shapes(model: nn.Module) -> dict[str, Shape]:
+def weight_shapes(model: nn.Module) -> dict[str, Shape]:
     """Return the shapes of all weights by stable name."""
     shapes: dict[str, Shape] = {}
     tied = getattr(model, "language", None)
     for name, weight in model.state_dict().items():
-        piece: Piece = place(name)
+        piece: Piece = stable_piece(name)
         shape = tuple(weight.shape)
+        # The joined weight of the files is `of` times as high as the piece in the model.
         shapes[piece.target] = (shape[0] * piece.of, *shape[1:]) if shape else shape
     if tied is not None and tied.config.tie_word_embeddings:
         shapes.pop(_VOCABULARY[1], None)
     return shapes
 
 
-def _speaker(matching: Matching, files: Sequence[WeightFiles]) -> Path:
-    """Return the folder that the language model comes from."""
+def _language_folder(matching: Matching, files: Sequence[WeightFiles]) -> Path:
+    """Return the folder that the language model comes from, which has its tokenizer too."""
     if _EMBEDDINGS not in matching.recipes:
         raise InputError(
             "no --init holds a language model",
@@ -187,20 +226,20 @@ def _speaker(matching: Matching, files: Sequence[WeightFiles]) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def _reader(places: Sequence[Path]) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of the Q-Former's words, the last one that lies beside the weights."""
+def _question_tokenizer(places: Sequence[Path]) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the Q-Former's questions, from the last folder that has one."""
     for path in reversed(places):
-        found = question_reader(path if path.is_dir() else path.parent)
-        if found is not None:
-            return found
+        tokenizer = load_question_tokenizer(path if path.is_dir() else path.parent)
+        if tokenizer is not None:
+            return tokenizer
     raise InputError(
-        f"qformer.sees_question is true, and no folder of --init holds {READER}",
+        f"qformer.sees_question is true, and no folder of --init holds {QUESTION_TOKENIZER}",
         "It comes with InstructBLIP's checkpoint; put that folder beside the weights.",
     )
 
 
 def _check_rows(config: CalicoConfig, ids: TokenIds, known: int) -> None:
-    """Refuse tokens that would stay untrained and meaningless."""
+    """Raise if the embeddings of new tokens would neither be loaded nor trained."""
     new = [index for index in ids.new if index >= known]
     inherited = config.language.new_token_rows == "inherited" and config.language.tuning != "full"
     if new and inherited:
@@ -212,9 +251,11 @@ def _check_rows(config: CalicoConfig, ids: TokenIds, known: int) -> None:
 
 
 def _with_new_rows(rows: Tensor, count: int) -> Tensor:
-    """Return embeddings (count, D): those that are known, then their mean."""
+    """Return embeddings (count, D): the rows that there are, then their mean for each new token."""
     if len(rows) >= count:
         return rows[:count]
+    # The mean gives a new token an average logit; a random row could outweigh all trained ones. In
+    # float32: a sum over 32,000 rows in bf16 would lose most of them.
     mean = rows.float().mean(0, keepdim=True).to(rows.dtype)
     return torch.cat([rows, mean.expand(count - len(rows), -1)])
 
@@ -222,6 +263,8 @@ def _with_new_rows(rows: Tensor, count: int) -> Tensor:
 def _put(model: nn.Module, name: str, value: Tensor) -> None:
     owner, _, leaf = name.rpartition(".")
     module = model.get_submodule(owner)
+    # A tensor on `meta` has no memory to copy into, so it is replaced, in the module's own
+    # dictionaries, which work for parameters and buffers alike.
     old = module._parameters.get(leaf)
     if old is not None:
         module._parameters[leaf] = nn.Parameter(value, requires_grad=old.requires_grad)
@@ -235,18 +278,27 @@ def restore(
     record: Sequence[Mapping[str, Any]],
     reader: PreTrainedTokenizerBase | None = None,
 ) -> Calico:
-    """Rebuild the frozen parts of a checkpoint from where they came from.
+    """Rebuild the model of a checkpoint, with its frozen parts from their published sources.
+
+    Args:
+        config: of the checkpoint.
+        tokenizer: of the checkpoint.
+        record: paths and fingerprints, as `Initial.record`.
+        reader: tokenizer of the questions, if the Q-Former sees them.
+
+    Returns:
+        The model; the trained weights of the checkpoint are not in it yet.
 
     Raises:
-        InputError: published weights are gone or are others than before.
+        InputError: published weights are missing or differ from those at training.
     """
-    places = [Path(str(one["path"])) for one in record]
-    for path, one in zip(places, record, strict=True):
+    places = [Path(str(source["path"])) for source in record]
+    for path, source in zip(places, record, strict=True):
         if not path.exists():
             raise InputError(
                 f"the checkpoint's frozen weights came from {path}, which is not there",
                 "Put them back, or use a stand-alone checkpoint made with calico-merge.",
             )
-        if WeightFiles(path).fingerprint() != one["fingerprint"]:
+        if WeightFiles(path).fingerprint() != source["fingerprint"]:
             raise InputError(f"{path} holds other weights than when the checkpoint was trained")
     return initial_model(config, places, tokenizer, int(record[0]["rows"]), reader).model

@@ -1,7 +1,7 @@
-"""The layouts of published checkpoints: how to know one, and which family names each prefix.
+"""The layouts of published checkpoints: how one is recognised, and which family has which prefix.
 
 The prefixes of the published CALICO checkpoint are inferred from its authors' earlier code and from
-GLaMM, since its index is not public knowledge here: what does not fit is reported by name.
+GLaMM, because its index was not at hand: tensors that do not match are reported by name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from calico.weights import families
-from calico.weights.families import Family, Found, Ignored, Piece, Shape
+from calico.weights.families import Assignment, Family, Ignored, Piece, Shape
 from mixedparts.errors import InputError
 
 _CLIP = Ignored("CLIP and its projection, which CALICO replaces by EVA-CLIP and the Q-Former")
@@ -20,20 +20,22 @@ _REGION = Ignored("GLaMM's region encoder, for boxes in the prompt")
 
 @dataclass(frozen=True, slots=True)
 class WeightLayout:
-    """One way to lay out a checkpoint.
+    """The layout of one kind of checkpoint.
 
     Attributes:
-        name: for reports.
-        sign: matches a name that no other layout has.
-        rules: (prefix, family of what follows, or why it is ignored), the first that fits counts.
+        name: for reports, and for `calico.weights.agreement`.
+        sign: pattern of a name that shows the layout, unless an earlier one of `LAYOUTS` fits.
+        rules: (pattern of a prefix, family of the rest or why it is ignored); the first match
+            counts.
     """
 
     name: str
     sign: str
     rules: tuple[tuple[str, Family | Ignored], ...]
 
-    def find(self, name: str, shape: Shape) -> Found:
-        """Return what a tensor is in the model; None if the layout does not know it."""
+    def find(self, name: str, shape: Shape) -> Assignment:
+        """Return what a tensor becomes in the model; None if the layout does not have its name."""
+        # `re.match`, not `search`: a prefix counts only at the start of a name.
         for prefix, rule in self.rules:
             match = re.match(prefix, name)
             if match is not None:
@@ -41,17 +43,20 @@ class WeightLayout:
         return None
 
 
-def _cem(name: str, shape: Shape) -> Found:
+def _cem(name: str, shape: Shape) -> Assignment:
     return [Piece(f"correspondence.extraction.attention.{name}")]
 
 
 def _cam(linear: str) -> Family:
-    def family(name: str, shape: Shape) -> Found:
+    def family(name: str, shape: Shape) -> Assignment:
+        # "0.weight" -> "0.adaptation.weight": the authors have a list for each kind of Linear, the
+        # model has a list of CAMs with both.
         return [Piece(f"correspondence.adaptive.{name.replace('.', f'.{linear}.', 1)}")]
 
     return family
 
 
+# A lookahead matches without consuming: the prefix is part of the language model's own names.
 _LANGUAGE = (
     (r"(?=lm_head\.)", families.language),
     (r"(?=model\.(embed_tokens|layers|norm)\.)", families.language),
@@ -78,6 +83,8 @@ _GLAMM: tuple[tuple[str, Family | Ignored], ...] = (
     *_LANGUAGE,
 )
 
+# The order counts: the first layout whose sign occurs is taken. A layout that contains another one
+# (CALICO, GLaMM and LISA contain SAM and a language model) comes before it.
 LAYOUTS = (
     WeightLayout(
         "CALICO",
@@ -131,10 +138,14 @@ LAYOUTS = (
 
 
 def recognise(names: Iterable[str], origin: str) -> WeightLayout:
-    """Return the layout that some names belong to.
+    """Return the layout of a checkpoint from the names of its tensors.
+
+    Args:
+        names: of all tensors.
+        origin: of the checkpoint, for the error message.
 
     Raises:
-        InputError: none of the known ones.
+        InputError: it has none of the known layouts.
     """
     listed = list(names)
     for layout in LAYOUTS:
@@ -142,6 +153,6 @@ def recognise(names: Iterable[str], origin: str) -> WeightLayout:
             return layout
     shown = ", ".join(listed[:5])
     raise InputError(
-        f"{origin} is of no known layout; it begins with {shown}",
+        f"{origin} has none of the known layouts; its names start with {shown}",
         f"Known: {', '.join(layout.name for layout in LAYOUTS)}.",
     )

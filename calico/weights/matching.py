@@ -1,4 +1,11 @@
-"""Which published tensor fills which weight of the model; nothing is left over silently."""
+"""Match published tensors with the weights of the model, and report everything that is left over.
+
+Weights are matched by name in both directions: every weight of the model must be filled, and every
+tensor of every source must be used or ignored for a named reason. A missing key is the most
+expensive fault of this family of models. `from_pretrained` fills it with random values and prints a
+table, training runs on, and the scores are near zero (LISA's issues 41, 56 and 103). A tensor
+without a use is as suspicious: it usually means that a prefix was misunderstood.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +25,7 @@ from mixedparts.errors import InputError
 
 _SHOWN = 8  # names that a message lists
 _VOCABULARY = ("language.model.embed_tokens.weight", "language.lm_head.weight")
+# Weights of a Q-Former that only its text tokens pass through.
 _TEXT_PATH = re.compile(
     r"bridge\.qformer\.((word|position)_embeddings|encoder\.layer\.\d+\.(intermediate|output))\."
 )
@@ -29,9 +37,9 @@ class WeightSource:
     """One published model.
 
     Attributes:
-        origin: where it lies.
-        weights: its tensors.
-        rows: tokens that its tokenizer knows; further rows of its embeddings mean nothing.
+        origin: file or folder, for reports.
+        weights: its tensors by name.
+        rows: number of tokens of its tokenizer; later rows of its embeddings are padding.
     """
 
     origin: str
@@ -41,7 +49,15 @@ class WeightSource:
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """One tensor of one source, and which of `share[1]` equal parts of its first dimension."""
+    """A part of a tensor of a source, from which a weight is put together.
+
+    Attributes:
+        source: index in `Matching.sources`.
+        name: of the tensor in its source.
+        order: as `Piece.order`.
+        of: as `Piece.of`.
+        share: as `Piece.share`.
+    """
 
     source: int
     name: str
@@ -52,13 +68,14 @@ class Ingredient:
 
 @dataclass(slots=True)
 class Matching:
-    """What fills what.
+    """Which tensors fill which weights.
 
     Attributes:
-        sources: in the order given; a later one comes before an earlier one.
-        recipes: the model's stable name -> ingredients.
-        used: names of the tensors that each source gives.
-        ignored: by source, names of tensors without use, by reason.
+        sources: in the order given; where two have the same weight, the later one is used.
+        layouts: name of each source's layout.
+        recipes: stable name of a weight -> the parts that it is joined from.
+        used: for each source, the names of the tensors that are used.
+        ignored: for each source, reason -> names of the tensors that are ignored for it.
     """
 
     sources: tuple[WeightSource, ...]
@@ -68,21 +85,24 @@ class Matching:
     ignored: list[dict[str, list[str]]] = field(default_factory=list)
 
     def shape(self, target: str) -> Shape:
-        """Return the shape that a weight gets."""
+        """Return the shape of a weight that its parts give, without reading them."""
         parts = self.recipes[target]
+        # All parts of a weight have the same shape, so one of them is enough.
         first = parts[0]
         shape = _shape(self.sources[first.source], first.name)
         rows = shape[0] // first.share[1] * first.of if shape else 0
         return (rows, *shape[1:]) if shape else shape
 
     def value(self, target: str) -> Tensor:
-        """Read a weight."""
+        """Read the parts of a weight and return them joined along the first dimension."""
         parts = {part.order: part for part in self.recipes[target]}
         read = {order: self._read(part) for order, part in parts.items()}
+        # The usual case returns the source's tensor itself: `cat` would copy gigabytes.
         if len(parts) == 1 and 0 in parts and parts[0].of == 1:
             return read[0]
         like = next(iter(read.values()))
         count = next(iter(parts.values())).of
+        # Missing parts are zero: the key's bias of LAVIS's EVA-CLIP.
         return torch.cat([read.get(order, torch.zeros_like(like)) for order in range(count)])
 
     def _read(self, part: Ingredient) -> Tensor:
@@ -91,7 +111,7 @@ class Matching:
         return value if count == 1 else value.chunk(count)[number]
 
     def report(self) -> list[str]:
-        """Return lines that say what every source was used for."""
+        """Return lines about the use of every source: its layout, and what was used or ignored."""
         lines = []
         for number, source in enumerate(self.sources):
             lines.append(f"{source.origin}: {self.layouts[number]}, {len(self.used[number])} used")
@@ -101,14 +121,15 @@ class Matching:
 
 
 def match(sources: Iterable[WeightSource]) -> Matching:
-    """Name every tensor of every source.
+    """Find the layout of every source and the stable name of every tensor.
 
     Raises:
-        InputError: tensors that their layout does not know, all named.
+        InputError: a source has no known layout, or tensors have names that their layout does not
+            have; all are listed.
     """
-    found = Matching(tuple(sources))
+    matching = Matching(tuple(sources))
     faults: list[str] = []
-    for number, source in enumerate(found.sources):
+    for number, source in enumerate(matching.sources):
         layout = recognise(source.weights, source.origin)
         recipes: defaultdict[str, list[Ingredient]] = defaultdict(list)
         ignored: defaultdict[str, list[str]] = defaultdict(list)
@@ -125,64 +146,68 @@ def match(sources: Iterable[WeightSource]) -> Matching:
                     recipes[piece.target].append(part)
         if unknown:
             faults.append(f"{source.origin} ({layout.name}): unexpected {_listed(unknown)}")
-        found.layouts.append(layout.name)
-        found.ignored.append(dict(ignored))
-        found.used.append(set())
-        found.recipes.update(_ranked(recipes))
+        matching.layouts.append(layout.name)
+        matching.ignored.append(dict(ignored))
+        matching.used.append(set())
+        # A whole recipe replaces an earlier source's, so no weight mixes parts of two sources.
+        matching.recipes.update(_ranked(recipes))
     if faults:
         raise InputError(
-            "weights that nothing is known to do with:\n" + "\n".join(f"  {one}" for one in faults)
+            "the layouts of these weights do not have these names:\n"
+            + "\n".join(f"  {fault}" for fault in faults)
         )
-    return found
+    return matching
 
 
 def _ranked(recipes: Mapping[str, list[Ingredient]]) -> dict[str, list[Ingredient]]:
-    """Return recipes with CAMs counted from 0; they may be named by their layers (11, 22)."""
+    """Return recipes with CAMs numbered from 0, as the model numbers them."""
+    # A checkpoint may number them by their layers (11, 22): only the order counts.
     matches = [(name, _CAM.match(name)) for name in recipes]
-    numbers = sorted({int(one[2]) for _, one in matches if one is not None})
+    numbers = sorted({int(cam[2]) for _, cam in matches if cam is not None})
     return {
         name
-        if one is None
-        else f"{one[1]}.{numbers.index(int(one[2]))}.{name[one.end() :]}": recipe
-        for (name, one), recipe in zip(matches, recipes.values(), strict=True)
+        if cam is None
+        else f"{cam[1]}.{numbers.index(int(cam[2]))}.{name[cam.end() :]}": recipe
+        for (name, cam), recipe in zip(matches, recipes.values(), strict=True)
     }
 
 
 def reconcile(
     matching: Matching, wanted: Mapping[str, Shape], config: CalicoConfig
 ) -> frozenset[str]:
-    """Check that every weight is filled and every tensor used, and count.
+    """Check that every weight is filled and every tensor is used; record the use in `matching`.
 
     Args:
-        matching: of the sources.
+        matching: of the sources; its `used` and `ignored` are completed.
         wanted: shapes of the model's weights by stable name.
-        config: of the model; says what may start fresh, and which parts it does not have.
+        config: of the model: which weights may start fresh, and which parts it does not have.
 
     Returns:
-        the names that start fresh.
+        The names of the weights that start fresh.
 
     Raises:
-        InputError: weights that nothing fills, tensors without a place, shapes that differ.
+        InputError: weights are missing, tensors have no weight to fill, or shapes differ.
     """
     missing = [name for name in wanted if name not in matching.recipes]
     fresh = {name for name in missing if _may_be_fresh(name, config)}
     faults = [f"missing: {_listed([n for n in missing if n not in fresh])}"] * (
         len(missing) > len(fresh)
     )
-    homeless = []
+    unexpected = []
     for name, recipe in matching.recipes.items():
         reason = None if name in wanted else _reason(name, config)
         if name in wanted:
             for part in recipe:
                 matching.used[part.source].add(part.name)
         elif reason is None:
-            homeless.append(recipe[0].name)
+            unexpected.append(recipe[0].name)
         else:
             for part in recipe:
                 matching.ignored[part.source].setdefault(reason, []).append(part.name)
     _supersede(matching)
-    if homeless:
-        faults.append(f"unexpected: {_listed(homeless)}")
+    if unexpected:
+        faults.append(f"unexpected: {_listed(unexpected)}")
+    # Only a check of the shapes shows a model of another size: its names are the same.
     shapes = [
         f"{matching.recipes[name][0].name} is {matching.shape(name)}, {name} needs {shape}"
         for name, shape in wanted.items()
@@ -198,12 +223,14 @@ def reconcile(
     return frozenset(fresh)
 
 
-def _fits(name: str, found: Shape, wanted: Shape) -> bool:
-    """Compare shapes; embeddings may have other numbers of rows, which are settled by token."""
-    return found[1:] == wanted[1:] if name in _VOCABULARY else found == wanted
+def _fits(name: str, given: Shape, wanted: Shape) -> bool:
+    # The rows of the vocabulary follow from the tokenizers; `initial` cuts them or adds new ones.
+    return given[1:] == wanted[1:] if name in _VOCABULARY else given == wanted
 
 
 def _may_be_fresh(name: str, config: CalicoConfig) -> bool:
+    # CEM and CAMs are what the paper adds: no source has them but CALICO's own checkpoint. All else
+    # may start from random values only if it is trained afterwards.
     if name.startswith("correspondence."):
         return True
     if name.startswith("grounding.projection."):
@@ -213,7 +240,7 @@ def _may_be_fresh(name: str, config: CalicoConfig) -> bool:
 
 
 def _reason(name: str, config: CalicoConfig) -> str | None:
-    """Return why a known part has no place in this model; None if it should have one."""
+    """Return why this model does not have a weight of a known part; None for an unknown one."""
     if name.startswith("encoders.semantic.") and not config.uses_semantic:
         return "this ablation has no semantic encoder"
     if name.startswith("bridge.") and config.qformer.kind == "linear":
@@ -228,13 +255,13 @@ def _reason(name: str, config: CalicoConfig) -> str | None:
 
 
 def _supersede(matching: Matching) -> None:
-    """Count what a later source gives as well."""
+    """Record the tensors whose recipes a later source has replaced."""
     taken = {(part.source, part.name) for recipe in matching.recipes.values() for part in recipe}
     for number, source in enumerate(matching.sources):
-        known = {name for names in matching.ignored[number].values() for name in names}
-        over = [n for n in source.weights if (number, n) not in taken and n not in known]
-        if over:
-            matching.ignored[number]["a later --init holds it as well"] = over
+        ignored = {name for names in matching.ignored[number].values() for name in names}
+        replaced = [n for n in source.weights if (number, n) not in taken and n not in ignored]
+        if replaced:
+            matching.ignored[number]["a later --init holds it as well"] = replaced
 
 
 def _shape(source: WeightSource, name: str) -> Shape:

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files, and copying them into a model by name."""
+"""Read and write safetensors files, and copy tensors into a model by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from calico.weights.dino_names import under_names
+from calico.weights.key_names import installed_names
 from mixedparts.errors import InputError
 
 _SHOWN = 8  # names that an error message lists
@@ -17,12 +17,13 @@ _SHOWN = 8  # names that an error message lists
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors to a safetensors file, in the order of their names."""
+    # safetensors refuses tensors that are not contiguous.
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     save_file(plain, path, metadata={"format": "pt"})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Return all tensors of a safetensors file, on the CPU.
 
     Raises:
         InputError: it is missing or broken.
@@ -37,14 +38,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def fitting(
     into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path
 ) -> dict[str, Tensor]:
-    """Return weights under the names of the model: all of them and no others, in its shapes.
+    """Return weights under the names of the model, after a check that they fit it exactly.
 
-    Names that another version of transformers gave them are understood.
+    Names of another version of transformers are translated.
+
+    Args:
+        into: the model's weights by name.
+        values: the weights that fill it.
+        origin: of `values`, for the error message.
+
+    Returns:
+        All of `values` under the names of `into`: no name is missing or left over, no shape
+        differs.
 
     Raises:
         InputError: names that are missing or unexpected, or shapes that differ, all listed.
     """
-    values = under_names(values, into.keys())
+    values = installed_names(values, into.keys())
     missing = sorted(into.keys() - values.keys())
     unexpected = sorted(values.keys() - into.keys())
     shapes = [
@@ -63,8 +73,20 @@ def fitting(
 
 
 def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origin: Path) -> None:
-    """Copy weights by name, all of them and no others; names and errors as `fitting`."""
+    """Copy weights into a model by name, all of them and no others.
+
+    Args:
+        into: the model's weights by name; their values are replaced.
+        values: the weights that are copied.
+        origin: of `values`, for the error message.
+
+    Raises:
+        InputError: as `fitting`.
+    """
+    # Checked as a whole before the first copy: a model is never filled in part.
     for name, value in fitting(into, values, origin).items():
+        # `detach` shares the memory but not the graph: leaves that require gradients refuse
+        # changes in place.
         into[name].detach().copy_(value)
 
 

@@ -1,13 +1,17 @@
-"""The dataset card: YAML from the schema, then what a person should know before using the data."""
+"""The dataset card (README.md of a build): YAML from the schema, then text for its users."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from mixedparts.storage.build_folder import shard_pattern
 from mixedparts.storage.schema import CONFIGS, card_features
 
+# Never change this text: `is_unfinished` compares a folder's README with it byte by byte, and must
+# recognise an interrupted build of an older version.
 _UNFINISHED = """\
 ---
 configs:
@@ -34,12 +38,15 @@ _TASKS = ("common_object", "common_parts", "unique_parts")
 
 
 def unfinished_card() -> str:
-    """Return the card of a build under way; its configuration names a file that never exists."""
+    """Return the card of an unfinished build.
+
+    Its YAML names a data file that never exists, so `datasets` loads nothing from the folder.
+    """
     return _UNFINISHED
 
 
-def card(manifest: dict[str, Any]) -> str:
-    """Return the card of a whole build, all its numbers out of the manifest."""
+def card(manifest: Mapping[str, Any]) -> str:
+    """Return the card of a finished build; all its numbers come from the manifest."""
     head = yaml.safe_dump(_front(manifest), sort_keys=False, allow_unicode=True, width=100)
     sections = [
         "# MixedParts" + (" (synthetic)" if manifest["synthetic"] else ""),
@@ -54,8 +61,8 @@ def card(manifest: dict[str, Any]) -> str:
     return f"---\n{head}---\n" + "\n\n".join(sections) + "\n"
 
 
-def split_rows(manifest: dict[str, Any], table: str) -> dict[str, int]:
-    """Return {split: rows} of a table, splits in their usual order."""
+def split_rows(manifest: Mapping[str, Any], table: str) -> dict[str, int]:
+    """Return {split: rows} of a table, in the usual order of splits, without absent ones."""
     rows: dict[str, int] = {}
     for split in (*_SPLITS, "preview"):
         mine = [s["rows"] for s in manifest["shards"] if s["path"].startswith(f"{table}/{split}-")]
@@ -64,22 +71,22 @@ def split_rows(manifest: dict[str, Any], table: str) -> dict[str, int]:
     return rows
 
 
-def loading_configs(manifest: dict[str, Any], prefix: str = "") -> list[dict[str, Any]]:
-    """Return the `configs` that tell `datasets` which files make which split.
-
-    The description carries the build id because `datasets` names its cache by these values alone:
-    without it an older build of the same shape would be served.
+def loading_configs(manifest: Mapping[str, Any], prefix: str = "") -> list[dict[str, Any]]:
+    """Return the `configs` of the card, from which `datasets` learns the files of each split.
 
     Args:
-        prefix: put before every path, where the YAML does not lie in the build folder.
+        manifest: manifest of the build.
+        prefix: put before every path if the YAML is not in the build folder.
     """
     configs = []
     for table in CONFIGS:
         files = [
-            {"split": split, "path": f"{prefix}{table}/{split}-*.parquet"}
+            {"split": split, "path": prefix + shard_pattern(table, split)}
             for split in split_rows(manifest, table)
         ]
         entry: dict[str, Any] = {"config_name": table, "data_files": files}
+        # `datasets` names its cache after these values only. Without the build id it would load
+        # the cached rows of an older build with the same files.
         entry["description"] = f"{table} of build {manifest['build_id']}"
         if table == "pairs":
             entry["default"] = True
@@ -87,12 +94,13 @@ def loading_configs(manifest: dict[str, Any], prefix: str = "") -> list[dict[str
     return configs
 
 
-def in_order(splits: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the items of {split: value} in the usual order of splits."""
+def in_split_order(splits: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the items of {split: value}, train first and the benchmark last."""
     return [(split, splits[split]) for split in _SPLITS if split in splits]
 
 
-def _front(manifest: dict[str, Any]) -> dict[str, Any]:
+def _front(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the card's YAML header, with the keys of the Hub's metadata."""
     infos = [
         {"config_name": table, "features": card_features(schema)}
         for table, schema in CONFIGS.items()
@@ -111,7 +119,8 @@ def _front(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _size_category(rows: int) -> str:
-    """Return the Hub's name for a number of rows."""
+    """Return the Hub's size category of a number of rows, such as `10K<n<100K`."""
+    # The n-th bound is 10 ** (3 + n).
     bounds = ("1K", "10K", "100K", "1M", "10M", "100M")
     at = sum(rows >= 10 ** (3 + n) for n in range(len(bounds)))
     if at == 0:
@@ -119,8 +128,9 @@ def _size_category(rows: int) -> str:
     return f"{bounds[at - 1]}<n<{bounds[at]}" if at < len(bounds) else "n>100M"
 
 
-def _about(manifest: dict[str, Any]) -> str:
-    made = [name for name, source in manifest["sources"].items() if source["synthetic"]]
+def _about(manifest: Mapping[str, Any]) -> str:
+    """Return the first section: what the data is, and warnings for special builds."""
+    synthetic = [name for name, source in manifest["sources"].items() if source["synthetic"]]
     text = (
         "Pairs of images for part-focused semantic co-segmentation: find the common object, the"
         " common parts and the unique parts (CALICO, CVPR 2025, arXiv 2412.19331). Built from"
@@ -128,40 +138,43 @@ def _about(manifest: dict[str, Any]) -> str:
         f" `{manifest['build_id']}`. It follows the description in the paper; it is not the bundle"
         " that the authors published, and its pairs are other pairs."
     )
+    # Only a copy that `mixedparts push` made has this value.
     if manifest["configuration"]["images"] == "omit":
         text += (
-            "\n\n**Without pixels.** The pictures are their owners'. This copy names them (image"
+            "\n\n**Without pixels.** The images belong to their owners. This copy names them (image"
             " id, SHA-256) and leaves them and the preview out;"
             " `mixedparts.load_dataset(..., pixels=False)` and plain `datasets` load the rest, and"
             " `mixedparts build` makes the whole from the sources."
         )
-    if made:
+    if synthetic:
         text += (
-            f"\n\n**Synthetic data.** The images and masks of {', '.join(made)} were drawn by a"
-            " program in the upstream file formats. They are for trying out and testing; results on"
-            " them say nothing about real images."
+            f"\n\n**Synthetic data.** The images and masks of {', '.join(synthetic)} were drawn by"
+            " a program in the upstream file formats. They are for trying out and testing; results"
+            " on them say nothing about real images."
         )
     return text
 
 
 def _use() -> str:
+    """Return the section on loading; "PATH" stands for the build folder or the Hub id."""
     return (
         "## Use\n\n```python\nimport mixedparts\n\n"
         'pairs = mixedparts.load_dataset("PATH", split="train")  # pixels joined lazily\n'
         "```\n\nPlain `datasets.load_dataset(PATH)` gives the same rows without pixels; the"
-        " configurations `images` and `preview` hold the pictures, `entities` every class of every"
+        " configurations `images` and `preview` contain the images, `entities` every class of every"
         " image with its parts. Masks are COCO RLE on the stored pixel grid. The n-th `[SEG]` of"
         " `answer` means the region that `seg[n]` points to."
     )
 
 
-def _count_table(manifest: dict[str, Any]) -> str:
+def _count_table(manifest: Mapping[str, Any]) -> str:
+    """Return the counts by source and split as a Markdown table, and what is left out."""
     lines = [
         "| source | split | images | entities | " + " | ".join(_TASKS) + " |",
         "|---|---|---:|---:|" + "---:|" * len(_TASKS),
     ]
     for source, splits in sorted(manifest["counts"].items()):
-        for split, counts in in_order(splits):
+        for split, counts in in_split_order(splits):
             numbers = [counts.get(key, 0) for key in ("images", "entities", *_TASKS)]
             lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
     subset = sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values())
@@ -170,8 +183,8 @@ def _count_table(manifest: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _left_out(manifest: dict[str, Any]) -> str:
-    """Say what of the sources is not here: filtered and rejected records."""
+def _left_out(manifest: Mapping[str, Any]) -> str:
+    """Return the text on the sources' records that the build lacks: filtered and rejected ones."""
     dropped = [counts for splits in manifest["filtered"].values() for counts in splits.values()]
     small = {kind: sum(counts[kind] for counts in dropped) for kind in ("objects", "parts")}
     rejected = sum(manifest["rejects"].values())
@@ -186,7 +199,8 @@ def _left_out(manifest: dict[str, Any]) -> str:
     return text
 
 
-def _licence_table(manifest: dict[str, Any]) -> str:
+def _licence_table(manifest: Mapping[str, Any]) -> str:
+    """Return the licences of annotations and images of each source as a Markdown table."""
     lines = ["| source | annotations | images | synthetic here |", "|---|---|---|---|"]
     for name, source in manifest["sources"].items():
         title, home = source.get("title", name), source.get("homepage")
@@ -195,19 +209,19 @@ def _licence_table(manifest: dict[str, Any]) -> str:
         made = "yes" if source["synthetic"] else "no"
         lines.append(f"| {linked} | {marks[0]} | {marks[1]} | {made} |")
     lines.append(
-        "\nImages and annotations belong to their owners; whoever passes them on is bound by these"
-        " terms. Questions, answers and the choice of pairs are made by the program."
+        "\nImages and annotations belong to their owners; if you pass them on, these terms apply to"
+        " you. Questions, answers and the choice of pairs are made by the program."
     )
     return "\n".join(lines)
 
 
-def _names(manifest: dict[str, Any]) -> str:
-    """Say which profile the classes and names follow, and what of it is only inferred."""
+def _names(manifest: Mapping[str, Any]) -> str:
+    """Return the text on the profile of classes and names, with the evidence for each choice."""
     profile = manifest["profile"]
     text = (
         f"Profile `{profile['name']}`: {profile['about']}. {len(manifest['renames'])} classes and"
-        " parts bear another name than upstream; each stands in `manifest.json` under `renames`"
-        " with its reason."
+        " parts have another name than upstream; `manifest.json` lists each under `renames` with"
+        " its reason."
     )
     lines = [
         f"- left out ({item['evidence']}): {item['source']} {', '.join(item['superclasses'])}."
@@ -224,7 +238,8 @@ def _names(manifest: dict[str, Any]) -> str:
     return text + "\n\n" * bool(lines) + "\n".join(lines)
 
 
-def _limits(manifest: dict[str, Any]) -> str:
+def _limits(manifest: Mapping[str, Any]) -> str:
+    """Return the section on what a user must not conclude from the data."""
     filters = manifest["configuration"]
     return (
         "## Limits\n\n"
@@ -234,7 +249,7 @@ def _limits(manifest: dict[str, Any]) -> str:
         f" {filters['min_part_area']:.1%} of the image are left out and counted in"
         " `manifest.json` under `filtered`.\n"
         "- A mask is the union of all instances of a class in an image; single instances are not"
-        " told apart.\n"
+        " separated.\n"
         "- Common and unique parts are about labels: two sources, or two annotators, may have"
         " labelled different parts of the same kind of object.\n"
         "- Questions and answers come from templates; they are no measure of free language.\n"
@@ -245,7 +260,8 @@ def _limits(manifest: dict[str, Any]) -> str:
     )
 
 
-def _citations(manifest: dict[str, Any]) -> str:
+def _citations(manifest: Mapping[str, Any]) -> str:
+    """Return the citations of the paper and of every source that has one."""
     lines = [f"```bibtex\n{_BIBTEX}\n```", "and the sources:\n"]
     lines += [
         f"- {source.get('title', name)}: {source['citation']}"

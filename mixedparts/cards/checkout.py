@@ -1,12 +1,13 @@
-"""Plain `datasets.load_dataset("mixedparts")` from the root of a checkout.
+"""Support for `datasets.load_dataset("mixedparts")` in the root of a checkout.
 
-There the package folder has the dataset's name, so `datasets` takes it for the dataset and reads
-its `.huggingface.yaml`. That file is written here after every build into `data/mixedparts` of a
-checkout, with just the splits that the build has; git ignores it.
+The package folder `mixedparts` has the same name as the dataset, so `datasets` takes that folder
+for the dataset and reads its `.huggingface.yaml`. This module writes the file after every build
+into `data/mixedparts` of a checkout, with the splits that the build has; git ignores it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,21 @@ _HEADER = """\
 """
 
 
-def point_checkout_at(build: Path, manifest: dict[str, Any]) -> None:
-    """Make the package folder of a checkout point at the build in its `data/mixedparts`.
+def point_checkout_at(build: Path, manifest: Mapping[str, Any]) -> None:
+    """Point the package folder of a checkout at the build in `data/mixedparts`.
+
+    A build anywhere else, or without a checkout around it, is left alone.
 
     Args:
-        build: a whole build; one that lies elsewhere than in a checkout is left alone.
+        build: folder of a finished build.
+        manifest: its manifest.
     """
-    place = build.resolve()
-    checkout = place.parent.parent
+    folder = build.resolve()
+    checkout = folder.parent.parent
     package = checkout / "mixedparts"
-    if place != checkout / "data" / "mixedparts" or not (package / "__init__.py").is_file():
+    # `__init__.py` tells a checkout from a folder that only has the same name.
+    if folder != checkout / "data" / "mixedparts" or not (package / "__init__.py").is_file():
         return
+    # Paths are relative to the package folder, where `datasets` reads the file.
     configs = loading_configs(manifest, "../data/mixedparts/")
     write_text(package / POINTER, _HEADER + yaml.safe_dump({"configs": configs}, sort_keys=False))

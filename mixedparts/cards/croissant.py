@@ -1,23 +1,24 @@
 """Croissant metadata of a build: its files with digests, and its tables as record sets.
 
-Format: Croissant 1.0 (JSON-LD, http://mlcommons.org/croissant/1.0). A record set is a table;
-`benchmark` is one of its own, since its rows are copies of test rows.
+Format: Croissant 1.0 (JSON-LD, http://mlcommons.org/croissant/1.0). Each table is a record set.
+The benchmark has a record set of its own, because its rows are copies of test rows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from mixedparts.storage.build_folder import BENCHMARK, shard_pattern
 from mixedparts.storage.schema import CONFIGS, PICTURE
 
 CROISSANT = "croissant.json"
 _PAPER = "https://arxiv.org/abs/2412.19331"
-_BENCHMARK = "benchmark"
+# The JSON-LD context that Croissant 1.0 prescribes.
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -56,20 +57,23 @@ _CONTEXT = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
+# Verification compares a build's metadata with these texts; a new text makes it report the builds
+# of older versions.
 _TEXTS = {
     "pairs": "One row a sample: images, regions, question, answer, and what each [SEG] means.",
     "images": "One row an image; pixels are stored once.",
     "entities": "One row an object class in an image, with the masks of its visible parts.",
     "preview": "Samples with their masks drawn in, for people.",
-    _BENCHMARK: "Rows of the test split, the same number from every filled source and task.",
+    BENCHMARK: "Rows of the test split, the same number from every filled source and task.",
 }
 
 
-def croissant(manifest: dict[str, Any], url: str = _PAPER) -> dict[str, Any]:
-    """Return the metadata of a build as JSON values.
+def croissant(manifest: Mapping[str, Any], url: str = _PAPER) -> dict[str, Any]:
+    """Return the Croissant metadata of a build as JSON values.
 
     Args:
-        url: where the dataset is found; before it is published, the paper that it follows.
+        manifest: manifest of the build.
+        url: page of the dataset; that of the paper for a build that is not on a Hub.
     """
     licences = [
         f"{source.get('title', name)}: {source.get('licence', 'unknown')};"
@@ -95,15 +99,16 @@ def croissant(manifest: dict[str, Any], url: str = _PAPER) -> dict[str, Any]:
     }
 
 
-def croissant_text(manifest: dict[str, Any], url: str = _PAPER) -> str:
-    """Return the metadata as the text of its file."""
+def croissant_text(manifest: Mapping[str, Any], url: str = _PAPER) -> str:
+    """Return the metadata as the text of `croissant.json`."""
     return json.dumps(croissant(manifest, url), indent=1, ensure_ascii=False) + "\n"
 
 
-def croissant_problems(build: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each way in which a build's metadata file does not describe it."""
+def croissant_problems(build: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each key of a build's metadata file that does not describe the build."""
     try:
         value = json.loads((build / CROISSANT).read_bytes())
+        # The URL is the only value that does not follow from the manifest: `push` sets it.
         wanted = croissant(manifest, value["url"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield f"cannot be read: {error}"
@@ -113,7 +118,8 @@ def croissant_problems(build: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield f"its '{key}' is not that of this build"
 
 
-def _files(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _files(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a file object for every data file, `rejects.parquet` included."""
     for shard in manifest["shards"]:
         yield {
             "@type": "cr:FileObject",
@@ -126,21 +132,23 @@ def _files(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _tables(manifest: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _tables(manifest: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yield name and file patterns of every record set that has files."""
-    found: dict[str, set[str]] = {}
+    patterns: dict[str, set[str]] = {}
     for shard in manifest["shards"]:
         table, _, file = shard["path"].partition("/")
         if table in CONFIGS:
             split = file.split("-")[0]
-            name = _BENCHMARK if split == _BENCHMARK else table
-            found.setdefault(name, set()).add(f"{table}/{split}-*.parquet")
-    for name in (*CONFIGS, _BENCHMARK):
-        if name in found:
-            yield name, sorted(found[name])
+            name = BENCHMARK if split == BENCHMARK else table
+            patterns.setdefault(name, set()).add(shard_pattern(table, split))
+    # In a fixed order, whatever the order of the shards in the manifest.
+    for name in (*CONFIGS, BENCHMARK):
+        if name in patterns:
+            yield name, sorted(patterns[name])
 
 
-def _file_sets(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _file_sets(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the file set that each record set is extracted from."""
     for name, patterns in _tables(manifest):
         yield {
             "@type": "cr:FileSet",
@@ -152,7 +160,8 @@ def _file_sets(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _record_set(name: str) -> dict[str, Any]:
-    schema = CONFIGS["pairs" if name == _BENCHMARK else name]
+    """Return the record set of a table or of the benchmark, with a field for each column."""
+    schema = CONFIGS["pairs" if name == BENCHMARK else name]
     fields = [_field(name, column.name, column.name, [], column.type) for column in schema]
     return {
         "@type": "cr:RecordSet",
@@ -166,35 +175,49 @@ def _record_set(name: str) -> dict[str, Any]:
 def _field(
     table: str, identity: str, column: str, path: list[str], kind: pa.DataType, inside: bool = False
 ) -> dict[str, Any]:
-    """Return the field of a column, or of what lies at a path inside it.
+    """Return the field of a column, or of a value inside it.
 
     Args:
-        inside: whether it lies in a repeated field, which repeats it too.
+        table: name of the record set.
+        identity: id of the field within the record set, unique.
+        column: name of the Parquet column.
+        path: names that lead from the column to the value.
+        kind: Arrow type of the value.
+        inside: whether an outer field is repeated; only the outermost one is marked so.
+
+    Returns:
+        The field as JSON values.
     """
-    found: dict[str, Any] = {"@type": "cr:Field", "@id": f"{table}/{identity}", "name": identity}
+    described: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"{table}/{identity}",
+        "name": identity,
+    }
     source: dict[str, Any] = {
         "fileSet": {"@id": f"{table}-files"},
         "extract": {"column": column},
     }
+    # An image is a struct of bytes and path; readers decode the bytes.
     if kind == PICTURE:
         source["transform"] = {"jsonPath": "bytes"}
-        return {**found, "dataType": "sc:ImageObject", "source": source}
+        return {**described, "dataType": "sc:ImageObject", "source": source}
     if pa.types.is_list(kind):
-        found |= {} if inside else {"repeated": True}
+        described |= {} if inside else {"repeated": True}
         inside, kind = True, kind.value_type
     if pa.types.is_struct(kind):
-        found["subField"] = [
+        described["subField"] = [
             _field(table, f"{identity}/{leaf}", column, [*path, leaf], leaf_kind, inside)
             for leaf, leaf_kind in _leaves(kind)
         ]
-        return found
+        return described
     if path:
         source["transform"] = {"jsonPath": ".".join(path)}
-    return {**found, "dataType": _data_type(kind), "source": source}
+    return {**described, "dataType": _data_type(kind), "source": source}
 
 
 def _leaves(kind: pa.StructType) -> Iterator[tuple[str, pa.DataType]]:
-    """Yield the fields of a struct, those of a struct in it under a dotted name."""
+    """Yield the fields of a struct, those of an inner struct under a dotted name."""
+    # Sub-fields are one level deep; the JSON path of a field leads into inner structs.
     for field in kind:
         if pa.types.is_struct(field.type):
             for name, inner in _leaves(field.type):
@@ -204,6 +227,7 @@ def _leaves(kind: pa.StructType) -> Iterator[tuple[str, pa.DataType]]:
 
 
 def _data_type(kind: pa.DataType) -> str:
+    """Return the schema.org type of a plain Arrow type; everything else is text."""
     if pa.types.is_boolean(kind):
         return "sc:Boolean"
     if pa.types.is_integer(kind):

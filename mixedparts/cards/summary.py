@@ -1,4 +1,4 @@
-"""What commands tell people, as text and as JSON: a finished build, and tables."""
+"""Reports of commands as text and as JSON: the summary of a finished build, and text tables."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixedparts.cards.card import in_order, split_rows
+from mixedparts.cards.card import in_split_order, split_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The same facts twice: for people and for programs."""
+    """One result in two forms: `text` for people, `values` as JSON values for programs."""
 
     text: str
     values: Any
 
 
 def build_report(out: Path, manifest: dict[str, Any]) -> Report:
-    """Return what a finished build holds, and what to type next."""
+    """Return the report of a finished build, with the command that comes next."""
     values = {
         "out": str(out),
         **{key: manifest[key] for key in ("build_id", "synthetic", "counts", "filtered")},
@@ -43,22 +43,27 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
 
 
 def reject_lines(rejects: dict[str, int]) -> list[str]:
-    """Return a line for every reason; `docs/rejects.md` explains them."""
+    """Return a line for every reason code; `docs/rejects.md` explains the codes."""
     return [f"rejected, {reason}: {number}" for reason, number in rejects.items()]
 
 
 def _counts_table(counts: dict[str, Any]) -> str:
+    """Return the counts of a manifest as a table with one row for each source and split."""
     columns = ("images", "entities", "common_object", "common_parts", "unique_parts")
     rows = [
-        [source, split, *(str(found.get(key, 0)) for key in columns)]
+        [source, split, *(str(numbers.get(key, 0)) for key in columns)]
         for source, splits in sorted(counts.items())
-        for split, found in in_order(splits)
+        for split, numbers in in_split_order(splits)
     ]
     return text_table(["source", "split", *columns], rows)
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table with columns of even width; numbers stand to the right."""
+    """Return a Markdown table whose columns are padded to equal width, for terminals too.
+
+    Columns of numbers are aligned to the right; a column counts as one if every cell is empty or
+    starts with a digit.
+    """
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     number = [all(row[n][:1].isdigit() or not row[n] for row in rows) for n in range(len(head))]
 

@@ -1,6 +1,7 @@
-"""The `mixedparts` command; a module a verb, or a few that belong together.
+"""The `mixedparts` command: one module for each subcommand, or for a few related ones.
 
-Heavy imports stand inside the verbs: `--help` must answer at once.
+Each module has `add_*` functions that declare a subcommand. Heavy imports are inside the functions
+that run one, so that `--help` answers in less than 0.3 s.
 """
 
 from __future__ import annotations
@@ -35,11 +36,16 @@ exit codes: 0 ok, 1 problems found, 2 usage, 3 missing or unreadable input or en
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code."""
+    """Run the command line, and end the process with its exit code.
+
+    Args:
+        argv: the arguments; None: those of the process.
+    """
     sys.exit(run_command(lambda: _dispatch(argv)))
 
 
 def _dispatch(argv: Sequence[str] | None) -> int:
+    """Parse the arguments, and run the subcommand that `add_verb` has set as the default `verb`."""
     arguments = _parser().parse_args(argv)
     verb: Callable[[argparse.Namespace], int] = arguments.verb
     return verb(arguments)
@@ -54,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mixedparts {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # In the order in which a user needs them: `--help` lists them so.
     add_sample(verbs)
     add_build(verbs)
     add_verify(verbs)

@@ -1,4 +1,8 @@
-"""`mixedparts build`."""
+"""The command `mixedparts build`.
+
+Options come from the command line, else from `--config`, else from `MIXEDPARTS_ROOT` (root only),
+else from the defaults of `BuildConfig`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ ROOT_VARIABLE = "MIXEDPARTS_ROOT"
 
 
 def add_build(verbs: Any) -> None:
+    """Add the subcommand `build`."""
     parser = add_verb(
         verbs,
         "build",
@@ -33,6 +38,14 @@ def add_build(verbs: Any) -> None:
         "  mixedparts build --sources paco partimagenet --cross-source --images-per-sample 3\n"
         "  mixedparts build --config build.yaml",
     )
+    # The fields of `BuildConfig` have no defaults here: None means that an option was not given,
+    # and its value comes from the configuration file or from `BuildConfig`.
+    _add_data_options(parser)
+    _add_run_options(parser)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that decide which samples the build contains."""
     add = parser.add_argument
     add("--sources", nargs="+", metavar="NAME", help="see `mixedparts sources`; also one of yours")
     add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
@@ -45,7 +58,7 @@ def add_build(verbs: Any) -> None:
     )
     add("--out", type=Path, metavar="DIR", help="build folder (data/mixedparts)")
     add("--samples", type=int, metavar="N", help="rows over all splits (27 an image)")
-    add("--seed", type=int, metavar="S", help="of every draw (0)")
+    add("--seed", type=int, metavar="S", help="seed of the sampler (0)")
     add("--tasks", nargs="+", metavar="TASK", help="common_object, common_parts, unique_parts")
     add("--classes", nargs="+", metavar="NAME", help="these object classes only, by canonical name")
     add("--min-object-area", type=float, metavar="F", help="least share of the image (0.02)")
@@ -55,39 +68,49 @@ def add_build(verbs: Any) -> None:
         "--per-image-limit",
         type=int,
         metavar="N",
-        help="most samples of one source and task that an image is in; rows can then be fewer than"
+        help="an image is in at most N samples of a source and task; rows can then be fewer than"
         " --samples (without it: twice the even use, raised only if rows would be missing)",
     )
     add("--images-per-sample", type=int, metavar="N", help="2 to 4 (2)")
     add(
         "--cross-source",
         action="store_true",
-        default=None,
+        default=None,  # not False, which would override the configuration file
         help="also samples of images of two sources, as a PACO dog with a PartImageNet dog",
     )
-    add("--ade20k-test", choices=("hash", "official"), help="how ADE's validation is divided")
-    add("--images", choices=("embed", "reference"), help="store pictures, or only their paths")
+    add("--ade20k-test", choices=("hash", "official"), help="how ADE's validation split is divided")
+    add("--images", choices=("embed", "reference"), help="store images, or only their paths")
     add(
         "--max-rejects",
         metavar="LIMIT",
         help="fail when more records are rejected: a share (5%%, 0.05) or a number (50%%)",
     )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that decide how the build runs and what it prints."""
+    add = parser.add_argument
     add("--workers", type=int, metavar="N", help="processes (all cores)")
     add("--engine", choices=("local", "ray"), help="where tasks run (local)")
     add("--shard-range", metavar="i/N", help="do the i-th of N shares of the shards, from 0")
-    add("--config", type=Path, metavar="FILE", help="YAML with these choices; flags go first")
-    add("--dry-run", action="store_true", help="say what would be built, write nothing")
+    add(
+        "--config", type=Path, metavar="FILE", help="YAML with these options; flags take precedence"
+    )
+    add("--dry-run", action="store_true", help="print what would be built, write nothing")
     add("--overwrite", action="store_true", help="replace what an earlier build left there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
     add("--quiet", action="store_true", help="no progress")
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts build`, and print its report."""
     from mixedparts.pipeline.arrow_setup import set_up_arrow
     from mixedparts.pipeline.engines.local import warm_up
 
+    # Worker processes import their modules while this process imports its own.
     if arguments.workers != 1 and not arguments.dry_run:
-        warm_up()  # while this process imports what it needs
+        warm_up()
+    # Before the imports below: creating the first Arrow array would import pandas.
     set_up_arrow()
     from mixedparts.cards.summary import build_report
     from mixedparts.pipeline.build import build
@@ -99,6 +122,7 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(config, progress, arguments.json)
     manifest = build(config, progress, arguments.overwrite)
+    # With --shard-range, other runs may still have work to do; then there is no manifest yet.
     if "waiting" in manifest:
         print(json.dumps(manifest) if arguments.json else f"waiting: {manifest['waiting']}")
         return 0
@@ -109,17 +133,28 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _dry_run(config: BuildConfig, progress: Progress, as_json: bool) -> int:
+    """Print what a build would contain.
+
+    Raises:
+        ProblemsFound: the build would fail because too many records are rejected.
+    """
     from mixedparts.errors import ProblemsFound
     from mixedparts.pipeline.dry_run import dry_run
 
-    told = dry_run(config, progress)
-    print(json.dumps(told.report.values, indent=1) if as_json else told.report.text)
-    if told.refused:
-        raise ProblemsFound(f"the build would fail: {told.refused}")
+    trial = dry_run(config, progress)
+    print(json.dumps(trial.report.values, indent=1) if as_json else trial.report.text)
+    if trial.refused:
+        raise ProblemsFound(f"the build would fail: {trial.refused}")
     return 0
 
 
 def _build_config(arguments: argparse.Namespace) -> BuildConfig:
+    """Return the configuration from flags, configuration file and environment.
+
+    Raises:
+        UsageError: an option or a value of the configuration file is not valid.
+        InputError: the configuration file cannot be read.
+    """
     from mixedparts.errors import UsageError
     from mixedparts.pipeline.config import BuildConfig, parse_shard_range, read_config
 
@@ -128,6 +163,7 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
         values["root"] = Path(os.environ[ROOT_VARIABLE])
     if arguments.config:
         values |= read_config(arguments.config)
+    # Single values: 0 and False are values too, so only None counts as not given.
     for name in (
         "root", "out", "samples", "seed", "min_object_area", "min_part_area", "profile",
         "ade20k_test", "images", "workers", "engine", "max_rejects", "per_image_limit",
@@ -138,6 +174,7 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
     for name in ("sources", "tasks", "classes"):
         if getattr(arguments, name):
             values[name] = tuple(getattr(arguments, name))
+    # Flags add to the roots of the configuration file, source by source.
     roots = dict(values.get("source_roots", {}))
     for item in arguments.source_root:
         name, equals, folder = item.partition("=")
@@ -150,4 +187,5 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
             values["shard_range"] = parse_shard_range(arguments.shard_range)
         except ValueError:
             raise UsageError(f"--shard-range wants i/N, not '{arguments.shard_range}'") from None
+    # Without sources, `BuildConfig` itself raises the error, together with all other faults.
     return BuildConfig(**{"sources": (), **values})

@@ -1,4 +1,4 @@
-"""`mixedparts export` and `mixedparts import`."""
+"""The commands `mixedparts export` and `mixedparts import`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 from mixedparts.cli.verbs import add_verb
 
+# Written out here: importing the enumerations would load the packages that an export needs.
 _FORMATS = ("published", "coco", "webdataset", "parquet")
 _SPLITS = ("train", "validation", "test", "benchmark")
 
 
 def add_export(verbs: Any) -> None:
+    """Add the subcommand `export`."""
     parser = add_verb(
         verbs,
         "export",
@@ -37,8 +39,8 @@ def add_export(verbs: Any) -> None:
     add("--visibility", choices=("image-share", "object-share", "constant"), default="image-share",
         help="published: what `visibility` holds (mask over image area)")  # fmt: skip
     add("--annotations", choices=("own", "original"), default="own",
-        help="published: write PACO file and ADE part maps (own), or name ids of upstream's file"
-        " and leave the maps to upstream (original, needs --root)")  # fmt: skip
+        help="published: write PACO file and ADE part maps (own), or refer to the ids and maps of"
+        " upstream's files (original, needs --root)")  # fmt: skip
     add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
     add("--overwrite", action="store_true", help="replace what an earlier export left there")
     add("--json", action="store_true", help="print the summary as JSON")
@@ -46,6 +48,7 @@ def add_export(verbs: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts export`, and print its report."""
     from mixedparts.interchange.export.request import ExportRequest, Format, Origin, Visibility
     from mixedparts.interchange.export.run import export
     from mixedparts.progress import terminal_progress
@@ -68,15 +71,18 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _root(given: Path | None) -> Path:
+    """Return the folder of the sources: the flag, else `MIXEDPARTS_ROOT`, else `./sources`."""
+    # An empty variable counts as one that is not set.
     return given or Path(os.environ.get("MIXEDPARTS_ROOT") or "sources")
 
 
 def add_import(verbs: Any) -> None:
+    """Add the subcommand `import`."""
     parser = add_verb(
         verbs,
         "import",
         _import,
-        "make a build out of the published bundle, or of one that `export` wrote",
+        "make a build from the published bundle, or from one that `export` wrote",
         "  mixedparts import --format published Part_Segm --root sources --out data/published\n"
         "  mixedparts import --format published bundle --split test --out data/published_test",
     )
@@ -88,9 +94,9 @@ def add_import(verbs: Any) -> None:
     add("--split", nargs="+", choices=_SPLITS[:3], default=(), metavar="SPLIT",
         help="train, validation, test (all that are there)")  # fmt: skip
     add("--images", choices=("embed", "reference"), default="embed",
-        help="store pictures, or only their paths")  # fmt: skip
+        help="store images, or only their paths")  # fmt: skip
     add("--max-rejects", default="100%", metavar="LIMIT",
-        help="rejects over which it fails: a share (5%%) or a number (100%%)")  # fmt: skip
+        help="fail when more records are rejected: a share (5%%) or a number (100%%)")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all)")
     add("--overwrite", action="store_true", help="replace what an earlier build left there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
@@ -98,8 +104,10 @@ def add_import(verbs: Any) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts import`, and print the report of the build."""
     from mixedparts.pipeline.arrow_setup import set_up_arrow
 
+    # Before the imports below: creating the first Arrow array would import pandas.
     set_up_arrow()
     from mixedparts.cards.summary import build_report
     from mixedparts.interchange.bundle_import.importing import ImportRequest, import_bundle

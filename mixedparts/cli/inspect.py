@@ -1,10 +1,9 @@
-"""`mixedparts verify`, `stats` and `view`: verbs that only look."""
+"""The commands `mixedparts verify`, `stats` and `view`, which only read a build."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ from mixedparts.cli.verbs import add_verb
 
 
 def add_verify(verbs: Any) -> None:
+    """Add the subcommand `verify`."""
     parser = add_verb(
         verbs,
         "verify",
         _verify,
-        "check a build: records and sizes (quick), digests and counts (full), every picture, mask"
-        " and row (deep)",
+        "check a build: records and sizes (quick), digests and counts (full), every image, mask and"
+        " row (deep)",
         "  mixedparts verify data/mixedparts --level deep\n"
         "  mixedparts verify data/mixedparts --level full --json",
     )
@@ -29,28 +29,25 @@ def add_verify(verbs: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-_SMALL_BUILD = 100_000_000  # bytes; under this, starting processes costs more than they save
-
-
 def _verify(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts verify`, print the problems, and return 1 if there are any."""
     from mixedparts.errors import UsageError
     from mixedparts.progress import terminal_progress
     from mixedparts.verification.verify import verify
 
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {arguments.workers}")
-    size = sum(file.stat().st_size for file in arguments.build.glob("*/*.parquet"))
-    workers = arguments.workers or ((os.cpu_count() or 1) if size > _SMALL_BUILD else 1)
+    # --json implies --quiet.
     progress = terminal_progress(arguments.quiet or arguments.json)
-    found = verify(arguments.build, arguments.level, workers, progress)
+    found = verify(arguments.build, arguments.level, arguments.workers, progress)
     if arguments.json:
-        told = {
+        report = {
             "level": arguments.level,
             "problems": list(map(str, found.listed)),
             "number": found.total,
             "rules": dict(sorted(found.counts.items())),
         }
-        print(json.dumps(told, indent=1))
+        print(json.dumps(report, indent=1))
         return 1 if found.total else 0
     for problem in found.listed:
         print(problem)
@@ -61,12 +58,13 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def add_stats(verbs: Any) -> None:
+    """Add the subcommand `stats`."""
     parser = add_verb(
         verbs,
         "stats",
         _stats,
-        "count samples, images, classes, parts, uses, mask areas and answers of a build, beside the"
-        " paper's figures",
+        "count samples, images, classes, parts, uses, mask areas and answers of a build, and"
+        " compare them with the paper",
         "  mixedparts stats data/mixedparts\n"
         "  mixedparts stats data/mixedparts --json > stats.json\n"
         "  mixedparts stats data/mixedparts --plots plots",
@@ -77,24 +75,27 @@ def add_stats(verbs: Any) -> None:
 
 
 def _stats(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts stats`: print the statistics, and draw the plots if `--plots` is given."""
     from mixedparts.reports.statistics import collect
     from mixedparts.reports.statistics_report import as_text, values_of
 
     if arguments.plots:
         from mixedparts.reports.plots import load_matplotlib
 
-        load_matplotlib()  # before the counting, which takes long
+        load_matplotlib()  # a missing package shows before the counting, which can take long
     found = collect(arguments.build)
     print(json.dumps(values_of(found), indent=1) if arguments.json else as_text(found))
     if arguments.plots:
         from mixedparts.reports.plots import draw_plots
 
+        # To stderr: stdout must stay valid JSON with --json.
         for path in draw_plots(found, arguments.plots):
             print(path, file=sys.stderr)
     return 0
 
 
 def add_view(verbs: Any) -> None:
+    """Add the subcommand `view`."""
     parser = add_verb(
         verbs,
         "view",
@@ -107,6 +108,7 @@ def add_view(verbs: Any) -> None:
 
 
 def _view(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts view`, and print the path of the page."""
     from mixedparts.reports.gallery import write_page
 
     rows = write_page(arguments.build, arguments.out)

@@ -1,4 +1,4 @@
-"""`mixedparts push`."""
+"""The command `mixedparts push`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mixedparts.cli.verbs import add_verb
 
 
 def add_push(verbs: Any) -> None:
+    """Add the subcommand `push`."""
     parser = add_verb(
         verbs,
         "push",
@@ -23,15 +24,16 @@ def add_push(verbs: Any) -> None:
     parser.add_argument("build", type=Path, metavar="DIR")
     parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
     parser.add_argument(
-        "--with-pixels", action="store_true", help="send pictures too; see to their licences first"
+        "--with-pixels", action="store_true", help="send images too; check their licences first"
     )
     parser.add_argument("--public", action="store_true", help="a new repository is public")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be sent")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be sent")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _push(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts push`: print the plan, and send the files unless it is a dry run."""
     from mixedparts.hub.push import HuggingFaceHub, push, push_plan
     from mixedparts.progress import terminal_progress
 
@@ -41,6 +43,7 @@ def _push(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print("dry run: nothing was sent")
         return 0
+    # The plan names the licences; it goes to stderr because stdout has the result, maybe as JSON.
     print(plan.text, file=sys.stderr)
     sent = push(
         arguments.build,

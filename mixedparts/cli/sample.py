@@ -1,4 +1,4 @@
-"""`mixedparts sample`."""
+"""The command `mixedparts sample`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mixedparts.cli.verbs import add_verb
 
 
 def add_sample(verbs: Any) -> None:
+    """Add the subcommand `sample`."""
     parser = add_verb(
         verbs,
         "sample",
@@ -29,6 +30,7 @@ def add_sample(verbs: Any) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts sample`, and print the command that builds from its output."""
     from mixedparts.errors import UsageError
     from mixedparts.progress import terminal_progress
     from mixedparts.synthetic import make_sources
@@ -37,6 +39,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < least:
             raise UsageError(f"--{name} must be at least {least}, not {getattr(arguments, name)}")
     progress = terminal_progress(arguments.quiet)
+    # `make_sources` reports how many images are done in all, `Progress` wants the difference.
     done = 0
 
     def advance(now: int, total: int) -> None:

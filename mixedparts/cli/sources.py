@@ -1,4 +1,4 @@
-"""`mixedparts sources`: what is known of each source, and the rules that hold between them."""
+"""The command `mixedparts sources`: metadata of each source, and checks of all manifests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mixedparts.cli.verbs import add_verb
 
 
 def add_sources(verbs: Any) -> None:
+    """Add the subcommand `sources`."""
     parser = add_verb(
         verbs,
         "sources",
@@ -33,6 +34,7 @@ def add_sources(verbs: Any) -> None:
 
 
 def _sources(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts sources`: list the sources, show one, or check the manifests."""
     from mixedparts.errors import UsageError
 
     if arguments.action == "check":
@@ -53,6 +55,7 @@ def _sources(arguments: argparse.Namespace) -> int:
 
 
 def _check(as_json: bool) -> int:
+    """Print the faults of the curated groups and names, and return 1 if there are any."""
     from mixedparts.sources.checks import manifest_faults
 
     faults = manifest_faults()

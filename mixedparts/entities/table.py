@@ -16,7 +16,10 @@ from mixedparts.storage.schema import ENTITIES
 
 
 def entity_rows(read: Iterable[tuple[ImageRecord, list[Entity]]]) -> pa.Table:
-    """Return a table with one row an entity, in the order given."""
+    """Return a table with one row an entity, in the order of records and of their entities.
+
+    Rows of one image are therefore adjacent, which `EntityColumns.first_of_image` relies on.
+    """
     rows = [
         {
             "source": record.source,
@@ -42,20 +45,21 @@ def entity_rows(read: Iterable[tuple[ImageRecord, list[Entity]]]) -> pa.Table:
 
 
 def write_table(table: pa.Table, path: Path) -> int:
-    """Write a table as one Arrow file of one batch; returns its rows."""
+    """Write a table as one Arrow file of one batch, and return its number of rows."""
+    # One batch, because `EntityColumns` reads each column as one contiguous array.
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
     return len(table)
 
 
 def map_table(path: Path) -> pa.Table:
-    """Open an Arrow file without reading it into memory."""
+    """Open an Arrow file as a memory-mapped table: bytes are read when they are accessed."""
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
 
 
 def count_rows(path: Path) -> int:
-    """Return how many rows an Arrow file holds."""
+    """Return the number of rows of an Arrow file."""
     return len(map_table(path))
 
 
@@ -64,9 +68,9 @@ class EntityColumns:
     """The entities of one split with flat parts, ready for vectorised look-up.
 
     Attributes:
-        table: one row an entity.
-        part_starts: (n + 1,) int64, where each entity's parts begin in the part columns.
-        part_codes: (p,) int64, index into `part_names`; rising within an entity.
+        table: one row an entity, entities of one image adjacent.
+        part_starts: `(n + 1,)` integers, where each entity's parts begin in the part columns.
+        part_codes: `(p,)` int64, index into `part_names`; rising within an entity.
         part_names: part names in alphabetical order.
     """
 
@@ -77,7 +81,7 @@ class EntityColumns:
 
     @classmethod
     def of(cls, table: pa.Table) -> EntityColumns:
-        """Lay out a table's parts; the table must be of one batch."""
+        """Return the columns of a table; it must consist of one batch."""
         flat = _single(table["parts"])
         codes, names = _ranked(flat.values.field("name"))
         return cls(table, flat.offsets.to_numpy(), codes, names)
@@ -91,11 +95,11 @@ class EntityColumns:
         return _single(self.table["parts"]).values.field(name)
 
     def coded(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Return a text column as (n,) codes and the values in alphabetical order."""
+        """Return a text column as `(n,)` int64 codes and the values in alphabetical order."""
         return _ranked(self.column(name))
 
     def first_of_image(self) -> NDArray[np.int64]:
-        """Return the rows at which a new image begins; an image's entities stand side by side."""
+        """Return `(images,)` int64, the first row of each image in the order of the table."""
         if self.table.num_rows == 0:
             return np.zeros(0, np.int64)
         keys = [self.coded(name)[0] for name in ("source", "image_id")]
@@ -104,6 +108,9 @@ class EntityColumns:
 
 
 def _ranked(column: pa.Array) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return codes of a text column, and its values in alphabetical order."""
+    # Arrow numbers values as they come up. Codes by the alphabet do not depend on the order of the
+    # rows, so tables of the same names have the same codes.
     encoded = column.dictionary_encode()
     values = encoded.dictionary.to_pylist()
     order = sorted(range(len(values)), key=values.__getitem__)
@@ -114,8 +121,10 @@ def _ranked(column: pa.Array) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 
 def _single(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array, without a copy where it has one chunk."""
     if isinstance(column, pa.Array):
         return column
     if column.num_chunks == 1:
         return column.chunk(0)
+    # A table without rows may have no chunk at all.
     return column.combine_chunks() if column.num_chunks else pa.array([], column.type)

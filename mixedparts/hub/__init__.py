@@ -1,1 +1,1 @@
-"""A build to a dataset hub."""
+"""Upload of a build to a dataset repository of a Hub."""

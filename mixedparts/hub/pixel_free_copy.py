@@ -1,11 +1,15 @@
-"""The copy of a build that goes to a Hub: without pixels unless asked, and loadable as it is."""
+"""The copy of a build that is sent to a Hub: without pixels by default, and loadable as it is.
+
+The images belong to the owners of the sources, so a copy leaves them out unless the user asks for
+them.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +19,38 @@ import pyarrow.parquet as pq
 
 from mixedparts.cards.card import card
 from mixedparts.cards.croissant import CROISSANT, croissant_text
-from mixedparts.pipeline.build_manifest import CARD, MANIFEST
+from mixedparts.storage.build_folder import CARD, MANIFEST
 from mixedparts.storage.parquet import parquet_rows, write_parquet
 from mixedparts.storage.schema import IMAGES
 from mixedparts.storage.shards import WrittenFile, intact, write_json, write_shard, write_text
 
-_PIXELS = "preview/"  # pictures with masks drawn in
+_PIXELS = "preview/"  # its images have masks drawn in, so nothing of it is left without pixels
 
 
 @dataclass(frozen=True, slots=True)
 class PushFile:
-    """One file to push, with its size; without pixels that of `images` is an estimate."""
+    """One file to push.
+
+    Attributes:
+        path: path relative to the build folder, with POSIX separators.
+        bytes: size; an estimate for a shard of `images` that is sent without pixels.
+    """
 
     path: str
     bytes: int
 
 
-def push_files(manifest: dict[str, Any], build: Path, pixels: bool) -> list[PushFile]:
-    """Return the data files that a push would send, writing nothing."""
+def push_files(manifest: Mapping[str, Any], build: Path, pixels: bool) -> list[PushFile]:
+    """Return the data files that a push would send, without writing the copy.
+
+    Args:
+        manifest: manifest of the build.
+        build: the build folder.
+        pixels: whether images are sent.
+
+    Returns:
+        The files in the order of the manifest.
+    """
     files = []
     for shard in manifest["shards"]:
         if not pixels and shard["path"].startswith(_PIXELS):
@@ -45,7 +63,8 @@ def push_files(manifest: dict[str, Any], build: Path, pixels: bool) -> list[Push
 
 
 def _without_pixels(path: Path) -> int:
-    """Return how many bytes of a shard's columns are not pictures."""
+    """Return the compressed bytes of all columns of an images shard except the image bytes."""
+    # From the footer: it has the compressed size of every column in every row group.
     metadata = pq.read_metadata(path)
     columns = (
         metadata.row_group(group).column(column)
@@ -55,37 +74,49 @@ def _without_pixels(path: Path) -> int:
     return sum(c.total_compressed_size for c in columns if c.path_in_schema != "image.bytes")
 
 
-def make_copy(build: Path, manifest: dict[str, Any], pixels: bool, url: str) -> Path:
-    """Write the copy beside the build's records, or take the one that an earlier push left.
+def make_copy(build: Path, manifest: Mapping[str, Any], pixels: bool, url: str) -> Path:
+    """Write the copy into the build's `_build` folder, reusing what an earlier push left there.
+
+    Args:
+        build: the build folder.
+        manifest: its manifest.
+        pixels: whether the copy contains images.
+        url: page of the dataset, for the Croissant metadata.
 
     Returns:
-        The folder: data files, manifest, card and Croissant metadata.
+        The folder of the copy: data files, manifest, card and Croissant metadata.
     """
+    # Two folders, so that pushes with and without pixels do not undo each other's work.
     copy = build / "_build" / ("push-with-pixels" if pixels else "push")
     shards = [
         _shard(build, copy, WrittenFile(**shard), pixels)
         for shard in manifest["shards"]
         if pixels or not shard["path"].startswith(_PIXELS)
     ]
-    kept = {shard.path for shard in shards}
+    # Files of an earlier build in this folder: `push` sends every Parquet file that it finds.
+    current = {shard.path for shard in shards}
     for stray in sorted(path for path in copy.rglob("*.parquet")):
-        if stray.relative_to(copy).as_posix() not in kept:
+        if stray.relative_to(copy).as_posix() not in current:
             stray.unlink()
-    told = {**manifest, "shards": [asdict(shard) for shard in shards]}
+    # Digests, sizes and `images: omit` describe the copy, so that it passes verification by itself.
+    described = {**manifest, "shards": [asdict(shard) for shard in shards]}
     if not pixels:
-        told["configuration"] = {**manifest["configuration"], "images": "omit"}
-    write_json(copy / MANIFEST, told)
-    write_text(copy / CROISSANT, croissant_text(told, url))
-    write_text(copy / CARD, card(told))
+        described["configuration"] = {**manifest["configuration"], "images": "omit"}
+    write_json(copy / MANIFEST, described)
+    write_text(copy / CROISSANT, croissant_text(described, url))
+    write_text(copy / CARD, card(described))
     return copy
 
 
 def _shard(build: Path, copy: Path, shard: WrittenFile, pixels: bool) -> WrittenFile:
+    """Put one shard into the copy, and return its record."""
     if pixels or not shard.path.startswith("images/"):
         if not intact(copy, shard):
             _link(build / shard.path, copy / shard.path)
         return shard
-    note = copy / f".{shard.path.replace('/', '-')}.json"  # which shard the copy was made from
+    # The note names the digest of the original shard: without it, finding out whether the copy is
+    # of this build would mean to write it again.
+    note = copy / f".{shard.path.replace('/', '-')}.json"
     stored = _noted(note)
     if stored is not None and stored[0] == shard.sha256 and intact(copy, stored[1]):
         return stored[1]
@@ -98,6 +129,7 @@ def _shard(build: Path, copy: Path, shard: WrittenFile, pixels: bool) -> Written
 
 
 def _noted(note: Path) -> tuple[str, WrittenFile] | None:
+    """Return the digest of the original shard and the record of its copy; None without a note."""
     try:
         value = json.loads(note.read_bytes())
         return value["of"], WrittenFile(**value["file"])
@@ -106,15 +138,17 @@ def _noted(note: Path) -> tuple[str, WrittenFile] | None:
 
 
 def _stripped(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of an images shard with a null in place of each picture."""
+    """Yield the rows of an images shard with a null in place of each image."""
+    # The image column is not read at all: it has nearly all bytes of the shard.
     columns = [name for name in IMAGES.names if name != "image"]
     for batch in pq.ParquetFile(path).iter_batches(1_000, columns=columns):
-        nothing = pa.nulls(batch.num_rows, IMAGES.field("image").type)
-        arrays = [nothing if name == "image" else batch[name] for name in IMAGES.names]
+        nulls = pa.nulls(batch.num_rows, IMAGES.field("image").type)
+        arrays = [nulls if name == "image" else batch[name] for name in IMAGES.names]
         yield pa.RecordBatch.from_arrays(arrays, schema=IMAGES)
 
 
 def _link(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, which takes no space; a copy if that fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:

@@ -1,12 +1,13 @@
-"""A build to a Hub: checked, copied without pixels, sent file by file, the card last.
+"""Upload of a build to a Hub: verify, copy without pixels, send the data files, then the card.
 
-What the Hub holds already, by its digest, is not sent again, so that an interrupted push goes on
-where it stopped. Files of an earlier build go away with the last commit, which brings the card.
+A file that the Hub already has, by its digest, is not sent again, so an interrupted push continues
+where it stopped. The last commit adds card, manifest and metadata, and removes the files of an
+earlier build: until then the card describes the earlier build.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,37 +15,57 @@ from typing import Any, Protocol
 
 from mixedparts.cards.croissant import CROISSANT
 from mixedparts.cards.summary import Report, text_table
-from mixedparts.errors import EnvironmentFault, InputError, ProblemsFound, UsageError
+from mixedparts.errors import EnvironmentFault, ProblemsFound, UsageError
 from mixedparts.hub.pixel_free_copy import make_copy, push_files
-from mixedparts.pipeline.build_manifest import CARD, MANIFEST, read_manifest
 from mixedparts.progress import Progress
+from mixedparts.storage.build_folder import CARD, MANIFEST, REJECTS_FILE, BuildFolder
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import sha256_of
 from mixedparts.verification.verify import verify
 
-_FILES_A_COMMIT = 50
+_FILES_A_COMMIT = 50  # an interrupted push loses at most these
 _LAST = (MANIFEST, CROISSANT, CARD)
 _SITE = "https://huggingface.co/datasets"
 
 
 class Hub(Protocol):
-    """What a push needs of a Hub."""
+    """The operations of a Hub that a push needs.
+
+    Each of them raises UsageError for an id that is not valid, and EnvironmentFault if the Hub
+    refuses or cannot be reached.
+    """
 
     def create(self, repo_id: str, private: bool) -> None:
-        """Make the dataset repository unless it is there."""
+        """Create the dataset repository if it does not exist."""
 
     def digests(self, repo_id: str) -> dict[str, str | None]:
-        """Return the SHA-256 of each stored file, None where the Hub does not tell it."""
+        """Return path -> SHA-256 of each stored file; None where the Hub does not report it."""
 
     def commit(
         self, repo_id: str, folder: Path, add: Sequence[str], remove: Sequence[str], message: str
     ) -> None:
-        """Add files of a folder and remove others in one commit."""
+        """Add and remove files in one commit.
+
+        Args:
+            repo_id: the repository, `owner/name`.
+            folder: local folder of the files to add.
+            add: paths of the files to add, relative to `folder` and in the repository.
+            remove: paths of the files to remove from the repository.
+            message: commit message.
+
+        Raises:
+            UsageError: the id is not valid.
+            EnvironmentFault: the Hub refuses or cannot be reached.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceHub:
-    """The Hub that `huggingface_hub` is set up for."""
+    """The Hub that `huggingface_hub` is configured for.
+
+    Attributes:
+        api: a `huggingface_hub.HfApi`.
+    """
 
     api: Any
 
@@ -56,12 +77,17 @@ class HuggingFaceHub:
         return cls(huggingface_hub.HfApi())
 
     def create(self, repo_id: str, private: bool) -> None:
-        with _told(repo_id):
+        """Create the dataset repository if it does not exist."""
+        with _hub_errors(repo_id):
             self.api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
 
     def digests(self, repo_id: str) -> dict[str, str | None]:
-        with _told(repo_id):
+        """Return path -> SHA-256 of each stored file; None where the Hub does not report it."""
+        # The list is lazy and makes its requests while it is read, so it is read here.
+        with _hub_errors(repo_id):
             tree = list(self.api.list_repo_tree(repo_id, recursive=True, repo_type="dataset"))
+        # Only files have the attribute `lfs`, and only large files have a digest in it; folders
+        # have neither.
         return {
             item.path: item.lfs.sha256 if item.lfs else None
             for item in tree
@@ -71,44 +97,72 @@ class HuggingFaceHub:
     def commit(
         self, repo_id: str, folder: Path, add: Sequence[str], remove: Sequence[str], message: str
     ) -> None:
+        """Add and remove files in one commit.
+
+        Args:
+            repo_id: the repository, `owner/name`.
+            folder: local folder of the files to add.
+            add: paths of the files to add, relative to `folder` and in the repository.
+            remove: paths of the files to remove from the repository.
+            message: commit message.
+
+        Raises:
+            UsageError: the id is not valid.
+            EnvironmentFault: the Hub refuses or cannot be reached.
+        """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         operations: list[Any] = [CommitOperationAdd(path, str(folder / path)) for path in add]
         operations += [CommitOperationDelete(path) for path in remove]
-        with _told(repo_id):
+        with _hub_errors(repo_id):
             self.api.create_commit(repo_id, operations, commit_message=message, repo_type="dataset")
 
 
 @contextmanager
-def _told(repo_id: str) -> Iterator[None]:
-    """Turn what the Hub's library raises into one message."""
+def _hub_errors(repo_id: str) -> Iterator[None]:
+    """Turn the exceptions of the Hub's library into errors of this project.
+
+    Raises:
+        UsageError: the id is not valid.
+        EnvironmentFault: the Hub refuses or cannot be reached.
+    """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    # The library's versions speak HTTP by other libraries; the base of theirs is in any of them.
+    # Versions of the library use different HTTP libraries. The first base of its own HTTP error is
+    # the error class of the one in use; failed connections are of that class or an OSError.
     transport: type[Exception] = HfHubHTTPError.__bases__[0]
 
     hint = "Log in with `hf auth login` (or set HF_TOKEN); the same command then goes on."
     try:
         yield
     except HFValidationError as error:
-        raise UsageError(f"'{repo_id}' is no id of a repository: {error}") from error
+        raise UsageError(f"'{repo_id}' is not the id of a repository: {error}") from error
     except (transport, OSError) as error:
         raise EnvironmentFault(f"the Hub refused {repo_id}: {error}", hint) from error
 
 
 def push_plan(build: Path, repo_id: str, pixels: bool) -> Report:
-    """Say what a push would send; nothing is written, nobody is asked.
+    """Return what a push would send, without writing anything or asking the Hub.
+
+    Args:
+        build: the build folder.
+        repo_id: the repository, `owner/name`.
+        pixels: whether images are sent.
+
+    Returns:
+        The report: files and sizes by table, and the licences that sending images must respect.
 
     Raises:
         InputError: there is no finished build in the folder.
-        UsageError: pixels are asked for and the build holds none.
+        UsageError: `pixels` is true and the build contains no pixels.
     """
     manifest = _manifest(build, pixels)
     files = push_files(manifest, build, pixels)
     rows = []
     for table in (*CONFIGS, "rejects"):
-        mine = [file.bytes for file in files if file.path.split("/")[0].split(".")[0] == table]
-        rows.append([table, str(len(mine)), f"{sum(mine) / 1e6:.2f} MB"])
+        # `pairs/train-….parquet` belongs to pairs, `rejects.parquet` to rejects.
+        sizes = [file.bytes for file in files if file.path.split("/")[0].split(".")[0] == table]
+        rows.append([table, str(len(sizes)), f"{sum(sizes) / 1e6:.2f} MB"])
     lines = [f"to the dataset repository {repo_id}:", text_table(["table", "files", "bytes"], rows)]
     lines += _licence_lines(manifest, pixels)
     values = {
@@ -122,18 +176,24 @@ def push_plan(build: Path, repo_id: str, pixels: bool) -> Report:
 def push(
     build: Path, repo_id: str, pixels: bool, private: bool, hub: Hub, progress: Progress
 ) -> dict[str, int]:
-    """Check a build, and bring the Hub to hold it.
+    """Verify a build, and upload it.
 
     Args:
-        pixels: send pictures too; their owners' licences then bind whoever publishes them.
-        private: only where the repository is made anew.
+        build: the build folder.
+        repo_id: the repository, `owner/name`; it is created if it does not exist.
+        pixels: whether to send images; the user must then respect their licences.
+        private: whether a new repository is private; an existing one is not changed.
+        hub: the Hub.
+        progress: receives the progress of sending.
 
     Returns:
-        How many files were sent, skipped (there already) and removed.
+        The numbers of files `sent`, `skipped` (the Hub has them) and `removed`.
 
     Raises:
-        ProblemsFound: the build is not whole.
-        EnvironmentFault: the Hub cannot be reached or refuses.
+        InputError: there is no finished build in the folder.
+        UsageError: `pixels` is true and the build contains none, or `repo_id` is not valid.
+        ProblemsFound: verification finds a problem in the build.
+        EnvironmentFault: the Hub refuses or cannot be reached.
     """
     manifest = _manifest(build, pixels)
     problems = verify(build, "full")
@@ -144,30 +204,32 @@ def push(
         )
     copy = make_copy(build, manifest, pixels, f"{_SITE}/{repo_id}")
     hub.create(repo_id, private)
-    there = hub.digests(repo_id)
+    stored = hub.digests(repo_id)
     files = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*.parquet"))
-    missing = [path for path in files if there.get(path) != sha256_of(copy / path)]
+    missing = [path for path in files if stored.get(path) != sha256_of(copy / path)]
     progress.start("sending files", len(missing), "files")
     for start in range(0, len(missing), _FILES_A_COMMIT):
-        some = missing[start : start + _FILES_A_COMMIT]
-        message = f"Build {manifest['build_id']}: {len(some)} files"
-        hub.commit(repo_id, copy, some, [], message)
-        progress.advance(len(some))
+        batch = missing[start : start + _FILES_A_COMMIT]
+        message = f"Build {manifest['build_id']}: {len(batch)} files"
+        hub.commit(repo_id, copy, batch, [], message)
+        progress.advance(len(batch))
     progress.finish()
-    tables = {*CONFIGS, "rejects.parquet"}
-    stale = sorted(p for p in there if p.split("/")[0] in tables and p not in set(files))
+    # Other files of the repository (`.gitattributes`, files that its owner added) stay.
+    tables = {*CONFIGS, REJECTS_FILE}
+    stale = sorted(p for p in stored if p.split("/")[0] in tables and p not in set(files))
     hub.commit(repo_id, copy, _LAST, stale, f"Build {manifest['build_id']}")
     skipped = len(files) - len(missing)
     return {"sent": len(missing) + len(_LAST), "skipped": skipped, "removed": len(stale)}
 
 
-def _manifest(build: Path, pixels: bool) -> dict[str, Any]:
-    manifest = read_manifest(build)
-    if manifest is None:
-        raise InputError(
-            f"{build} holds no finished build",
-            "Run the `mixedparts build` command again: it goes on where it stopped.",
-        )
+def _manifest(build: Path, pixels: bool) -> Mapping[str, Any]:
+    """Return the manifest of a build.
+
+    Raises:
+        InputError: there is no finished build in the folder.
+        UsageError: `pixels` is true and the build contains no pixels.
+    """
+    manifest = BuildFolder.open(build).manifest
     if pixels and manifest["configuration"]["images"] != "embed":
         raise UsageError(
             f"{build} holds no pixels (images: {manifest['configuration']['images']})",
@@ -176,10 +238,11 @@ def _manifest(build: Path, pixels: bool) -> dict[str, Any]:
     return manifest
 
 
-def _licence_lines(manifest: dict[str, Any], pixels: bool) -> list[str]:
+def _licence_lines(manifest: Mapping[str, Any], pixels: bool) -> list[str]:
+    """Return the lines of the plan on images: that they stay here, or their licences."""
     if not pixels:
-        return ["Pictures stay here: images without pixels, no preview (--with-pixels sends them)."]
-    lines = ["This publishes pictures of other people. Their licences must allow that:"]
+        return ["Pixels stay here: images without pixels, no preview (--with-pixels sends them)."]
+    lines = ["This publishes images that belong to others. Their licences must allow that:"]
     for name, source in manifest["sources"].items():
         lines.append(f"  {source.get('title', name)}: {source.get('image_licence', 'unknown')}")
     return lines

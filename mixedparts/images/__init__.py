@@ -1,1 +1,1 @@
-"""The one door for image files: headers, EXIF orientation, checks."""
+"""Image files as bytes: JPEG headers, EXIF orientation, checks."""

@@ -1,4 +1,4 @@
-"""Pictures as bytes: proof that they decode, and that their stored size is the annotated one."""
+"""Check that image files decode and that their stored size is the annotated one."""
 
 from __future__ import annotations
 
@@ -9,36 +9,48 @@ from pathlib import Path
 from PIL import Image
 
 from mixedparts.images.exif import neutral_bytes
-from mixedparts.images.jpeg import sound_size
+from mixedparts.images.jpeg import intact_jpeg_size
 from mixedparts.records import Reason
 
 __all__ = ["check_image", "decoding_fault", "neutral_bytes"]
 
-# What datasets hold, whatever their suffix says; Pillow's other decoders stay shut, since one of
-# them would start an interpreter for a picture that is really a PostScript program.
+# The formats that occur in datasets. Pillow selects a decoder by the content of a file, not by its
+# suffix, so every other decoder is closed: one of them starts Ghostscript on a file that is really
+# a PostScript program, and the files come from the internet.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 
 def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | None:
-    """Prove that a picture is there, decodes to its end and has the annotated stored size.
+    """Check that an image file exists, decodes to its end and has its annotated size.
+
+    Args:
+        path: the image file.
+        width: annotated width of the stored grid in pixels, EXIF orientation not applied.
+        height: annotated height of the stored grid in pixels.
 
     Returns:
-        None where it does, else the reason code and a sentence for people.
+        None if all of that holds, else the reason code and a sentence for people.
     """
-    if not os.path.isfile(path):  # unlike Path.is_file, also for names that no system takes
+    # Names come from annotation files. Path.is_file raises for a name that is too long for the
+    # file system; os.path.isfile returns False.
+    if not os.path.isfile(path):
         return Reason.MISSING_IMAGE, f"no file {path.name}"
-    if sound_size(path) == (width, height):
+    # Most files are plain JPEGs, whose segments show that they decode; the decoder judges the rest.
+    if intact_jpeg_size(path) == (width, height):
         return None
     try:
+        # Pillow warns of large images and of odd metadata, which are no faults here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as picture:
-                size = picture.size
+            with Image.open(path, formats=_FORMATS) as image:
+                size = image.size
                 if size == (width, height):
-                    # A JPEG decodes at an eighth: all its bytes are read, few pixels made.
-                    picture.draft("L", (max(1, width // 8), max(1, height // 8)))
-                    picture.load()
-    except Exception as error:  # decoders given broken bytes raise nearly anything
+                    # At an eighth of its size a JPEG is read to its last byte, but few pixels are
+                    # computed. Other formats ignore this.
+                    image.draft("L", (max(1, width // 8), max(1, height // 8)))
+                    image.load()
+    # Decoders raise errors of any class on broken bytes: OSError, SyntaxError, struct.error, ….
+    except Exception as error:
         return Reason.UNREADABLE_IMAGE, decoding_fault(path, error)
     if size != (width, height):
         detail = f"{path.name} is {size[0]} x {size[1]}, its annotation says {width} x {height}"
@@ -47,6 +59,7 @@ def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | Non
 
 
 def decoding_fault(path: Path, error: Exception) -> str:
-    """Say why a picture does not decode, without the folders of this machine."""
+    """Return why an image does not decode."""
+    # Rejects are part of a build, whose bytes must not depend on the folders of this machine.
     text = str(error).replace(str(path), path.name) or type(error).__name__
     return text if path.name in text else f"{path.name}: {text}"

@@ -1,7 +1,8 @@
-"""Turns off the orientation that metadata ask for, in a picture's bytes, pixels untouched.
+"""Set the orientation in an image's metadata to upright; the pixels stay as they are.
 
-Masks live on the stored grid; readers that honour the tag would turn the picture and not the
-masks. The tag can stand in EXIF, and, where EXIF has none, in XMP; JPEG, PNG and WebP wrap both.
+Annotations use the stored pixel grid. Readers that apply the orientation tag, `datasets` among
+them, would rotate the image and not its masks. Rotating the pixels instead would decode and encode
+the image again. The tag is in EXIF, or in XMP if EXIF has none; JPEG, PNG and WebP contain both.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation\s*(?:=\s*["\']|>)\s*)[0-9]')
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_XMP = b"XML:com.adobe.xmp\x00"
-_PNG_PROFILES = (b"Raw profile type exif\x00", b"exif\x00")  # EXIF as text, as some tools write it
+# EXIF as hexadecimal text in a text chunk, as some tools write it and Pillow reads it.
+_PNG_PROFILES = (b"Raw profile type exif\x00", b"exif\x00")
 
 
 def neutral_bytes(data: bytes) -> bytes:
-    """Return the picture's bytes with every orientation tag saying upright.
+    """Return the bytes of an image file with every orientation tag set to upright.
 
-    Bytes that ask for no turning come back as they are, and so do those of other formats.
+    Bytes without such a tag, and those of formats other than JPEG, PNG and WebP, are returned
+    unchanged.
     """
+    # Formats are recognised by their signature: suffixes in datasets are not reliable.
     if data[:2] == b"\xff\xd8":
         return _neutral_jpeg(data)
     if data[:8] == _PNG_SIGNATURE:
@@ -40,12 +44,15 @@ def _neutral_jpeg(data: bytes) -> bytes:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
+        # Any number of FF bytes may precede a marker.
+        if marker == 0xFF:
             position += 1
             continue
-        if marker == 0xDA:  # pixels begin
+        # Start of scan: no metadata after it.
+        if marker == 0xDA:
             break
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a payload
+        # Markers without a length and a payload.
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
             position += 2
             continue
         stop = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
@@ -57,7 +64,7 @@ def _neutral_jpeg(data: bytes) -> bytes:
 
 
 def _neutral_payload(payload: bytes) -> bytes:
-    """Neutralise what an APP1 segment holds, length unchanged."""
+    """Return the payload of an APP1 segment with an upright tag, length unchanged."""
     if payload.startswith(_EXIF):
         return _EXIF + _upright(payload[len(_EXIF) :])
     return _upright_xmp(payload) if payload.startswith(_XMP) else payload
@@ -70,6 +77,8 @@ def _neutral_png_chunks(data: bytes) -> Iterator[bytes]:
         stop = position + 12 + length
         kind, body = data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
         position, chunk = stop, data[position:stop]
+        # EXIF as hexadecimal text, possibly compressed: Pillow reads the orientation from it. The
+        # whole chunk is dropped, since the pixels do not depend on it.
         if kind in (b"tEXt", b"zTXt", b"iTXt") and body.startswith(_PNG_PROFILES):
             continue
         neutral = body
@@ -77,18 +86,22 @@ def _neutral_png_chunks(data: bytes) -> Iterator[bytes]:
             neutral = _upright(body)
         elif kind == b"iTXt" and body.startswith(_PNG_XMP):
             neutral = _upright_png_xmp(body)
+        # A changed chunk needs a new checksum, and a new length if its text is compressed.
         if neutral is not body and neutral != body:
             checksum = struct.pack(">I", zlib.crc32(kind + neutral))
             chunk = struct.pack(">I", len(neutral)) + kind + neutral + checksum
         yield chunk
+    # A cut last chunk, or bytes after the end.
     yield data[position:]
 
 
 def _upright_png_xmp(body: bytes) -> bytes:
-    """Neutralise an iTXt body: keyword, compression flag and method, two texts, then the XMP."""
+    """Return the body of an iTXt chunk with an upright tag in its XMP."""
+    # Keyword, compression flag and method (a byte each), language tag and translated keyword (each
+    # ends with a zero byte), then the XMP.
     head = len(_PNG_XMP) + 2
     start = head
-    for _ in range(2):  # language tag and translated keyword, each ended by a zero
+    for _ in range(2):
         start = body.find(b"\x00", start) + 1
         if start == 0:
             return body
@@ -110,10 +123,12 @@ def _neutral_webp(data: bytes) -> bytes:
         start, stop = position + 8, position + 8 + length
         body = data[start:stop]
         if kind == b"EXIF":
+            # Some writers repeat the header of the JPEG segment before the TIFF structure.
             skip = len(_EXIF) if body.startswith(_EXIF) else 0
             data = data[: start + skip] + _upright(body[skip:]) + data[stop:]
         elif kind == b"XMP ":
             data = data[:start] + _upright_xmp(body) + data[stop:]
+        # Chunks have an even size: one byte of padding follows an odd one.
         position = stop + length % 2
     return data
 
@@ -123,9 +138,10 @@ def _upright_xmp(text: bytes) -> bytes:
 
 
 def _upright(tiff: bytes) -> bytes:
-    """Set the orientation entry of the first image directory to 1, byte count unchanged.
+    """Return a TIFF structure with the orientation of its first directory set to 1.
 
-    An entry is tag, type, number of values (2, 2, 4 bytes) and 4 bytes of value.
+    An entry is tag, type, number of values (2, 2, 4 bytes) and 4 bytes of value. The byte count
+    stays the same, since other entries point to absolute offsets.
     """
     orders: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
     order = orders.get(tiff[:2])
@@ -138,6 +154,7 @@ def _upright(tiff: bytes) -> bytes:
         if int.from_bytes(tiff[at : at + 2], order) == _ORIENTATION:
             upright = [(_SHORT, 2), (1, 4), (_UPRIGHT, 2)]
             entry = b"".join(value.to_bytes(size, order) for value, size in upright)
+            # An upright entry keeps its bytes, also the two unused ones after its value.
             if tiff[at + 2 : at + 10] != entry:
                 patched[at + 2 : at + 12] = entry + b"\x00\x00"
     return bytes(patched)

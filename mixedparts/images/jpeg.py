@@ -1,8 +1,8 @@
-"""A quick yes for JPEG files that are sound; everything else is for a decoder to judge.
+"""Recognise intact JPEG files without decoding them; a decoder judges everything else.
 
-Decoding a picture only to learn that it decodes costs more than reading its annotations. For the
-plain kind (baseline or extended sequential, Huffman-coded, one scan, grey or three components) it
-is enough to look at the segments before the scan, which hold all that libjpeg refuses, and at the
+Decoding an image only to find out that it decodes costs more than reading its annotations. For the
+plain kind (baseline or extended sequential, Huffman-coded, one scan, grey or three components) two
+checks are enough: the segments before the scan, which hold everything that libjpeg refuses, and the
 end marker, which a cut file lacks. Damaged coefficients make libjpeg warn, not fail. Segments and
 their limits: ITU-T T.81, annex B; code lengths: annex C.
 """
@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+# In coded data a byte FF is followed by 00; anything else after it is a marker.
 _MARKER = re.compile(rb"\xff[^\x00]")
 _SEQUENTIAL = (0xC0, 0xC1)
-_SKIPPED = (*range(0xE0, 0xF0), 0xFE)  # application data and comments
+# Application data and comments: nothing in them can make a decoder fail.
+_SKIPPED = (*range(0xE0, 0xF0), 0xFE)
 
 
-def sound_size(path: Path) -> tuple[int, int] | None:
-    """Return (width, height) in pixels of a JPEG that is sure to decode to its end, else None."""
+def intact_jpeg_size(path: Path) -> tuple[int, int] | None:
+    """Return (width, height) in pixels of a JPEG that certainly decodes to its end, else None."""
     try:
         with open(path, "rb", buffering=0) as handle:
             data = handle.read()
@@ -26,11 +28,12 @@ def sound_size(path: Path) -> tuple[int, int] | None:
         return None
     if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
         return None
-    return _size_if_sound(data)
+    return _size_if_plain(data)
 
 
-def _size_if_sound(data: bytes) -> tuple[int, int] | None:
-    """Walk the segments; None at the first thing out of the ordinary."""
+def _size_if_plain(data: bytes) -> tuple[int, int] | None:
+    """Return (width, height) if all segments are of the plain kind, else None."""
+    # None means "let the decoder judge", so it is always a safe answer. Only a size is a promise.
     position = 2
     size: tuple[int, int] | None = None
     components: dict[int, int] = {}
@@ -44,42 +47,45 @@ def _size_if_sound(data: bytes) -> tuple[int, int] | None:
             return None
         position += 2 + length
         if marker == 0xDA:
-            sound = size is not None and _scan_is_sound(body, components, quantisers, codes)
+            # Start of scan: the end marker must be the only marker after it. Another scan or a
+            # restart marker before it needs a decoder.
+            valid = size is not None and _scan_is_valid(body, components, quantisers, codes)
             marked = _MARKER.search(data, position)
-            return size if sound and marked and marked.end() == len(data) else None
+            return size if valid and marked and marked.end() == len(data) else None
         if marker == 0xDB:
-            found = _quantisers(body)
+            ids = _quantisers(body)
         elif marker == 0xC4:
-            found = _huffman(body)
+            ids = _huffman(body)
         elif marker in _SEQUENTIAL and size is None:
             size, components = _frame(body)
-            found = set() if size else None
+            ids = set() if size else None
         elif marker == 0xDD:
-            found = set() if length == 4 else None
+            ids = set() if length == 4 else None
         else:
-            found = set() if marker in _SKIPPED else None
-        if found is None:
+            ids = set() if marker in _SKIPPED else None
+        if ids is None:
             return None
-        (quantisers if marker == 0xDB else codes).update(found)
+        (quantisers if marker == 0xDB else codes).update(ids)
     return None
 
 
 def _quantisers(body: bytes) -> set[int] | None:
-    """Return the ids of quantisation tables: precision 0 or 1, id 0..3."""
-    found: set[int] = set()
+    """Return the ids of the quantisation tables in a segment, None if one is broken."""
+    # High four bits: precision, 0 for 8-bit and 1 for 16-bit numbers. Low four bits: id, 0 to 3.
+    ids: set[int] = set()
     position = 0
     while position < len(body):
         kind = body[position]
         position += 1 + 64 * (1 + (kind >> 4))
         if kind >> 4 > 1 or kind & 15 > 3 or position > len(body):
             return None
-        found.add(kind & 15)
-    return found
+        ids.add(kind & 15)
+    return ids
 
 
 def _huffman(body: bytes) -> set[int] | None:
-    """Return class and id of Huffman tables, none of whose codes would overflow its length."""
-    found: set[int] = set()
+    """Return (class << 4 | id) of the Huffman tables in a segment, None if one is broken."""
+    ids: set[int] = set()
     position = 0
     while position < len(body):
         counts = body[position + 1 : position + 17]
@@ -87,25 +93,31 @@ def _huffman(body: bytes) -> set[int] | None:
         kind = body[position]
         if len(counts) != 16 or len(symbols) != sum(counts) or len(symbols) > 256:
             return None
+        # Class 0 (DC) or 1 (AC) in bit 4, id 0 to 3. A DC symbol is a number of bits, at most 15.
         if kind & 0xEC or (not kind & 0x10 and any(symbol > 15 for symbol in symbols)):
             return None
+        # `counts` has the number of codes of 1 to 16 bits. One bit more doubles the free codes; a
+        # code that is used is no prefix of others. The code of all ones must stay unused.
         free = 1
         for count in counts:
             free = 2 * free - count
-            if free < 1:  # the code of all ones stays unused
+            if free < 1:
                 return None
-        found.add(kind)
+        ids.add(kind)
         position += 17 + len(symbols)
-    return found
+    return ids
 
 
 def _frame(body: bytes) -> tuple[tuple[int, int] | None, dict[int, int]]:
-    """Return (width, height), and the quantiser of every component."""
+    """Return (width, height) and component id -> quantisation table; (None, {}) if unusual."""
+    # 8-bit samples in 1 or 3 components. CMYK and 12-bit files are left to the decoder.
     number = body[5] if len(body) > 5 else 0
     if number not in (1, 3) or len(body) != 6 + 3 * number or body[0] != 8:
         return None, {}
     height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
     parts = [body[6 + 3 * at : 9 + 3 * at] for at in range(number)]
+    # Only the first component may be sampled more densely than the others: 4:4:4, 4:2:2, 4:4:0 and
+    # 4:2:0, which are the ratios that cameras and encoders write.
     known_sampling = all(part[1] in (0x11, 0x12, 0x21, 0x22) for part in parts)
     if not (width and height and known_sampling) or any(p[1] != 0x11 for p in parts[1:]):
         return None, {}
@@ -113,11 +125,12 @@ def _frame(body: bytes) -> tuple[tuple[int, int] | None, dict[int, int]]:
     return ((width, height), components) if len(components) == number else (None, {})
 
 
-def _scan_is_sound(
+def _scan_is_valid(
     body: bytes, components: dict[int, int], quantisers: set[int], codes: set[int]
 ) -> bool:
-    """Say whether one scan holds all components, with tables that are there."""
+    """Return whether one scan covers all components with tables that the file defines."""
     number = len(components)
+    # The last three bytes select all 64 coefficients in full precision, as sequential files must.
     if len(body) != 4 + 2 * number or body[0] != number or body[-3:] != b"\x00\x3f\x00":
         return False
     selected = {body[1 + 2 * at]: body[2 + 2 * at] for at in range(number)}

@@ -1,1 +1,1 @@
-"""Other formats of a build: export, and import of the authors' bundle."""
+"""Exchange with other formats: export of a build, and import of the authors' bundle."""

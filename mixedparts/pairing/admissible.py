@@ -1,15 +1,16 @@
 """Which two entities make a sample: admissible pairs are counted exactly and can be numbered.
 
 A pair is two entities of comparable classes in two different images of one split (CALICO,
-section 4: class pairs that are sensible to compare and share a part); of one source, or in an
-index of two sources one entity of each.
+arXiv 2412.19331, section 4: class pairs that are sensible to compare and share a part). Both are
+of one source; an index of two sources pairs one entity of each.
 
-- `common_object`: one class; also where parts are unknown.
-- `common_parts`: at least one part name visible on both.
-- `unique_parts`: parts visible on each, at least one of them on one side only.
+- `common_object`: both entities have one class; their parts may be unknown.
+- `common_parts`: at least one part name is visible on both.
+- `unique_parts`: both show parts, and at least one part name is visible on one of them only.
 
-Entities of a class with the same set of visible parts are alike for these rules, so counting works
-on such sets (`signatures`) and never looks at all pairs of entities.
+Entities of a class with the same set of visible parts are interchangeable for these rules.
+Counting therefore works on such sets (signatures) and never looks at all pairs of entities: a
+class of 2,000 entities has two million pairs, but few different signatures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts.pairing.fitting import all_of
+from mixedparts.pairing.lookup import all_of
 from mixedparts.records import Task
 
 Comparable = Callable[[str, str], bool]
@@ -30,15 +31,15 @@ Comparable = Callable[[str, str], bool]
 
 @dataclass(frozen=True)
 class EntityIndex:
-    """What pairing knows of the entities of one source, or of two, in one split; no masks.
+    """The entities of one source, or of two, in one split, without their masks.
 
     Attributes:
-        rows: (n,) int64, row of the entity in the split's entity table.
-        images: (n,) int64, a number for the entity's image.
-        categories: (n,) int64, index into `names`.
+        rows: `(n,)` int64, row of the entity in the split's entity table.
+        images: `(n,)` int64, a number for the entity's image.
+        categories: `(n,)` int64, index into `names`.
         names: class names; with two sources a class of both has two entries.
-        parts: (n, p) bool, visible part names as columns of the sources' vocabulary.
-        parts_known: (n,) bool.
+        parts: `(n, p)` bool, visible part names as columns of the sources' vocabulary.
+        parts_known: `(n,)` bool, False where the source does not annotate the parts.
         sides: which source each entry of `names` belongs to; empty for a single source.
     """
 
@@ -51,15 +52,17 @@ class EntityIndex:
     sides: tuple[int, ...] = ()
 
     @cached_property
-    def words(self) -> NDArray[np.uint64]:
-        """The visible parts as (n, w) words of 64 bits."""
+    def part_bits(self) -> NDArray[np.uint64]:
+        """The visible parts as `(n, w)` uint64 bit sets; w is at least 1."""
+        # One operation on 64 bits compares 64 part names. A source has some hundred names, so an
+        # entity needs a few integers instead of a row of bytes.
         width = max(1, -(-self.parts.shape[1] // 64))
         bits = np.zeros((len(self.rows), 64 * width), np.bool_)
         bits[:, : self.parts.shape[1]] = self.parts
         return np.packbits(bits, axis=1).view(np.uint64)
 
     def can_serve(self, task: Task) -> NDArray[np.bool_]:
-        """Return (n,) whether an entity can stand in any sample of the task."""
+        """Return `(n,)` bool, whether an entity may be in any sample of the task."""
         if task is Task.COMMON_OBJECT:
             return np.ones(len(self.rows), np.bool_)
         return self._shows_parts
@@ -69,22 +72,22 @@ class EntityIndex:
         return self.parts_known & self.parts.any(axis=1)
 
     def across(self, first: int, second: int) -> bool:
-        """Say whether two classes may form a pair as far as their sources go."""
+        """Return whether two classes may form a pair as far as their sources go."""
         return not self.sides or self.sides[first] != self.sides[second]
 
 
 @dataclass(frozen=True, slots=True)
 class EntityGroup:
-    """Entities of one class, sorted by signature.
+    """Entities of one class, sorted by signature: the set of visible parts and `parts_known`.
 
     Attributes:
-        members: (m,) positions in the index, members of one signature side by side.
-        which: (m,) int64, the signature of each member.
-        columns: (c,) int64, the part names that any of them shows, rising.
-        place_of: (p,) int64, where each part name stands in `columns`, -1 where it does not.
-        signatures: (s, c) float32 of 0 and 1, the sets of visible parts.
-        seen: (s,) int64, how many parts each set has.
-        known: (s,) bool.
+        members: `(m,)` int64 positions in the index, members of one signature side by side.
+        which: `(m,)` int64, the signature of each member.
+        columns: `(c,)` int64, the part names that any of them shows, rising.
+        place_of: `(p,)` int64, position of each part name in `columns`, -1 where it is not there.
+        signatures: `(s, c)` float32 of 0 and 1, the sets of visible parts.
+        seen: `(s,)` int64, how many parts each set has.
+        known: `(s,)` bool, whether the parts are known.
     """
 
     members: NDArray[np.int64]
@@ -107,14 +110,24 @@ class ClassPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The numbered places 0 .. total-1 of a class pair's admitted pairs, block by block.
+class PairNumbering:
+    """Numbers 0 .. total-1 for the pairs that a class pair admits, without a list of them.
 
-    A place may hold two entities of one image, which are no pair.
+    A block is all pairs of one signature of the first class with one of the second. Numbers run
+    through the admitted blocks one after the other. A number may stand for two entities of one
+    image, which are no sample; the caller drops those.
+
+    Attributes:
+        first, second: `(m,)` int64, usable members of either class, sorted by signature.
+        starts: for either class `(s + 1,)` int64, where each signature's members begin.
+        blocks: `(b,)` int64, the admitted blocks, as signature of the first class times the number
+            of signatures of the second plus signature of the second.
+        bounds: `(b + 1,)` int64, the first number of each block, and `total`.
+        same_class: the class is paired with itself; each unordered pair has one number.
     """
 
-    one: NDArray[np.int64]
-    two: NDArray[np.int64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
     starts: tuple[NDArray[np.int64], NDArray[np.int64]]
     blocks: NDArray[np.int64]
     bounds: NDArray[np.int64]
@@ -122,30 +135,36 @@ class Places:
 
     @property
     def total(self) -> int:
-        """How many places there are."""
+        """How many numbers there are."""
         return int(self.bounds[-1])
 
-    def pairs(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the (n, 2) index positions that stand at the places."""
-        block = np.searchsorted(self.bounds, places, side="right") - 1
-        inside = places - self.bounds[block]
+    def pairs(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the `(n, 2)` int64 index positions of `(n,)` numbers in `[0, total)`."""
+        block = np.searchsorted(self.bounds, numbers, side="right") - 1
+        inside = numbers - self.bounds[block]
         row, column = np.divmod(self.blocks[block], len(self.starts[1]) - 1)
         width = np.diff(self.starts[1])[column]
         left, right = np.divmod(inside, np.maximum(width, 1))
+        # Pairs within one signature of one class form a triangle instead of a rectangle.
         if self.same_class:
             diagonal = row == column
             left[diagonal], right[diagonal] = _triangle(inside[diagonal])
-        first = self.one[self.starts[0][row] + left]
-        second = self.two[self.starts[1][column] + right]
+        first = self.first[self.starts[0][row] + left]
+        second = self.second[self.starts[1][column] + right]
         return np.stack((first, second), axis=1)
 
 
 class PairSpace:
     """All admissible pairs of one source, or across two sources, in one split.
 
+    Args:
+        index: the entities.
+        comparable: whether two different class names are comparable.
+
     Attributes:
-        class_pairs: those that admit any pair, task by task.
-        partners: for each task (n,) int64, how many entities each could form a pair with; those
+        groups: the entity group of each entry of `index.names`.
+        class_pairs: those that admit any pair, task by task for every two classes.
+        partners: for each task `(n,)` int64, how many entities each could form a pair with; those
             in its own image are counted too.
     """
 
@@ -162,7 +181,7 @@ class PairSpace:
                     self._add(first, second)
 
     def alike(self, first: int, second: int) -> bool:
-        """Say whether two classes are comparable: the same name, or said to be so."""
+        """Return whether two classes have one name or are declared comparable."""
         one, two = self.index.names[first], self.index.names[second]
         return one == two or self.comparable(one, two)
 
@@ -171,7 +190,7 @@ class PairSpace:
             if task is Task.COMMON_OBJECT and self.index.names[first] != self.index.names[second]:
                 continue
             fit = _admitted(task, self.groups[first], self.groups[second])
-            total = self._places(first, second, fit, None).total
+            total = self._numbering(first, second, fit, None).total
             capacity = total - self._in_one_image(task, first, second) if total else 0
             if capacity:
                 self.class_pairs.append(ClassPair(task, first, second, capacity))
@@ -180,42 +199,48 @@ class PairSpace:
     def _count_partners(self, task: Task, first: int, second: int, fit: NDArray[np.int64]) -> None:
         one, two = self.groups[first], self.groups[second]
         partners = self.partners[task]
+        # Members of one signature have the same partners: one product over signatures counts them.
         with_two = fit @ np.bincount(two.which, minlength=two.seen.size)
         if first == second:
-            partners[one.members] += (with_two - np.diag(fit))[one.which]  # nobody with itself
+            # An entity is no partner of its own, though its signature may fit itself.
+            partners[one.members] += (with_two - np.diag(fit))[one.which]
         else:
             with_one = fit.T @ np.bincount(one.which, minlength=one.seen.size)
             partners[one.members] += with_two[one.which]
             partners[two.members] += with_one[two.which]
 
-    def places(self, pair: ClassPair, usable: NDArray[np.bool_] | None = None) -> Places:
+    def numbering(self, pair: ClassPair, usable: NDArray[np.bool_] | None = None) -> PairNumbering:
         """Number the admitted pairs of a class pair.
 
         Args:
-            usable: (n,) bool over the index; only these entities count. None: all.
+            pair: one of `class_pairs`.
+            usable: `(n,)` bool over the index; only these entities count. None: all.
         """
         fit = _admitted(pair.task, self.groups[pair.first], self.groups[pair.second])
-        return self._places(pair.first, pair.second, fit, usable)
+        return self._numbering(pair.first, pair.second, fit, usable)
 
-    def _places(
+    def _numbering(
         self, first: int, second: int, fit: NDArray[np.bool_], usable: NDArray[np.bool_] | None
-    ) -> Places:
+    ) -> PairNumbering:
         (one, ones), (two, twos) = (
             _usable(self.groups[place], usable) for place in (first, second)
         )
         sizes = np.multiply.outer(ones, twos)
+        # One class: (a, b) and (b, a) are the same pair, so only the upper triangle counts.
         if first == second:
             sizes = np.triu(sizes, 1)
             np.fill_diagonal(sizes, ones * (ones - 1) // 2)
         sizes = np.where(fit, sizes, 0).ravel()
         blocks = np.flatnonzero(sizes)
         starts = _starts(ones), _starts(twos)
-        return Places(one, two, starts, blocks, _starts(sizes[blocks]), first == second)
+        return PairNumbering(one, two, starts, blocks, _starts(sizes[blocks]), first == second)
 
     def _in_one_image(self, task: Task, first: int, second: int) -> int:
-        """Return how many admitted pairs of two classes stand in the same image."""
+        """Return how many admitted pairs of two classes have both entities in one image."""
+        # A class has one entity an image, so a class never meets itself there. For the same reason
+        # image numbers are unique within a group, as `intersect1d` with indices needs them.
         if first == second or not self._crowded:
-            return 0  # a class has one entity an image
+            return 0
         index = self.index
         one, two = self.groups[first].members, self.groups[second].members
         _, at_one, at_two = np.intersect1d(
@@ -227,7 +252,7 @@ class PairSpace:
 def _usable(
     group: EntityGroup, usable: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the usable members of a class, and how many each signature has."""
+    """Return the usable members of a class, and how many of them each signature has."""
     members, which = group.members, group.which
     if usable is not None:
         chosen = usable[members]
@@ -241,7 +266,8 @@ def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _triangle(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (i, j) with j < i of the place i (i - 1) / 2 + j."""
+    """Return (i, j) with j < i of the numbers i (i - 1) / 2 + j."""
+    # The square root in float64 can be off by one for large numbers; the next two lines repair it.
     row = np.floor((1 + np.sqrt(1 + 8 * places.astype(np.float64))) / 2).astype(np.int64)
     row -= row * (row - 1) // 2 > places
     row += (row + 1) * row // 2 <= places
@@ -250,6 +276,7 @@ def _triangle(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.
 
 def _group(index: EntityIndex, category: int) -> EntityGroup:
     members = np.flatnonzero(index.categories == category)
+    # No part visible and parts unknown are different signatures: the flag is the first column.
     marks = np.column_stack((index.parts_known[members], index.parts[members]))
     signatures, which = np.unique(marks, axis=0, return_inverse=True)
     which = which.reshape(-1)
@@ -270,44 +297,59 @@ def _group(index: EntityIndex, category: int) -> EntityGroup:
 
 
 def _admitted(task: Task, one: EntityGroup, two: EntityGroup) -> NDArray[np.bool_]:
-    """Return (s, t) whether the task admits each combination of part sets."""
+    """Return `(s, t)` bool, whether the task admits each combination of signatures."""
     if task is Task.COMMON_OBJECT:
         return np.ones((one.known.size, two.known.size), np.bool_)
     known: NDArray[np.bool_] = np.logical_and.outer(one.known, two.known)
+    # Only part names of both groups can be common. The matrix product counts them for every two
+    # signatures at once; float32 uses the fast BLAS path and is exact for such small counts.
     in_one = one.place_of[two.columns]
     in_both = in_one >= 0
     common = one.signatures[:, in_one[in_both]] @ two.signatures[:, in_both].T
     if task is Task.COMMON_PARTS:
         return known & (common > 0)
+    # |A| + |B| - 2 |A and B| is the size of the symmetric difference.
     different: NDArray[np.bool_] = np.add.outer(one.seen, two.seen) - 2 * common > 0
     seen: NDArray[np.bool_] = np.logical_and.outer(one.seen > 0, two.seen > 0)
     return known & different & seen
 
 
 def admitted_rows(task: Task, index: EntityIndex, members: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say of each row of (k, n) index positions whether the parts of its entities fit the task.
+    """Return whether the parts of each row's entities fit the task.
 
     Common parts are visible on all n entities, unique parts on exactly one of them. Classes and
-    images are not looked at.
+    images are not checked.
+
+    Args:
+        task: of the samples.
+        index: the entities.
+        members: `(k, n)` int64 index positions, one row a sample.
+
+    Returns:
+        `(k,)` bool.
     """
     able = index.can_serve(task)
     fit = all_of([able[column] for column in members.T])
     if task is Task.COMMON_OBJECT:
         return fit
-    words = index.words
-    once = words[members[:, 0]]
-    more = np.zeros_like(once)
+    bits = index.part_bits
+    # Bits of parts seen on all entities so far (common), or on at least one and on at least two of
+    # them (unique).
+    seen = bits[members[:, 0]]
+    repeated = np.zeros_like(seen)
     for column in members.T[1:]:
         if task is Task.COMMON_PARTS:
-            once = once & words[column]
+            seen = seen & bits[column]
         else:
-            more |= once & words[column]
-            once = once | words[column]
-    shown: NDArray[np.bool_] = np.bitwise_or.reduce((once & ~more).T) != 0
+            repeated |= seen & bits[column]
+            seen = seen | bits[column]
+    shown: NDArray[np.bool_] = np.bitwise_or.reduce((seen & ~repeated).T) != 0
     return fit & shown
 
 
 def philox(seed: int, key: str) -> np.random.Generator:
     """Return the random stream of a build's seed and a key; the same on every machine."""
+    # Philox is counter-based: streams of different 128-bit keys are independent, and no stream
+    # depends on how many numbers another one has given.
     digest = hashlib.blake2b(f"{seed}|{key}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

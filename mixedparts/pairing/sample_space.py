@@ -1,8 +1,9 @@
-"""What one cell (source and task of a split) admits, for samples of two images or of more.
+"""The admissible samples of one cell (source and task of a split), of two images or of more.
 
 With two images every admissible pair is counted and can be numbered. With three or four, a sample
-is a set of entities of which every two could be paired as far as classes and images go, and whose
-parts fit the task together. Such sets are listed where there are few, else only drawn and judged.
+is a set of entities of which every two have comparable classes and different images, and whose
+parts fit the task together. Small spaces of such sets are listed in full. Large ones are never
+counted: candidates are generated at random and checked.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from mixedparts.pairing.admissible import ClassPair, PairSpace, admitted_rows
 from mixedparts.records import Task
 
-BATCH = 1 << 18  # candidates that are looked at together; bounds the memory of a draw
-_LISTED = 1 << 18  # sets of three or four are listed if no step needs to look at more
-_MANY = 1 << 40  # stands for a number that was not counted
+BATCH = 1 << 18  # candidates that are checked together; bounds the memory of a cell
+_LISTED = 1 << 18  # sets of three or four are listed if no step has to check more candidates
+_MANY = 1 << 40  # the capacity or degree of what was not counted
 
 
 class SampleSpace:
@@ -27,13 +28,15 @@ class SampleSpace:
     Args:
         space: pairs of the cell's entities.
         task: of the samples.
-        size: images a sample.
+        size: images a sample, 2 to 4.
 
     Attributes:
-        pairs: class pairs that samples are counted by: those of two of their entities.
-        capacities: (P,) int64, how many samples each class pair admits; `_MANY` where unknown.
-        degrees: (n,) int64, how many samples each entity could be in at most.
-        usable: (n,) bool, entities that can be in any.
+        index: the cell's entities.
+        pairs: class pairs that samples are counted by; a sample of more than two entities counts
+            for the class pair of two of them.
+        capacities: `(P,)` int64, how many samples each class pair admits; `_MANY` where unknown.
+        degrees: `(n,)` int64, how many samples each entity could be in at most.
+        usable: `(n,)` bool, entities that can be in any sample.
     """
 
     def __init__(self, space: PairSpace, task: Task, size: int) -> None:
@@ -49,6 +52,7 @@ class SampleSpace:
             self.pairs = _base_pairs(space, task, self._alike)
             self._every = self._list()
         self.capacities = np.array([pair.capacity for pair in self.pairs], np.int64)
+        # Listed samples are counted by what is there, not by the product of their classes.
         if self._every is not None:
             self._pair_of = self._listed_pairs(self._every)
             self.capacities = np.bincount(self._pair_of, minlength=len(self.pairs))
@@ -59,7 +63,7 @@ class SampleSpace:
 
     @property
     def counted(self) -> bool:
-        """Whether the capacities are exact and `listed` gives all there is."""
+        """Whether the capacities are exact and `listed` yields every sample."""
         return self.size == 2 or self._every is not None
 
     def _degrees(self) -> NDArray[np.int64]:
@@ -70,7 +74,10 @@ class SampleSpace:
         return np.bincount(self._every.reshape(-1), minlength=len(self.index.rows))
 
     def admits(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Say of each row of (k, size) index positions whether it is a sample of this cell."""
+        """Return `(k,)` bool, whether `(k, size)` index positions are samples of this cell.
+
+        Candidates of two entities must come from one of `pairs`; their classes are not checked.
+        """
         images = self.index.images[members]
         fit = np.ones(len(members), np.bool_)
         for one, two in combinations(range(self.size), 2):
@@ -78,44 +85,62 @@ class SampleSpace:
             if self.size > 2:
                 groups = self.index.categories[members]
                 fit &= self._alike[groups[:, one], groups[:, two]]
+        # Parts are the costly check: only rows that passed the others get it.
         fit[fit] = admitted_rows(self.task, self.index, members[fit])
         return fit
 
     def neighbours(
-        self, groups: NDArray[np.int64], draws: NDArray[np.float64]
+        self, groups: NDArray[np.int64], marks: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        """Return for each class one that it may stand with, itself included, chosen by a draw."""
+        """Return for each class one that may be in a sample with it; the class itself counts too.
+
+        Args:
+            groups: `(k,)` int64 classes.
+            marks: `(k,)` float64 random numbers in [0, 1), which choose among the classes evenly.
+        """
         counts = self._alike.sum(axis=1)
         listed = np.nonzero(self._alike)[1]
         starts = np.cumsum(counts) - counts
-        found: NDArray[np.int64] = listed[
-            starts[groups] + (draws * counts[groups]).astype(np.int64)
+        chosen: NDArray[np.int64] = listed[
+            starts[groups] + (marks * counts[groups]).astype(np.int64)
         ]
-        return found
+        return chosen
 
     def listed(
         self, pair: int, usable: NDArray[np.bool_], rng: np.random.Generator, few: int = 0
     ) -> Iterator[tuple[NDArray[np.int64], bool]]:
-        """Yield the samples of a class pair among usable entities in batches, and if that is all.
+        """Yield candidates of a class pair in batches; only for a space that is `counted`.
 
-        Some rows may stand in one image or come twice.
+        A candidate may have two entities of one image, or come twice; `admits` and the caller's
+        set of keys drop those.
 
         Args:
-            few: where there are many more than that, yield but a draw of about as many.
+            pair: position in `pairs`.
+            usable: `(n,)` bool over the index; only these entities count.
+            rng: random stream, used only for an excerpt.
+            few: number of samples needed; where the class pair has many more, yield a random
+                excerpt of about four times that number. 0: always yield everything.
+
+        Yields:
+            `(k, size)` int64 index positions, and whether all batches together are complete.
         """
         if self._every is not None:
-            mine = self._every[self._pair_of == pair]
-            yield mine[usable[mine].all(axis=1)], True
+            members = self._every[self._pair_of == pair]
+            yield members[usable[members].all(axis=1)], True
             return
-        places = self._space.places(self.pairs[pair], usable)
-        if few and places.total > 8 * few + 256:
-            yield places.pairs(rng.integers(0, places.total, 4 * few + 64)), False
+        numbering = self._space.numbering(self.pairs[pair], usable)
+        # A class pair can have millions of pairs. Where few are needed, random numbers find them
+        # at once; four times as many allow for those that are taken already or not admissible.
+        if few and numbering.total > 8 * few + 256:
+            yield numbering.pairs(rng.integers(0, numbering.total, 4 * few + 64)), False
             return
-        for start in range(0, places.total, BATCH):
-            yield places.pairs(np.arange(start, min(places.total, start + BATCH))), True
+        for start in range(0, numbering.total, BATCH):
+            yield numbering.pairs(np.arange(start, min(numbering.total, start + BATCH))), True
 
     def _list(self) -> NDArray[np.int64] | None:
-        """Return all samples as (t, size) index positions, rising in a row; None: too many."""
+        """Return all samples as `(t, size)` index positions, rising in a row; None: too many."""
+        # Sets grow by one entity a step, always by a later position, so each set comes up once.
+        # Rows that fail on classes or images are dropped at every step and never multiply.
         index = self.index
         able = np.flatnonzero(index.can_serve(self.task))
         rows = able[:, None]
@@ -130,21 +155,24 @@ class SampleSpace:
                 keep = alike & (index.images[one] != index.images[two])
                 rows = rows[keep]
         rows = rows[admitted_rows(self.task, index, rows)]
+        # A sample across two sources has images of both.
         if index.sides:
             sides = np.array(index.sides)[index.categories[rows]]
             rows = rows[(sides != sides[:, :1]).any(axis=1)]
         return rows
 
     def class_pair_of(
-        self, members: NDArray[np.int64], drawn: NDArray[np.int64]
+        self, members: NDArray[np.int64], proposed: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Return the class pair that samples count for.
+        """Return `(k,)` int64, the class pair that each sample counts for.
 
         Args:
-            members: (k, size) admissible.
-            drawn: (k,) the class pair by which each was drawn; it holds where nothing is listed.
+            members: `(k, size)` int64 index positions of admissible samples.
+            proposed: `(k,)` int64, the class pair that proposed each; kept if nothing is listed.
         """
-        return drawn if self._every is None else self._listed_pairs(np.sort(members, axis=1))
+        # Several class pairs may propose one set of three or four. Where capacities come from the
+        # list, the count must use the list's class pair, or it could exceed the capacity.
+        return proposed if self._every is None else self._listed_pairs(np.sort(members, axis=1))
 
     def _listed_pairs(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class pair of the first two entities of a row that form one."""
@@ -152,14 +180,14 @@ class SampleSpace:
         number = np.full((len(self.index.names),) * 2, -1)
         for place, pair in enumerate(self.pairs):
             number[pair.first, pair.second] = number[pair.second, pair.first] = place
-        found = np.full(len(rows), -1)
+        pair = np.full(len(rows), -1)
         for one, two in combinations(range(self.size), 2):
-            found = np.where(found < 0, number[groups[:, one], groups[:, two]], found)
-        return found
+            pair = np.where(pair < 0, number[groups[:, one], groups[:, two]], pair)
+        return pair
 
 
 def _alike(space: PairSpace, task: Task) -> NDArray[np.bool_]:
-    """Return (G, G) which classes may stand in one sample."""
+    """Return `(G, G)` bool, which classes may be in one sample."""
     names = space.index.names
     alike = np.zeros((len(names),) * 2, np.bool_)
     for one in range(len(names)):
@@ -171,6 +199,7 @@ def _alike(space: PairSpace, task: Task) -> NDArray[np.bool_]:
 
 
 def _base_pairs(space: PairSpace, task: Task, alike: NDArray[np.bool_]) -> list[ClassPair]:
+    """Return every two classes that a larger sample may contain, with unknown capacity."""
     able = np.bincount(
         space.index.categories[space.index.can_serve(task)], minlength=len(space.index.names)
     )

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mixedparts.cards.croissant import CROISSANT
 from mixedparts.entities.normalise import Filters
 from mixedparts.errors import InputError, UsageError
 from mixedparts.pipeline.config import BuildConfig
@@ -28,19 +29,19 @@ from mixedparts.pipeline.finalize import (
 )
 from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import (
-    PLAN,
     Plan,
     absent_splits,
     differences,
     make_plan,
     read_shards,
     store_plan,
-    stored_plan,
 )
 from mixedparts.pipeline.read import ReadTask, run_read
 from mixedparts.pipeline.rejects import check_rejects, parse_limit
 from mixedparts.pipeline.write import WriteTask, run_write, write_tasks
 from mixedparts.progress import Progress
+from mixedparts.storage.build_folder import CARD, MANIFEST, PLAN, REJECTS_FILE, stored_plan
+from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import Commit
 
 LOG = logging.getLogger(__name__)
@@ -103,9 +104,9 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
 
 def remove_build(out: Path) -> None:
     """Remove a build's files; first of all what makes it load."""
-    for name in ("README.md", "manifest.json", "croissant.json", "rejects.parquet"):
+    for name in (CARD, MANIFEST, CROISSANT, REJECTS_FILE):
         (out / name).unlink(missing_ok=True)
-    for name in ("pairs", "images", "entities", "preview", "_build"):
+    for name in (*CONFIGS, str(PLAN.parent)):
         shutil.rmtree(out / name, ignore_errors=True)
 
 

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from mixedparts.pipeline.plan import Plan, SourcePlan
 from mixedparts.sources.contract import SPLITS
 from mixedparts.sources.manifests import Rename, profiles
+from mixedparts.storage.build_folder import BENCHMARK
 from mixedparts.storage.schema import SCHEMA_VERSION
 from mixedparts.storage.shards import Commit, WrittenFile
-
-MANIFEST = "manifest.json"
-CARD = "README.md"
-BENCHMARK = "benchmark"
-
-
-def read_manifest(build: Path) -> dict[str, Any] | None:
-    """Return the manifest of a whole build, None where there is none."""
-    try:
-        value = json.loads((build / MANIFEST).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) and "shards" in value else None
 
 
 def make_manifest(

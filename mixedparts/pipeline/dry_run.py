@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mixedparts.cards.card import in_order
+from mixedparts.cards.card import in_split_order
 from mixedparts.cards.summary import Report, reject_lines, text_table
 from mixedparts.pipeline.build import read_and_pair
 from mixedparts.pipeline.config import BuildConfig
@@ -101,7 +101,7 @@ def _text(values: dict[str, Any], out: Path) -> str:
     read = [
         [source, split, *(str(found[key]) for key in ("images", "objects", "parts", "pairs"))]
         for source, splits in sorted(values["sources"].items())
-        for split, found in in_order(splits)
+        for split, found in in_split_order(splits)
     ]
     files = []
     for table in CONFIGS:

@@ -11,11 +11,18 @@ from typing import Any
 from mixedparts.cards.card import card, unfinished_card
 from mixedparts.cards.checkout import point_checkout_at
 from mixedparts.cards.croissant import CROISSANT, croissant_text
-from mixedparts.pipeline.build_manifest import CARD, MANIFEST, make_manifest, read_manifest
+from mixedparts.pipeline.build_manifest import make_manifest
 from mixedparts.pipeline.config import BuildConfig
-from mixedparts.pipeline.plan import Plan, stored_plan
-from mixedparts.pipeline.rejects import REJECTS_FILE, write_rejects
+from mixedparts.pipeline.plan import Plan
+from mixedparts.pipeline.rejects import write_rejects
 from mixedparts.pipeline.workspace import READY, WORK
+from mixedparts.storage.build_folder import (
+    CARD,
+    MANIFEST,
+    REJECTS_FILE,
+    stored_manifest,
+    stored_plan,
+)
 from mixedparts.storage.shards import (
     Commit,
     WrittenFile,
@@ -45,7 +52,7 @@ def is_unfinished(build: Path) -> bool:
 
 def finished_manifest(build: Path) -> dict[str, Any] | None:
     """Return the manifest if it fits the stored plan and every shard still matches its hash."""
-    manifest, plan = read_manifest(build), stored_plan(build)
+    manifest, plan = stored_manifest(build), stored_plan(build)
     if manifest is None or plan is None or manifest.get("build_id") != plan["build_id"]:
         return None
     whole = all(intact(build, WrittenFile(**shard)) for shard in manifest["shards"])

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns, map_table
 from mixedparts.pairing.samples import benchmark_rows, cell_counts, preview_rows, used_images
-from mixedparts.pipeline.build_manifest import BENCHMARK
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.select import Selection, select, sources_of_cells
 from mixedparts.pipeline.workspace import WORK, store_array, store_rejects, store_table
 from mixedparts.records import Level, Reason, Reject
 from mixedparts.sources.contract import SPLITS
+from mixedparts.storage.build_folder import BENCHMARK
 from mixedparts.storage.shards import Commit, WrittenFile, commit, committed
 
 

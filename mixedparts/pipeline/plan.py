@@ -17,21 +17,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mixedparts import __version__
+from mixedparts._version import __version__
 from mixedparts.errors import InputError, UsageError
 from mixedparts.pipeline.config import BuildConfig, unknown_name
 from mixedparts.sources.contract import SPLITS, ReadShard, SelfDescribed, Source, get_source
-from mixedparts.sources.manifests import (
-    FULL,
-    Manifest,
-    load_manifest,
-    manifest_names,
-    manifests_digest,
-)
+from mixedparts.sources.manifests import Manifest, manifest_of, manifests_digest
+from mixedparts.storage.build_folder import PLAN, stored_plan
 from mixedparts.storage.schema import SCHEMA_VERSION
 from mixedparts.storage.shards import sha256_of, write_json
 
-PLAN = Path("_build/plan.json")
 _ANNOTATIONS = (".json", ".mat")
 SYNTHETIC_MARK = "SYNTHETIC.md"
 
@@ -77,25 +71,6 @@ class Plan:
     def profile(self) -> str:
         """Which classes and names are used."""
         return str(self.identity["configuration"]["profile"])
-
-
-def manifest_of(name: str, root: Path | None = None, profile: str = FULL) -> Manifest | None:
-    """Return what is known of a source; None for a source of someone else's that says nothing.
-
-    Args:
-        root: folder that the source's layout starts from, for those that are described there.
-        profile: whose names and classes it gives; what a source brings along is in none.
-
-    Raises:
-        InputError: its description is missing or broken.
-    """
-    try:
-        source = get_source(name)
-    except UsageError:  # of someone else's, and not installed here
-        return None
-    if isinstance(source, SelfDescribed):
-        return source.manifest(root)
-    return load_manifest(name, profile) if name in manifest_names() else None
 
 
 def make_plan(config: BuildConfig) -> Plan:
@@ -237,15 +212,6 @@ def store_plan(build: Path, plan: Plan, shards: list[ReadShard]) -> None:
     value = {"build_id": plan.build_id, "identity": plan.identity, "read": reads}
     if stored_plan(build) != value:
         write_json(build / PLAN, value)
-
-
-def stored_plan(build: Path) -> dict[str, Any] | None:
-    """Return the plan that a folder was begun with, or None."""
-    try:
-        value = json.loads((build / PLAN).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) and "build_id" in value else None
 
 
 def read_task(shard: ReadShard) -> str:

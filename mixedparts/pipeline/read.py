@@ -11,11 +11,11 @@ from typing import Any
 
 from mixedparts.entities.normalise import Entity, FilterCounts, Filters, Names, entities_of
 from mixedparts.entities.table import entity_rows
-from mixedparts.pipeline.plan import manifest_of, read_task
+from mixedparts.pipeline.plan import read_task
 from mixedparts.pipeline.workspace import WORK, store_rejects, store_table
 from mixedparts.records import ImageRecord, Reject
 from mixedparts.sources.contract import ReadShard, get_source
-from mixedparts.sources.manifests import FULL
+from mixedparts.sources.manifests import FULL, manifest_of
 from mixedparts.storage.shards import Commit, commit, committed
 
 

@@ -14,11 +14,11 @@ from mixedparts.entities.table import map_table
 from mixedparts.errors import ProblemsFound
 from mixedparts.pipeline.workspace import WORK
 from mixedparts.records import Reason
+from mixedparts.storage.build_folder import REJECTS_FILE
 from mixedparts.storage.parquet import parquet_rows, write_parquet
 from mixedparts.storage.schema import REJECTS
 from mixedparts.storage.shards import Commit, WrittenFile, write_shard
 
-REJECTS_FILE = "rejects.parquet"
 _EXPECTED = (Reason.OUTSIDE_VOCABULARY,)  # sound records that a source leaves out by choice
 _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 

@@ -17,8 +17,8 @@ from mixedparts.pairing.balanced_sampler import BalancedSampler
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.pairing.samples import TASKS, Cell, in_order, sample_type
 from mixedparts.pipeline.config import SAMPLES_AN_IMAGE, BuildConfig
-from mixedparts.pipeline.plan import manifest_of
 from mixedparts.records import Task
+from mixedparts.sources.manifests import manifest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _draw(
         for (split, mine), share in zip(cells.items(), shares, strict=True):
             allocations = water_fill(int(share), list(room[split].values()))
             for (cell, drawn), quota in zip(mine.items(), allocations.tolist(), strict=True):
-                if drawn.draw(quota, relax) < quota:
+                if drawn.sample(quota, relax) < quota:
                     room[split][cell] = drawn.number
                     short = True
 

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from mixedparts.entities.table import EntityColumns, map_table
-from mixedparts.pipeline.build_manifest import BENCHMARK
 from mixedparts.pipeline.config import BuildConfig
-from mixedparts.pipeline.plan import manifest_of
 from mixedparts.pipeline.workspace import READY, WORK
 from mixedparts.sources.contract import SPLITS
+from mixedparts.sources.manifests import manifest_of
+from mixedparts.storage.build_folder import BENCHMARK, shard_name
 from mixedparts.storage.parquet import parquet_rows, write_parquet
 from mixedparts.storage.schema import ENTITY_TABLE, IMAGES, PAIRS, PREVIEW
 from mixedparts.storage.shards import Commit, commit, committed, write_shard
@@ -58,7 +58,7 @@ class WriteTask:
     @property
     def output(self) -> str:
         """The file it writes, relative to the build folder."""
-        return f"{self.table}/{self.split}-{self.number:05d}-of-{self.of:05d}.parquet"
+        return shard_name(self.table, self.split, self.number, self.of)
 
 
 def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
@@ -155,7 +155,7 @@ def _write_preview(task: WriteTask, path: Path) -> int:
     chosen = np.load(base / "preview-rows.npy")
     samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")[chosen]
     table = _pair_rows(task.build, task.origin)
-    files = table.pictures(samples, {name: source.root for name, source in task.sources})
+    files = table.image_files(samples, {name: source.root for name, source in task.sources})
 
     rows = table.batch(samples).to_pylist()
     images = samples["entities"].shape[1]

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mixedparts.errors import InputError
-from mixedparts.pipeline.build_manifest import read_manifest
-from mixedparts.storage.parquet import iter_rows
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import write_text
 
 _STYLE = """
@@ -27,20 +25,18 @@ def write_page(build: Path, out: Path) -> int:
     Raises:
         InputError: there is no finished build in the folder.
     """
-    manifest = read_manifest(build)
-    if manifest is None:
-        raise InputError(f"{build} holds no finished build")
-    figures = [_figure(row) for row in iter_rows(build, "preview")]
-    write_text(out, "\n".join(_page(manifest, figures)))
+    opened = BuildFolder.open(build)
+    figures = [_figure(row) for row in opened.rows("preview")]
+    write_text(out, "\n".join(_page(opened, figures)))
     return len(figures)
 
 
-def _page(manifest: dict[str, Any], figures: list[str]) -> Iterator[str]:
-    made = " (synthetic)" if manifest["synthetic"] else ""
+def _page(build: BuildFolder, figures: list[str]) -> Iterator[str]:
+    made = " (synthetic)" if build.synthetic else ""
     yield "<!doctype html><html lang=en><meta charset=utf-8>"
     yield f"<title>MixedParts{made}</title><style>{_STYLE}</style><h1>MixedParts{made}</h1>"
-    yield f"<p>Build <code>{manifest['build_id']}</code>, {len(figures)} samples.</p>"
-    if manifest["synthetic"]:
+    yield f"<p>Build <code>{build.build_id}</code>, {len(figures)} samples.</p>"
+    if build.synthetic:
         yield "<p class=note>Synthetic: pictures and masks were drawn by a program.</p>"
     yield from figures
     yield "</html>\n"

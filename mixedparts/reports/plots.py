@@ -43,7 +43,7 @@ def load_matplotlib() -> Any:
     return matplotlib.figure
 
 
-def draw_plots(found: Statistics, out: Path) -> list[Path]:
+def draw_plots(statistics: Statistics, out: Path) -> list[Path]:
     """Draw all plots into a folder; returns the files.
 
     Raises:
@@ -59,7 +59,7 @@ def draw_plots(found: Statistics, out: Path) -> list[Path]:
     }
     written = []
     for name, draw in figures.items():
-        figure = draw(found)
+        figure = draw(statistics)
         path = out / f"{name}.png"
         with written_beside(path, flush=False) as temporary:
             # no version and no date in the file: the same numbers give the same bytes
@@ -68,9 +68,9 @@ def draw_plots(found: Statistics, out: Path) -> list[Path]:
     return written
 
 
-def _new(found: Statistics, title: str, width: float, height: float) -> Figure:
+def _new(statistics: Statistics, title: str, width: float, height: float) -> Figure:
     figure: Figure = load_matplotlib().Figure(figsize=(width, height), layout="constrained")
-    made = " (synthetic sources)" if found.manifest["synthetic"] else ""
+    made = " (synthetic sources)" if statistics.manifest["synthetic"] else ""
     figure.suptitle(f"{title}{made}", fontsize=12, color=_INK, x=0.01, ha="left")
     return figure
 
@@ -89,30 +89,30 @@ def _plain(axes: Axes, title: str = "", grid: str = "y") -> None:
         axes.set_title(title, fontsize=9, color=_INK, loc="left")
 
 
-def _tasks(found: Statistics) -> list[Task]:
-    return [task for task in Task if any(key[2] == task for key in found.samples)]
+def _tasks(statistics: Statistics) -> list[Task]:
+    return [task for task in Task if any(key[2] == task for key in statistics.samples)]
 
 
-def _sources(found: Statistics) -> list[str]:
-    return sorted({source for _, source, _ in found.samples})
+def _sources(statistics: Statistics) -> list[str]:
+    return sorted({source for _, source, _ in statistics.samples})
 
 
 def _words(task: Task) -> str:
     return task.replace("_", " ")
 
 
-def _samples(found: Statistics) -> Figure:
+def _samples(statistics: Statistics) -> Figure:
     """Rows by source, split and task."""
     rows = sorted(
-        {(source, split) for split, source, _ in found.samples},
+        {(source, split) for split, source, _ in statistics.samples},
         key=lambda key: (key[0], ("train", "validation", "test").index(key[1])),
     )
-    figure = _new(found, "Samples by source, split and task", 8, 1.2 + 0.34 * len(rows))
+    figure = _new(statistics, "Samples by source, split and task", 8, 1.2 + 0.34 * len(rows))
     axes = figure.add_subplot()
     places = np.arange(len(rows))
     left = np.zeros(len(rows))
-    for task in _tasks(found):
-        widths = np.array([found.samples[split, source, task] for source, split in rows])
+    for task in _tasks(statistics):
+        widths = np.array([statistics.samples[split, source, task] for source, split in rows])
         axes.barh(places, widths, 0.7, left, color=_COLOURS[task], label=_words(task))
         left = left + widths
     for place, total in zip(places, left, strict=True):
@@ -127,9 +127,9 @@ def _samples(found: Statistics) -> Figure:
     return figure
 
 
-def _grid(found: Statistics, figure: Figure) -> Iterator[tuple[Cell, Axes, bool, bool]]:
+def _grid(statistics: Statistics, figure: Figure) -> Iterator[tuple[Cell, Axes, bool, bool]]:
     """Yield axes for every source (down) and task (across), and whether at the left or bottom."""
-    sources, tasks = _sources(found), _tasks(found)
+    sources, tasks = _sources(statistics), _tasks(statistics)
     every = figure.subplots(len(sources), len(tasks), squeeze=False)
     for down, source in enumerate(sources):
         for across, task in enumerate(tasks):
@@ -137,12 +137,14 @@ def _grid(found: Statistics, figure: Figure) -> Iterator[tuple[Cell, Axes, bool,
             yield cell, every[down][across], across == 0, down == len(sources) - 1
 
 
-def _image_use(found: Statistics) -> Figure:
+def _image_use(statistics: Statistics) -> Figure:
     """How many samples an image is in, by source and task, with the percentiles marked."""
-    height = 1.1 + 1.7 * len(_sources(found))
-    figure = _new(found, "Samples an image is in; lines: 5th, 50th, 95th percentile", 10, height)
-    for cell, axes, left, bottom in _grid(found, figure):
-        uses = found.uses(cell)
+    height = 1.1 + 1.7 * len(_sources(statistics))
+    figure = _new(
+        statistics, "Samples an image is in; lines: 5th, 50th, 95th percentile", 10, height
+    )
+    for cell, axes, left, bottom in _grid(statistics, figure):
+        uses = statistics.uses(cell)
         _plain(axes, f"{cell[0]}, {_words(Task(cell[1]))}")
         if not uses.size:
             axes.set_axis_off()
@@ -167,21 +169,23 @@ def _whole_bins(values: NDArray[np.int64], most: int = 40) -> NDArray[np.float64
     return np.arange(low - 0.5, high + step + 0.5, step)
 
 
-def _class_pairs(found: Statistics) -> Figure:
+def _class_pairs(statistics: Statistics) -> Figure:
     """Rows of each class pair, from the most used to the least."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
-    sources = _sources(found)
+    sources = _sources(statistics)
     across = min(3, len(sources))
     down = -(-len(sources) // across)
     title = "Samples a class pair has, most used first"
-    figure = _new(found, title, 3.4 * across + 0.6, 3.1 * down + 0.3)
+    figure = _new(statistics, title, 3.4 * across + 0.6, 3.1 * down + 0.3)
     every = figure.subplots(down, across, squeeze=False).ravel()
     for spare in every[len(sources) :]:
         spare.set_axis_off()
     for number, (source, axes) in enumerate(zip(sources, every, strict=False)):
-        for task in _tasks(found):
-            rows = sorted(found.class_pairs.get((source, str(task)), {}).values(), reverse=True)
+        for task in _tasks(statistics):
+            rows = sorted(
+                statistics.class_pairs.get((source, str(task)), {}).values(), reverse=True
+            )
             if rows:
                 label = f"{_words(task)} ({len(rows)})"
                 ranks = np.arange(1, len(rows) + 1)
@@ -202,15 +206,15 @@ def _class_pairs(found: Statistics) -> Figure:
     return figure
 
 
-def _names(found: Statistics) -> Figure:
+def _names(statistics: Statistics) -> Figure:
     """The classes and the parts that most masks ground."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = _new(found, "Masks that samples ground, by name", 10, 6.2)
+    figure = _new(statistics, "Masks that samples ground, by name", 10, 6.2)
     for axes, title, counts, colour in zip(
         figure.subplots(1, 2),
         ("classes", "parts"),
-        (found.classes, found.parts),
+        (statistics.classes, statistics.parts),
         ("#2f6f8f", "#d9822b"),
         strict=True,
     ):
@@ -224,17 +228,17 @@ def _names(found: Statistics) -> Figure:
     return figure
 
 
-def _mask_areas(found: Statistics) -> Figure:
+def _mask_areas(statistics: Statistics) -> Figure:
     """The share of its image that a mask covers, every mask of `entities` once."""
-    figure = _new(found, "Share of the image that a mask covers, every mask once", 7.5, 3.6)
+    figure = _new(statistics, "Share of the image that a mask covers, every mask once", 7.5, 3.6)
     axes = figure.add_subplot()
     for level, colour in (("object", "#2f6f8f"), ("part", "#d9822b")):
-        shares = found.shares[level]
+        shares = statistics.shares[level]
         if shares.size:
             bins = np.geomspace(1e-4, 1, 49).tolist()
             label = f"{level}s ({shares.size:,}; median {np.median(shares):.1%})"
             axes.hist(np.clip(shares, 1e-4, 1), bins=bins, alpha=0.65, color=colour, label=label)
-    filters = found.manifest["configuration"]
+    filters = statistics.manifest["configuration"]
     for name in ("min_object_area", "min_part_area"):
         axes.axvline(filters[name], color=_INK, linewidth=0.9, linestyle=(0, (4, 2)))
     axes.set_xscale("log")
@@ -246,13 +250,13 @@ def _mask_areas(found: Statistics) -> Figure:
     return figure
 
 
-def _answer_words(found: Statistics) -> Figure:
+def _answer_words(statistics: Statistics) -> Figure:
     """How many words an answer has, by task."""
-    tasks = _tasks(found)
-    figure = _new(found, "Words of an answer, tags and [SEG] included", 9, 3)
+    tasks = _tasks(statistics)
+    figure = _new(statistics, "Words of an answer, tags and [SEG] included", 9, 3)
     every = figure.subplots(1, len(tasks), squeeze=False)[0]
     for number, (task, axes) in enumerate(zip(tasks, every, strict=True)):
-        counted = sorted(found.words[task].items())
+        counted = sorted(statistics.words[task].items())
         words, answers = (np.array(column) for column in zip(*counted, strict=True))
         bins = list(_whole_bins(words))
         axes.hist(words, bins=bins, weights=answers, color=_COLOURS[task], alpha=0.85)

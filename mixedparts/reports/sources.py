@@ -10,10 +10,10 @@ from typing import Any
 
 from mixedparts.cards.summary import Report, text_table
 from mixedparts.errors import InputError
-from mixedparts.pipeline.plan import is_synthetic, manifest_of
+from mixedparts.pipeline.plan import is_synthetic
 from mixedparts.sources.contract import SPLITS, SelfDescribed, Source, available, get_source
 from mixedparts.sources.manifest_types import Manifest
-from mixedparts.sources.manifests import FULL, profile_for
+from mixedparts.sources.manifests import FULL, manifest_of, profile_for
 from mixedparts.storage.shards import sha256_of
 
 _WIDTH = 100

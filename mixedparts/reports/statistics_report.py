@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixedparts.cards.summary import text_table
 from mixedparts.records import Task
-from mixedparts.reports.statistics import Cell, KnownCounts, Statistics
+from mixedparts.reports.statistics import Cell, EntityCounts, Statistics
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _PAPER = "paper"  # CALICO, CVPR 2025, main text
@@ -19,38 +19,40 @@ _CARD = "dataset card"  # huggingface.co/datasets/PLAN-Lab/MixedParts
 _DERIVED = "2 x samples / images of the paper"
 
 
-def values_of(found: Statistics) -> dict[str, Any]:
+def values_of(statistics: Statistics) -> dict[str, Any]:
     """Return all statistics as JSON values."""
-    cells = _cells(found)
+    cells = _cells(statistics)
     pairs: Counter[str] = Counter()
-    for counted in found.class_pairs.values():
+    for counted in statistics.class_pairs.values():
         pairs.update(counted)
     return {
-        "build_id": found.manifest["build_id"],
-        "synthetic": found.manifest["synthetic"],
-        "samples": {" / ".join(key): number for key, number in sorted(found.samples.items())},
-        "images": {" / ".join(key): number for key, number in sorted(found.images.items())},
-        "images_per_sample": {str(size): n for size, n in sorted(found.sizes.items())},
-        "classes": _ranked(found.classes),
-        "parts": _ranked(found.parts),
+        "build_id": statistics.manifest["build_id"],
+        "synthetic": statistics.manifest["synthetic"],
+        "samples": {" / ".join(key): number for key, number in sorted(statistics.samples.items())},
+        "images": {" / ".join(key): number for key, number in sorted(statistics.images.items())},
+        "images_per_sample": {str(size): n for size, n in sorted(statistics.sizes.items())},
+        "classes": _ranked(statistics.classes),
+        "parts": _ranked(statistics.parts),
         "class_pairs": _ranked(pairs),
-        "class_pair_use": {" / ".join(cell): _pair_use(found, cell) for cell in cells},
-        "image_use": {" / ".join(cell): _image_use(found, cell) for cell in cells},
+        "class_pair_use": {" / ".join(cell): _pair_use(statistics, cell) for cell in cells},
+        "image_use": {" / ".join(cell): _image_use(statistics, cell) for cell in cells},
         "mask_share_of_image": {
             level: {"masks": shares.size, **_quantiles(shares, 5)}
-            for level, shares in found.shares.items()
+            for level, shares in statistics.shares.items()
         },
-        "answer_words": {task: _words(found, task) for task in Task if task in found.words},
+        "answer_words": {
+            task: _words(statistics, task) for task in Task if task in statistics.words
+        },
         "paper": [
             dict(zip(("figure", "published", "here", "where"), row, strict=True))
-            for row in paper_rows(found)
+            for row in paper_rows(statistics)
         ],
     }
 
 
-def _cells(found: Statistics) -> list[Cell]:
+def _cells(statistics: Statistics) -> list[Cell]:
     order = list(map(str, Task))
-    return sorted(found.class_pairs, key=lambda cell: (cell[0], order.index(cell[1])))
+    return sorted(statistics.class_pairs, key=lambda cell: (cell[0], order.index(cell[1])))
 
 
 def _ranked(counts: Counter[str]) -> dict[str, int]:
@@ -60,44 +62,44 @@ def _ranked(counts: Counter[str]) -> dict[str, int]:
 def _quantiles(values: NDArray[Any], digits: int = 2) -> dict[str, float]:
     if not values.size:
         return {}
-    found = np.quantile(values, QUANTILES)
-    return {f"{q:.0%}": round(float(v), digits) for q, v in zip(QUANTILES, found, strict=True)}
+    quantiles = np.quantile(values, QUANTILES)
+    return {f"{q:.0%}": round(float(v), digits) for q, v in zip(QUANTILES, quantiles, strict=True)}
 
 
-def _pair_use(found: Statistics, cell: Cell) -> dict[str, float]:
-    rows = np.array(list(found.class_pairs[cell].values()), np.int64)
+def _pair_use(statistics: Statistics, cell: Cell) -> dict[str, float]:
+    rows = np.array(list(statistics.class_pairs[cell].values()), np.int64)
     return {"class_pairs": rows.size, **_quantiles(rows), "most": int(rows.max(initial=0))}
 
 
-def _image_use(found: Statistics, cell: Cell) -> dict[str, float]:
-    uses = found.uses(cell)
+def _image_use(statistics: Statistics, cell: Cell) -> dict[str, float]:
+    uses = statistics.uses(cell)
     spread = _quantiles(uses)
     ratio = round(spread["95%"] / spread["5%"], 2) if uses.size else 0.0
-    unused = found.unused(cell)
+    unused = statistics.unused(cell)
     return {"images": uses.size, "unused": unused, **spread, "most": int(uses.max(initial=0)),
             "95%/5%": ratio}  # fmt: skip
 
 
-def _words(found: Statistics, task: str) -> dict[str, float]:
-    counted = found.words[task]
+def _words(statistics: Statistics, task: str) -> dict[str, float]:
+    counted = statistics.words[task]
     words = np.repeat(np.array(list(counted), np.int64), np.array(list(counted.values())))
     return {"answers": words.size, "mean": round(float(words.mean()), 2), **_quantiles(words)}
 
 
-def paper_rows(found: Statistics) -> list[tuple[str, str, str, str]]:
+def paper_rows(statistics: Statistics) -> list[tuple[str, str, str, str]]:
     """Return (figure, published value, value here, where it was published).
 
     Only what the authors published themselves, and one number that follows from it.
     """
-    samples = sum(found.samples.values())
-    images = sum(found.images.values())
-    uses = sum(size * number for size, number in found.sizes.items())
-    sources = sorted({source for _, source in found.images})
+    samples = sum(statistics.samples.values())
+    images = sum(statistics.images.values())
+    uses = sum(size * number for size, number in statistics.sizes.items())
+    sources = sorted({source for _, source in statistics.images})
     benchmark = sum(
-        sum(tasks.values()) for tasks in found.manifest["benchmark"].get("counts", {}).values()
+        sum(tasks.values()) for tasks in statistics.manifest["benchmark"].get("counts", {}).values()
     )
-    sizes = ", ".join(str(size) for size in sorted(found.sizes))
-    known = found.known.get(("partimagenet", "train"), KnownCounts())
+    sizes = ", ".join(str(size) for size in sorted(statistics.sizes))
+    known = statistics.entity_counts.get(("partimagenet", "train"), EntityCounts())
     mean = f"{known.parts / len(known.images):.2f}" if known.images else "0"
     return [
         ("samples", "~2.4M", f"{samples:,}", _PAPER),
@@ -116,11 +118,11 @@ def paper_rows(found: Statistics) -> list[tuple[str, str, str, str]]:
     ]  # fmt: skip
 
 
-def as_text(found: Statistics, most: int = 15) -> str:
+def as_text(statistics: Statistics, most: int = 15) -> str:
     """Return the statistics as tables, long ones cut."""
-    values = values_of(found)
+    values = values_of(statistics)
     made = " (synthetic)" if values["synthetic"] else ""
-    blocks = [f"build {values['build_id']}{made}", "Samples\n" + _sample_table(found)]
+    blocks = [f"build {values['build_id']}{made}", "Samples\n" + _sample_table(statistics)]
     for title, key in (
         ("Samples an image is in, by source and task (images that none uses are `unused`)",
          "image_use"),
@@ -137,18 +139,18 @@ def as_text(found: Statistics, most: int = 15) -> str:
     note = "Beside the paper's dataset"
     if values["synthetic"]:
         note += " (drawn pictures: the numbers here say nothing about real ones)"
-    blocks.append(f"{note}\n{text_table(head, paper_rows(found))}")
+    blocks.append(f"{note}\n{text_table(head, paper_rows(statistics))}")
     return "\n\n".join(blocks)
 
 
-def _sample_table(found: Statistics) -> str:
+def _sample_table(statistics: Statistics) -> str:
     tasks = [str(task) for task in Task]
-    keys = sorted({(source, split) for split, source, _ in found.samples})
+    keys = sorted({(source, split) for split, source, _ in statistics.samples})
     order = {"train": 0, "validation": 1, "test": 2}
     rows = []
     for source, split in sorted(keys, key=lambda key: (key[0], order[key[1]])):
-        numbers = [found.samples[split, source, task] for task in tasks]
-        images = "" if "+" in source else str(found.images.get((split, source), 0))
+        numbers = [statistics.samples[split, source, task] for task in tasks]
+        images = "" if "+" in source else str(statistics.images.get((split, source), 0))
         rows.append([source, split, images, *map(str, (*numbers, sum(numbers)))])
     total = [sum(int(row[n] or 0) for row in rows) for n in range(2, 7)]
     rows.append(["all", "", *map(str, total)])
@@ -158,8 +160,8 @@ def _sample_table(found: Statistics) -> str:
 def _nested_table(values: dict[str, dict[str, float]]) -> str:
     columns: Sequence[str] = list(next(iter(values.values()), {}))
     rows = [
-        [name, *(f"{found[column]:g}" if column in found else "-" for column in columns)]
-        for name, found in values.items()
+        [name, *(f"{numbers[column]:g}" if column in numbers else "-" for column in columns)]
+        for name, numbers in values.items()
     ]
     return text_table(["", *columns], rows)
 

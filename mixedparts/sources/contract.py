@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mixedparts.errors import InputError, UsageError, near_names
-from mixedparts.records import ImageRecord, Reject
+from mixedparts.records import SPLITS, ImageRecord, Reject
 from mixedparts.sources.manifest_types import Manifest
 
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "SPLITS",
+    "ReadShard",
+    "SelfDescribed",
+    "Source",
+    "available",
+    "get_source",
+]
+
 ENTRY_POINT_GROUP = "mixedparts.sources"
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)

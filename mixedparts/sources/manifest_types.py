@@ -131,7 +131,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class NamesKept:
+class SelectedRenames:
     """Renames that hold in a profile.
 
     Attributes:
@@ -160,7 +160,7 @@ class Profile:
     about: str
     sources: tuple[str, ...] | None = None
     drop: tuple[Dropped, ...] = ()
-    names: tuple[NamesKept, ...] | None = None
+    names: tuple[SelectedRenames, ...] | None = None
     unknown: tuple[str, ...] = ()
 
     def drops(self, source: str, item: ObjectClass) -> bool:
@@ -174,7 +174,7 @@ class Profile:
         return any(selects(entry, rename) for entry in self.names)
 
 
-def selects(entry: NamesKept, rename: Rename) -> bool:
+def selects(entry: SelectedRenames, rename: Rename) -> bool:
     """Say whether an entry of a profile means this rename."""
     if entry.source != rename.source:
         return False

@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import manifests
 from mixedparts.errors import InputError, UsageError, near_names
+from mixedparts.sources.contract import SelfDescribed, get_source
 from mixedparts.sources.manifest_parsing import parse_groups, parse_manifest, with_groups
 from mixedparts.sources.manifest_types import (
     ComparableGroup,
@@ -48,6 +50,7 @@ __all__ = [
     "groups",
     "load_manifest",
     "manifest_names",
+    "manifest_of",
     "manifests_digest",
     "names_kept_apart",
     "profile_for",
@@ -77,6 +80,25 @@ def load_manifest(source: str, profile: str = FULL) -> Manifest:
     renames = renames_of(_names(), manifest)
     canonical = {key: item.name for key, item in renamed(manifest, renames).objects.items()}
     return with_groups(in_profile(manifest, renames, view), groups(), canonical)
+
+
+def manifest_of(name: str, root: Path | None = None, profile: str = FULL) -> Manifest | None:
+    """Return what is known of a source; None for a source of someone else's that says nothing.
+
+    Args:
+        root: folder that the source's layout starts from, for those that are described there.
+        profile: whose names and classes it gives; what a source brings along is in none.
+
+    Raises:
+        InputError: its description is missing or broken.
+    """
+    try:
+        source = get_source(name)
+    except UsageError:  # of someone else's, and not installed here
+        return None
+    if isinstance(source, SelfDescribed):
+        return source.manifest(root)
+    return load_manifest(name, profile) if name in manifest_names() else None
 
 
 def profile_for(source: str, profile: str) -> Profile:

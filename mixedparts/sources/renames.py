@@ -13,11 +13,11 @@ from mixedparts.sources.manifest_types import (
     Dropped,
     KeptApart,
     Manifest,
-    NamesKept,
     ObjectClass,
     PartClass,
     Profile,
     Rename,
+    SelectedRenames,
     by_name,
     plain_name,
 )
@@ -201,11 +201,11 @@ def _dropped(entry: Entry) -> Dropped:
     )
 
 
-def _names_kept(entry: Entry) -> NamesKept:
+def _names_kept(entry: Entry) -> SelectedRenames:
     entry.only("source", "part", "of", "objects", "evidence", "reason")
     if entry.has("objects") and (entry.has("part") or entry.string("objects") != "all"):
         entry.fault("an entry names one part, or says 'objects: all'")
-    return NamesKept(
+    return SelectedRenames(
         source=entry.string("source"),
         part="" if entry.has("objects") else entry.string("part"),
         owners=entry.at("of").strings() if entry.has("of") else (),

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from mixedparts.errors import InputError
-from mixedparts.pipeline.build_manifest import CARD, MANIFEST, read_manifest
+from mixedparts.storage.build_folder import CARD, BuildFolder
 
 NAME = "mixedparts"
 HOME = "MIXEDPARTS_HOME"
@@ -46,9 +46,9 @@ def _is_hub_id(text: str) -> bool:
 
 
 def _whole(folder: Path) -> Path:
-    if read_manifest(folder) is None or not (folder / CARD).is_file():
+    if not (BuildFolder.open(folder).path / CARD).is_file():
         raise InputError(
-            f"{folder} holds no finished build (no {MANIFEST})",
+            f"{folder} contains no finished build (no {CARD})",
             "Run the `mixedparts build` command again: it goes on where it stopped.",
         )
     return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,17 +52,3 @@ def leaf_paths(schema: pa.Schema) -> Iterator[str]:
 def parquet_rows(path: Path) -> int:
     """Return how many rows a Parquet file's footer states."""
     return int(pq.read_metadata(path).num_rows)
-
-
-def table_files(build: Path, table: str, split: str | None = None) -> list[Path]:
-    """Return the shards of a table, of one split or of all, in their order."""
-    return sorted((build / table).glob(f"{split or '*'}-*.parquet"))
-
-
-def iter_rows(
-    build: Path, table: str, split: str | None = None, columns: list[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table as dicts, a thousand of them in memory at a time."""
-    for path in table_files(build, table, split):
-        for batch in pq.ParquetFile(path).iter_batches(1_000, columns=columns):
-            yield from batch.to_pylist()

@@ -1,4 +1,9 @@
-"""Drawers of animals, all seen from the side and looking to the left."""
+"""Draw functions of animals, all seen from the side and looking to the left.
+
+Each function returns shapes from back to front in a plane about one unit wide, y down. What is on
+the far side of the body is drawn first and darker. The random numbers vary pose and proportions,
+and the order of their calls is part of the output.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from mixedparts.synthetic.shapes import Shape, ellipse, limb, polygon, ribbon, s
 
 def dog(rng: Generator) -> list[Shape]:
     """Draw a standing dog: body, neck, head with ear and snout, four legs with feet, tail."""
+    # `thick` scales the outline about its middle line; (hx, hy) is the middle of the head.
     thick = rng.uniform(0.9, 1.2)
     leg = rng.uniform(0.27, 0.36)
     hx, hy = rng.uniform(0.12, 0.18), rng.uniform(0.14, 0.26)
@@ -18,13 +24,16 @@ def dog(rng: Generator) -> list[Shape]:
         (0.74, 0.58), (0.58, 0.54), (0.44, 0.61), (0.31, 0.58), (0.24, 0.47),
     ]  # fmt: skip
     body = smooth([(x, 0.45 + (y - 0.45) * thick) for x, y in outline])
+    # The far legs are behind the body, the near ones below in front of it.
     parts = [*_legs(rng, (0.42, 0.74), leg, 0.72)]
     wag = rng.uniform(-0.12, 0.1)
     parts.append(Shape("tail", limb([(0.85, 0.40), (0.97, 0.33), (1.03, 0.12 + wag)], 0.065)))
+    # The neck follows the head; the body covers its lower end.
     neck = [(hx + 0.02, hy - 0.05), (hx + 0.12, hy - 0.07), (0.44, 0.36), (0.40, 0.54), (0.25, 0.5)]
     parts.append(Shape("neck", smooth(neck), "main", 0.93))
     parts.append(Shape("body", body))
-    if rng.random() < 0.5:  # a coat with a patch
+    # Half of the dogs have a coat with a patch.
+    if rng.random() < 0.5:
         patch = ellipse(rng.uniform(0.45, 0.7), 0.4, 0.12, 0.07, 0.2).intersection(body)
         parts.append(Shape("body", patch, "second", 1.0, True))
     parts.extend(_legs(rng, (0.33, 0.80), leg, 1.0))
@@ -33,8 +42,10 @@ def dog(rng: Generator) -> list[Shape]:
     parts.append(Shape("head", skull.union(snout), "main", 1.08))
     drop = rng.uniform(0.3, 1.1)
     ear = ellipse(hx + 0.085, hy + 0.02, 0.05, 0.1, -drop * 0.4)
-    if rng.random() < 0.4:  # pricked instead of hanging
+    # Some ears are pricked and do not hang.
+    if rng.random() < 0.4:
         ear = polygon([(hx - 0.01, hy - 0.07), (hx + 0.05, hy - 0.2), (hx + 0.1, hy - 0.05)])
+    # Ear, nose and eye belong to the head. The nose reaches beyond it, so it is no detail.
     parts.append(Shape("head", ear, "second", 0.8))
     parts.append(Shape("head", ellipse(hx - 0.185, hy + 0.02, 0.025, 0.022), "black"))
     parts.append(Shape("head", ellipse(hx - 0.03, hy - 0.02, 0.02, 0.02), "black", 1.0, True))
@@ -42,6 +53,7 @@ def dog(rng: Generator) -> list[Shape]:
 
 
 def _legs(rng: Generator, places: tuple[float, float], length: float, shade: float) -> list[Shape]:
+    """Return two legs with feet that begin at some x, each with a step of its own."""
     parts = []
     for x in places:
         foot = x + rng.uniform(-0.07, 0.07)
@@ -62,7 +74,7 @@ def _legs(rng: Generator, places: tuple[float, float], length: float, shade: flo
 def bird(rng: Generator) -> list[Shape]:
     """Draw a standing bird: tail, feet, body, wing (folded or raised), head with beak."""
     lean = rng.uniform(-0.05, 0.08)
-    stretch = rng.uniform(0.0, 0.16)  # of the neck
+    stretch = rng.uniform(0.0, 0.16)  # how far the neck lifts the head
     parts = []
     tail = [(0.62, 0.5 + lean), (1.0, 0.5 + rng.uniform(0.0, 0.2)), (0.97, 0.68), (0.66, 0.64)]
     parts.append(Shape("tail", polygon(tail), "second", 0.85))
@@ -78,6 +90,7 @@ def bird(rng: Generator) -> list[Shape]:
     hx, hy = 0.2, 0.24 - stretch
     neck = polygon([(hx - 0.06, hy), (hx + 0.1, hy - 0.02), (0.42, 0.42), (0.2, 0.5)])
     parts.append(Shape("body", smooth(body).union(neck)))
+    # The wing is folded at the side, or raised above the back.
     if rng.random() < 0.55:
         wing = [(0.34, 0.44), (0.52, 0.42), (0.8, 0.58), (0.86, 0.66), (0.6, 0.66), (0.4, 0.6)]
     else:
@@ -97,7 +110,8 @@ def fish(rng: Generator) -> list[Shape]:
     height = rng.uniform(0.16, 0.26)
     fork = rng.uniform(0.03, 0.12)
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    swell = 1 + 0.25 * np.cos(angle + np.pi)  # fuller towards the head
+    # An ellipse that is fuller towards the head.
+    swell = 1 + 0.25 * np.cos(angle + np.pi)
     outline = np.stack([0.42 + 0.42 * np.cos(angle), 0.5 + height * swell * np.sin(angle)], axis=1)
     whole = polygon(outline)
     spread = height * rng.uniform(0.9, 1.3)
@@ -110,6 +124,7 @@ def fish(rng: Generator) -> list[Shape]:
          (0.66, 0.5 - height * 0.5)]
     )  # fmt: skip
     below = smooth([(0.42, 0.5 + height * 0.9), (0.58, 0.5 + height + rise * 0.8), (0.66, 0.56)])
+    # An ellipse beyond the mouth divides head and body along the gill, without a gap between them.
     gill = rng.uniform(0.2, 0.27)
     face = ellipse(gill - 0.22, 0.5, 0.25, 0.5)
     head = whole.intersection(face)
@@ -119,7 +134,8 @@ def fish(rng: Generator) -> list[Shape]:
         Shape("tail", tail, "second", 1.05),
         Shape("body", whole.difference(face)),
     ]
-    if rng.random() < 0.6:  # bands across the body
+    # Bands across the body; the head stays free of them.
+    if rng.random() < 0.6:
         for x in (0.42, 0.58):
             band = ellipse(x, 0.5, 0.035, 0.4).intersection(whole).difference(face)
             parts.append(Shape("body", band, "third", 1.0, True))
@@ -133,6 +149,7 @@ def fish(rng: Generator) -> list[Shape]:
 
 def snake(rng: Generator) -> list[Shape]:
     """Draw a winding snake: a tapering body with bands, a head with eye and tongue."""
+    # A sine wave from the head on the left to the tail, which swings more towards the tail.
     steps = np.linspace(0.0, 1.0, 60)
     waves = rng.uniform(1.1, 1.7)
     swing = rng.uniform(0.14, 0.2) * (0.6 + 0.6 * steps)
@@ -143,9 +160,11 @@ def snake(rng: Generator) -> list[Shape]:
     widths = thick * np.clip(1.25 * (1 - steps) ** 0.45, 0.12, 1.0)
     body = ribbon(line, widths)
     parts = [Shape("body", body)]
+    # Bands are pieces of the same ribbon, so they follow its bends.
     for start in range(6, 52, 9):
         band = ribbon(line[start : start + 5], widths[start : start + 5])
         parts.append(Shape("body", band.intersection(body), "second", 1.0, True))
+    # The head continues the direction in which the line begins.
     (hx, hy), (nx, ny) = line[0], line[3]
     turn = float(np.arctan2(ny - hy, nx - hx))
     tip = (hx - 0.2 * np.cos(turn), hy - 0.2 * np.sin(turn))
@@ -162,6 +181,7 @@ def turtle(rng: Generator) -> list[Shape]:
     dome = rng.uniform(0.3, 0.42)
     base = 0.62
     parts = [Shape("tail", polygon([(0.78, base - 0.1), (1.1, base + 0.06), (0.76, base + 0.05)]))]
+    # Two far feet, darker, then two near ones; the shell covers the upper end of all.
     for x, shade in ((0.38, 0.75), (0.66, 0.75), (0.28, 1.0), (0.72, 1.0)):
         tilt = rng.uniform(-0.05, 0.05)
         top, low = base - 0.08, base + 0.16
@@ -184,6 +204,7 @@ def turtle(rng: Generator) -> list[Shape]:
     for x, y, size in ((0.36, 0.42, 0.085), (0.53, 0.58, 0.1), (0.7, 0.42, 0.085)):
         plate = ellipse(x, base - dome * y, size, dome * 0.26).intersection(shell)
         parts.append(Shape("body", plate, "third", 1.0, True))
+    # A darker rim along the lower edge of the shell.
     rim = shell.intersection(ellipse(0.53, base + 0.12, 0.6, 0.14))
     parts.append(Shape("body", rim, "main", 0.75, True))
     return parts

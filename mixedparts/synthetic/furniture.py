@@ -1,4 +1,9 @@
-"""Drawers of furniture, most in a parallel view from slightly above."""
+"""Draw functions of furniture, most in a parallel view from slightly above.
+
+Each function returns shapes from back to front: blocks with larger z, which are farther away, come
+before nearer ones. The frame is the plane of `Oblique`, about one unit wide, y down. The order of
+the calls of `rng` is part of the output.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,19 @@ from mixedparts.synthetic.shapes import Oblique, Shape, ellipse, limb, polygon, 
 
 
 def _view(rng: Generator) -> Oblique:
+    """Return a random view from above and from the left, so that right sides are visible."""
     return Oblique(float(rng.uniform(0.3, 0.5)), float(rng.uniform(0.3, 0.45)))
 
 
 def chair(rng: Generator) -> list[Shape]:
     """Draw a chair: four legs, seat, a slatted or solid back behind it, arms."""
+    # Heights are y values: the seat at 0.5, the floor below it, the top of the back above it.
     view = _view(rng)
     width, depth = rng.uniform(0.42, 0.5), rng.uniform(0.4, 0.5)
     seat, floor, thick = 0.5, rng.uniform(0.86, 0.98), rng.uniform(0.05, 0.07)
     post = rng.uniform(0.055, 0.07)
     parts: list[Shape] = []
+    # Rear legs, darker, then front legs.
     for z in (depth - post, 0.0):
         shade = 0.85 if z else 1.0
         for x in (0.0, width - post):
@@ -26,6 +34,7 @@ def chair(rng: Generator) -> list[Shape]:
     top = rng.uniform(-0.08, 0.02)
     solid = rng.random() < 0.5
     behind = (depth - 0.05, depth)
+    # A solid back in the main colour, or three posts of wood under a rail.
     if solid:
         parts += view.block("back", (0.0, width), (top, seat), behind, "main")
     else:
@@ -33,6 +42,7 @@ def chair(rng: Generator) -> list[Shape]:
             parts += view.block("back", (x, x + post), (top + 0.05, seat), behind, "wood")
         parts += view.block("back", (0.0, width), (top, top + 0.12), behind, "main")
     parts += view.block("seat", (0.0, width), (seat, seat + thick), (0.0, depth), "second")
+    # Each arm is a post at the front edge and a rest from front to back.
     rest = seat - rng.uniform(0.17, 0.2)
     for x in (0.0, width - post):
         parts += view.block("arm", (x, x + post), (rest, seat), (0.03, 0.03 + post), "wood")
@@ -53,6 +63,7 @@ def bench(rng: Generator) -> list[Shape]:
             shade = 0.85 if z else 1.0
             parts += view.block("leg", (x, x + post), (seat, floor), (z, z + post), "dark", shade)
     top = rng.uniform(0.0, 0.07)
+    # Planks of the back lie one above the other, with gaps of a quarter between them.
     planks = int(rng.integers(2, 4))
     step = (seat - 0.05 - top) / planks
     for row in range(planks):
@@ -61,6 +72,7 @@ def bench(rng: Generator) -> list[Shape]:
         parts += view.block("back", (0.0, width), (y, y + step * 0.74), behind, "main")
     planks = 3
     step = depth / planks
+    # Planks of the seat lie one before the other; the rear one is drawn first.
     for row in reversed(range(planks)):
         across = (row * step, row * step + step * 0.86)
         parts += view.block("seat", (0.0, width), (seat, seat + 0.05), across, "second")
@@ -83,6 +95,7 @@ def table(rng: Generator) -> list[Shape]:
         for x in (inset, width - post - inset):
             shade = 0.8 if z > inset else 1.0
             parts += view.block("leg", (x, x + post), (top, floor), (z, z + post), "main", shade)
+    # The drawer is a block under the top, which covers its upper edge; the knob is on its front.
     wide = rng.uniform(0.36, 0.5)
     middle = width / 2 + rng.uniform(-0.05, 0.05)
     across = (middle - wide / 2, middle + wide / 2)
@@ -103,6 +116,7 @@ def stool(rng: Generator) -> list[Shape]:
     width = rng.uniform(0.05, 0.065)
     feet = []
     parts: list[Shape] = []
+    # Two far legs closer together, then two near ones that reach farther down.
     for side, near in ((-0.55, 0), (0.55, 0), (-0.8, 1), (0.8, 1)):
         start = (side * rx, 0.1)
         end = (side * rx + np.sign(side) * splay, height - (0.09 if not near else 0.0))
@@ -110,9 +124,11 @@ def stool(rng: Generator) -> list[Shape]:
         stroke = limb([start, end], width)
         parts.append(Shape("leg", stroke, "wood", 1.0 if near else 0.75))
     low = rng.uniform(0.6, 0.7)
+    # The points of all legs at one share of their length: bars join the far and the near two.
     rung = [tuple(np.add(start, np.subtract(end, start) * low)) for start, end in feet]
     parts.append(Shape("footrest", limb([rung[0], rung[1]], 0.045), "second", 0.75))
     parts.append(Shape("footrest", limb([rung[2], rung[3]], 0.055), "second"))
+    # The seat is a flat drum: its side, then a lighter top.
     drum = (
         ellipse(0, 0.1, rx, ry).union(rectangle(-rx, 0.03, rx, 0.1)).union(ellipse(0, 0.03, rx, ry))
     )
@@ -138,6 +154,7 @@ def lamp(rng: Generator) -> list[Shape]:
         polygon([(-0.07, height - 0.1), (0.07, height - 0.1), (foot, height), (-foot, height)])
     )
     parts.append(Shape("base", base, "second"))
+    # The shade is a cone with an elliptic lower rim, and a darker opening on top.
     shade = polygon([(-upper, 0.0), (upper, 0.0), (lower, drop), (-lower, drop)])
     parts.append(Shape("shade", shade.union(ellipse(0, drop, lower, 0.035)), "main", 1.1))
     parts.append(Shape("shade", ellipse(0, 0.0, upper, 0.025), "main", 0.75))

@@ -1,4 +1,4 @@
-"""Makes the three synthetic sources: guards, worker processes, annotation files last."""
+"""Make the three synthetic sources: check the folders, draw in workers, write annotations last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mixedparts.synthetic.native_partimagenet import PartImageNetLayout
 
 MARKER = "SYNTHETIC.md"
 MOST_IMAGES = 1_000_000  # file names have six digits for the index
-_CHUNK = 16
+_CHUNK = 16  # images of one job
 _LAYOUTS: dict[str, NativeLayout] = {
     layout.source: layout for layout in (PacoLayout(), PartImageNetLayout(), Ade20kLayout())
 }
@@ -38,21 +38,23 @@ def make_sources(
     workers: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Draw `images` pictures a source and write them in the three native layouts under `out`.
+    """Draw images for each source and write them in the three native layouts under `out`.
 
     Image i of a source depends on the seed and i alone. The same arguments give the same bytes,
     with any number of workers, also over the remains of an interrupted run. Annotation files are
-    written last: where one is, its pictures are complete.
+    written last: where one exists, its images are complete.
 
     Args:
-        out: folder that holds (or will hold) `paco`, `coco`, `PartImageNet`, `ADE20KPart234`.
-        images: pictures for each of the three sources.
+        out: folder that contains, or will contain, `paco`, `coco`, `PartImageNet` and
+            `ADE20KPart234`.
+        images: number of images of each source.
         seed: 0 to 2**64 - 1.
-        workers: processes that draw; with 1 this process does.
-        progress: called with (pictures done, pictures in all).
+        workers: processes that draw; with 1, this process draws.
+        progress: called with the number of images done and the number in all.
 
     Raises:
-        UsageError: numbers out of range, or `out` holds files of these layouts that are not ours.
+        UsageError: numbers out of range, or `out` holds files of these layouts that this function
+            did not write.
         EnvironmentFault: the folder cannot be written, or the disk is full.
     """
     _check_numbers(images, seed, workers)
@@ -83,6 +85,8 @@ def _check_numbers(images: int, seed: int, workers: int) -> None:
 
 
 def _refuse_foreign(out: Path, layout: NativeLayout) -> None:
+    """Raise UsageError where a folder of the layout holds files of another origin."""
+    # `_prepare` deletes files. A folder without the marker may be a real dataset.
     for root in layout.roots:
         folder = out / root
         if folder.is_dir() and not (folder / MARKER).is_file() and any(folder.iterdir()):
@@ -100,9 +104,10 @@ def _prepare(out: Path, layout: NativeLayout, images: int, seed: int) -> None:
         (out / root).mkdir(parents=True, exist_ok=True)
         text = f"# Synthetic data\n\n{DESCRIPTION}\n\nimages: {images}\nseed: {seed}\n"
         (out / root / MARKER).write_text(text, encoding="utf-8")
+    # If the run ends here, no annotation file refers to images of another seed or number.
     for file in layout.files.values():
         (out / file).unlink(missing_ok=True)
-    for pattern in layout.pictures:
+    for pattern in layout.image_file_globs:
         for path in out.glob(pattern):
             path.unlink()
     for folder in layout.folders():
@@ -112,6 +117,7 @@ def _prepare(out: Path, layout: NativeLayout, images: int, seed: int) -> None:
 def _draw(
     out: Path, images: int, seed: int, workers: int, progress: Callable[[int, int], None]
 ) -> None:
+    """Run all jobs and write the annotation files of each source when its images are done."""
     jobs = [
         (source, str(out), seed, start, min(start + _CHUNK, images))
         for source in _LAYOUTS
@@ -123,9 +129,11 @@ def _draw(
     with ExitStack() as stack:
         results: Iterable[list[Fragment]] = map(_work, jobs)
         if workers > 1:
+            # Spawned, because a fork copies the locks of OpenCV's threads in an unknown state.
             pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single_thread)
             stack.callback(pool.shutdown, cancel_futures=True)
             results = pool.map(_work, jobs)
+        # `map` keeps the order of the jobs, so annotations do not depend on the workers.
         fragments = iter(results)
         for layout in _LAYOUTS.values():
             spool = stack.enter_context(_Spool(out, layout))
@@ -138,6 +146,7 @@ def _draw(
 
 
 def _single_thread() -> None:
+    # The processes already fill all cores; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
 
 
@@ -148,7 +157,15 @@ def _work(job: Job) -> list[Fragment]:
 
 
 class _Spool:
-    """Collects the records of one layout in nameless files, then joins them, split by split."""
+    """Collects the records of one layout in unnamed files, then joins them, split by split.
+
+    Records wait on disk and not in memory. The system removes unnamed files when a process ends,
+    even if it is killed.
+
+    Args:
+        out: folder of the sources.
+        layout: the layout that is written.
+    """
 
     def __init__(self, out: Path, layout: NativeLayout) -> None:
         self._out = out
@@ -168,7 +185,7 @@ class _Spool:
         for split in self._layout.files:
             self._joined(split).unlink(missing_ok=True)
         for file in self._lists.values():
-            with suppress(OSError):  # what a full disk did not take is not wanted any more
+            with suppress(OSError):  # closing flushes, which fails on a full disk
                 file.close()
 
     def _joined(self, split: str) -> Path:
@@ -176,7 +193,7 @@ class _Spool:
         return target.with_name(f".{target.name}.tmp")
 
     def add(self, fragment: Fragment) -> None:
-        """Append the records of one image."""
+        """Append the records of one image, and count the categories of train images."""
         self._append(fragment.split, "images", (fragment.image,))
         self._append(fragment.split, "annotations", fragment.annotations)
         if fragment.split == "train":
@@ -189,7 +206,7 @@ class _Spool:
             file.write(record if file.tell() == 0 else b",\n" + record)
 
     def publish(self) -> None:
-        """Write every annotation file beside its place, then move all of them there."""
+        """Write every annotation file under a temporary name, then rename all of them."""
         blocks = self._layout.blocks(self._train, self._train_images)
         for split in self._layout.files:
             with self._joined(split).open("wb") as joined:
@@ -203,6 +220,7 @@ class _Spool:
                 for key, value in blocks.items():
                     joined.write(b',"' + key.encode() + b'":' + encode(value))
                 joined.write(b"}\n")
+                # On disk before the rename, so that the final name never shows a partial file.
                 joined.flush()
                 os.fsync(joined.fileno())
         for split, file in self._layout.files.items():

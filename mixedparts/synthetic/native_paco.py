@@ -1,4 +1,4 @@
-"""Writes PACO-LVIS v1: objects as LVIS polygons, parts as RLE, images in COCO's folders."""
+"""Write PACO-LVIS v1: objects as LVIS polygons, parts as RLE, images in COCO's folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mixedparts.synthetic.vocabulary import object_class, part_id
 
 _SPLITS = ("train", "val", "test")
 _FILES = {split: f"paco/annotations/paco_lvis_v1_{split}.json" for split in _SPLITS}
-_FIRST_IMAGE = 900_000_000  # beyond all COCO ids, so that no picture is taken for a real one
+_FIRST_IMAGE = 900_000_000  # beyond all COCO ids, so that no image is taken for a real one
 
 
 class PacoLayout(NativeLayout):
@@ -25,14 +25,23 @@ class PacoLayout(NativeLayout):
     source = "paco"
     roots = ("paco", "coco")
     files = _FILES
-    pictures = ("coco/*2017/000900??????.jpg",)
+    image_file_globs = ("coco/*2017/000900??????.jpg",)
 
     def folders(self) -> Sequence[str]:
-        """Return the folders to make, relative to the output folder."""
+        """Return the folders to create, relative to the output folder."""
         return ("paco/annotations", "coco/train2017", "coco/val2017")
 
     def write(self, out: Path, seed: int, index: int) -> Fragment:
-        """Draw image `index`, write its JPEG and return its annotations."""
+        """Draw one image, write its JPEG and return its annotations.
+
+        Args:
+            out: folder of the sources.
+            seed: of the run.
+            index: of the image in its source, from 0.
+
+        Returns:
+            The records for the annotation file.
+        """
         rendered = render(seed, self.source, index)
         split = split_of(index)
         image_id = _FIRST_IMAGE + index
@@ -41,6 +50,8 @@ class PacoLayout(NativeLayout):
         name = f"{folder}/{image_id:012d}.jpg"
         (out / "coco" / name).write_bytes(jpeg(rendered.pixels))
         annotations: list[dict[str, Any]] = []
+        # A hundred ids an image are more than it has annotations: ids stay unique without a counter
+        # that the workers share.
         first = index * 100 + 1
         for item in rendered.objects:
             own = first + len(annotations)
@@ -78,6 +89,7 @@ class PacoLayout(NativeLayout):
         """Return the 531 categories with this set's train counts, and the 200 part names."""
         objects = load_manifest(self.source).objects.values()
         names = {item.id: (item.native, "OBJECT", item.synset) for item in objects}
+        # PACO lists a category for every class with each of its parts, named `class:part`.
         parts = {
             part.id: (f"{item.native}:{part.native}", "PART", part.native)
             for item in objects
@@ -93,6 +105,7 @@ class PacoLayout(NativeLayout):
                     "image_count": images,
                     "instance_count": train[number],
                     "synset": synset,
+                    # LVIS's bands: rare up to 10 images, common up to 100, else frequent.
                     "frequency": "f" if images > 100 else "c" if images > 10 else "r",
                     "supercategory": kind,
                 }
@@ -112,6 +125,8 @@ class PacoLayout(NativeLayout):
 def _annotation(
     number: int, image_id: int, category: int, owner: int, cut: Cut, segmentation: object
 ) -> dict[str, Any]:
+    """Return an annotation with all keys of the format; attributes are empty."""
+    # `owner` is the annotation of the object: a part refers to it, an object to itself.
     return {
         "id": number,
         "image_id": image_id,

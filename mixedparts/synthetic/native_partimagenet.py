@@ -1,4 +1,4 @@
-"""Writes PartImageNet (Seg): polygons of parts, label maps, the synset in the file name."""
+"""Write PartImageNet (Seg): polygons of parts, label maps, the synset in the file name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mixedparts.synthetic.painting import jpeg
 from mixedparts.synthetic.render import render
 from mixedparts.synthetic.vocabulary import object_class, part_id
 
-PART_BACKGROUND = 40
-WHOLE_BACKGROUND = 158
+PART_BACKGROUND = 40  # value of pixels of no part in a part map
+WHOLE_BACKGROUND = 158  # value of pixels of no object in an object map
 _SPLITS = ("train", "val", "test")
 _FILES = {split: f"PartImageNet/annotations/{split}/{split}.json" for split in _SPLITS}
 
@@ -27,21 +27,31 @@ class PartImageNetLayout(NativeLayout):
     source = "partimagenet"
     roots = ("PartImageNet",)
     files = _FILES
-    pictures = (
+    image_file_globs = (
         "PartImageNet/images/*/n????????_9??????.JPEG",
         "PartImageNet/annotations/*/n????????_9??????.png",
         "PartImageNet/annotations/*/n????????_9??????.json",
     )
 
     def folders(self) -> Sequence[str]:
-        """Return the folders to make, relative to the output folder."""
+        """Return the folders to create, relative to the output folder."""
         kinds = ("images/{}", "annotations/{}", "annotations/{}_whole")
         return [f"PartImageNet/{kind.format(split)}" for kind in kinds for split in _SPLITS]
 
     def write(self, out: Path, seed: int, index: int) -> Fragment:
-        """Draw image `index`, write picture, label maps and size file, return its annotations."""
+        """Draw one image, write it with its label maps and size file, and return its annotations.
+
+        Args:
+            out: folder of the sources.
+            seed: of the run.
+            index: of the image in its source, from 0.
+
+        Returns:
+            The records for the annotation file.
+        """
         rendered = render(seed, self.source, index)
         split = split_of(index)
+        # The file name gives the class, so an image of this source shows one class only.
         synset = rendered.objects[0].key
         stem = f"{synset}_{9_000_000 + index}"
         height, width = rendered.labels.shape

@@ -1,4 +1,8 @@
-"""Paints a map of shapes: colours, patterns, light, background, camera blur and noise."""
+"""Paint a map of shapes: colours, patterns, light, background, camera blur and noise.
+
+Colours are float32 RGB in [0, 1] until the last step. The order of the calls of `rng` is part of
+the output: another order changes every image.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,8 @@ from mixedparts.synthetic.scene import Actor
 Pixels = NDArray[np.float32]
 Colour = tuple[float, float, float]
 
-# Typical colours of a role as (hue, saturation, value); each object jitters them, and one in
-# eight takes any colour instead, so that no colour tells a part's name.
+# Typical colours of a role as (hue, saturation, value). Each object varies them, and one in eight
+# takes any hue instead, so that a model cannot learn a part's name from its colour.
 _ROLES: dict[str, Colour] = {
     "dark": (0.6, 0.15, 0.22),
     "tyre": (0.6, 0.1, 0.2),
@@ -37,21 +41,26 @@ _ROLES: dict[str, Colour] = {
 def paint(
     labels: NDArray[np.int16], actors: tuple[Actor, ...], rng: Generator
 ) -> NDArray[np.uint8]:
-    """Paint a picture.
+    """Paint an image.
 
     Args:
-        labels: (H, W) map, 0 for background, else 1 + index of the shape among all actors' shapes.
+        labels: `(H, W)` int16, 0 for background, else 1 + index of the shape among all shapes of
+            all actors.
+        actors: from back to front.
+        rng: random stream of the image.
 
     Returns:
-        (H, W, 3) uint8 RGB. The camera blur is half a pixel wide: colours, not masks, are soft.
+        `(H, W, 3)` uint8 RGB. The camera blur of half a pixel softens colours; masks stay sharp.
     """
     height, width = labels.shape
     ground = float(rng.uniform(0.35, 0.85))
     colours, strength, wave = _looks(actors, ground, rng)
     background = _background(rng, height, width, ground)
     background *= _rgb_planes(_shadow(labels, rng))
+    # One gather by label colours all shapes at once.
     image = colours.take(labels, axis=0)
     cv2.copyTo(background, (labels == 0).astype(np.uint8), image)
+    # Light falls off linearly in a random direction, 1 in the middle of the image.
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.arange(width, dtype=np.float32)[None, :]
     angle = rng.uniform(0, 2 * np.pi)
@@ -59,19 +68,21 @@ def paint(
     right, down = slope.astype(np.float32)
     tone = (1 - right * width / 2 - down * height / 2) + right * x + down * y
     tone = tone + 0.05 * _soft_noise(rng, height, width, 12)
+    # Patterns are sine waves; a shape without a pattern has strength 0.
     if strength.any():
         phase = wave[0].take(labels) * x + wave[1].take(labels) * y
         tone += strength.take(labels) * np.sin(phase)
     tone *= _outlines(labels)
     image *= _rgb_planes(tone)
     image = np.asarray(cv2.GaussianBlur(image, (3, 3), 0.55), dtype=np.float32)
+    # One noise for the three channels, as of a camera's brightness.
     noise = rng.standard_normal((height, width), dtype=np.float32)
     image += _rgb_planes(np.float32(rng.uniform(0.008, 0.02)) * noise)
     return np.asarray(np.clip(image * 255, 0, 255), dtype=np.uint8)
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the picture as a JPEG file."""
+    """Return `(H, W, 3)` uint8 RGB pixels as the bytes of a JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
@@ -80,9 +91,12 @@ def jpeg(pixels: NDArray[np.uint8]) -> bytes:
 def _looks(
     actors: tuple[Actor, ...], ground: float, rng: Generator
 ) -> tuple[Pixels, Pixels, Pixels]:
-    """Return (N, 3) colours, (N,) strengths and (2, N) waves of patterns; row 0 is background.
+    """Return the colour and pattern of every shape; row 0 is the background.
 
     Shapes of one role of one actor share the pattern.
+
+    Returns:
+        `(N, 3)` RGB in [0, 1], `(N,)` strengths and `(2, N)` waves in radians a pixel.
     """
     colours, patterns = [(0.0, 0.0, 0.0)], [(0.0, 0.0, 0.0)]
     for actor in actors:
@@ -100,6 +114,7 @@ def _looks(
 
 
 def _palette(actor: Actor, ground: float, rng: Generator) -> dict[str, Colour]:
+    """Return a colour for each role of an actor on a ground of some brightness."""
     if actor.subject is None:
         value = float(np.clip(ground + rng.uniform(-0.25, 0.25), 0.2, 0.9))
         return {"clutter": _rgb(rng.random(), rng.uniform(0.1, 0.45), value)}
@@ -127,12 +142,13 @@ def _palette(actor: Actor, ground: float, rng: Generator) -> dict[str, Colour]:
 
 
 def _rgb(hue: float, saturation: float, value: float) -> Colour:
+    """Return RGB in [0, 1] of any hue, saturation and value, brought into their ranges."""
     saturation, value = min(max(saturation, 0.0), 1.0), min(max(value, 0.05), 1.0)
     return colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
 
 
 def _shadow(labels: NDArray[np.int16], rng: Generator) -> Pixels:
-    """Return a factor that darkens the ground beside and below what stands on it."""
+    """Return an `(H, W)` factor that darkens the ground beside and below objects."""
     solid = (labels != 0).astype(np.float32)
     shift = np.array([[1, 0, rng.uniform(-4, 4)], [0, 1, rng.uniform(2, 5)]], dtype=np.float32)
     height, width = labels.shape
@@ -141,11 +157,12 @@ def _shadow(labels: NDArray[np.int16], rng: Generator) -> Pixels:
 
 
 def _background(rng: Generator, height: int, width: int, ground: float) -> Pixels:
-    """Return two soft areas, wall and floor or sky and ground, with a low-contrast texture."""
+    """Return `(H, W, 3)` RGB: one or two plain areas with a low-contrast texture."""
     colours = [
         _rgb(rng.random(), rng.uniform(0.05, 0.3), min(ground + step, 0.95))
         for step in (0.06, -0.06)
     ]
+    # A line above the image leaves one area only.
     line = rng.uniform(0.45, 0.85) * height if rng.random() < 0.7 else -4.0
     rows = np.arange(height, dtype=np.float32)[:, None, None]
     mix = np.clip((rows - line) / 3, 0, 1)
@@ -155,17 +172,18 @@ def _background(rng: Generator, height: int, width: int, ground: float) -> Pixel
 
 
 def _rgb_planes(plane: Pixels) -> Pixels:
-    """Return an (H, W) plane as three equal channels (several times faster than broadcasting)."""
+    """Return an `(H, W)` plane as three equal channels; faster than broadcasting in NumPy."""
     return np.asarray(cv2.merge([plane, plane, plane]), dtype=np.float32)
 
 
 def _soft_noise(rng: Generator, height: int, width: int, cells: int) -> Pixels:
+    """Return `(height, width)` smooth noise of about -1 to 1, from `cells` values a side."""
     coarse = rng.uniform(-1, 1, size=(cells, cells)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def _outlines(labels: NDArray[np.int16]) -> Pixels:
-    """Return a factor that darkens the rim of every shape a little, as a pencil would."""
+    """Return an `(H, W)` factor that darkens the rim of every shape, as a pencil line does."""
     rim = np.ones(labels.shape, dtype=np.float32)
     across = labels[:, 1:] != labels[:, :-1]
     down = labels[1:] != labels[:-1]

@@ -1,8 +1,9 @@
-"""From overlapping shapes to masks that no two owners share, and to polygons that give them back.
+"""Turn overlapping shapes into disjoint masks, and into polygons that rasterise to these masks.
 
-Masks are (H, W) bool on the image grid. Polygons are lists x0, y0, x1, y1, … in pixels, the
-upper left corner of the upper left pixel being (0, 0). The law of this module: what a polygon
-list stands for is what pycocotools rasterises from it, and that is also what gets painted.
+Masks are `(H, W)` bool on the image grid. Polygons are lists x0, y0, x1, y1, … in pixels; (0, 0)
+is the upper left corner of the upper left pixel. An owner is the object or part that shapes
+belong to. Invariant of this module: the mask of a list of polygons is what pycocotools rasterises
+from it, and exactly these pixels are painted.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Polygons = list[list[float]]
 
 _EMPTY: BaseGeometry = shapely.Polygon()
 _OVERLAY_GRID = 1e-3  # pixels
-_SLIVER = 0.1  # square pixels; smaller holes and pieces come from rounding and are closed
+_SLIVER = 0.1  # square pixels; smaller holes and pieces come from rounding and are ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +36,34 @@ class Cut:
 
 
 def rasterise(polygons: Polygons, height: int, width: int) -> Mask:
-    """Return the pixels that pycocotools gives to these polygons together."""
+    """Return the pixels that pycocotools gives to these polygons together.
+
+    Args:
+        polygons: in pixels.
+        height: of the image in pixels.
+        width: of the image in pixels.
+
+    Returns:
+        `(height, width)` bool.
+    """
     if not polygons:
         return np.zeros((height, width), dtype=bool)
     return masks.decode(masks.from_polygons(polygons, height, width)).astype(bool)
 
 
 def rings(area: BaseGeometry, tolerance: float = 0.0, origin: tuple[int, int] = (0, 0)) -> Polygons:
-    """Return an area as polygons without holes, to a hundredth of a pixel, counted from `origin`.
+    """Return an area as polygons without holes, to a hundredth of a pixel.
 
-    COCO polygons know no holes. A polygon with holes is cut in two along a column border through
-    one of them, until none is left; pixels are sampled at column centres, so the cut is not seen.
+    COCO polygons have no holes. A polygon with holes is cut in two along a column border through
+    one of them, until none is left. Pixels are sampled at column centres, so the cut is invisible.
+
+    Args:
+        area: in pixels.
+        tolerance: largest distance in pixels by which corners may be simplified.
+        origin: (x, y) that becomes (0, 0).
+
+    Returns:
+        Closed lines without their repeated last point.
     """
     if tolerance:
         area = area.simplify(tolerance)
@@ -67,14 +85,18 @@ def rings(area: BaseGeometry, tolerance: float = 0.0, origin: tuple[int, int] = 
         left, top, right, bottom = piece.bounds
         hole_left, _, hole_right, _ = holes[0].bounds
         middle = (hole_left + hole_right) / 2
+        # A hole narrower than a column has no border inside; any cut through it will do.
         cut = round(middle) if hole_left < round(middle) < hole_right else middle
+        # One pixel beyond the bounds, so that no outer edge lies on the edge of the box.
         for half in ((left - 1, cut), (cut, right + 1)):
             todo.append(piece.intersection(shapely.box(half[0], top - 1, half[1], bottom + 1)))
+    # Fewer than three points have no area; pycocotools would read four numbers as a box.
     return [ring for ring in done if len(ring) >= 6]
 
 
 def trace(mask: Mask) -> Polygons:
     """Return polygons along pixel borders that rasterise to exactly this mask."""
+    # One box for each horizontal run of pixels; the union joins them.
     height, width = mask.shape
     padded = np.zeros((height, width + 2), dtype=np.int8)
     padded[:, 1:-1] = mask
@@ -88,21 +110,26 @@ def cut_visible(layers: list[tuple[int, BaseGeometry]], height: int, width: int)
     """Give every pixel to at most one owner.
 
     Args:
-        layers: (owner, area in pixels) from back to front; an owner may have several layers,
-            negative owners hide what is behind them and get no polygons.
+        layers: (owner, area in pixels) from back to front. An owner may have several layers.
+            Negative owners hide what is behind them; their polygons are not used.
+        height: of the image in pixels.
+        width: of the image in pixels.
 
     Returns:
-        for each owner what is visible of it, the masks disjoint. Where two owners' polygons claim
-        one pixel along a shared border, the one nearer to the viewer keeps it and the other's
-        polygons are traced anew.
+        The visible area of each owner; the masks are disjoint. Where the polygons of two owners
+        claim one pixel along a shared border, the owner nearer to the viewer keeps it, and the
+        polygons of the other are traced anew.
     """
     frame = shapely.box(0, 0, width, height)
     visible: dict[int, list[BaseGeometry]] = {}
     covered = _EMPTY
+    # From front to back: what is visible of a layer is what no layer before it covers.
     for owner, area in reversed(layers):
         shown = area if frame.contains(area) else _robust(shapely.intersection, area, frame)
         visible.setdefault(owner, []).append(_robust(shapely.difference, shown, covered))
         covered = _robust(shapely.union, covered, area)
+    # Areas are disjoint now, but their rasters can still meet in a pixel of a shared border. The
+    # dict is in the order of insertion, so owners nearer to the viewer come first here too.
     taken = np.zeros((height, width), dtype=bool)
     cuts = {}
     for owner, pieces in visible.items():
@@ -120,7 +147,7 @@ def cut_visible(layers: list[tuple[int, BaseGeometry]], height: int, width: int)
 def _robust(
     overlay: Callable[..., BaseGeometry], one: BaseGeometry, other: BaseGeometry
 ) -> BaseGeometry:
-    """Return an overlay of two areas; nearly equal edges may need a grid to lie on."""
+    """Return an overlay of two areas, on a fixed grid where floating-point edges make it fail."""
     try:
         return overlay(one, other)
     except shapely.GEOSException:
@@ -128,15 +155,26 @@ def _robust(
 
 
 def stamp(areas: Sequence[tuple[int, BaseGeometry]], height: int, width: int) -> NDArray[np.uint8]:
-    """Return a map (H, W) of values painted from back to front, 0 where nothing was painted.
+    """Paint values over areas from back to front.
 
-    A quick look at what hides what; masks come from `cut_visible` and `label_shapes`.
+    This is a fast approximation for checks of visibility; masks come from `cut_visible` and
+    `label_shapes`.
+
+    Args:
+        areas: (value, area in pixels) from back to front.
+        height: of the image in pixels.
+        width: of the image in pixels.
+
+    Returns:
+        `(height, width)` uint8, 0 where nothing was painted.
     """
     painted = np.zeros((height, width), np.uint8)
     for value, area in areas:
         for piece in shapely.get_parts(area):
             loops = [piece.exterior, *piece.interiors]
-            points = [shapely.get_coordinates(loop) * 16 - 8 for loop in loops]  # cell centres
+            # OpenCV counts from pixel centres, here in sixteenths of a pixel (`shift` 4): half a
+            # pixel less than coordinates that count from the corner.
+            points = [shapely.get_coordinates(loop) * 16 - 8 for loop in loops]
             contours = [point.round().astype(np.int32) for point in points]
             cv2.fillPoly(painted, contours, int(value), cv2.LINE_8, 4)
     return painted
@@ -150,14 +188,17 @@ def label_shapes(
     Args:
         shapes: (owner, area in pixels) from back to front.
         inside: the owners' masks; a shape is painted inside its owner's mask only.
+        height: of the image in pixels.
+        width: of the image in pixels.
 
     Returns:
-        (H, W) int16 that is not 0 exactly where some mask is set: pixels of a mask that no shape's
-        own raster reaches, along rounded borders, go to a neighbouring shape of that mask.
+        `(height, width)` int16, non-zero exactly where some mask is set. Pixels of a mask that the
+        raster of no shape reaches, along rounded borders, go to a neighbouring shape of that mask.
     """
     labels = np.zeros((height, width), dtype=np.int16)
     first: dict[int, int] = {}
     areas = np.array([area for _, area in shapes], dtype=object)
+    # The bounds of an empty area are NaN; its loop below skips it.
     corners = np.nan_to_num(shapely.bounds(areas)).astype(int) + np.array([-1, -1, 2, 2])
     windows = np.clip(corners, 0, [width, height, width, height]).tolist()
     for index, (owner, area) in enumerate(shapes, start=1):
@@ -170,6 +211,8 @@ def label_shapes(
         labels[y0:y1, x0:x1][drawn & inside[owner][y0:y1, x0:x1]] = index
     for owner, mask in inside.items():
         hole = mask & (labels == 0)
+        # Labels of this mask grow into its holes by two pixels; what is farther gets the owner's
+        # first shape, so that no pixel of a mask stays unpainted.
         if hole.any():
             own = np.where(mask, labels, 0).astype(np.int16)
             labels[hole] = cv2.dilate(own, np.ones((3, 3), np.uint8), iterations=2)[hole]

@@ -1,4 +1,10 @@
-"""Renders one image of a source: its pixels, and the masks exactly as painted."""
+"""Render one image of a source: its pixels, and the masks exactly as painted.
+
+A source writes polygons either of objects (PACO; ADE20K writes RLE of objects) or of parts
+(PartImageNet). The polygons must rasterise to disjoint masks, so these objects or parts are the
+owners among which `raster.cut_visible` divides the pixels. The other level follows from the map of
+shapes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from mixedparts.synthetic.scene import Actor, Scene, compose
 
 @dataclass(frozen=True, slots=True)
 class PaintedPart:
-    """The visible pixels of one named part of one object; same-named shapes are one part."""
+    """The visible pixels of one named part of one object; shapes of one name are one part."""
 
     native: str
     cut: Cut
@@ -29,6 +35,7 @@ class PaintedObject:
 
     Attributes:
         key: upstream class.
+        cut: its mask; its polygons are empty where the source writes polygons of parts.
         parts: named parts with at least one visible pixel, in the order of their first shape.
     """
 
@@ -39,11 +46,12 @@ class PaintedObject:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One image with its truth.
+    """One image with its ground truth.
 
     Attributes:
-        pixels: (H, W, 3) uint8 RGB.
-        labels: (H, W) int16, 0 or 1 + index of the shape that was painted there.
+        scene: what was composed.
+        pixels: `(H, W, 3)` uint8 RGB.
+        labels: `(H, W)` int16, 0 or 1 + index of the shape that was painted there.
         objects: annotated objects from back to front; their masks are disjoint.
     """
 
@@ -54,7 +62,16 @@ class Rendered:
 
 
 def render(seed: int, source: str, index: int) -> Rendered:
-    """Render image `index` of a source; the result depends on nothing else."""
+    """Render one image of a source; the result depends on the arguments alone.
+
+    Args:
+        seed: of the run, 0 to 2**64 - 1.
+        source: name of the source.
+        index: of the image in its source, from 0.
+
+    Returns:
+        The image and its masks.
+    """
     scene, rng = compose(seed, source, index)
     owners = _part_owners if source == "partimagenet" else _object_owners
     layers = owners(scene.actors)
@@ -69,7 +86,7 @@ def render(seed: int, source: str, index: int) -> Rendered:
 
 
 def _object_owners(actors: tuple[Actor, ...]) -> list[int]:
-    """Say for every shape who owns its pixels, where objects are written as polygons."""
+    """Return the owner of every shape: its object's number, or -1 for clutter."""
     owners = []
     for number, actor in enumerate(actors):
         owners += [number if actor.subject else -1] * len(actor.shapes)
@@ -77,7 +94,7 @@ def _object_owners(actors: tuple[Actor, ...]) -> list[int]:
 
 
 def _part_owners(actors: tuple[Actor, ...]) -> list[int]:
-    """Say for every shape who owns its pixels, where parts are written as polygons."""
+    """Return the owner of every shape: a number for each named part, or -1 for clutter."""
     owners = []
     numbers: dict[tuple[int, str], int] = {}
     for number, actor in enumerate(actors):
@@ -91,7 +108,8 @@ def _part_owners(actors: tuple[Actor, ...]) -> list[int]:
 
 
 def _runs(owners: list[int], actors: tuple[Actor, ...]) -> list[tuple[int, BaseGeometry]]:
-    """Unite neighbouring shapes of one owner into one layer; details add no area."""
+    """Return one layer for each run of neighbouring shapes of one owner; details add no area."""
+    # Fewer layers mean fewer geometric overlays in `cut_visible`.
     layers: list[tuple[int, BaseGeometry]] = []
     first = 0
     for actor in actors:
@@ -102,6 +120,7 @@ def _runs(owners: list[int], actors: tuple[Actor, ...]) -> list[tuple[int, BaseG
             for index, shape in zip(span, actor.shapes, strict=True)
             if not shape.detail
         ]
+        # The outline is the union of these shapes, computed when the scene was composed.
         if len({owner for owner, _ in solid}) == 1:
             layers.append((solid[0][0], actor.outline))
             continue
@@ -117,6 +136,7 @@ def _objects(
     labels: NDArray[np.int16],
     by_part: bool,
 ) -> tuple[PaintedObject, ...]:
+    """Return the annotated objects with their masks; `owners` and `labels` count all shapes."""
     objects = []
     first = 0
     for actor in actors:
@@ -133,6 +153,7 @@ def _objects(
         parts = []
         for native, indices in members.items():
             mask = _shown(labels, indices)
+            # Other objects may hide a part completely.
             if mask.any():
                 polygons = cuts[owners[indices[0]]].polygons if by_part else []
                 parts.append(PaintedPart(native, Cut(mask, polygons)))
@@ -144,6 +165,9 @@ def _objects(
 
 
 def _shown(labels: NDArray[np.int16], indices: list[int]) -> Mask:
+    """Return `(H, W)` bool, the pixels of some shapes."""
+    # A table from label to bool is one gather, whatever the number of shapes. Shapes above the
+    # highest label are hidden completely.
     chosen = np.zeros(int(labels.max()) + 2, dtype=bool)
     wanted = np.asarray(indices) + 1
     chosen[wanted[wanted < chosen.size]] = True

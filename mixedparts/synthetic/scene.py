@@ -1,6 +1,9 @@
-"""Composes pictures: which objects, where, in front of what, and which parts are missing.
+"""Compose scenes: which objects, where, in front of what, and which parts are missing.
 
-Frame of coordinates: image pixels, x to the right, y down. Sizes vary between 128 and 192 a side.
+Frame of coordinates: image pixels, x to the right, y down. A side has 128 to 192 pixels.
+
+All functions that take `rng` share the stream of one image. The order of its calls is part of the
+output: another order, or a call more, changes every image.
 """
 
 from __future__ import annotations
@@ -20,23 +23,23 @@ from mixedparts.synthetic.shapes import Shape, bar, ellipse, smooth
 from mixedparts.synthetic.vocabulary import CARRIER, SOURCES, Subject, subjects
 
 SIDES = (128, 192)
-# A part is either plain to see or not drawn at all: what a picture shows is then not a matter of
-# a few pixels. Shares of the picture, and of what the object's own shapes leave visible of a part.
-SMALLEST_PART = 0.003
-PART_SHARE = 0.55
+# A part is either clearly visible or not drawn at all. Whether an image shows it is then never a
+# matter of a few pixels.
+SMALLEST_PART = 0.003  # least share of the image
+PART_SHARE = 0.55  # least share of what the object's own shapes leave visible of the part
 Picked = TypeVar("Picked")
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One drawn thing: an annotated object, or clutter that nothing is said about.
+    """One drawn thing: an annotated object, or clutter, which is not annotated.
 
     Attributes:
-        subject: None for clutter.
+        subject: class and draw function, None for clutter.
         key: upstream class, empty for clutter.
         shapes: in pixels, from back to front.
         outline: union of the shapes.
-        pixels: by value of its map (see `_stamp`), where nothing else hides it.
+        pixels: number of pixels of each value of its map (see `_stamp`), with nothing in front.
     """
 
     subject: Subject | None
@@ -48,7 +51,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A composed picture; actors stand from back to front."""
+    """A composed image, its size in pixels and its actors from back to front."""
 
     width: int
     height: int
@@ -56,19 +59,38 @@ class Scene:
 
 
 def generator(seed: int, source: str, index: int, purpose: int = 0) -> Generator:
-    """Return the random numbers of one image: Philox keyed by seed, source and image index.
+    """Return the random stream of one image: Philox keyed by seed, source and image index.
+
+    Args:
+        seed: of the run, 0 to 2**64 - 1.
+        source: name of the source.
+        index: of the image, or of a block of images, in its source.
+        purpose: another number gives a stream that is independent of the image's own.
+
+    Returns:
+        A stream that depends on the arguments alone, so that workers can draw in any order.
 
     Raises:
         ValueError: a seed or index outside 64 or 40 bits.
     """
     if not 0 <= seed < 1 << 64 or not 0 <= index < 1 << 40:
         raise ValueError(f"seed {seed} or index {index} is out of range")
+    # The 128-bit key has a field for each number, so no two images of a run share a stream.
     low = (purpose << 48) | (SOURCES.index(source) << 40) | index
     return Generator(Philox(key=np.array([seed, low], dtype=np.uint64)))
 
 
 def main_subject(seed: int, source: str, index: int) -> Subject:
-    """Return the class that image `index` is about: each block of n images shows all n classes."""
+    """Return the class of an image's main object.
+
+    Args:
+        seed: of the run.
+        source: name of the source, which has n classes.
+        index: of the image in its source.
+
+    Returns:
+        A class; every block of n images has each class once, in random order.
+    """
     choice = subjects(source)
     block, place = divmod(index, len(choice))
     order = generator(seed, source, block, purpose=1).permutation(len(choice))
@@ -76,10 +98,15 @@ def main_subject(seed: int, source: str, index: int) -> Subject:
 
 
 def compose(seed: int, source: str, index: int) -> tuple[Scene, Generator]:
-    """Compose image `index` of a source.
+    """Compose one image of a source.
+
+    Args:
+        seed: of the run, 0 to 2**64 - 1.
+        source: name of the source.
+        index: of the image in its source, from 0.
 
     Returns:
-        the scene and the generator to go on with, for painting.
+        The scene, and the image's random stream, which painting continues.
     """
     rng = generator(seed, source, index)
     width, height = (int(side) for side in rng.integers(SIDES[0], SIDES[1] + 1, size=2))
@@ -88,6 +115,7 @@ def compose(seed: int, source: str, index: int) -> tuple[Scene, Generator]:
     for _ in range(_extras(rng, source)):
         actors = _add(rng, source, actors, (width, height))
     actors = _occlude(rng, actors, (width, height))
+    # Clutter behind all objects hides nothing, so it needs no check.
     behind = [_clutter(rng, (width, height)) for _ in range(int(rng.integers(0, 4)))]
     return Scene(width, height, (*behind, *actors)), rng
 
@@ -97,23 +125,26 @@ def _pick(rng: Generator, choice: Sequence[Picked]) -> Picked:
 
 
 def _extras(rng: Generator, source: str) -> int:
+    """Return how many objects to try to add; PartImageNet shows mostly one object an image."""
     chances = (0.8, 0.2) if source == "partimagenet" else (0.5, 0.35, 0.15)
     return int(rng.choice(len(chances), p=chances))
 
 
 def _main(rng: Generator, subject: Subject, frame: tuple[int, int]) -> Actor:
-    """Draw the object that the picture is about, large and near the middle."""
+    """Draw the main object of the image, large and at a random place."""
     width, height = frame
     size = float(rng.uniform(0.62, 0.88))
     key = _pick(rng, subject.keys)
     actor = _draw(rng, subject, key, size, frame)
+    # Thin drawings cover little of their box. They are drawn larger, because a build drops objects
+    # below 2 % of the image by default.
     while actor.outline.area < 0.05 * width * height and size < 0.95:
         size += 0.08
         actor = _draw(rng, subject, key, size, frame)
     _, _, wide, tall = actor.outline.bounds
     across, down = rng.uniform(0.15, 0.85, size=2)
     x, y = across * (width - wide), down * (height - tall)
-    if rng.random() < 0.12:  # cut off by the picture's border
+    if rng.random() < 0.12:  # cut off by the border of the image
         out = rng.uniform(0.1, 0.25) * wide
         cut = _move(actor, width - wide + out if across > 0.5 else -out, y)
         if _well_visible([cut], frame, 0.6, 0.04):
@@ -124,7 +155,7 @@ def _main(rng: Generator, subject: Subject, frame: tuple[int, int]) -> Actor:
 def _draw(rng: Generator, subject: Subject, key: str, size: float, frame: tuple[int, int]) -> Actor:
     """Draw a subject, leave parts out, turn and mirror it, scale it to `size` of the image side.
 
-    Its box begins at (0, 0).
+    The upper left corner of its box is at (0, 0).
     """
     shapes = subject.draw(rng)
     gone = {part for part, chance in subject.absent.items() if rng.random() < chance}
@@ -134,6 +165,8 @@ def _draw(rng: Generator, subject: Subject, key: str, size: float, frame: tuple[
     linear = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     linear[0] *= stretch
     actor = _placed(subject, key, _without(shapes, subject, gone), linear, size, frame)
+    # Parts that came out too small are left out, and the object is placed again without them. No
+    # random numbers are used, so the rest of the drawing stays the same.
     least = SMALLEST_PART * frame[0] * frame[1]
     own = zip(_names(actor), actor.pixels[2:], strict=True)
     small = {name for name, pixels in own if pixels < least}
@@ -145,29 +178,30 @@ def _draw(rng: Generator, subject: Subject, key: str, size: float, frame: tuple[
 
 
 def _without(shapes: list[Shape], subject: Subject, gone: set[str]) -> list[Shape]:
-    """Return the shapes that stay; all of them where no named part would."""
-    kept = [shape for shape in shapes if shape.key not in gone]
-    return kept if any(shape.key in subject.parts for shape in kept) else shapes
+    """Return the shapes whose part is not gone, or all shapes if no named part would be left."""
+    left = [shape for shape in shapes if shape.key not in gone]
+    return left if any(shape.key in subject.parts for shape in left) else shapes
 
 
 def _placed(
     subject: Subject,
     key: str,
-    kept: list[Shape],
+    shapes: list[Shape],
     linear: NDArray[np.float64],
     size: float,
     frame: tuple[int, int],
 ) -> Actor:
-    """Turn shapes by a 2 x 2 matrix and scale them to `size` of the image side."""
-    areas = np.array([shape.geometry for shape in kept], dtype=object)
+    """Transform shapes by a 2 x 2 matrix and scale them to `size` of the image side."""
+    areas = np.array([shape.geometry for shape in shapes], dtype=object)
     areas = shapely.transform(areas, lambda points: points @ linear)
     left, top, right, bottom = shapely.total_bounds(areas)
     scale = size * min(frame[0] / (right - left), frame[1] / (bottom - top))
     corner = np.array([left, top])
     areas = shapely.transform(areas, lambda points: (points - corner) * scale)
-    placed = tuple(shape._replace(geometry=area) for shape, area in zip(kept, areas, strict=True))
+    placed = tuple(shape._replace(geometry=area) for shape, area in zip(shapes, areas, strict=True))
     solid = [shape.geometry for shape in placed if not shape.detail]
     actor = Actor(subject, key, placed, shapely.union_all(solid))
+    # The actor fits into the frame at (0, 0), so its map there counts all of its pixels.
     alone = np.bincount(_stamp(actor, frame).ravel(), minlength=2 + len(_names(actor)))
     return replace(actor, pixels=tuple(alone.tolist()))
 
@@ -175,19 +209,19 @@ def _placed(
 def _names(actor: Actor) -> list[str]:
     """Return the native names of the actor's parts, from back to front."""
     assert actor.subject is not None
-    found = (actor.subject.parts.get(shape.key) for shape in actor.shapes if not shape.detail)
-    return list(dict.fromkeys(name for name in found if name is not None))
+    names = (actor.subject.parts.get(shape.key) for shape in actor.shapes if not shape.detail)
+    return list(dict.fromkeys(name for name in names if name is not None))
 
 
 def _stamp(actor: Actor, frame: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a map (H, W): 0 beside the actor, 1 on it, 2 + n on its n-th named part."""
+    """Return an `(H, W)` map: 0 outside the actor, 1 on it, 2 + n on its n-th named part."""
     width, height = frame
     if actor.subject is None:
         return stamp([(1, actor.outline)], height, width)
     values = {name: 2 + number for number, name in enumerate(_names(actor))}
     parts = actor.subject.parts
     solid = [shape for shape in actor.shapes if not shape.detail]
-    areas = [(values.get(parts.get(one.key, ""), 1), one.geometry) for one in solid]
+    areas = [(values.get(parts.get(shape.key, ""), 1), shape.geometry) for shape in solid]
     return stamp(areas, height, width)
 
 
@@ -203,7 +237,9 @@ def _move(actor: Actor, x: float, y: float) -> Actor:
 
 
 def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int]) -> list[Actor]:
-    """Try to add one more object, so that all stay well visible; else return what was there."""
+    """Return the actors with one more object if all stay well visible, else the same actors."""
+    # PartImageNet repeats the class, because its file names give one class an image. Elsewhere a
+    # repeated class is one entity of several instances.
     subject, key = actors[-1].subject, actors[-1].key
     if subject is None or (source != "partimagenet" and rng.random() < 0.6):
         subject = _pick(rng, subjects(source))
@@ -223,6 +259,14 @@ def _add(rng: Generator, source: str, actors: list[Actor], frame: tuple[int, int
 def _well_visible(
     actors: list[Actor], frame: tuple[int, int], share: float, smallest: float
 ) -> bool:
+    """Return whether every object and each of its parts shows enough of itself.
+
+    Args:
+        actors: from back to front; clutter only covers.
+        frame: width and height of the image in pixels.
+        share: least share of an object's own pixels.
+        smallest: least share of the image.
+    """
     size = frame[0] * frame[1]
     covered = np.zeros((frame[1], frame[0]), bool)
     for actor in reversed(actors):
@@ -231,6 +275,7 @@ def _well_visible(
             seen = np.bincount(shown[~covered], minlength=len(actor.pixels))
             if seen[1:].sum() < max(share * sum(actor.pixels[1:]), smallest * size):
                 return False
+            # One hidden part is enough to reject a scene: its mask would be a sliver.
             own = np.array(actor.pixels[2:])
             if (seen[2:] < np.maximum(PART_SHARE * own, SMALLEST_PART * size)).any():
                 return False
@@ -239,7 +284,7 @@ def _well_visible(
 
 
 def _occlude(rng: Generator, actors: list[Actor], frame: tuple[int, int]) -> list[Actor]:
-    """With some chance put a piece of clutter in front of an object."""
+    """Try in about a third of the images to put a piece of clutter in front of an object."""
     if rng.random() > 0.35:
         return actors
     target = actors[int(rng.integers(len(actors)))]
@@ -259,12 +304,14 @@ def _clutter(
     spot: tuple[float, float] | None = None,
     reach: float = 0.0,
 ) -> Actor:
+    """Return a blob, a bar or an ellipse; without a spot, at a random place and of random size."""
     width, height = frame
     x, y = spot or (rng.uniform(0, width), rng.uniform(0, height))
     reach = reach or rng.uniform(0.06, 0.2) * max(frame)
     kind = int(rng.integers(3))
     area: BaseGeometry
     if kind == 0:
+        # Sorted angles give a line around the spot, so the blob is a simple area.
         angle = np.sort(rng.uniform(0, 2 * np.pi, size=7))
         radius = reach * rng.uniform(0.6, 1.1, size=7)
         area = smooth(

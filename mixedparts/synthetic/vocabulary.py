@@ -1,8 +1,8 @@
-"""Which classes each source shows, and what each source calls the drawers' parts.
+"""The classes that each source shows, and the source's names for their parts.
 
-One drawer serves all sources; a source only names its parts. A part that a source does not name
-is painted all the same and belongs to the object alone. Classes, parts and ids exist upstream:
-they are looked up in the manifests.
+One draw function serves all sources; a source only names its parts. A part that a source does not
+name is painted too and belongs to the object alone. All classes, parts and ids exist upstream and
+come from the manifests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mixedparts.sources.manifests import ObjectClass, load_manifest
 from mixedparts.synthetic import animals, furniture, vehicles
 from mixedparts.synthetic.shapes import Shape
 
-Drawer = Callable[[Generator], list[Shape]]
+DrawFunction = Callable[[Generator], list[Shape]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,17 @@ class Subject:
     """One class of one source and how it is drawn.
 
     Attributes:
-        keys: upstream classes it stands for (LVIS name, synsets, ADE name); one is drawn.
-        draw: the drawer, shared between sources.
-        parts: native part name of each of the drawer's keys; a key that is missing has no name.
-        absent: probability that a part is left out of the drawing, by the drawer's key.
+        keys: upstream classes it is annotated as (LVIS name, synsets, ADE name); one an object.
+        draw: the draw function, shared between sources.
+        parts: native part name of each `Shape.key`; a missing key is a part without a name.
+        absent: probability that a part is left out of the drawing, by `Shape.key`.
         hue: a typical hue in [0, 1), or None for any.
         turn: largest rotation in degrees.
-        typical: how often the typical hue is taken.
+        typical: probability of the typical hue.
     """
 
     keys: tuple[str, ...]
-    draw: Drawer
+    draw: DrawFunction
     parts: Mapping[str, str]
     absent: Mapping[str, float] = field(default_factory=dict)
     hue: float | None = None
@@ -47,6 +47,8 @@ def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
+# Probabilities of absence. A source has samples of unique parts only if images of a class differ in
+# the parts that they show.
 _DOG = {"tail": 0.2, "foot": 0.15, "leg": 0.1, "head": 0.06}
 _BUS = {"wheel": 0.12, "window": 0.15, "headlight": 0.3}
 _CAR = {**_BUS, "mirror": 0.3}
@@ -60,6 +62,8 @@ _FISH = {"fin": 0.25, "tail": 0.2, "head": 0.06}
 _BIRD = {"wing": 0.2, "tail": 0.25, "foot": 0.25, "head": 0.06}
 _CARS = _same("wheel", "window", "headlight")
 
+# Some classes are in two sources (dog, car, chair, bench, table, stool, lamp), so that samples
+# across sources exist.
 _SUBJECTS: dict[str, tuple[Subject, ...]] = {
     "paco": (
         Subject(("dog",), animals.dog, _same("body", "head", "leg", "foot", "tail"), _DOG, 0.08),
@@ -75,6 +79,7 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
         Subject(
             ("n02089867", "n02099601", "n02100583", "n02109525"),
             animals.dog,
+            # Native names are coarser than the drawing: several shapes make one part.
             {
                 "head": "Head", "body": "Body", "neck": "Body", "leg": "Foot", "foot": "Foot",
                 "tail": "Tail",
@@ -147,7 +152,7 @@ _SUBJECTS: dict[str, tuple[Subject, ...]] = {
     ),
 }  # fmt: skip
 
-# A part that would hang in the air goes with the one that carries it.
+# A part is left out together with the one that carries it; it would hang in the air.
 CARRIER = {"foot": "leg", "footrest": "leg", "neck": "head"}
 
 SOURCES = tuple(_SUBJECTS)
@@ -161,13 +166,25 @@ def subjects(source: str) -> tuple[Subject, ...]:
 
 @cache
 def object_class(source: str, key: str) -> ObjectClass:
-    """Return what the manifest says about an upstream class."""
+    """Return the manifest's entry of an upstream class."""
     return load_manifest(source).objects[key]
 
 
 @cache
 def part_id(source: str, key: str, native: str) -> int:
-    """Return the upstream id of a part of a class."""
+    """Return the upstream id of a part of a class.
+
+    Args:
+        source: name of the source.
+        key: upstream class.
+        native: the source's name of the part.
+
+    Returns:
+        The id in the annotation files.
+
+    Raises:
+        KeyError: the class has no part of that name.
+    """
     for part in object_class(source, key).parts:
         if part.native == native:
             return part.id

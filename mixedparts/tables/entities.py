@@ -1,4 +1,4 @@
-"""Entities as rows of the `entities` table: what every pair was made from, masks stored once."""
+"""Entities as rows of the `entities` table: all that pairs are made from, each mask once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,18 @@ def entity_batches(
     split: str,
     batch_rows: int = 5_000,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows `span` of a split's entities.
+    """Yield a range of a split's entities as rows of the table.
 
     Args:
-        image_rows: (n,) each entity's row in the images table, -1 where no sample uses the image.
+        columns: entities of the split.
+        image_rows: `(n,)` int32, each entity's row in the images table, -1 where no sample uses
+            the image.
+        span: first entity, and the one after the last.
+        split: written into the rows.
+        batch_rows: most rows of a batch.
+
+    Yields:
+        Batches of the schema `ENTITY_TABLE`, in the order of the entities.
     """
     for start in range(span[0], span[1], batch_rows):
         yield _batch(columns, image_rows, start, min(span[1], start + batch_rows), split)
@@ -36,6 +44,8 @@ def _batch(
     def part(name: str) -> pa.Array:
         return columns.column(name)[start:stop]
 
+    # The parts of adjacent entities are adjacent too: a slice of the flat part columns, with
+    # offsets counted from its beginning, gives the nested lists without a copy.
     sizes = np.stack([part(name).to_numpy() for name in ("height", "width")], axis=1)
     starts = columns.part_starts[start : stop + 1]
     owner = np.repeat(np.arange(stop - start), np.diff(starts))
@@ -60,7 +70,7 @@ def _batch(
 
 
 def _masks(counts: pa.Array, sizes: NDArray[np.int32]) -> pa.StructArray:
-    """Return masks of run-length texts and (n, 2) sizes (height, width)."""
+    """Return masks, given `(n,)` run-length texts and `(n, 2)` sizes (height, width) in pixels."""
     offsets = pa.array(np.arange(0, 2 * len(sizes) + 1, 2), pa.int32())
     flat = pa.array(sizes.reshape(-1), pa.int32())
     kinds = schema.ENTITY_REGION.field("mask").type

@@ -1,4 +1,8 @@
-"""Pictures as rows of the `images` table: stored once, bytes as they are, orientation neutral."""
+"""Images as rows of the `images` table: each stored once, in its original encoding.
+
+Embedded bytes have a neutral EXIF orientation, because masks lie on the stored pixel grid and a
+reader that applies the orientation would turn the image away from them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from mixedparts.storage.schema import IMAGES
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Where a source's pictures lie, and the note on their licence."""
+    """The folder of a source's images, and the note on their licence."""
 
     root: Path
     licence: str
@@ -34,15 +38,24 @@ def image_batches(
     embed: bool,
     batch_rows: int = 100,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows `span` of a split's images table.
+    """Yield a range of rows of a split's images table.
 
     Args:
-        image_rows: (n,) each entity's row in the table, -1 where unused.
-        embed: store the bytes; else only the absolute path of the untouched file.
+        columns: entities of the split.
+        image_rows: `(n,)` int32, each entity's row in the table, -1 where unused.
+        span: first row, and the one after the last.
+        split: written into the rows.
+        sources: folder and licence of each source.
+        embed: store the bytes; else only the absolute path of the unchanged file.
+        batch_rows: most rows of a batch.
+
+    Yields:
+        Batches of the schema `IMAGES`, in the order of the rows.
 
     Raises:
-        InputError: a picture that was there when the annotations were read cannot be read now.
+        InputError: an image that was present when the annotations were read cannot be read now.
     """
+    # The first entity of an image stands for it: all its entities have one path and size.
     firsts = columns.first_of_image()
     entity_of = firsts[image_rows[firsts] >= 0][span[0] : span[1]]
     for start in range(0, len(entity_of), batch_rows):
@@ -57,7 +70,7 @@ def image_batches(
             try:
                 data = path.read_bytes()
             except OSError as error:
-                raise InputError(f"picture {path} cannot be read any more: {error}") from error
+                raise InputError(f"image {path} cannot be read any more: {error}") from error
             stored = neutral_bytes(data) if embed else data
             name = Path(entity["file_name"]).name if embed else str(path.resolve())
             rows.append(
@@ -67,6 +80,7 @@ def image_batches(
                     "image": {"bytes": stored if embed else None, "path": name},
                     "width": entity["width"],
                     "height": entity["height"],
+                    # Of the bytes that a reader of the table gets, so that it can check them.
                     "sha256": hashlib.sha256(stored).hexdigest(),
                     "source": entity["source"],
                     "split": split,

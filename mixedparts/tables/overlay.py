@@ -1,4 +1,8 @@
-"""Masks with labels drawn over the pictures of a sample, side by side."""
+"""Draw masks with labels over the images of a sample, side by side.
+
+Every image gets a panel of one height. Frame of coordinates: pixels of the panel, x to the right,
+y down, unless a docstring says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,14 @@ from PIL import Image, ImageDraw, ImageFont
 from mixedparts import masks
 from mixedparts.masks import Rle
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]  # (H, W, 3) RGB; for masks (H, W) of 0 and 1
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
 PANEL_HEIGHT = 320
 _GAP = 12
-_WIDEST, _NARROWEST = 2.5, 0.45  # of a panel, in its heights; labels need room
+_WIDEST, _NARROWEST = 2.5, 0.45  # width of a panel in its heights; labels need space
+# Labels are white text on these colours; after twenty labels the colours repeat.
 _PALETTE: tuple[Colour, ...] = (
     (227, 74, 51), (49, 130, 189), (49, 163, 84), (230, 145, 0), (136, 86, 167), (0, 158, 161),
     (201, 66, 130), (122, 133, 20), (80, 90, 200), (153, 83, 32), (20, 110, 90), (110, 110, 110),
@@ -34,9 +39,10 @@ class Marked:
     """A region to draw.
 
     Attributes:
-        image: index of the picture it lies in, from 0.
+        image: index of the image it lies in, from 0.
+        label: text of the label; an empty one is not written.
+        mask: on the stored pixel grid of the image.
         outlined: draw the outline only, for objects under their parts.
-        mask: of the picture's stored size.
     """
 
     image: int
@@ -51,58 +57,71 @@ def colours_of(labels: Sequence[str]) -> dict[str, Colour]:
     return {label: _PALETTE[at % len(_PALETTE)] for at, label in enumerate(distinct)}
 
 
-def draw_sample(pictures: Sequence[Picture], marked: Sequence[Marked]) -> Picture:
-    """Draw the regions over their pictures, side by side, one colour a label.
+def draw_sample(images: Sequence[ImageArray], marked: Sequence[Marked]) -> ImageArray:
+    """Draw the regions over their images, side by side, one colour a label.
 
     Args:
-        pictures: (H, W, 3) uint8 RGB each, on the stored pixel grid or a smaller one.
+        images: `(H, W, 3)` uint8 RGB each, on the stored pixel grid or a smaller one.
+        marked: the regions of all images.
 
     Returns:
-        (PANEL_HEIGHT, total width, 3) uint8 RGB on white.
+        `(PANEL_HEIGHT, total width, 3)` uint8 RGB on white.
     """
     gap = np.full((PANEL_HEIGHT, _GAP, 3), 255, np.uint8)
     pieces = []
-    for panel in draw_panels(pictures, marked, PANEL_HEIGHT):
+    for panel in draw_panels(images, marked, PANEL_HEIGHT):
         pieces += [np.asarray(panel), gap]
     return np.hstack(pieces[:-1])
 
 
 def draw_panels(
-    pictures: Sequence[Picture], marked: Sequence[Marked], height: int
+    images: Sequence[ImageArray], marked: Sequence[Marked], height: int
 ) -> list[Image.Image]:
-    """Return every picture with its regions in a panel of some height, one colour a label in all.
+    """Draw every image with its regions in a panel of its own.
 
-    A picture that is very wide or narrow stands in the middle of a white panel.
+    A very wide or narrow image is centred in a white panel.
+
+    Args:
+        images: `(H, W, 3)` uint8 RGB each, on the stored pixel grid or a smaller one.
+        marked: the regions of all images; one label has one colour in all panels.
+        height: of the panels in pixels.
+
+    Returns:
+        One RGB panel for each image.
     """
     colours = colours_of([item.label for item in marked])
     return [
-        _panel(picture, [item for item in marked if item.image == number], colours, height)
-        for number, picture in enumerate(pictures)
+        _panel(image, [item for item in marked if item.image == number], colours, height)
+        for number, image in enumerate(images)
     ]
 
 
 def _panel(
-    picture: Picture, marked: Sequence[Marked], colours: Mapping[str, Colour], height: int
+    image: ImageArray, marked: Sequence[Marked], colours: Mapping[str, Colour], height: int
 ) -> Image.Image:
-    size, corner, frame = _fitted(picture.shape[1], picture.shape[0], height)
-    canvas: Picture = np.full((frame[1], frame[0], 3), 255, np.uint8)
+    """Return one image with its regions, centred in a panel of some height."""
+    size, corner, frame = _fitted(image.shape[1], image.shape[0], height)
+    canvas: ImageArray = np.full((frame[1], frame[0], 3), 255, np.uint8)
     inner = slice(corner[1], corner[1] + size[1]), slice(corner[0], corner[0] + size[0])
-    canvas[inner] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    canvas[inner] = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     shown = []
     for item in marked:
-        dense: Picture = np.zeros(canvas.shape[:2], np.uint8)
+        dense: ImageArray = np.zeros(canvas.shape[:2], np.uint8)
         dense[inner] = _enlarged(item.mask, size)
         shown.append((item, dense))
     shown = [(item, dense) for item, dense in shown if dense.any()]
+    # Outlined objects are drawn first, so that their lines do not cross the colours of parts.
     for item, dense in sorted(shown, key=lambda pair: not pair[0].outlined):
         if not item.outlined:
             _tint(canvas, dense, colours[item.label])
+        # A white line under the coloured one separates it from an image of like colour.
         contours, _ = cv2.findContours(dense, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, (255, 255, 255), 4, cv2.LINE_8)
         cv2.drawContours(canvas, contours, -1, colours[item.label], 2, cv2.LINE_AA)
     panel = Image.fromarray(canvas)
     pen = ImageDraw.Draw(panel)
     taken: list[Box] = []
+    # Labels of filled masks sit on the masks and have less choice: they get the free places first.
     for item, dense in sorted(shown, key=lambda pair: pair[0].outlined):
         _write(pen, item.label, _anchor(dense, item.outlined), colours[item.label], taken)
     return panel
@@ -111,9 +130,15 @@ def _panel(
 def _fitted(
     width: int, height: int, panel: int
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Return size of a picture in a panel, its upper left corner there, and the panel's size.
+    """Return the size of an image in a panel, its upper left corner there, and the panel's size.
 
-    All are (x, y) in pixels; `panel` is the panel's height.
+    Args:
+        width: of the image in pixels.
+        height: of the image in pixels.
+        panel: height of the panel in pixels.
+
+    Returns:
+        Three pairs (x, y) in pixels.
     """
     scale = min(panel / height, _WIDEST * panel / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -121,14 +146,16 @@ def _fitted(
     return size, ((frame[0] - size[0]) // 2, (frame[1] - size[1]) // 2), frame
 
 
-def _enlarged(mask: Rle, size: tuple[int, int]) -> Picture:
-    """Return a mask at panel size, (h, w) of 0 and 1, its edge smooth where it is enlarged."""
+def _enlarged(mask: Rle, size: tuple[int, int]) -> ImageArray:
+    """Return a mask scaled to `size` (w, h): `(h, w)` uint8 of 0 and 1."""
+    # Linear interpolation and a threshold give a smooth edge; nearest neighbours give steps.
     grid = masks.decode(mask) * np.uint8(255)
     return np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR) > 127).astype(np.uint8)
 
 
-def _tint(canvas: Picture, dense: Picture, colour: Colour) -> None:
-    """Mix a colour into the pixels of a mask, looking no farther than its box."""
+def _tint(canvas: ImageArray, dense: ImageArray, colour: Colour) -> None:
+    """Mix a colour into the pixels of a mask, half and half."""
+    # Only the mask's box is touched: most parts cover a small piece of the panel.
     x, y, width, height = cv2.boundingRect(dense)
     box = slice(y, y + height), slice(x, x + width)
     part = np.ascontiguousarray(canvas[box])
@@ -136,11 +163,13 @@ def _tint(canvas: Picture, dense: Picture, colour: Colour) -> None:
     canvas[box] = cv2.copyTo(mixed, np.ascontiguousarray(dense[box]), part)
 
 
-def _anchor(dense: Picture, outlined: bool) -> tuple[int, int]:
-    """Return where a label goes: above an outline, on the most inner point of a filled mask."""
+def _anchor(dense: ImageArray, outlined: bool) -> tuple[int, int]:
+    """Return the (x, y) of a label: above an outline, or at the innermost point of a mask."""
     left, top, width, height = cv2.boundingRect(dense)
     if outlined:
         return left + width // 2, max(10, top - 10)
+    # The innermost point is farthest from the background. The border of background pixels makes
+    # the edge of the box count as an edge of the mask.
     inside = np.pad(dense[top : top + height, left : left + width], 1)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
@@ -150,12 +179,13 @@ def _anchor(dense: Picture, outlined: bool) -> tuple[int, int]:
 def _write(
     pen: ImageDraw.ImageDraw, label: str, centre: tuple[int, int], colour: Colour, taken: list[Box]
 ) -> None:
-    """Write a label on a plate, moved up or down where another one stands already."""
+    """Write a label on a coloured plate, moved up or down to a free place, and note its box."""
     if not label:
         return
     width, height = _font().getlength(label) + 10, 20
     most_left, most_down = pen.im.size[0] - width - 2, pen.im.size[1] - height - 2
     left = min(max(centre[0] - width / 2, 2), max(2, most_left))
+    # If no shift is free, the last one is used: a label on another one is better than none.
     for shift in (0, -21, 21, -42, 42, -63, 63, -84, 84):
         top = min(max(centre[1] - height / 2 + shift, 2), most_down)
         box = (left, top, left + width, top + height)

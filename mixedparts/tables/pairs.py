@@ -1,6 +1,7 @@
-"""Samples as rows of the `pairs` table, a batch at a time, by look-ups instead of loops.
+"""Samples as rows of the `pairs` table, a batch at a time.
 
-Masks are copied as RLE text from the entity table; no mask is decoded here.
+A build can have millions of rows, so all columns of a batch come from look-ups in the entity table
+and not from a Python loop over samples. Masks are copied as RLE text; none is decoded.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns
-from mixedparts.pairing.sample_ids import id_texts
-from mixedparts.pairing.samples import TASKS, source_labels
+from mixedparts.pairing.samples import TASKS, id_texts, source_labels
 from mixedparts.records import Task
 from mixedparts.storage import schema
 from mixedparts.tables.texts import BatchTexts, Mentions
@@ -30,11 +30,11 @@ class _Parts:
     """The parts that a batch's rows ground, in row order.
 
     Attributes:
-        row: (k,) row in the batch.
-        image: (k,) place of the image in the sample, from 0.
-        place: (k,) position in the entity table's part columns.
-        code: (k,) index into the part names.
-        kind: (k,) `_COMMON` or `_UNIQUE`.
+        row: `(k,)` int64, row in the batch.
+        image: `(k,)` int64, position of the image in the sample, from 0.
+        place: `(k,)` int64, position in the entity table's part columns.
+        code: `(k,)` int64, index into the part names.
+        kind: `(k,)` int64, `_COMMON` or `_UNIQUE`.
     """
 
     row: NDArray[np.int64]
@@ -52,11 +52,11 @@ class _Parts:
 
 
 class PairRows:
-    """Makes rows of `pairs` from one split's entities.
+    """Builds rows of `pairs` from one split's entities.
 
     Args:
-        columns: the split's entities.
-        image_rows: (n,) each entity's row in the images table.
+        columns: entities of the split.
+        image_rows: `(n,)` int32, each entity's row in the images table.
         split: written into the rows.
     """
 
@@ -65,11 +65,12 @@ class PairRows:
         self._image_rows = image_rows
         self._split = split
         self._categories, names = columns.coded("category")
+        # The phrases depend on the number of images a sample, which the first batch brings.
         self._texts = cache(partial(BatchTexts, names, columns.part_names))
         self._sources = columns.coded("source")
 
-    def pictures(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
-        """Return the picture files of the samples' images, sample by sample."""
+    def image_files(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
+        """Return the files of the samples' images, sample by sample, given each source's root."""
         entities = _flat(samples)
         sources, paths = (
             self._columns.column(name).take(entities).to_pylist() for name in ("source", "path")
@@ -77,8 +78,9 @@ class PairRows:
         return [roots[source] / path for source, path in zip(sources, paths, strict=True)]
 
     def batch(self, samples: NDArray[np.void]) -> pa.RecordBatch:
-        """Return the rows of some samples, in their order."""
+        """Return `(n,)` samples of `sample_type` as rows of the schema `PAIRS`, in their order."""
         parts = self._parts(samples)
+        # `parts.row` rises, so the parts of row i lie between bounds i and i + 1.
         bounds = np.searchsorted(parts.row, np.arange(len(samples) + 1))
         tasks, images = samples["task"].astype(np.int64), samples["entities"].shape[1]
         columns = [
@@ -100,12 +102,13 @@ class PairRows:
         return pa.array(names, pa.string()).take(pa.array(codes))
 
     def _parts(self, samples: NDArray[np.void]) -> _Parts:
-        """Return the grounded parts: name by name if common, image by image if unique."""
+        """Return the parts to ground: common ones name by name, unique ones image by image."""
         starts = self._columns.part_starts
         wanted = np.flatnonzero(samples["task"] != TASKS.index(Task.COMMON_OBJECT))
         images = samples["entities"].shape[1]
         entities = _flat(samples[wanted])
         counts = starts[entities + 1] - starts[entities]
+        # Concatenated ranges: the parts of each entity, from its start on.
         place = np.repeat(starts[entities] - (np.cumsum(counts) - counts), counts) + np.arange(
             counts.sum()
         )
@@ -114,6 +117,8 @@ class PairRows:
         seen = _Parts(
             wanted[row], image, place, self._columns.part_codes[place], np.zeros_like(side)
         )
+        # An entity has a part name at most once. Sorted by row and name, the length of a run is
+        # therefore the number of images that show the part.
         seen = seen.take(np.lexsort((seen.image, seen.code, seen.row)))
         shown = _run_lengths(seen.row * len(self._columns.part_names) + seen.code)
         common_task = samples["task"][seen.row] == TASKS.index(Task.COMMON_PARTS)
@@ -130,11 +135,13 @@ class PairRows:
             np.concatenate((common.code, unique.code)),
             kind,
         )
+        # The stable sort leaves the order within each row as it is.
         return merged.take(np.argsort(merged.row, kind="stable"))
 
     def _answers(self, samples: NDArray[np.void], parts: _Parts) -> pa.Array:
         """Return the answers; a common part is named once, for all images."""
         images = samples["entities"].shape[1]
+        # `BatchTexts` takes the number of images as "all of them".
         common = parts.kind == _COMMON
         named = ~common | (parts.image == 0)
         image = np.where(common, images, parts.image)
@@ -177,7 +184,7 @@ class PairRows:
         return pa.ListArray.from_arrays(pa.array(bounds.astype(np.int32)), structs)
 
     def _masks(self, entity: NDArray[np.int64], counts: pa.Array) -> pa.StructArray:
-        """Return masks: the size of each entity's image, and the given run-length texts."""
+        """Return masks of `(k,)` run-length texts, with the size of each entity's image."""
         sizes = [self._columns.column(n).take(entity).to_numpy() for n in ("height", "width")]
         flat = pa.array(np.stack(sizes, axis=1).reshape(-1), pa.int32())
         offsets = pa.array(np.arange(0, 2 * len(entity) + 1, 2), pa.int32())
@@ -188,25 +195,27 @@ class PairRows:
 
 
 def _flat(samples: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return the entities of the samples one after the other, in the order of their images."""
+    """Return the entities of all samples as one int64 column, in the order of their images."""
     return samples["entities"].reshape(-1).astype(np.int64)
 
 
 def _run_lengths(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each of some rising keys how often it stands there."""
+    """Return for each of some rising keys how often it occurs."""
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
     lengths = np.diff(np.append(starts, keys.size))
     return np.repeat(lengths, lengths)
 
 
 def _lists_of(fields: list[pa.Array], kind: pa.StructType, length: int) -> pa.ListArray:
+    """Return the structs of some fields as lists of one length."""
     structs = pa.StructArray.from_arrays(fields, fields=list(kind))
     offsets = pa.array(np.arange(0, len(structs) + 1, length), pa.int32())
     return pa.ListArray.from_arrays(offsets, structs)
 
 
 def _seg(part_counts: NDArray[np.int64], objects: int) -> pa.ListArray:
-    """Return what each [SEG] means: the objects, then the parts in the order of the row."""
+    """Return the mask that each [SEG] token means: objects first, then parts as in the row."""
+    # A token names a mask by its list (`object` or `part`) and its position there.
     lengths = part_counts + objects
     ends = np.cumsum(lengths)
     place = np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - lengths, lengths)

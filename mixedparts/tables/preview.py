@@ -1,4 +1,4 @@
-"""The `preview` table: some samples with their masks drawn in, for people and dataset viewers."""
+"""The `preview` table: some samples with their masks drawn, for people and dataset viewers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from PIL import Image
 
 from mixedparts.masks import Rle
 from mixedparts.storage.schema import PREVIEW
-from mixedparts.tables.overlay import PANEL_HEIGHT, Marked, Picture, draw_sample
+from mixedparts.tables.overlay import PANEL_HEIGHT, ImageArray, Marked, draw_sample
 
 
-def preview_batch(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Path]) -> pa.RecordBatch:
-    """Draw samples.
+def preview_batch(rows: Sequence[Mapping[str, Any]], image_files: Sequence[Path]) -> pa.RecordBatch:
+    """Draw samples, and return them as rows of the schema `PREVIEW`.
 
     Args:
-        rows: of `pairs`.
-        pictures: files of their images, row by row, as the sources have them.
+        rows: rows of `pairs`.
+        image_files: files of their images, row by row, in the folders of the sources.
     """
     drawn = []
-    files = iter(pictures)
+    files = iter(image_files)
     for row in rows:
         paths = [next(files) for _ in row["images"]]
         drawn.append(
@@ -43,6 +43,7 @@ def preview_batch(rows: Sequence[Mapping[str, Any]], pictures: Sequence[Path]) -
 
 def marked_of(row: Mapping[str, Any]) -> list[Marked]:
     """Return what to draw for a row of `pairs`: objects, outlined where parts are marked too."""
+    # A filled object would hide the colours of its parts.
     outlined = bool(row["parts"])
     objects = [Marked(o["image"], o["category"], _rle(o), outlined) for o in row["objects"]]
     return objects + [Marked(p["image"], p["name"], _rle(p)) for p in row["parts"]]
@@ -53,20 +54,22 @@ def _rle(region: Mapping[str, Any]) -> Rle:
     return Rle(height, width, region["mask"]["counts"].encode())
 
 
-def jpeg(picture: Picture) -> bytes:
-    """Encode an RGB picture as JPEG."""
+def jpeg(image: ImageArray) -> bytes:
+    """Encode an `(H, W, 3)` uint8 RGB image as JPEG."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=88)
+    Image.fromarray(image).save(stream, "JPEG", quality=88)
     return stream.getvalue()
 
 
-def decode(path: Path) -> Picture:
-    """Return a picture file as (h, w, 3) uint8 RGB, upright as stored.
+def decode(path: Path) -> ImageArray:
+    """Return an image file as `(H, W, 3)` uint8 RGB on its stored grid, without EXIF rotation.
 
     A JPEG of more than twice a panel's height is decoded at half its size or less.
     """
     with Image.open(path) as opened:
         scale = PANEL_HEIGHT / opened.height
+        # `draft` lets the JPEG decoder skip detail that the panel cannot show, which takes a
+        # fraction of the time; it never goes below the requested size. Other formats ignore it.
         if scale < 1:
             opened.draft("RGB", (round(opened.width * scale), PANEL_HEIGHT))
         return np.asarray(opened.convert("RGB"))

@@ -1,4 +1,9 @@
-"""Questions and answers of many samples at once, put together from the pieces of `wording`."""
+"""Questions and answers of many samples at once, assembled from the phrases of `text.answers`.
+
+A split has few different phrases: every part with every image, every combination of classes. Each
+is worded once; the texts of a batch are then look-ups and joins in Arrow, without a Python loop
+over samples. The texts equal those of `text.answers` for each sample.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +28,9 @@ class Mentions:
     """The mentions of parts in the answers of some samples, in their order.
 
     Attributes:
-        row: (m,) the sample of each, rising.
-        code: (m,) index of the part's name.
-        image: (m,) the image it is grounded in; the number of images stands for all of them.
+        row: `(m,)` int64, the sample of each mention, rising.
+        code: `(m,)` int64, index of the part's name.
+        image: `(m,)` int64, the image it is grounded in; the number of images means all of them.
     """
 
     row: Ints
@@ -34,10 +39,11 @@ class Mentions:
 
 
 class BatchTexts:
-    """Words samples of one split.
+    """Words the samples of one split.
 
     Args:
-        class_names, part_names: what the codes of classes and parts stand for.
+        class_names: name of each class code.
+        part_names: name of each part code.
         images: images a sample.
     """
 
@@ -46,6 +52,7 @@ class BatchTexts:
     ) -> None:
         every = tuple(range(images))
         places = [*((image,) for image in every), every]
+        # Ordered by end, part, image: `answers` computes a position from these three numbers.
         mentions = [wording.part_mention(*part) for part in product(part_names, places)]
         self._mentions = pa.array(
             [mention + end for end in wording.PART_ENDS for mention in mentions], pa.string()
@@ -60,26 +67,30 @@ class BatchTexts:
         self._images = images
         self._opening = cache(self._worded_opening)
 
-    def questions(self, tasks: Ints, draws: NDArray[np.uint64]) -> pa.Array:
-        """Return (n,) questions; see `wording.question`."""
+    def questions(self, tasks: Ints, ids: NDArray[np.uint64]) -> pa.Array:
+        """Return `(n,)` questions, selected by task and sample id as in `wording.question`."""
         wordings = [wording.questions(task, self._images) for task in TASKS]
         numbers = np.array([len(texts) for texts in wordings], np.uint64)
         starts = np.cumsum(numbers) - numbers
         texts = pa.array([text for texts in wordings for text in texts], pa.string())
-        return texts.take(pa.array(starts[tasks] + draws % numbers[tasks]))
+        return texts.take(pa.array(starts[tasks] + ids % numbers[tasks]))
 
     def answers(self, tasks: Ints, classes: Ints, mentions: Mentions) -> pa.Array:
-        """Return (n,) answers; see `wording.common_object_answer` and `wording.part_answer`.
+        """Return answers as `wording.common_object_answer` and `wording.part_answer` word them.
 
         Args:
-            tasks: (n,) index into `TASKS`.
-            classes: (n, images) class codes.
+            tasks: `(n,)` int64, index into `TASKS`.
+            classes: `(n, images)` int64 class codes.
             mentions: of the samples that have parts to name.
+
+        Returns:
+            `(n,)` string array.
         """
         numbers = np.bincount(mentions.row, minlength=len(tasks))
         ends = np.cumsum(numbers)
         place = np.arange(len(mentions.row)) - (ends - numbers)[mentions.row]
         end = wording.part_ends(place, numbers[mentions.row])
+        # Position of the text in `_mentions`; there is one image more than the sample has: "all".
         worded = (end * self._parts + mentions.code) * (self._images + 1) + mentions.image
         offsets = pa.array(np.append(0, ends).astype(np.int32))
         listed = pa.ListArray.from_arrays(offsets, self._mentions.take(pa.array(worded)))
@@ -89,7 +100,9 @@ class BatchTexts:
         )
 
     def _openings(self, tasks: Ints, classes: Ints) -> pa.Array:
-        """Return (n,) first sentences, each different one worded once."""
+        """Return `(n,)` first sentences, each different one worded once."""
+        # Task and classes of a sample become one integer, which `unique` sorts much faster than
+        # rows of numbers.
         shape = (len(TASKS), *(len(self._class_names),) * self._images)
         keys = np.ravel_multi_index((tasks, *classes.T), shape)
         different, which = np.unique(keys, return_inverse=True)

@@ -1,9 +1,9 @@
-"""Questions and answers of the samples, the order of their [SEG] tokens, and the way back.
+"""Word the questions and answers of samples, and parse answers back into phrases and images.
 
-Form of an answer (CALICO, section 3; tags as in the authors' loaders): a phrase stands between
-`<p>` and `</p>`, and is followed by one `[SEG]` a mask, each followed by the tag of its image:
-`<p> the head </p> [SEG] (IMAGE1) [SEG] (IMAGE2)`. Objects are named first, then parts. The wording
-is our own; that of questions stands in `mixedparts.text.questions`.
+Form of an answer (CALICO, arXiv 2412.19331, section 3; tags as in the loaders of the authors): a
+phrase is enclosed in `<p>` and `</p>` and followed by one `[SEG]` for each of its masks, each
+followed by the tag of its image: `<p> the head </p> [SEG] (IMAGE1) [SEG] (IMAGE2)`. Objects come
+first, then parts. The wording is our own; `mixedparts.text.questions` holds that of questions.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from numpy.typing import NDArray
 from mixedparts.records import Task
 from mixedparts.text.questions import MANY_QUESTIONS, QUESTIONS
 
-PART_ENDS = (".", ", ", " and ", ", and ")  # what stands after a part's mention
+PART_ENDS = (".", ", ", " and ", ", and ")  # the text that follows a part's mention
 _NUMBERS = dict(
     enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine"), start=2)
 )
-MOST_WORDED = max(_NUMBERS)  # of a sample that can be worded
+MOST_WORDED = max(_NUMBERS)  # most images of a sample for which there is a wording
 
+# White space is optional, because models generate it freely. An image number has at most nine
+# digits: `int` raises for a text of thousands.
 _TOKEN = re.compile(r"<p>\s*(.*?)\s*</p>|\[SEG\](?:\s*\(IMAGE(\d{1,9})\))?", re.DOTALL)
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A named region: its label without article, and the images (from 0) of its [SEG] tokens."""
+    """A named region: label without article, and image numbers (from 0) of its [SEG] tokens."""
 
     label: str
     images: tuple[int, ...]
@@ -39,13 +41,13 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """What an answer says.
+    """The phrases of an answer and the faults of its grounding tokens.
 
     Attributes:
-        phrases: in the order of the text; one with no [SEG] after it has no images.
+        phrases: in the order of the text; a phrase without [SEG] after it has no images.
         untagged: [SEG] tokens without an image tag; they count for image 0.
         unknown_image: tags of an image number below 1 or above the number of images; such a
-            [SEG] is bound to image -1 so that nobody decodes it on a wrong image.
+            [SEG] gets image -1, so that its mask is never decoded on a wrong image.
         unnamed: [SEG] tokens before any phrase; they form a phrase with an empty label.
     """
 
@@ -55,10 +57,19 @@ class ParsedAnswer:
     unnamed: int = 0
 
 
-def question(task: Task, draw: int, images: int = 2) -> str:
-    """Return one of the task's wordings for a number of images, chosen by a number from 0 up."""
+def question(task: Task, number: int, images: int = 2) -> str:
+    """Return one of the task's wordings.
+
+    Args:
+        task: what is asked about.
+        number: at least 0; modulo the number of wordings it selects one of them.
+        images: images of the sample.
+
+    Returns:
+        The question.
+    """
     wordings = questions(task, images)
-    return wordings[draw % len(wordings)]
+    return wordings[number % len(wordings)]
 
 
 @lru_cache
@@ -71,8 +82,8 @@ def questions(task: Task, images: int) -> tuple[str, ...]:
 
 def common_object_answer(name: str, images: int = 2) -> str:
     """Return the answer that grounds one object class in all images."""
-    all_pictures = "Both pictures" if images == 2 else f"All {_NUMBERS[images]} pictures"
-    return f"{all_pictures} contain {_grounded(_indefinite(name), tuple(range(images)))}."
+    all_images = "Both pictures" if images == 2 else f"All {_NUMBERS[images]} pictures"
+    return f"{all_images} contain {_grounded(_indefinite(name), tuple(range(images)))}."
 
 
 def part_answer(
@@ -84,6 +95,9 @@ def part_answer(
         task: `common_parts` or `unique_parts`.
         categories: object class in each image.
         parts: name and images of each part, in the order of the row's masks; at least one.
+
+    Returns:
+        The sentence of the objects, then the sentence of the parts.
     """
     ends = part_ends(np.arange(len(parts)), np.full(len(parts), len(parts))).tolist()
     mentions = [part_mention(*part) + PART_ENDS[end] for part, end in zip(parts, ends, strict=True)]
@@ -103,7 +117,7 @@ def objects_sentence(categories: Sequence[str]) -> str:
 
 
 def part_lead(task: Task, single: bool) -> str:
-    """Return the words between the sentence of the objects and the parts."""
+    """Return the words between the sentence of the objects and the first part."""
     noun, verb = ("part", "is") if single else ("parts", "are")
     if task is Task.COMMON_PARTS:
         return f" The common {noun} {verb} "
@@ -116,21 +130,23 @@ def part_mention(name: str, images: tuple[int, ...]) -> str:
 
 
 def part_ends(places: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return which of `PART_ENDS` follows each mention.
+    """Return `(k,)` int64, which of `PART_ENDS` follows each mention.
 
     Args:
-        places: (k,) place of each mention among those of its answer, from 0.
-        numbers: (k,) how many these are.
+        places: `(k,)` int64, position of each mention among those of its answer, from 0.
+        numbers: `(k,)` int64, how many mentions that answer has.
     """
+    # The last mention ends the sentence. Two are joined by "and"; of three or more, the last one
+    # but one is followed by ", and " and those before it by a comma.
     left = numbers - 1 - places
     return np.where(left == 0, 0, np.where(left > 1, 1, np.where(numbers == 2, 2, 3)))
 
 
 def parse_answer(text: str, images: int = 2) -> ParsedAnswer:
-    """Read the phrases and their images back from an answer, whatever its wording.
+    """Parse the phrases of an answer and their images; the wording does not matter.
 
     Args:
-        text: an answer, of the dataset or of a model; any text is accepted.
+        text: an answer of the dataset or of a model; any text is accepted.
         images: how many images the sample has.
     """
     phrases: list[tuple[str, list[int]]] = []
@@ -139,6 +155,8 @@ def parse_answer(text: str, images: int = 2) -> ParsedAnswer:
         if match.group(1) is not None:
             phrases.append((label_of(match.group(1)), []))
             continue
+        # A [SEG] belongs to the last phrase before it. One without a phrase still keeps its mask,
+        # under an empty label.
         if not phrases:
             unnamed += 1
             phrases.append(("", []))
@@ -151,12 +169,12 @@ def parse_answer(text: str, images: int = 2) -> ParsedAnswer:
             unknown += 1
             image = -1
         phrases[-1][1].append(image)
-    found = tuple(Phrase(label, tuple(where)) for label, where in phrases)
-    return ParsedAnswer(found, untagged, unknown, unnamed)
+    parsed = tuple(Phrase(label, tuple(numbers)) for label, numbers in phrases)
+    return ParsedAnswer(parsed, untagged, unknown, unnamed)
 
 
 def label_of(phrase: str) -> str:
-    """Return a phrase's label: white space folded, leading article dropped."""
+    """Return a phrase's label: white space collapsed, leading article dropped."""
     return _ARTICLE.sub("", " ".join(phrase.split()))
 
 

@@ -1,13 +1,18 @@
-"""The wordings of questions, task by task; `wording.question` chooses among them.
+"""The wordings of questions, task by task; `mixedparts.text.answers.question` chooses among them.
 
 All are our own. They differ in form (question, request, statement of a wish), in what they call
-the things asked about, and in whether masks are mentioned.
+the objects and parts, and in whether they mention masks.
+
+The order of the wordings is part of the data format: the id of a sample selects its question by
+position. An insertion or another order changes the questions of new builds, and verification then
+reports every old one.
 """
 
 from __future__ import annotations
 
 from mixedparts.records import Task
 
+# For two images. No wording names a class or a part: the answer has to come from the images.
 QUESTIONS: dict[Task, tuple[str, ...]] = {
     Task.COMMON_OBJECT: (
         "Which object do both pictures contain?",
@@ -101,7 +106,8 @@ QUESTIONS: dict[Task, tuple[str, ...]] = {
     ),
 }
 
-# For three and four images; {n} is the number in words.
+# For three and more images; `answers.questions` replaces {n} by the number in words. None of them
+# speaks of two images, and a wording may do without {n}.
 MANY_QUESTIONS: dict[Task, tuple[str, ...]] = {
     Task.COMMON_OBJECT: (
         "Which object do all {n} pictures contain?",

@@ -7,19 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
-from mixedparts.pipeline.plan import manifest_of, stored_plan
 from mixedparts.sources.contract import SPLITS
-from mixedparts.sources.manifests import manifests_digest
-from mixedparts.storage.parquet import iter_rows, table_files
+from mixedparts.sources.manifests import manifest_of, manifests_digest
+from mixedparts.storage.build_folder import BuildFolder, shard_pattern
 from mixedparts.verification.entities import Shares, check_entities
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import check_images
-from mixedparts.verification.pairs import Traces, check_pairs
+from mixedparts.verification.pairs import ShardSummary, check_pairs
 
-Brought = Mapping[str, Mapping[str, Sequence[str]]]
+ComparableClasses = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class DeepTask:
         brought: class -> comparable classes, of each source that brought its manifest along.
     """
 
-    build: Path
+    build: BuildFolder
     table: str
     split: str
     file: str
@@ -46,7 +43,7 @@ class DeepTask:
     mode: str
     licences: tuple[tuple[str, str], ...]
     profile: str
-    brought: Brought
+    brought: ComparableClasses
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +52,12 @@ class DeepResult:
 
     file: str
     found: Findings
-    traces: Traces | None = None
+    traces: ShardSummary | None = None
 
 
-def deep_tasks(build: Path, manifest: dict[str, Any]) -> list[DeepTask]:
+def deep_tasks(build: BuildFolder) -> list[DeepTask]:
     """Return a task for every shard of images, entities and pairs, those of a split together."""
-    configuration = manifest["configuration"]
+    manifest, configuration = build.manifest, build.configuration
     shares = Shares(configuration["min_object_area"], configuration["min_part_area"])
     licences = tuple(
         (name, source.get("image_licence", ""))
@@ -68,24 +65,22 @@ def deep_tasks(build: Path, manifest: dict[str, Any]) -> list[DeepTask]:
     )
     sources = manifest["sources"].items()
     brought = {name: item["comparable"] for name, item in sources if "comparable" in item}
-    plan = stored_plan(build)
+    plan = build.plan
     same = plan is not None and plan["identity"].get("manifests") == manifests_digest()
     same = same and "imported" not in configuration  # a bundle chooses its own class pairs
     profile = configuration["profile"] if same else ""
-    rows = {shard["path"]: shard["rows"] for shard in manifest["shards"]}
     tasks = []
     for split in SPLITS:
         for table in ("images", "entities", "pairs"):
             first = 0
-            for path in table_files(build, table, split):
-                file = f"{table}/{path.name}"
+            for shard in build.table_shards(table, split):
                 tasks.append(
                     DeepTask(
-                        build, table, split, file, rows[file], first, shares,
+                        build, table, split, shard.path, shard.rows, first, shares,
                         configuration["images"], licences, profile, brought,
                     )
                 )  # fmt: skip
-                first += rows[file]
+                first += shard.rows
     return tasks
 
 
@@ -107,7 +102,9 @@ def _anything(source: str, classes: Sequence[str]) -> bool:
     return True
 
 
-def _comparable(profile: str, brought: Brought, source: str, classes: Sequence[str]) -> bool:
+def _comparable(
+    profile: str, brought: ComparableClasses, source: str, classes: Sequence[str]
+) -> bool:
     """Say whether the curated groups of a row's source, or of its two together, compare these."""
     names = source.split("+")
     return all(
@@ -121,7 +118,7 @@ def _comparable(profile: str, brought: Brought, source: str, classes: Sequence[s
 
 
 def _neighbours(
-    profile: str, brought: Brought, source: str, other: str, one: str, two: str
+    profile: str, brought: ComparableClasses, source: str, other: str, one: str, two: str
 ) -> bool:
     own = brought.get(source)
     return _grouped(profile, source, other, one, two) if own is None else two in own.get(one, ())
@@ -134,17 +131,17 @@ def _grouped(profile: str, source: str, other: str, one: str, two: str) -> bool:
     return known is not None and known.comparable(one, two, beside)
 
 
-def check_repeated(build: Path, split: str) -> Findings:
+def check_repeated(build: BuildFolder, split: str) -> Findings:
     """Check that no image and no entity of a split stands there twice."""
     found = Findings()
     for table, columns in (
         ("images", ["source", "image_id"]),
         ("entities", ["source", "image_id", "category"]),
     ):
-        rows = Counter(tuple(row.values()) for row in iter_rows(build, table, split, columns))
+        rows = Counter(tuple(row.values()) for row in build.rows(table, split, columns))
         for key, number in rows.items():
             if number > 1:
                 name = " ".join(map(str, key))
-                file = f"{table}/{split}-*.parquet"
+                file = shard_pattern(table, split)
                 found.add(Rule.REPEATED, file, name, f"stands there {number} times")
     return found

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.findings import Findings, Rule
-from mixedparts.verification.index import ImageFacts, entity_is_whole, image_facts
+from mixedparts.verification.index import ImageMetadata, entity_is_whole, image_metadata
 from mixedparts.verification.regions import region_problems
 
 
@@ -22,12 +20,12 @@ class Shares:
     parts: float
 
 
-def check_entities(build: Path, file: str, split: str, shares: Shares) -> Findings:
+def check_entities(build: BuildFolder, file: str, split: str, shares: Shares) -> Findings:
     """Check one shard of the entities table."""
     found = Findings()
-    images = image_facts(build, split)
+    images = image_metadata(build, split)
     rows_of = {(source, image): row for row, (source, image, _, _) in images.items()}
-    for batch in pq.ParquetFile(build / file).iter_batches(500):
+    for batch in build.open_shard(file).iter_batches(500):
         for row in batch.to_pylist():
             name = f"{row['source']} {row['image_id']} {row['category']}"
             if not entity_is_whole(row) or not (row["width"] and row["height"]):
@@ -45,7 +43,7 @@ def _problems(
     row: Mapping[str, Any],
     shares: Shares,
     image_row: int | None,
-    images: Mapping[int, ImageFacts],
+    images: Mapping[int, ImageMetadata],
 ) -> Iterator[tuple[Rule, str]]:
     if row["row"] != image_row:
         yield Rule.IMAGE, f"says row {row['row']} of images, its image is row {image_row}"

@@ -6,88 +6,63 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from mixedparts.cards.card import loading_configs
 from mixedparts.cards.croissant import CROISSANT, croissant_problems
-from mixedparts.pipeline.build_manifest import BENCHMARK, CARD, MANIFEST
-from mixedparts.pipeline.plan import PLAN, stored_plan
+from mixedparts.errors import InputError
 from mixedparts.sources.contract import SPLITS
-from mixedparts.storage.schema import CONFIGS, REJECTS, SCHEMA_VERSION
+from mixedparts.storage.build_folder import (
+    BENCHMARK,
+    CARD,
+    MANIFEST,
+    PLAN,
+    BuildFolder,
+    manifest_faults,
+)
+from mixedparts.storage.schema import CONFIGS, REJECTS
 from mixedparts.storage.shards import COMMITS, WrittenFile, intact, read_commit
 from mixedparts.verification.findings import Findings, Rule
 
 Cells = dict[tuple[str, str, str], int]  # source, split, task or table -> rows
 
 
-class _Configuration(msgspec.Struct):
-    min_object_area: float
-    min_part_area: float
-    images: str
-
-
-class _Shape(msgspec.Struct):
-    """What the checks read from a manifest."""
-
-    build_id: str
-    schema_version: int
-    synthetic: bool
-    configuration: _Configuration
-    sources: dict[str, dict[str, Any]]
-    counts: dict[str, dict[str, dict[str, int]]]
-    benchmark: dict[str, Any]
-    rejects: dict[str, int]
-    shards: list[WrittenFile]
-
-
-def check_manifest(manifest: Mapping[str, Any]) -> Findings:
-    """Check that the manifest can be used at all; if not, nothing else is looked at."""
+def check_manifest(build: BuildFolder) -> Findings:
+    """Check that the manifest can be used at all; if not, nothing else is checked."""
     found = Findings()
-    try:
-        shape = msgspec.convert(dict(manifest), _Shape)
-    except msgspec.ValidationError as error:
-        found.add(Rule.MANIFEST, MANIFEST, "", f"not as a build writes it: {error}")
-        return found
-    if shape.schema_version != SCHEMA_VERSION:
-        text = f"schema version {shape.schema_version}, this program checks {SCHEMA_VERSION}"
-        found.add(Rule.MANIFEST, MANIFEST, "", text)
-    for shard in shape.shards:
-        if Path(shard.path).is_absolute() or ".." in Path(shard.path).parts:
-            found.add(Rule.MANIFEST, MANIFEST, "", f"names a file outside the build: {shard.path}")
+    for fault in manifest_faults(build.manifest):
+        found.add(Rule.MANIFEST, MANIFEST, "", fault)
     return found
 
 
-def check_quick(build: Path, manifest: Mapping[str, Any]) -> Findings:
+def check_quick(build: BuildFolder) -> Findings:
     """Check plan and commit records, and that just the recorded files are there, in their sizes."""
     found = Findings()
-    if not (build / CARD).is_file():
+    folder = build.path
+    if not (folder / CARD).is_file():
         found.add(Rule.FILE, CARD, "", "is missing")
-    shards = {shard["path"]: shard for shard in manifest["shards"]}
-    for path, shard in shards.items():
-        if not (build / path).is_file():
+    recorded = {shard.path: shard for shard in build.shards}
+    for path, shard in recorded.items():
+        if not (folder / path).is_file():
             found.add(Rule.FILE, path, "", "is missing")
-        elif (build / path).stat().st_size != shard["bytes"]:
-            size = (build / path).stat().st_size
-            found.add(Rule.FILE, path, "", f"has {size} bytes, recorded {shard['bytes']}")
+        elif (size := (folder / path).stat().st_size) != shard.bytes:
+            found.add(Rule.FILE, path, "", f"has {size} bytes, recorded {shard.bytes}")
     for table in CONFIGS:
-        for file in sorted((build / table).glob("*")):
-            if f"{table}/{file.name}" not in shards:
+        for file in sorted((folder / table).glob("*")):
+            if f"{table}/{file.name}" not in recorded:
                 found.add(Rule.FILE, f"{table}/{file.name}", "", "is not part of the build")
-    if (build / PLAN.parent).is_dir():  # a copy of the dataset may do without it
-        _plan_problems(build, manifest, found)
-        _commit_problems(build, shards, found)
+    if (folder / PLAN.parent).is_dir():  # a copy of the dataset may do without it
+        _plan_problems(build, found)
+        _commit_problems(folder, recorded, found)
     return found
 
 
-def _plan_problems(build: Path, manifest: Mapping[str, Any], found: Findings) -> None:
-    plan = stored_plan(build)
+def _plan_problems(build: BuildFolder, found: Findings) -> None:
+    plan, manifest = build.plan, build.manifest
     if plan is None or not isinstance(plan.get("identity"), dict):
         found.add(Rule.PLAN, str(PLAN), "", "is missing or no plan")
         return
@@ -103,15 +78,15 @@ def _plan_problems(build: Path, manifest: Mapping[str, Any], found: Findings) ->
             found.add(Rule.PLAN, MANIFEST, "", f"{name} is not that of the plan")
 
 
-def _commit_problems(build: Path, shards: Mapping[str, Any], found: Findings) -> None:
-    committed: dict[str, dict[str, Any]] = {}
+def _commit_problems(build: Path, recorded: Mapping[str, WrittenFile], found: Findings) -> None:
+    committed: dict[str, WrittenFile] = {}
     for file in sorted((build / COMMITS).glob("*.json")):
         record = read_commit(build, file.stem)
         if record is None:
             found.add(Rule.COMMIT, f"{COMMITS}/{file.name}", "", "is no commit record")
             continue
-        committed |= {item.path: asdict(item) for item in record.files}
-    for path, shard in shards.items():
+        committed |= {item.path: item for item in record.files}
+    for path, shard in recorded.items():
         if path.split("/")[0] not in CONFIGS:
             continue
         if path not in committed:
@@ -121,16 +96,16 @@ def _commit_problems(build: Path, shards: Mapping[str, Any], found: Findings) ->
             found.add(Rule.COMMIT, path, "", text)
 
 
-def check_shard(build: Path, shard: WrittenFile) -> tuple[Findings, Cells]:
+def check_shard(build: BuildFolder, shard: WrittenFile) -> tuple[Findings, Cells]:
     """Check digest, schema and rows of one file, and count its rows by source and task."""
     found = Findings()
-    if not intact(build, shard):
+    if not intact(build.path, shard):
         found.add(Rule.DIGEST, shard.path, "", "does not match its recorded sha256")
         return found, {}
     table, _, name = shard.path.partition("/")
     wanted = CONFIGS.get(table, REJECTS)
     try:
-        file = pq.ParquetFile(build / shard.path)
+        file = build.open_shard(shard.path)
         if file.schema_arrow.remove_metadata() != wanted.remove_metadata():
             found.add(Rule.COLUMNS, shard.path, "", "has other columns than the schema")
             return found, {}
@@ -141,7 +116,7 @@ def check_shard(build: Path, shard: WrittenFile) -> tuple[Findings, Cells]:
         keys = {"pairs": ["source", "task"], "images": ["source"], "entities": ["source"]}
         kept = keys.get(table, ["reason"] if wanted is REJECTS else [])
         grouped = file.read(kept).group_by(kept).aggregate([([], "count_all")]).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, InputError) as error:
         found.add(Rule.COLUMNS, shard.path, "", f"cannot be read: {error}")
         return found, {}
     if not kept:
@@ -173,17 +148,17 @@ def check_counts(manifest: Mapping[str, Any], cells: Cells) -> Findings:
     return found
 
 
-def check_metadata(build: Path, manifest: dict[str, Any]) -> Findings:
+def check_metadata(build: BuildFolder) -> Findings:
     """Check that card and Croissant file name the build's files, so that it loads as it is."""
     found = Findings()
-    text = (build / CARD).read_text(encoding="utf-8", errors="replace")
+    text = (build.path / CARD).read_text(encoding="utf-8", errors="replace")
     try:
         front = yaml.safe_load(text.split("---\n", 2)[1])
-        same = front["configs"] == loading_configs(manifest)
+        same = front["configs"] == loading_configs(build.manifest)
     except (yaml.YAMLError, IndexError, KeyError, TypeError):
         same = False
     if not same:
         found.add(Rule.CARD, CARD, "", "its YAML does not name the files of this build")
-    for problem in croissant_problems(build, manifest):
+    for problem in croissant_problems(build.path, build.manifest):
         found.add(Rule.METADATA, CROISSANT, "", problem)
     return found

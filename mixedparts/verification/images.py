@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.findings import Findings, Rule
 
 _ORIENTATION = 0x0112  # EXIF tag
 
 
 def check_images(
-    build: Path, file: str, split: str, first: int, licences: Mapping[str, str], mode: str
+    build: BuildFolder, file: str, split: str, first: int, licences: Mapping[str, str], mode: str
 ) -> Findings:
     """Check one shard of the images table.
 
@@ -28,7 +28,7 @@ def check_images(
     """
     found = Findings()
     expected = first
-    for batch in pq.ParquetFile(build / file).iter_batches(64):
+    for batch in build.open_shard(file).iter_batches(64):
         for row in batch.to_pylist():
             name = f"row {expected} ({row['image_id']})"
             if row["row"] != expected:

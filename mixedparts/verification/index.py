@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from mixedparts.pairing.sample_ids import entity_key
-from mixedparts.storage.parquet import iter_rows
+from mixedparts.pairing.samples import entity_key
+from mixedparts.storage.build_folder import BuildFolder
 
-ImageFacts = tuple[str, str, int, int]  # source, image id, width, height
+ImageMetadata = tuple[str, str, int, int]  # source, image id, width, height
 _IMAGE_COLUMNS = ["row", "source", "image_id", "width", "height"]
 _ENTITY_COLUMNS = ["source", "image_id", "row", "category", "mask", "bbox", "area"]
 
@@ -40,7 +39,7 @@ class EntityRow:
 class SplitIndex:
     """Images by row, and entities by image row and class."""
 
-    images: Mapping[int, ImageFacts]
+    images: Mapping[int, ImageMetadata]
     entities: Mapping[tuple[int, str], EntityRow]
 
 
@@ -51,20 +50,20 @@ def region_hash(region: Mapping[str, Any]) -> int:
 
 
 @lru_cache(maxsize=1)
-def image_facts(build: Path, split: str) -> Mapping[int, ImageFacts]:
+def image_metadata(build: BuildFolder, split: str) -> Mapping[int, ImageMetadata]:
     """Return what the images table says of the images of a split, by row."""
     return {
         row["row"]: (row["source"], row["image_id"], row["width"], row["height"])
-        for row in iter_rows(build, "images", split, _IMAGE_COLUMNS)
+        for row in build.rows("images", split, _IMAGE_COLUMNS)
     }
 
 
 @lru_cache(maxsize=1)
-def split_index(build: Path, split: str) -> SplitIndex:
+def split_index(build: BuildFolder, split: str) -> SplitIndex:
     """Return the index of a split; entities whose row or mask is void are left to their check."""
     names: dict[str, str] = {}
     entities: dict[tuple[int, str], EntityRow] = {}
-    for row in iter_rows(build, "entities", split, [*_ENTITY_COLUMNS, "parts_known", "parts"]):
+    for row in build.rows("entities", split, [*_ENTITY_COLUMNS, "parts_known", "parts"]):
         if row["row"] is None or not entity_is_whole(row):
             continue
         parts = {names.setdefault(p["name"], p["name"]): region_hash(p) for p in row["parts"]}
@@ -74,7 +73,7 @@ def split_index(build: Path, split: str) -> SplitIndex:
             row["parts_known"],
             parts,
         )
-    return SplitIndex(image_facts(build, split), entities)
+    return SplitIndex(image_metadata(build, split), entities)
 
 
 def entity_is_whole(row: Mapping[str, Any]) -> bool:

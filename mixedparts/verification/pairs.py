@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixedparts.pairing.sample_ids import Ids, sample_ids
-from mixedparts.storage.parquet import table_files
+from mixedparts.pairing.samples import Ids, sample_ids
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.index import SplitIndex, split_index
 from mixedparts.verification.rows import Comparable, row_problems
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class ShardSummary:
     """What a shard leaves for the checks across shards.
 
     Attributes:
@@ -36,15 +34,15 @@ class Traces:
 
 
 def check_pairs(
-    build: Path, file: str, split: str, comparable: Comparable
-) -> tuple[Findings, Traces]:
+    build: BuildFolder, file: str, split: str, comparable: Comparable
+) -> tuple[Findings, ShardSummary]:
     """Check every row of one shard of `pairs` (not of the benchmark)."""
     found = Findings()
     index = split_index(build, split)
     ids: list[str] = []
     combinations: list[int] = []
     used: set[int] = set()
-    for batch in pq.ParquetFile(build / file).iter_batches(500):
+    for batch in build.open_shard(file).iter_batches(500):
         for row in batch.to_pylist():
             name = str(row["id"])
             for rule, text in row_problems(row, split, index, comparable):
@@ -56,7 +54,7 @@ def check_pairs(
             ids = [name] if not ids else [ids[0], name]
             used.update(ref["row"] for ref in row["images"] or () if ref)
             combinations.append(_combination(row, split, index))
-    traces = Traces(
+    traces = ShardSummary(
         ids[0] if ids else "",
         ids[-1] if ids else "",
         np.array(combinations, np.uint64),
@@ -80,14 +78,16 @@ def _combination(row: dict[str, Any], split: str, index: SplitIndex) -> int:
     return int(sample_ids(split, [str(row["task"])], sorted_keys, present)[0])
 
 
-def check_across(build: Path, split: str, shards: Sequence[tuple[str, Traces]]) -> Findings:
+def check_across_shards(
+    build: BuildFolder, split: str, shards: Sequence[tuple[str, ShardSummary]]
+) -> Findings:
     """Check what only all shards of a split show together, in their order."""
     found = Findings()
     for (_, before), (file, after) in pairwise(shards):
         if after.first <= before.last:
             found.add(Rule.ORDER, file, after.first, f"stands after {before.last}, out of order")
     for file, place in _repeated(shards):
-        row = pq.ParquetFile(build / file).read(["id", "task"]).slice(place, 1).to_pylist()[0]
+        row = build.open_shard(file).read(["id", "task"]).slice(place, 1).to_pylist()[0]
         text = f"its entities have another row of {row['task']} already"
         found.add(Rule.REPEATED, file, row["id"], text)
     used = np.unique(np.concatenate([np.zeros(0, np.int64), *(t.used for _, t in shards)]))
@@ -98,7 +98,7 @@ def check_across(build: Path, split: str, shards: Sequence[tuple[str, Traces]]) 
     return found
 
 
-def _repeated(shards: Sequence[tuple[str, Traces]]) -> Iterator[tuple[str, int]]:
+def _repeated(shards: Sequence[tuple[str, ShardSummary]]) -> Iterator[tuple[str, int]]:
     """Yield file and place of every row whose task and entities an earlier row has."""
     every = np.concatenate([np.zeros(0, np.uint64), *(t.combinations for _, t in shards)])
     order = np.argsort(every, kind="stable")
@@ -109,9 +109,9 @@ def _repeated(shards: Sequence[tuple[str, Traces]]) -> Iterator[tuple[str, int]]
         yield shards[shard][0], row - int(starts[shard])
 
 
-def _image_rows(build: Path, split: str) -> Iterator[tuple[str, int, list[str]]]:
+def _image_rows(build: BuildFolder, split: str) -> Iterator[tuple[str, int, list[str]]]:
     first = 0
-    for path in table_files(build, "images", split):
-        ids = pq.ParquetFile(path).read(["image_id"])["image_id"].to_pylist()
-        yield f"images/{path.name}", first, ids
+    for shard in build.table_shards("images", split):
+        ids = build.open_shard(shard.path).read(["image_id"])["image_id"].to_pylist()
+        yield shard.path, first, ids
         first += len(ids)

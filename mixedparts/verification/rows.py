@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mixedparts.pairing.sample_ids import id_texts, sample_ids
+from mixedparts.pairing.samples import id_texts, sample_ids
 from mixedparts.records import Task
+from mixedparts.tables.seg_targets import seg_fault
 from mixedparts.text import answers as wording
 from mixedparts.verification.findings import Rule
 from mixedparts.verification.index import EntityRow, SplitIndex, region_hash, region_is_whole
@@ -78,10 +79,10 @@ def structure_problems(row: Row) -> Iterator[str]:
                 yield f"{what}: there is no image {item['image']}"
             if not item[name] or not region_is_whole(item):
                 yield f"{what}: {item[name]} has no whole region"
-    sizes = {"object": len(row["objects"]), "part": len(row["parts"])}
     for seg in row["seg"]:
-        if seg["index"] is None or not 0 <= seg["index"] < sizes.get(seg["kind"], 0):
-            yield f"a [SEG] means {seg['kind']} {seg['index']}, which is not there"
+        fault = seg_fault(seg["kind"], seg["index"], len(row["objects"]), len(row["parts"]))
+        if fault is not None:
+            yield fault
 
 
 def _image_problems(row: Row, split: str, index: SplitIndex) -> Found:

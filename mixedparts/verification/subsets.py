@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mixedparts.sources.contract import SPLITS
-from mixedparts.storage.parquet import iter_rows, table_files
+from mixedparts.storage.build_folder import BENCHMARK, BuildFolder, shard_pattern
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import image_fault
 
 MOST_A_CELL = 112  # of the benchmark
 
 
-def check_benchmark(build: Path) -> Findings:
+def check_benchmark(build: BuildFolder) -> Findings:
     """Check that the benchmark holds copies of test rows: the lowest ids of every filled cell."""
     found = Findings()
     held = [
-        (f"pairs/{path.name}", row)
-        for path in table_files(build, "pairs", "benchmark")
-        for row in pq.ParquetFile(path).read().to_pylist()
+        (shard.path, row)
+        for shard in build.table_shards("pairs", BENCHMARK)
+        for row in build.open_shard(shard.path).read().to_pylist()
     ]
     test = dict(_rows_of(build, "test", {row["id"] for _, row in held}))
     for file, row in held:
@@ -36,13 +34,13 @@ def check_benchmark(build: Path) -> Findings:
             text = f"differs from the row of test in {', '.join(fields)}"
             found.add(Rule.BENCHMARK, file, row["id"], text)
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in iter_rows(build, "pairs", "test", ["id", "source", "task"]):
+    for row in build.rows("pairs", "test", ["id", "source", "task"]):
         cells[row["source"], row["task"]].append(row["id"])
     each = min([MOST_A_CELL, *map(len, cells.values())]) if cells else 0
     wanted = sorted(id for ids in cells.values() for id in sorted(ids)[:each])
     said = [row["id"] for _, row in held]
     if said != wanted and not found.total:
-        file = held[0][0] if held else "pairs/benchmark-*.parquet"
+        file = held[0][0] if held else shard_pattern("pairs", BENCHMARK)
         odd = sorted((Counter(said) - Counter(wanted)) + (Counter(wanted) - Counter(said)))
         text = f"not the {each} lowest ids of each source and task, in their order"
         found.add(Rule.BENCHMARK, file, ", ".join(odd[:5]), text)
@@ -50,23 +48,22 @@ def check_benchmark(build: Path) -> Findings:
 
 
 def _rows_of(
-    build: Path, split: str, ids: set[str], columns: list[str] | None = None
+    build: BuildFolder, split: str, ids: set[str], columns: list[str] | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the rows of a split that have one of the ids."""
     wanted = pa.array(sorted(ids), pa.string())
-    for path in table_files(build, "pairs", split):
-        for batch in pq.ParquetFile(path).iter_batches(1_000, columns=columns):
-            for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
-                yield row["id"], row
+    for batch in build.batches("pairs", split, columns):
+        for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
+            yield row["id"], row
 
 
-def check_preview(build: Path) -> Findings:
+def check_preview(build: BuildFolder) -> Findings:
     """Check that the preview shows samples of the build, with their text and a picture."""
     found = Findings()
     shown = [
-        (f"preview/{path.name}", row)
-        for path in table_files(build, "preview")
-        for row in pq.ParquetFile(path).read().to_pylist()
+        (shard.path, row)
+        for shard in build.table_shards("preview")
+        for row in build.open_shard(shard.path).read().to_pylist()
     ]
     ids = {row["id"] for _, row in shown}
     columns = ["id", "task", "question", "answer"]

@@ -7,16 +7,15 @@ entities it shows. `docs/verification.md` lists the rules.
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from mixedparts.errors import InputError
-from mixedparts.pipeline.build_manifest import MANIFEST, read_manifest
 from mixedparts.pipeline.engines.local import LocalEngine
 from mixedparts.progress import Progress, Silent
 from mixedparts.sources.contract import SPLITS
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import WrittenFile
 from mixedparts.verification.deep import DeepResult, check_repeated, deep_tasks, run_deep
 from mixedparts.verification.files import (
@@ -28,48 +27,56 @@ from mixedparts.verification.files import (
     check_shard,
 )
 from mixedparts.verification.findings import Findings
-from mixedparts.verification.pairs import check_across
+from mixedparts.verification.pairs import check_across_shards
 from mixedparts.verification.subsets import check_benchmark, check_preview
 
 LEVELS = ("quick", "full", "deep")
+_SMALL_BUILD = 100_000_000  # bytes; under this, starting processes costs more than they save
 
 
 def verify(
-    build: Path, level: str = "full", workers: int = 1, progress: Progress | None = None
+    build: Path,
+    level: str = "full",
+    workers: int | None = 1,
+    progress: Progress | None = None,
 ) -> Findings:
-    """Return every problem of a build; none means that it is whole.
+    """Check a build without its sources.
 
-    A level is gone through only where the one before it found nothing.
+    A level is checked only if the levels before it find no problem.
 
     Args:
-        workers: processes that read shards side by side.
+        build: the build folder.
+        level: `quick`, `full` or `deep`, see the module's docstring.
+        workers: processes that read shards side by side; None: all cores for a large build, one
+            process for a small one.
+        progress: reports how far the checks are; None: silent.
+
+    Returns:
+        Every problem; none means that the build is whole.
 
     Raises:
-        InputError: there is no build in this folder, or not a finished one.
+        InputError: the folder contains no finished build.
     """
-    manifest = read_manifest(build)
-    if manifest is None:
-        raise InputError(
-            f"{build} holds no finished build (no readable {MANIFEST})",
-            "Run the `mixedparts build` command again: it goes on where it stopped.",
-        )
-    told = progress or Silent()
-    found = check_manifest(manifest)
-    if not found.total:
-        found.join(check_quick(build, manifest))
+    opened = BuildFolder.open(build, check=False)
+    reported = progress or Silent()
+    found = check_manifest(opened)
+    if found.total:
+        return found
+    found.join(check_quick(opened))
+    if found.total or level == "quick":
+        return found
+    if workers is None:
+        workers = (os.cpu_count() or 1) if opened.bytes > _SMALL_BUILD else 1
     with closing(LocalEngine(workers)) as engine:
-        if level != "quick" and not found.total:
-            found.join(_full(build, manifest, engine, told))
+        found.join(_full(opened, engine, reported))
         if level == "deep" and not found.total:
-            found.join(_deep(build, manifest, engine, told))
+            found.join(_deep(opened, engine, reported))
     return found
 
 
-def _full(
-    build: Path, manifest: dict[str, Any], engine: LocalEngine, progress: Progress
-) -> Findings:
+def _full(build: BuildFolder, engine: LocalEngine, progress: Progress) -> Findings:
     """Check digests, columns, counts, card and metadata."""
-    shards = [WrittenFile(**shard) for shard in manifest["shards"]]
+    shards = build.shards
     progress.start("checking files", sum(shard.bytes for shard in shards), "bytes")
     results: dict[str, tuple[Findings, Cells]] = {}
     for shard, found, cells in engine.run(partial(_checked, build), shards):
@@ -83,20 +90,18 @@ def _full(
         for key, number in cells.items():
             total[key] = total.get(key, 0) + number
     if not every.total:
-        every.join(check_counts(manifest, total))
-    every.join(check_metadata(build, manifest))
+        every.join(check_counts(build.manifest, total))
+    every.join(check_metadata(build))
     return every
 
 
-def _checked(build: Path, shard: WrittenFile) -> tuple[WrittenFile, Findings, Cells]:
+def _checked(build: BuildFolder, shard: WrittenFile) -> tuple[WrittenFile, Findings, Cells]:
     return shard, *check_shard(build, shard)
 
 
-def _deep(
-    build: Path, manifest: dict[str, Any], engine: LocalEngine, progress: Progress
-) -> Findings:
+def _deep(build: BuildFolder, engine: LocalEngine, progress: Progress) -> Findings:
     """Check every row, then what only all rows show together."""
-    tasks = deep_tasks(build, manifest)
+    tasks = deep_tasks(build)
     rows_of = {task.file: task.rows for task in tasks}
     progress.start("checking rows", sum(rows_of.values()), "rows")
     results: dict[str, DeepResult] = {}
@@ -110,7 +115,9 @@ def _deep(
     for split in SPLITS:
         found.join(check_repeated(build, split))
         mine = [results[task.file] for task in tasks if task.split == split]
-        found.join(check_across(build, split, [(r.file, r.traces) for r in mine if r.traces]))
+        found.join(
+            check_across_shards(build, split, [(r.file, r.traces) for r in mine if r.traces])
+        )
     found.join(check_benchmark(build))
     found.join(check_preview(build))
     return found

@@ -26,10 +26,9 @@ import pytest
 from mixedparts import masks
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
-from mixedparts.pipeline.plan import manifest_of
 from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.sources.contract import SPLITS, Source, available, get_source
-from mixedparts.sources.manifests import Manifest
+from mixedparts.sources.manifests import Manifest, manifest_of
 
 NOTES = {Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP}
 Outcome = ImageRecord | Reject

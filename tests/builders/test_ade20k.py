@@ -21,8 +21,8 @@ from tests.builders.conformance import (
     read_split,
     rejects_of,
 )
+from tests.factories.ade20k import write_ade20k
 from tests.factories.faults import edit_json
-from tests.factories.native import write_ade20k
 from tests.factories.scenes import NativeImage
 
 BASE = "ADE20KPart234"

@@ -21,6 +21,7 @@ from tests.builders.conformance import (
     read_split,
     rejects_of,
 )
+from tests.factories.ade20k import write_ade20k
 from tests.factories.coco_parts import write_coco_parts
 from tests.factories.faults import (
     ANNOTATION_CASES,
@@ -29,7 +30,8 @@ from tests.factories.faults import (
     edit_json,
     run_length_cases,
 )
-from tests.factories.native import write_ade20k, write_paco, write_partimagenet
+from tests.factories.paco import write_paco
+from tests.factories.partimagenet import write_partimagenet
 from tests.factories.partinventory import write_partinventory
 from tests.factories.scenes import SIZES
 

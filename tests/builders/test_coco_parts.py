@@ -14,10 +14,11 @@ from mixedparts import masks
 from mixedparts.errors import InputError
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
-from mixedparts.pipeline.plan import make_plan, manifest_of
+from mixedparts.pipeline.plan import make_plan
 from mixedparts.progress import Silent
 from mixedparts.records import ImageRecord, Level, Reason
 from mixedparts.reports.sources import source_report
+from mixedparts.sources.manifests import manifest_of
 from mixedparts.verification.verify import verify
 from tests.builders.conformance import (
     SourceConformance,
@@ -25,6 +26,7 @@ from tests.builders.conformance import (
     read_split,
     rejects_of,
 )
+from tests.checkout import DOCS
 from tests.factories.coco_parts import LISTED, SEPARATED, write_coco_parts, yaml_text
 from tests.factories.faults import edit_json
 from tests.factories.scenes import NativeImage
@@ -211,7 +213,7 @@ def test_a_bad_description_is_one_error_with_its_line(tmp_path: Path, case: str)
 
 
 def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/coco-parts.md").read_text(encoding="utf-8")
+    page = (DOCS / "coco-parts.md").read_text(encoding="utf-8")
     (tmp_path / "coco_parts").mkdir()
     (tmp_path / YAML).write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     known = manifest_of("coco_parts", tmp_path)

@@ -23,7 +23,7 @@ from tests.builders.conformance import (
     rejects_of,
 )
 from tests.factories.faults import Record, edit_json
-from tests.factories.native import paco_categories, write_paco
+from tests.factories.paco import paco_categories, write_paco
 from tests.factories.scenes import NativeImage, encode, polygon_mask
 
 TRAIN = "paco/annotations/paco_lvis_v1_train.json"

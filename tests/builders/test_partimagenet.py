@@ -17,7 +17,7 @@ from mixedparts import masks
 from mixedparts.records import ImageRecord, Level, Reason
 from tests.builders.conformance import SourceConformance, images_of, read_split, rejects_of
 from tests.factories.faults import Record, edit_json
-from tests.factories.native import write_partimagenet
+from tests.factories.partimagenet import write_partimagenet
 from tests.factories.scenes import Dense, NativeImage
 
 BASE = "PartImageNet"

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from mixedparts import masks
 from mixedparts.cards.croissant import croissant_text
 from mixedparts.masks import Rle
-from mixedparts.pairing.sample_ids import entity_key, id_texts, sample_ids
+from mixedparts.pairing.samples import entity_key, id_texts, sample_ids
 from mixedparts.records import Task
 from mixedparts.storage.parquet import write_parquet
 from mixedparts.storage.schema import CONFIGS
@@ -127,3 +127,9 @@ def put_mask(region: Row, mask: Rle, measured: bool) -> None:
     region["mask"]["counts"] = mask.counts.decode()
     if measured:
         region["area"], region["bbox"] = masks.area(mask), list(masks.bbox(mask))
+
+
+def change_area(rows: list[Row]) -> str:
+    """Make the area of the first object wrong; return the id of its row."""
+    rows[0]["objects"][0]["area"] += 1
+    return str(rows[0]["id"])

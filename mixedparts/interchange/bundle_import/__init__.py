@@ -1,1 +1,1 @@
-"""The published MixedParts bundle: where its files lie, its records, and a build out of them."""
+"""Import of the authors' bundle: its file layout, its records, and the build made from them."""

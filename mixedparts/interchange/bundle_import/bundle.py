@@ -1,4 +1,4 @@
-"""A bundle as it lies on disk: which splits and sources it has, and where their files are."""
+"""A bundle on disk: its splits, its sources, and the paths of their files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from pathlib import Path
 
 import msgspec
 
-from builders.bundle_readers import Place
-from builders.bundle_records import RecordEntry, RecordFile
 from mixedparts.errors import InputError
+from mixedparts.interchange.bundle_import.contract import (
+    Place,
+    RecordEntry,
+    RecordFile,
+    bundle_format,
+)
 from mixedparts.interchange.bundle_import.layout import (
     ADE_FOLDERS,
     DATASETS,
     MARK,
     SHORT,
-    maps_folder,
     objects_file,
+    part_maps_folder,
     parts_file,
     records_file,
 )
@@ -32,10 +36,12 @@ _TREE = """\
   BUNDLE/PartImageNet/annotations/{m}/{m}_mixed_parts.json         parts
   BUNDLE/paco_lvis/annotations/paco_lvis_v1_{m}.json, or SOURCES/paco/annotations/…
   BUNDLE or SOURCES/ADE20KPart234/annotations_detectron2_part/{training,validation}/*.png
-  SOURCES/coco/{train2017,val2017}, PartImageNet/images, ADE20KPart234/images   pictures"""
+  SOURCES/coco/{train2017,val2017}, PartImageNet/images, ADE20KPart234/images   images"""
 
 
 class _Mark(msgspec.Struct):
+    """The fields of `export.json` that an import uses."""
+
     identity: dict[str, object]
     synthetic: bool = False
     profile: str = FULL
@@ -43,17 +49,17 @@ class _Mark(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle and the sources beside it.
+    """A bundle and the upstream files that it needs.
 
     Attributes:
-        root: its folder.
-        sources: folder of the upstream files that it does not hold.
-        files: the records of each split that is there.
-        used: sources that records of a split name, in alphabetical order.
-        whole: whether the annotation files hold the entities of a build and nothing else, so that
-            those that no record names are taken too.
-        synthetic: whether `mixedparts export` marked it so.
-        profile: of the build that it was exported from; it says what classes and parts are called.
+        root: folder of the bundle.
+        sources: folder of the upstream files that the bundle does not contain.
+        files: split -> records, for each split of the bundle that is imported.
+        used: split -> sources that the split's records name, in alphabetical order.
+        whole: whether the annotation files contain exactly the entities of a build. The import then
+            also takes the entities that no record names.
+        synthetic: whether `mixedparts export` marked the bundle as synthetic.
+        profile: profile of the exported build; it decides the names of classes and parts.
     """
 
     root: Path
@@ -65,26 +71,30 @@ class Bundle:
     profile: str
 
     def place(self, source: str, split: str) -> Place:
-        """Return where the files of one source and split lie.
+        """Return the paths of the files of one source and split.
 
         Raises:
-            InputError: one of them is not there, with the tree that was looked for.
+            InputError: a file or folder is missing; the message shows the expected tree.
         """
         objects = objects_file(source, split)
         if source == "paco":
+            # The authors' bundle has no PACO file; an export with `--annotations own` has one, and
+            # its ids differ from upstream's, so the file in the bundle takes precedence.
             upstream = f"paco/annotations/paco_lvis_v1_{SHORT[split]}.json"
-            found = self._first(source, split, (self.root / objects, self.sources / upstream))
-            return self._with_pictures(source, split, found, objects, None)
-        own = self._first(source, split, (self.root / objects,))
+            objects_path = self._first(
+                source, split, (self.root / objects, self.sources / upstream)
+            )
+            return self._with_images(source, split, objects_path, objects, None)
+        objects_path = self._first(source, split, (self.root / objects,))
         if source == "partimagenet":
             name = parts_file(split)
             parts = self._first(source, split, (self.root / name,))
-            return self._with_pictures(source, split, own, objects, parts, name)
-        maps = maps_folder(split)
-        found = self._first(source, split, (self.root / maps, self.sources / maps))
-        return self._with_pictures(source, split, own, objects, found)
+            return self._with_images(source, split, objects_path, objects, parts, name)
+        maps = part_maps_folder(split)
+        maps_path = self._first(source, split, (self.root / maps, self.sources / maps))
+        return self._with_images(source, split, objects_path, objects, maps_path)
 
-    def _with_pictures(
+    def _with_images(
         self,
         source: str,
         split: str,
@@ -93,13 +103,14 @@ class Bundle:
         parts: Path | None,
         parts_name: str | None = None,
     ) -> Place:
-        named = {str(objects): name}
+        # Rejects show the layout's file names, so that they do not depend on where a file lies.
+        layout_names = {str(objects): name}
         if parts is not None and parts_name is not None:
-            named[str(parts)] = parts_name
-        return Place(objects, parts, self._pictures(source, split), named)
+            layout_names[str(parts)] = parts_name
+        return Place(objects, parts, self._image_root(source, split), layout_names)
 
-    def _pictures(self, source: str, split: str) -> Path:
-        """Return the first folder that has the source's pictures: SOURCES, or around the bundle."""
+    def _image_root(self, source: str, split: str) -> Path:
+        """Return the first of `sources`, the bundle and its parent that has the source's images."""
         folders = {
             "paco": ("coco", "coco_2017"),
             "partimagenet": (f"PartImageNet/images/{SHORT[split]}",),
@@ -126,36 +137,45 @@ class Bundle:
         )
 
     def inputs(self) -> Iterator[tuple[str, str, Path]]:
-        """Yield (source, name in the layout, file or folder) of everything that is read."""
+        """Yield (source, name in the layout, path) of every file and folder that is read."""
         for split, sources in self.used.items():
             for source in sources:
                 place = self.place(source, split)
                 yield source, records_file(split), self.root / records_file(split)
                 yield source, objects_file(source, split), place.objects
                 if place.parts is not None:
-                    name = parts_file(split) if source == "partimagenet" else maps_folder(split)
+                    name = (
+                        parts_file(split) if source == "partimagenet" else part_maps_folder(split)
+                    )
                     yield source, name, place.parts
 
 
 def open_bundle(root: Path, sources: Path, splits: tuple[str, ...]) -> Bundle:
-    """Look at a bundle's records.
+    """Open a bundle and find out which sources its records use.
 
     Args:
-        splits: those to take; empty: all that are there.
+        root: folder of the bundle.
+        sources: folder of the upstream files that the bundle does not contain.
+        splits: splits to import; empty: all that the bundle has.
+
+    Returns:
+        The bundle.
 
     Raises:
-        InputError: no records are there, or a file of them cannot be read as a whole.
+        InputError: there is no records file, a records file is unreadable, or no record is usable.
     """
-    root, sources = root.resolve(), sources.resolve()  # a reader joins them to another folder
+    # The readers join annotation paths to the root of the images, so all paths must be absolute.
+    root, sources = root.resolve(), sources.resolve()
     wanted = splits or SPLITS
     files = {
-        split: RecordFile(root / records_file(split))
+        split: bundle_format().open_records(root / records_file(split))
         for split in wanted
+        # A split that the user names must exist: `RecordFile` raises where its file is missing.
         if splits or (root / records_file(split)).exists()
     }
     if not files:
         raise InputError(
-            f"{root} holds none of mixed_parts_train.json, mixed_parts_val.json,"
+            f"{root} contains none of mixed_parts_train.json, mixed_parts_val.json,"
             f" mixed_parts_test.json. Looked for:\n{_TREE}",
             "Name the folder that the bundle was unpacked to; its own root corresponds to"
             " Part_Segm/ of the published layout.",
@@ -172,12 +192,14 @@ def open_bundle(root: Path, sources: Path, splits: tuple[str, ...]) -> Bundle:
     mark = _mark(root)
     if mark is None:
         return Bundle(root, sources, files, used, False, False, FULL)
-    own = mark.identity.get("annotations") == "own"
-    return Bundle(root, sources, files, used, own, mark.synthetic, mark.profile)
+    # An export with `--annotations original` leaves out PACO's file and ADE20K's maps. Those of
+    # upstream contain entities that the build does not have.
+    whole = mark.identity.get("annotations") == "own"
+    return Bundle(root, sources, files, used, whole, mark.synthetic, mark.profile)
 
 
 def _mark(root: Path) -> _Mark | None:
-    """Return what `mixedparts export` noted of a bundle; None for one of someone else's."""
+    """Return the content of the bundle's `export.json`; None for a bundle of other origin."""
     try:
         return msgspec.convert(json.loads((root / MARK).read_bytes()), _Mark)
     except (OSError, ValueError):

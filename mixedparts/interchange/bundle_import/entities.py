@@ -1,9 +1,9 @@
 """Entities that a bundle's records name, and their masks.
 
-A record names an entity by annotation ids. What all records say of one class of one image taken
-together is that entity; in a bundle that agrees with itself, common and unique parts of every pair
-follow from their entities. Where a record says otherwise, it gets an entity of its own with just
-the parts that it names (a view), so that its row is what it states.
+A record names an entity by its class, its image and annotation ids, and lists some of its parts.
+The union of what all records list is the entity. In a consistent bundle, the common and unique
+parts of every pair follow from its two entities. Where a record lists other parts, its row uses a
+view: an entity of its own with exactly the listed parts, so that the row matches the record.
 """
 
 from __future__ import annotations
@@ -11,32 +11,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from builders.bundle_records import Ids, RecordEntry, RecordSide
 from mixedparts import masks
 from mixedparts.entities.normalise import Names, plain
+from mixedparts.interchange.bundle_import.contract import Ids, RecordEntry, RecordSide
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, PartInstance, Reason, Reject
 
 Key = tuple[str, str, str, Ids]  # source, upstream image id, class, ids of its objects
-View = tuple[int, frozenset[int]]  # entity, parts
+View = tuple[int, frozenset[int]]  # number of the entity, numbers of the parts it shows
 
 
 @dataclass(slots=True)
 class BundleEntity:
-    """One class in one image, under the ids that a record gives it.
+    """One class in one image, under the annotation ids that a record gives it.
 
     Attributes:
-        parts: (name, ids) -> number of the part in the book; the first of a name is the entity's.
-        parts_told: whether anything is said about its parts, be it that there are none.
+        key: what identifies the entity.
+        parts_recorded: whether some record lists parts of it, even an empty list. False if only
+            common-object records name it.
+        parts: (name, ids) -> number of the part in the book. Two records may give one name
+            different ids; the first of them counts as the entity's part.
     """
 
     key: Key
-    parts_told: bool = False
+    parts_recorded: bool = False
     parts: dict[tuple[str, Ids], int] = field(default_factory=dict)
 
 
 class AnnotationBook:
-    """All entities of one split, numbered in the order in which they are first named."""
+    """All entities of one split, numbered in the order in which they are first named.
+
+    Attributes:
+        entities: the entities, by number.
+        numbers: key -> number.
+        of_image: (source, upstream image id) -> numbers of the image's entities.
+        part_count: how many parts all entities have; parts are numbered across entities.
+    """
 
     def __init__(self) -> None:
         self.entities: list[BundleEntity] = []
@@ -44,16 +54,16 @@ class AnnotationBook:
         self.of_image: dict[tuple[str, str], list[int]] = {}
         self.part_count = 0
 
-    def note(self, stated: RecordEntry) -> None:
-        """Take in what a record says of its two entities."""
-        for side in stated.sides:
-            number = self.add(key_of(stated.source, side))
-            self.entities[number].parts_told |= not stated.is_object
+    def add_entry(self, entry: RecordEntry) -> None:
+        """Add the two entities of a record entry and the parts that it lists."""
+        for side in entry.sides:
+            number = self.add(key_of(entry.source, side))
+            self.entities[number].parts_recorded |= not entry.is_object
             for name, ids in (*side.common.items(), *side.unique.items()):
                 self.add_part(number, name, ids)
 
     def add(self, key: Key) -> int:
-        """Return the number of an entity."""
+        """Return the number of an entity, which is added if it is new."""
         number = self.numbers.get(key)
         if number is None:
             number = self.numbers[key] = len(self.entities)
@@ -62,7 +72,16 @@ class AnnotationBook:
         return number
 
     def add_part(self, entity: int, name: str, ids: Ids) -> int:
-        """Return the number of a part of an entity."""
+        """Return the number of an entity's part, which is added if it is new.
+
+        Args:
+            entity: number of the entity.
+            name: name of the part.
+            ids: its annotation ids, or for ADE20K the values of the part segmentation map.
+
+        Returns:
+            The number of the part.
+        """
         parts = self.entities[entity].parts
         if (name, ids) not in parts:
             parts[name, ids] = self.part_count
@@ -70,23 +89,23 @@ class AnnotationBook:
         return parts[name, ids]
 
     def images(self, source: str) -> set[str]:
-        """Return the upstream ids of the images of a source that records name."""
+        """Return the upstream ids of a source's images that some record names."""
         return {image for owner, image in self.of_image if owner == source}
 
 
 def key_of(source: str, side: RecordSide) -> Key:
-    """Return what tells an entity from all others."""
+    """Return the key that identifies the entity on one side of a record."""
     return source, side.image, side.category, side.objects
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedMask:
-    """An entity with its masks.
+    """An entity with its masks on the stored pixel grid of its image.
 
     Attributes:
-        number: of the entity in the book.
-        mask: union of its objects.
-        parts: number of a part -> union of its annotations.
+        number: number of the entity in the book.
+        mask: union of the masks of its objects.
+        parts: number of a part -> union of the masks of its annotations.
     """
 
     number: int
@@ -98,8 +117,15 @@ class Resolver:
     """Finds the masks of one source's entities.
 
     Args:
-        file: what the source's annotation file is called in rejects.
-        refused: ids of annotations that the reader refused, which need no second word.
+        book: the entities that records name.
+        source: the source whose images are resolved.
+        split: the split, for rejects.
+        file: name of the source's annotation file, for rejects.
+        names: canonical names of the source's classes and parts.
+
+    Attributes:
+        refused: ids of annotations that are rejected already. Each id is rejected once, by the
+            reader or here, however many records name it.
     """
 
     def __init__(
@@ -112,8 +138,8 @@ class Resolver:
         self._names = names
         self.refused: set[str] = set()
 
-    def note_all(self, record: ImageRecord) -> None:
-        """Take in every class of an image with all its parts, also what no record names."""
+    def add_image(self, record: ImageRecord) -> None:
+        """Add every class of an image with all its parts to the book, named by a record or not."""
         classes: dict[str, list[str]] = {}
         native = {item.id: item.category for item in record.objects}
         for item in record.objects:
@@ -124,25 +150,28 @@ class Resolver:
             name = self._names.category(category), self._names.part(category, part.name)
             parts.setdefault(name, set()).add(self._part_id(part))
         for category, ids in classes.items():
+            # Sorted ids, as in the records: a class that a record names gets no second entity.
             number = self._book.add((self._source, record.image_id, category, tuple(sorted(ids))))
-            self._book.entities[number].parts_told = True
-            told = {name for name, _ in self._book.entities[number].parts}
-            for (owner, part_name), own in parts.items():
-                if owner == category and part_name not in told:
-                    self._book.add_part(number, part_name, tuple(sorted(own)))
+            self._book.entities[number].parts_recorded = True
+            # A part that a record names keeps the ids of the record.
+            named = {name for name, _ in self._book.entities[number].parts}
+            for (owner, part_name), part_ids in parts.items():
+                if owner == category and part_name not in named:
+                    self._book.add_part(number, part_name, tuple(sorted(part_ids)))
 
     def resolve(self, record: ImageRecord) -> Iterator[ResolvedMask | Reject]:
-        """Yield the entities of an image that have a mask, and a reject for every id that fails."""
+        """Yield the image's entities that have a mask, and a reject for every unusable id."""
         for number in self._book.of_image.get((self._source, record.image_id), ()):
             entity = self._book.entities[number]
             rejects: list[Reject] = []
             mask = self._object(record, entity, rejects)
             parts = {}
+            # Without a mask of the object, its parts are of no use and get no rejects of their own.
             if mask is not None and record.parts_known:
-                for (name, ids), place in entity.parts.items():
+                for (name, ids), part_number in entity.parts.items():
                     part = self._part(record, entity, name, ids, rejects)
                     if part is not None:
-                        parts[place] = part
+                        parts[part_number] = part
             yield from rejects
             if mask is not None:
                 yield ResolvedMask(number, mask, parts)
@@ -150,11 +179,12 @@ class Resolver:
     def _object(
         self, record: ImageRecord, entity: BundleEntity, rejects: list[Reject]
     ) -> Rle | None:
-        there = {item.id: item for item in record.objects}
-        found = []
+        """Return the union of an entity's objects, None if none is usable; append the rejects."""
+        by_id = {item.id: item for item in record.objects}
+        instances = []
         _, image, category, ids = entity.key
         for object_id in ids:
-            item = there.get(object_id)
+            item = by_id.get(object_id)
             if item is None:
                 detail = f"image {image} has no object of this id"
                 self._missing(Level.OBJECT, object_id, Reason.UNKNOWN_ANNOTATION, detail, rejects)
@@ -162,28 +192,31 @@ class Resolver:
                 detail = f"a {item.category}, the record says {category}"
                 self._missing(Level.OBJECT, object_id, Reason.CLASS_MISMATCH, detail, rejects)
             else:
-                found.append(item.mask)
-        return masks.union(found) if found else None
+                instances.append(item.mask)
+        return masks.union(instances) if instances else None
 
     def _part(
         self, record: ImageRecord, entity: BundleEntity, name: str, ids: Ids, rejects: list[Reject]
     ) -> Rle | None:
+        """Return the union of a part's annotations, None if none is usable; append the rejects."""
         _, image, category, objects = entity.key
-        if self._source == "ade20k":  # ids are values of the part map; an absent one adds nothing
-            found = [p.mask for p in record.parts
-                     if p.object_id in objects and self._part_id(p) in ids]  # fmt: skip
-            if not found:
+        # ADE20K: the ids are values of the part segmentation map. Two native parts can share one
+        # canonical name, and an object rarely shows both, so a value without pixels is no fault.
+        if self._source == "ade20k":
+            pieces = [p.mask for p in record.parts
+                      if p.object_id in objects and self._part_id(p) in ids]  # fmt: skip
+            if not pieces:
                 detail = (
                     f"no pixel of {name} (values {', '.join(ids)}) in the {category} of {image}"
                 )
                 rejects.append(
                     self._reject(Level.PART, ",".join(ids), Reason.UNKNOWN_ANNOTATION, detail)
                 )
-            return masks.union(found) if found else None
-        there = {part.id: part for part in record.parts}
-        found = []
+            return masks.union(pieces) if pieces else None
+        by_id = {part.id: part for part in record.parts}
+        pieces = []
         for part_id in ids:
-            part = there.get(part_id)
+            part = by_id.get(part_id)
             if part is None:
                 detail = f"image {image} has no part of this id"
                 self._missing(Level.PART, part_id, Reason.UNKNOWN_ANNOTATION, detail, rejects)
@@ -191,12 +224,13 @@ class Resolver:
                 detail = f"a {part.name}, the record says {name}"
                 self._missing(Level.PART, part_id, Reason.PART_CLASS_MISMATCH, detail, rejects)
             else:
-                found.append(part.mask)
-        return masks.union(found) if found else None
+                pieces.append(part.mask)
+        return masks.union(pieces) if pieces else None
 
     def _missing(
         self, level: Level, record_id: str, reason: Reason, detail: str, rejects: list[Reject]
     ) -> None:
+        """Append a reject for an annotation id, unless it has one already."""
         if record_id not in self.refused:
             self.refused.add(record_id)
             rejects.append(self._reject(level, record_id, reason, detail))
@@ -204,15 +238,24 @@ class Resolver:
     def _reject(self, level: Level, record_id: str, reason: Reason, detail: str) -> Reject:
         return Reject(self._source, self._split, self._file, record_id, level, reason, detail)
 
-    def _agrees(self, stated: str, native: str) -> bool:
-        """Tell whether a class goes by this name, as upstream, as the bundle, or as we call it."""
-        return stated in (plain(native.split("_(")[0]), plain(native), self._names.category(native))
+    def _agrees(self, recorded: str, native: str) -> bool:
+        """Return whether a record's class name is the native or the canonical name of a class.
 
-    def _names_part(self, record: ImageRecord, stated: str, part: PartInstance) -> bool:
+        PACO's native names carry a sense, `mouse_(computer_equipment)`, that a record may leave
+        out.
+        """
+        names = plain(native.split("_(")[0]), plain(native), self._names.category(native)
+        return recorded in names
+
+    def _names_part(self, record: ImageRecord, recorded: str, part: PartInstance) -> bool:
+        """Return whether a record's part name is the native or the canonical name of a part."""
         owner = next(item.category for item in record.objects if item.id == part.object_id)
-        own = plain(part.name)
-        return stated in (own, self._names.part(owner, part.name)) or own.endswith(f" {stated}")
+        native = plain(part.name)
+        canonical = self._names.part(owner, part.name)
+        # A native name may start with its object class, as PartImageNet's "Quadruped Head".
+        return recorded in (native, canonical) or native.endswith(f" {recorded}")
 
     def _part_id(self, part: PartInstance) -> str:
-        """Return the id that records use: for ADE the value in the part map."""
+        """Return the id that records use: for ADE20K the value in the segmentation map."""
+        # An ADE20K part of a build has the id `object:value`.
         return part.id.rpartition(":")[2] if self._source == "ade20k" else part.id

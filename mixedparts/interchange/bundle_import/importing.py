@@ -1,4 +1,8 @@
-"""A build out of a published bundle: its pairs instead of drawn ones, everything else alike."""
+"""Import of the authors' bundle as a build.
+
+The pairs come from the bundle's records and not from the sampler. Entities, tables, card and
+manifest are written by the same code as in `mixedparts build`.
+"""
 
 from __future__ import annotations
 
@@ -50,15 +54,16 @@ _VERSION = "published-1"
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What an import is asked for.
+    """Options of one import.
 
     Attributes:
-        bundle: folder that holds `mixed_parts_{train,val,test}.json`.
-        root: folder of the upstream pictures and files that the bundle does not hold.
-        out: the build folder.
-        splits: those to take; empty: all that are there.
+        bundle: folder that contains `mixed_parts_{train,val,test}.json`.
+        root: folder of the upstream images and files that the bundle does not contain.
+        out: the build folder to write.
+        splits: splits to import; empty: all that the bundle has.
         images: `embed` or `reference`, as in a build.
-        max_rejects: as in a build, but by default an import takes whatever can be used.
+        workers: number of processes that write shards.
+        max_rejects: limit on rejected records, as in a build. The default accepts any number.
     """
 
     bundle: Path
@@ -73,14 +78,20 @@ class ImportRequest:
 def import_bundle(
     request: ImportRequest, progress: Progress, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Make a build folder out of a bundle, or finish one that was interrupted.
+    """Import a bundle into a build folder, or finish an interrupted import.
+
+    Args:
+        request: options of the import.
+        progress: receives the progress of every stage.
+        overwrite: whether to remove another build from the folder first.
 
     Returns:
-        The manifest.
+        The manifest of the build.
 
     Raises:
-        InputError: a file of the bundle or of its sources is missing, or nothing can be used.
-        UsageError: the folder holds another build, or something that is no build.
+        InputError: a file of the bundle or of its sources is missing, or no record is usable.
+        UsageError: the folder contains another build, or files that are not a build.
+        ProblemsFound: more records were rejected than `request.max_rejects` allows.
     """
     bundle = open_bundle(request.bundle, request.root, request.splits)
     config = _config(bundle, request)
@@ -101,15 +112,16 @@ def import_bundle(
         written = Stages(config, engine, progress, log).run(
             "writing", tasks, run_write, sizes, "rows"
         )
-        assert written is not None  # there is no shard range
+        assert written is not None  # None occurs only with a shard range, which an import lacks
         manifest = finalize(config, plan, reads, paired, written)
         log("end", build_id=plan.build_id)
     return manifest
 
 
 def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
-    """Return the choices of the build; the bundle has filtered already, and divided ADE itself."""
+    """Return the configuration of the build that the bundle becomes."""
     sources = tuple(sorted({name for used in bundle.used.values() for name in used}))
+    # All splits of a source share one image root; that of the first split stands for all.
     roots = {
         source: next(
             bundle.place(source, split).pictures
@@ -124,9 +136,11 @@ def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
         source_roots=roots,
         out=request.out,
         images=request.images,
+        # The authors filtered by area already; a second filter would drop pairs of the bundle.
         min_object_area=0.0,
         min_part_area=0.0,
         profile=bundle.profile,
+        # The bundle's records decide which images are test images, not a hash of the image id.
         ade20k_test="official",
         workers=request.workers,
         max_rejects=request.max_rejects,
@@ -134,6 +148,7 @@ def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
 
 
 def _plan(bundle: Bundle, config: BuildConfig) -> Plan:
+    """Return the plan, whose build id depends on every input file and on the configuration."""
     inputs: dict[str, dict[str, str]] = {source: {} for source in config.sources}
     for source, name, path in bundle.inputs():
         inputs[source][name] = digests_below(path.parent, [path.name])[path.name]
@@ -147,6 +162,8 @@ def _plan(bundle: Bundle, config: BuildConfig) -> Plan:
         )
         for source in config.sources
     )
+    # The same keys as in the plan of a build, so that the checks of a plan need no second case;
+    # `imported` keeps the id of an import apart from that of a build.
     identity = {
         "configuration": config.identity() | {"imported": "published", "whole": bundle.whole},
         "schema_version": SCHEMA_VERSION,
@@ -156,24 +173,31 @@ def _plan(bundle: Bundle, config: BuildConfig) -> Plan:
     }
     text = json.dumps(identity, sort_keys=True)
     build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
-    known = {name: load_manifest(name, bundle.profile) for name in config.sources}
-    return Plan(build_id, json.loads(text), sources, known)
+    manifests = {name: load_manifest(name, bundle.profile) for name in config.sources}
+    # `json.loads` turns tuples into lists, so that the identity equals one read from disk.
+    return Plan(build_id, json.loads(text), sources, manifests)
 
 
 def _tops(source: str) -> tuple[str, ...]:
+    """Return the top folders of a source in which the mark of synthetic data may lie."""
     folders = {"paco": ("coco", "coco_2017", "paco"), "partimagenet": ("PartImageNet",)}
     return folders.get(source, ("ADE20KPart234",))
 
 
 def _paired(bundle: Bundle, config: BuildConfig, progress: Progress) -> tuple[list[Commit], Commit]:
-    """Read every split, and store entities and samples as pairing does.
+    """Read every split, and store entities and samples as the pairing stage of a build does.
+
+    Returns:
+        The commit records of reading, one for each source and split, and that of pairing.
 
     Raises:
-        InputError: no pair can be used.
+        InputError: no pair is usable.
     """
     base = config.out / WORK
     names = [task_name(source, split) for split in bundle.files for source in config.sources]
     done = [committed(config.out, name, base) for name in (*names, "pair")]
+    # Reading and pairing resume only as a whole: samples refer to rows of the entity tables, so a
+    # part of the records is of no use without the rest.
     if all(done):
         *reads, paired = [record for record in done if record is not None]
         return reads, paired
@@ -187,12 +211,13 @@ def _paired(bundle: Bundle, config: BuildConfig, progress: Progress) -> tuple[li
         reads += split_import.commits()
         if len(rows):
             files.append(store_table(base, f"{split}.arrow", table))
+            # Reopen the file memory-mapped: the table in memory is released with the next split.
             splits[split] = EntityColumns.of(map_table(base / f"{split}.arrow"))
             samples[split] = in_order(split, splits[split], rows)
     if not samples:
         reasons = Counter(str(reject) for record in reads for reject in record.counts["rejects"])
         raise InputError(
             f"no pair of {bundle.root} can be used; rejected for {', '.join(sorted(reasons))}",
-            "Check that --root holds the pictures and files that the bundle refers to.",
+            "Check that --root holds the images and files that the bundle refers to.",
         )
     return reads, store_samples(config, splits, samples, [], files)

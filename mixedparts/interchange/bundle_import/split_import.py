@@ -1,4 +1,8 @@
-"""One split of a published bundle: its records turned into entities, samples and rejects."""
+"""Import of one split of a bundle: its records become entities, samples and rejects.
+
+The annotation files are far larger than memory allows, so the records are read twice: once to
+learn which annotations they name, and, after the masks are on disk, once to make the samples.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from builders.bundle_readers import BUNDLED
-from builders.bundle_records import RecordEntry, Refused
 from mixedparts.entities.normalise import Names
 from mixedparts.interchange.bundle_import.bundle import Bundle
+from mixedparts.interchange.bundle_import.contract import RecordEntry, Refused, bundle_format
 from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask, Resolver
 from mixedparts.interchange.bundle_import.layout import objects_file, records_file
 from mixedparts.interchange.bundle_import.pairs import DroppedPair, SampleList
-from mixedparts.interchange.bundle_import.tables import MaskStore, entity_table, places
+from mixedparts.interchange.bundle_import.tables import MaskStore, entity_table, row_of_number
 from mixedparts.pairing.samples import sample_type
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.workspace import WORK, store_rejects
@@ -28,12 +31,19 @@ from mixedparts.storage.shards import Commit, commit
 
 
 def task_name(source: str, split: str) -> str:
-    """Return under which name the records of one source and split are committed."""
+    """Return the task name under which one source and split of an import is committed."""
     return f"import-{source}-{split}"
 
 
 class SplitImport:
-    """Reads the records of one split twice: first for their entities, then for their pairs."""
+    """Reads the records of one split twice: first for their entities, then for their pairs.
+
+    Args:
+        bundle: the bundle to read.
+        config: configuration of the build; working files go to its `out` folder.
+        split: the split to read, a key of `bundle.files`.
+        progress: receives the progress of reading records and images.
+    """
 
     def __init__(self, bundle: Bundle, config: BuildConfig, split: str, progress: Progress) -> None:
         self._bundle = bundle
@@ -47,25 +57,32 @@ class SplitImport:
         self._pairs: Counter[str] = Counter()
 
     def run(self) -> tuple[pa.Table, NDArray[np.void]]:
-        """Return the entities, and the samples by their rows, not yet in order."""
+        """Read the split.
+
+        Returns:
+            The entity table, and (n,) samples of `sample_type(2)` that refer to its rows, without
+            ids and in the order of the records.
+        """
         book = self._book()
         with MaskStore(self._config.out / WORK, self._split) as store:
             for source in self._bundle.used[self._split]:
                 self._read(source, book, store)
         objects, parts = store.open()
-        entity_places = places(objects, "entity", len(book.entities))
-        part_places = places(parts, "part", book.part_count)
-        views = SampleList(book, entity_places >= 0, part_places >= 0)
-        for position, item in enumerate(self._stated()):
-            for lost in views.add(item, position):
-                self._refuse(lost)
+        object_rows = row_of_number(objects, "entity", len(book.entities))
+        part_rows = row_of_number(parts, "part", book.part_count)
+        views = SampleList(book, object_rows >= 0, part_rows >= 0)
+        for position, entry in enumerate(self._entries()):
+            for dropped in views.add(entry, position):
+                self._refuse(dropped)
         rows = self._distinct(book, views)
-        kept = self._kept(book, views, rows, entity_places)
-        table, row_of = entity_table(objects, parts, entity_places, part_places, list(kept))
+        selected = self._selected(book, views, rows, object_rows)
+        table, row_of = entity_table(objects, parts, object_rows, part_rows, list(selected))
         sources = table["source"].to_pylist()
         self._entities.update(sources)
+        # The rows refer to views by number; the samples refer to rows of the entity table. A view
+        # that only repeated pairs used is in no row and stays at -1.
         renumbered = np.full(len(views.numbers), -1, np.int64)
-        for place, view in enumerate(kept):
+        for place, view in enumerate(selected):
             number = views.numbers.get(view)
             if number is not None:
                 renumbered[number] = row_of[place]
@@ -76,21 +93,24 @@ class SplitImport:
         return table, samples
 
     def _book(self) -> AnnotationBook:
+        """Return the entities that the records name, and note the records that are refused."""
         book = AnnotationBook()
         self._progress.start(f"records {self._split}", len(self._records), "records")
         for item in self._records:
             if isinstance(item, Refused):
                 self._refuse(item)
             else:
-                book.note(item)
+                book.add_entry(item)
         self._progress.advance(len(self._records))
         self._progress.finish()
         return book
 
-    def _stated(self) -> Iterator[RecordEntry]:
+    def _entries(self) -> Iterator[RecordEntry]:
         return (item for item in self._records if isinstance(item, RecordEntry))
 
     def _refuse(self, item: Refused | DroppedPair) -> None:
+        # A record that does not even name a source counts under the first one: rejects are stored
+        # source by source, and the total must include it.
         source = item.source or self._config.sources[0]
         self._rejects.append(
             Reject(source, self._split, records_file(self._split), item.name, Level.PAIR,
@@ -98,36 +118,40 @@ class SplitImport:
         )  # fmt: skip
 
     def _read(self, source: str, book: AnnotationBook, store: MaskStore) -> None:
-        """Find the masks of one source's entities."""
+        """Read one source's annotation files and store the masks of its entities."""
         wanted = book.images(source)
         whole = self._bundle.whole
         names = Names(load_manifest(source, self._bundle.profile))
         file = objects_file(source, self._split)
         resolver = Resolver(book, source, self._split, file, names)
-        reader = BUNDLED[source](self._bundle.place(source, self._split), None if whole else wanted)
+        # None lets the reader yield every image of the split, also those that no record names.
+        place = self._bundle.place(source, self._split)
+        reader = bundle_format().annotations(source, place, None if whole else wanted)
         unseen = set(wanted)
         self._progress.start(f"reading {source} {self._split}", len(wanted), "images")
         for item in reader.records(self._split):
             if isinstance(item, Reject):
                 self._rejects.append(item)
+                # One cause, one reject: the reader has reported this image or annotation.
                 if item.level is Level.IMAGE:
                     unseen.discard(item.record_id)
                 else:
                     resolver.refused.add(item.record_id)
                 continue
             if whole:
-                resolver.note_all(item)
-            found: list[ResolvedMask] = []
+                resolver.add_image(item)
+            resolved: list[ResolvedMask] = []
             for outcome in resolver.resolve(item):
                 if isinstance(outcome, Reject):
                     self._rejects.append(outcome)
                 else:
-                    found.append(outcome)
-            store.add(item, found, book)
+                    resolved.append(outcome)
+            store.add(item, resolved, book)
             self._images[source] += 1
             self._progress.advance(item.image_id in wanted)
             unseen.discard(item.image_id)
         self._progress.finish()
+        # What is left was named by a record and occurs in no annotation file.
         for image in sorted(unseen):
             self._rejects.append(
                 Reject(source, self._split, file, image, Level.IMAGE, Reason.UNKNOWN_IMAGE,
@@ -135,10 +159,16 @@ class SplitImport:
             )  # fmt: skip
 
     def _distinct(self, book: AnnotationBook, views: SampleList) -> NDArray[np.int64]:
-        """Return (n, 4) first view, second view, task, position; a pair counts once a task."""
+        """Return the rows of `views` without repeated pairs, and refuse the repetitions.
+
+        Returns:
+            (n, 4) int64: first view, second view, task, position of the record.
+        """
         rows = np.frombuffer(views.rows, np.int64).reshape(-1, 4) if views.rows else np.zeros(
             (0, 4), np.int64
         )  # fmt: skip
+        # Two views are the same object if source, image and class agree, whatever annotation ids
+        # and parts a record gives it: a sample id depends on these three only and must be unique.
         classes: dict[tuple[str, str, str], int] = {}
         class_of = np.array(
             [
@@ -149,43 +179,51 @@ class SplitImport:
         )
         if not len(rows):
             return rows
+        # The order of the two images makes no difference: (a, b) and (b, a) are one pair.
         both = np.sort(class_of[rows[:, :2]], axis=1)
         keys = np.column_stack((both, rows[:, 2]))
         _, firsts = np.unique(keys, axis=0, return_index=True)
-        late = np.setdiff1d(np.arange(len(rows)), firsts)
-        if len(late):
-            told = set(rows[late, 3].tolist())
-            for position, item in enumerate(self._stated()):
-                if position in told:
+        repeated = np.setdiff1d(np.arange(len(rows)), firsts)
+        if len(repeated):
+            positions = set(rows[repeated, 3].tolist())
+            for position, entry in enumerate(self._entries()):
+                if position in positions:
                     detail = "these two objects were paired by a record before"
-                    self._refuse(DroppedPair(item.name, item.source, Reason.DUPLICATE_ID, detail))
+                    self._refuse(DroppedPair(entry.name, entry.source, Reason.DUPLICATE_ID, detail))
         return rows[np.sort(firsts)]
 
-    def _kept(
+    def _selected(
         self,
         book: AnnotationBook,
         views: SampleList,
         rows: NDArray[np.int64],
-        entity_places: NDArray[np.int64],
+        object_rows: NDArray[np.int64],
     ) -> dict[tuple[int, frozenset[int]], None]:
-        """Return the views of the rows, and for a whole bundle also what no row uses."""
+        """Return the views that the rows use, and for a whole bundle also all other entities.
+
+        The result is a dict without values because a dict, unlike a set, has a fixed order.
+        """
         all_views = list(views.numbers)
-        kept = dict.fromkeys(all_views[number] for number in np.unique(rows[:, :2]).tolist())
+        selected = dict.fromkeys(all_views[number] for number in np.unique(rows[:, :2]).tolist())
         if self._bundle.whole:
-            shown = {entity for entity, _ in kept}
-            for entity in np.flatnonzero(entity_places >= 0).tolist():
+            shown = {entity for entity, _ in selected}
+            for entity in np.flatnonzero(object_rows >= 0).tolist():
                 if entity not in shown:
-                    kept[entity, frozenset(views.base(entity).values())] = None
-        return kept
+                    selected[entity, frozenset(views.base(entity).values())] = None
+        return selected
 
     def commits(self) -> list[Commit]:
-        """Store the rejects; return a record for each source, as reading leaves one a shard."""
+        """Store the rejects, and return one commit record for each source.
+
+        The records have the keys of a read shard's record, so that the later stages of a build
+        accept them.
+        """
         base = self._config.out / WORK
-        found = []
+        records = []
         for source in self._config.sources:
-            mine = [reject for reject in self._rejects if reject.source == source]
+            rejects = [reject for reject in self._rejects if reject.source == source]
             name = task_name(source, self._split)
-            files = (store_rejects(base, f"rejects/{name}.arrow", mine),) if mine else ()
+            files = (store_rejects(base, f"rejects/{name}.arrow", rejects),) if rejects else ()
             counts: dict[str, Any] = {
                 "source": source,
                 "split": self._split,
@@ -193,7 +231,7 @@ class SplitImport:
                 "records": self._images[source] + self._pairs[source],
                 "entities": self._entities[source],
                 "filtered": {},
-                "rejects": dict(sorted(Counter(str(reject.reason) for reject in mine).items())),
+                "rejects": dict(sorted(Counter(str(reject.reason) for reject in rejects).items())),
             }
-            found.append(commit(self._config.out, Commit(name, files, counts)))
-        return found
+            records.append(commit(self._config.out, Commit(name, files, counts)))
+        return records

@@ -1,4 +1,8 @@
-"""Masks of a bundle's entities on disk, and the entity table of the views that rows use."""
+"""The masks of a bundle's entities on disk, and the entity table made from them.
+
+Masks go to disk while the images are read, because which of them the samples use is known only
+after the last image.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord
 from mixedparts.storage.schema import ENTITIES, ENTITY_PART
 
-_BATCH = 1_000  # entities
+_BATCH = 1_000  # entities held in memory before they are written
 _REGION = [(name, ENTITIES.field(name).type) for name in ("counts", "bbox", "area")]
 _COPIED = ("source", "image_id", "file_name", "path", "width", "height", "category", "parts_known")
 _OBJECTS = pa.schema(
@@ -30,7 +34,14 @@ _PARTS = pa.schema([("part", pa.int64()), ("name", pa.string()), *_REGION])
 
 
 class MaskStore:
-    """Two Arrow files that grow while a split's images are read."""
+    """Two Arrow files, of objects and of parts, that are written while images are read.
+
+    A context manager: the files are complete once the context is left without an error.
+
+    Args:
+        folder: where the files go; it is created if needed.
+        split: the split, part of the file names.
+    """
 
     def __init__(self, folder: Path, split: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,13 +69,23 @@ class MaskStore:
             writer.close()
             sink.close()
 
-    def add(self, record: ImageRecord, found: Sequence[ResolvedMask], book: AnnotationBook) -> None:
-        """Store the entities of one image."""
+    def add(
+        self, record: ImageRecord, resolved: Sequence[ResolvedMask], book: AnnotationBook
+    ) -> None:
+        """Store the entities of one image.
+
+        Args:
+            record: the image, under the id that the bundle's records use.
+            resolved: its entities with their masks.
+            book: the entities of the split, for classes and part names.
+        """
         self._images += 1
-        for item in found:
+        for item in resolved:
             entity = book.entities[item.number]
             image_id = record.image_id
-            if record.source != "paco":  # in these a build goes by the name of the picture
+            # The id of a build is the file stem for PartImageNet and ADE20K, and the COCO id for
+            # PACO; the bundle's annotation files may number the images in another way.
+            if record.source != "paco":
                 image_id = PurePosixPath(record.file_name).stem
             self._waiting[0].append(
                 {
@@ -77,7 +98,7 @@ class MaskStore:
                     "width": record.width,
                     "height": record.height,
                     "category": entity.key[2],
-                    "parts_known": record.parts_known and entity.parts_told,
+                    "parts_known": record.parts_known and entity.parts_recorded,
                     **_region(item.mask),
                 }
             )
@@ -90,7 +111,7 @@ class MaskStore:
             self._flush()
 
     def _flush(self) -> None:
-        """Write what is waiting."""
+        """Write the waiting rows, and empty both lists."""
         for writer, rows, schema in zip(
             self._writers, self._waiting, (_OBJECTS, _PARTS), strict=True
         ):
@@ -99,7 +120,7 @@ class MaskStore:
                 rows.clear()
 
     def open(self) -> tuple[pa.Table, pa.Table]:
-        """Return the objects and the parts, mapped, after the store has been left."""
+        """Return the objects and the parts as memory-mapped tables, once the context is left."""
         objects, parts = (map_table(path) for path in self._paths)
         return objects, parts
 
@@ -108,43 +129,62 @@ def _region(mask: Rle) -> dict[str, Any]:
     return {"counts": mask.counts, "bbox": masks.bbox(mask), "area": masks.area(mask)}
 
 
-def places(table: pa.Table, column: str, size: int) -> NDArray[np.int64]:
-    """Return (size,) the row of each number in a column, -1 where it is missing."""
-    found = np.full(size, -1, np.int64)
-    found[table[column].to_numpy()] = np.arange(table.num_rows)
-    return found
+def row_of_number(table: pa.Table, column: str, size: int) -> NDArray[np.int64]:
+    """Invert a column of distinct numbers.
+
+    Args:
+        table: the table.
+        column: name of an integer column with distinct values in [0, size).
+        size: how many numbers there are.
+
+    Returns:
+        (size,) int64: for each number the row that contains it, -1 where no row does.
+    """
+    rows = np.full(size, -1, np.int64)
+    rows[table[column].to_numpy()] = np.arange(table.num_rows)
+    return rows
 
 
 def entity_table(
     objects: pa.Table,
     parts: pa.Table,
-    entity_places: NDArray[np.int64],
-    part_places: NDArray[np.int64],
+    object_rows: NDArray[np.int64],
+    part_rows: NDArray[np.int64],
     views: Sequence[View],
 ) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Return the entity table of some views, and the row of each.
+    """Return the entity table of a list of views.
 
-    Rows follow the order in which images were read, then class names.
+    Args:
+        objects: stored objects, as `MaskStore.open` returns them.
+        parts: stored parts, as `MaskStore.open` returns them.
+        object_rows: (e,) int64, row of each entity of the book in `objects`.
+        part_rows: (p,) int64, row of each part of the book in `parts`.
+        views: entities with the parts that the table gives them.
+
+    Returns:
+        The table in the schema `ENTITIES`, in the order in which images were read and then of
+        class names; and (v,) int64, the row of each view in it.
     """
-    rows = entity_places[[entity for entity, _ in views]] if views else np.zeros(0, np.int64)
+    rows = object_rows[[entity for entity, _ in views]] if views else np.zeros(0, np.int64)
     images = objects["image"].take(pa.array(rows)).to_pylist()
     categories = objects["category"].take(pa.array(rows)).to_pylist()
+    # The position as last key makes the order of two views of one entity that of `views`.
     order = sorted(range(len(views)), key=lambda n: (images[n], categories[n], n))
     names = parts["name"].to_pylist()
     chosen: list[int] = []
     offsets = [0]
     for number in order:
-        mine = [int(part_places[part]) for part in views[number][1]]
-        chosen += sorted(mine, key=names.__getitem__)
+        rows_of_parts = [int(part_rows[part]) for part in views[number][1]]
+        chosen += sorted(rows_of_parts, key=names.__getitem__)
         offsets.append(len(chosen))
     taken = objects.take(pa.array(rows[order]))
     inner = parts.take(pa.array(chosen, pa.int64())).combine_chunks()
     structs = pa.StructArray.from_arrays(
-        [_one(inner[field.name], field.type) for field in ENTITY_PART], fields=list(ENTITY_PART)
+        [_single(inner[field.name], field.type) for field in ENTITY_PART], fields=list(ENTITY_PART)
     )
     lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), structs)
     columns = [
-        lists if field.name == "parts" else _one(taken[field.name], field.type)
+        lists if field.name == "parts" else _single(taken[field.name], field.type)
         for field in ENTITIES
     ]
     row_of = np.empty(len(views), np.int64)
@@ -152,7 +192,8 @@ def entity_table(
     return pa.Table.from_arrays(columns, schema=ENTITIES), row_of
 
 
-def _one(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+def _single(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+    """Return a column as one array; a column without chunks needs its type to make an empty one."""
     combined = column.combine_chunks()
     if isinstance(combined, pa.ChunkedArray):
         return combined.chunk(0) if combined.num_chunks else pa.array([], kind)

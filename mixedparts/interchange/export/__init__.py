@@ -1,1 +1,1 @@
-"""Other formats of a build: the published bundle, COCO, WebDataset, self-contained Parquet."""
+"""Export of a build: the authors' bundle, COCO, WebDataset and self-contained Parquet."""

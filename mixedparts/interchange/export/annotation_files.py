@@ -1,6 +1,6 @@
-"""Annotation files of a published bundle, a writer a source, fed with the entities of a build.
+"""Annotation files of a bundle, written from the entities of a build by one writer a source.
 
-Every writer numbers the masks it is given; records refer to those numbers.
+Every writer gives each mask an annotation id of its own file; the records refer to these ids.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Ids = tuple[ImageId, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """An entity under the ids that an annotation file gives it.
+class AnnotatedEntity:
+    """The ids that an annotation file gives an entity.
 
     Attributes:
         image: id of its image in the file.
         objects: annotation ids whose union is the entity.
-        parts: part name -> annotation ids (ADE: values in the part map).
-        digests: digest of the mask by part name; that of the object under the empty name.
+        parts: part name -> annotation ids (ADE20K: values of the part segmentation map).
+        digests: part name -> digest of the mask; the empty name stands for the object.
     """
 
     image: ImageId
@@ -37,102 +37,128 @@ class Named:
 
 
 class AnnotationWriter(Protocol):
-    """Writes the entities of one source and file."""
+    """Writes the entities of one source to its annotation files."""
 
-    def add(self, entity: Row) -> Named | None:
-        """Take an entity; None where the format has no category for it."""
+    def add(self, entity: Row) -> AnnotatedEntity | None:
+        """Add a row of `entities`, and return its ids; None if the format has no category for it.
+
+        Raises:
+            InputError: the writer refers to a file of upstream, and that file has another mask.
+        """
         ...
 
     def close(self) -> None:
-        """Write the file."""
+        """Write the files; no entity can be added afterwards."""
         ...
 
     def notes(self) -> list[str]:
-        """Return what could not be kept, in sentences."""
+        """Return a sentence for each kind of value that the format cannot represent."""
         ...
 
 
 def digest(counts: str) -> bytes:
-    """Return a short digest of a run-length text."""
+    """Return the 8-byte digest of a COCO run-length text."""
     return hashlib.blake2b(counts.encode(), digest_size=8).digest()
 
 
 def digests_of(entity: Row) -> dict[str, bytes]:
-    """Return the digests of an entity's masks, see `Named`."""
-    found = {part["name"]: digest(part["mask"]["counts"]) for part in entity["parts"]}
-    return {**found, "": digest(entity["mask"]["counts"])}
+    """Return the digests of an entity's masks, as `AnnotatedEntity.digests` holds them."""
+    of_parts = {part["name"]: digest(part["mask"]["counts"]) for part in entity["parts"]}
+    return {**of_parts, "": digest(entity["mask"]["counts"])}
 
 
 class CocoFile:
-    """Images and annotations of one COCO-style file on their way to disk."""
+    """Images and annotations of one COCO file; annotations are in a working file until the end.
+
+    Args:
+        target: path of the file to write.
+        work: folder of working files.
+    """
 
     def __init__(self, target: Path, work: Path) -> None:
         self._target = target
         self._annotations = Spool(work / f"{target.stem}-{target.parent.name}-annotations")
         self._images: dict[str, dict[str, Any]] = {}
 
-    def image(self, entity: Row, number: ImageId) -> ImageId:
-        """Return the id of an entity's image, listing it under `number` if it is new."""
-        known = self._images.get(entity["image_id"])
-        if known is None:
+    def add_image(self, entity: Row, number: ImageId) -> ImageId:
+        """Return the id of an entity's image, which is added with the id `number` if it is new."""
+        image = self._images.get(entity["image_id"])
+        if image is None:
             sizes = {name: entity[name] for name in ("file_name", "width", "height")}
-            known = self._images[entity["image_id"]] = {"id": number, **sizes, "splits": []}
-        if entity["split"] not in known["splits"]:  # ADE: one file serves validation and test
-            known["splits"].append(entity["split"])
-        found: ImageId = known["id"]
-        return found
+            image = self._images[entity["image_id"]] = {"id": number, **sizes, "splits": []}
+        # ADE20K: one file serves validation and test, and an import must tell them apart.
+        if entity["split"] not in image["splits"]:
+            image["splits"].append(entity["split"])
+        image_id: ImageId = image["id"]
+        return image_id
 
     @property
     def images(self) -> int:
-        """How many images are listed."""
+        """Number of images so far."""
         return len(self._images)
 
     @property
     def annotations(self) -> int:
-        """How many annotations are listed."""
+        """Number of annotations so far."""
         return self._annotations.items
 
     def annotate(
         self, number: int, image: ImageId, category: int, region: Row, **more: Any
     ) -> None:
-        """List an annotation."""
+        """Add an annotation.
+
+        Args:
+            number: id of the annotation.
+            image: id of its image.
+            category: id of its category.
+            region: a row or struct with `mask`, `bbox` and `area`.
+            **more: further keys of the annotation.
+        """
         keys = {"segmentation": region["mask"], "bbox": region["bbox"], "area": region["area"]}
         ids = {"id": number, "image_id": image, "category_id": category}
         self._annotations.add({**ids, **keys, "iscrowd": 0, **more})
 
     def close(self, categories: list[dict[str, Any]]) -> None:
-        """Write the file."""
+        """Write the file with a list of categories."""
         with self._annotations:
             lists = {"images": list(self._images.values()), "annotations": self._annotations}
             write_document(self._target, {**lists, "categories": categories})
 
 
 class PacoWriter:
-    """Writes a file in the form of `paco_lvis_v1_{split}.json` with the masks of the build."""
+    """Writes a file in the form of `paco_lvis_v1_{split}.json` with the masks of the build.
+
+    Args:
+        target: path of the file to write.
+        work: folder of working files.
+        manifest: PACO's manifest, under the build's profile.
+    """
 
     def __init__(self, target: Path, work: Path, manifest: Manifest) -> None:
         self._file = CocoFile(target, work)
         self._manifest = manifest
 
-    def add(self, entity: Row) -> Named | None:
-        """Take an entity: one object annotation and one a part, linked by `obj_ann_id`."""
-        known = class_of(self._manifest, entity)
-        if known is None:
+    def add(self, entity: Row) -> AnnotatedEntity | None:
+        """Add one object annotation and one for each part, linked by `obj_ann_id`."""
+        upstream = class_of(self._manifest, entity)
+        if upstream is None:
             return None
         text = entity["image_id"]
-        image = self._file.image(entity, int(text) if text.isdecimal() else text)
+        image = self._file.add_image(entity, int(text) if text.isdecimal() else text)
+        # An object annotation is its own object, as upstream writes it.
         own = self._file.annotations + 1
-        self._file.annotate(own, image, known.id, entity, obj_ann_id=own, attribute_ids=[])
+        self._file.annotate(own, image, upstream.id, entity, obj_ann_id=own, attribute_ids=[])
         parts: dict[str, Ids] = {}
         for part in entity["parts"]:
             number = self._file.annotations + 1
-            category = part_ids(known, part["name"])[0]
+            # The part is the union of all native parts of its name; the first one names it.
+            category = part_ids(upstream, part["name"])[0]
             self._file.annotate(number, image, category, part, obj_ann_id=own, attribute_ids=[])
             parts[part["name"]] = (number,)
-        return Named(image, (own,), parts, digests_of(entity))
+        return AnnotatedEntity(image, (own,), parts, digests_of(entity))
 
     def close(self) -> None:
-        """Write the file, with all categories that PACO has."""
+        """Write the file with all categories of PACO."""
         self._file.close(list(self._categories()))
 
     def _categories(self) -> Iterator[dict[str, Any]]:
@@ -144,14 +170,20 @@ class PacoWriter:
                 yield {"id": part.id, "name": name, "supercategory": "PART"}
 
     def notes(self) -> list[str]:
-        """Return nothing: everything is kept."""
+        """Return no notes: the file represents every entity."""
         return []
 
 
 class PartImageNetWriter:
     """Writes the two files of PartImageNet: objects under `{m}_whole`, and their parts.
 
-    As in the published bundle an image has one object, whose annotation id is the image's.
+    As in the authors' bundle, the annotation id of an image's object is the image id.
+
+    Args:
+        objects: path of the object file to write.
+        parts: path of the part file to write.
+        work: folder of working files.
+        manifest: PartImageNet's manifest, under the build's profile.
     """
 
     def __init__(self, objects: Path, parts: Path, work: Path, manifest: Manifest) -> None:
@@ -162,13 +194,14 @@ class PartImageNetWriter:
         self._kinds: dict[tuple[str, str], int] = {}
         self._taken: set[int] = set()
 
-    def add(self, entity: Row) -> Named | None:
-        """Take an entity; any class has a place here, since the file lists its own."""
-        image = self._objects.image(entity, self._objects.images + 1)
+    def add(self, entity: Row) -> AnnotatedEntity | None:
+        """Add an entity of any class: the object file lists the classes that it uses."""
+        image = self._objects.add_image(entity, self._objects.images + 1)
         assert isinstance(image, int)
-        self._parts.image(entity, image)
+        self._parts.add_image(entity, image)
+        # A second class in one image needs another id; image ids stay far below this step.
         own = image
-        while own in self._taken:  # a second class in one image
+        while own in self._taken:
             own += 1 << 30
         self._taken.add(own)
         category = self._classes.setdefault(entity["category"], len(self._classes))
@@ -181,10 +214,10 @@ class PartImageNetWriter:
             kind = self._kind(superclass, part["name"])
             self._parts.annotate(number, image, kind, part)
             parts[part["name"]] = (number,)
-        return Named(image, (own,), parts, digests_of(entity))
+        return AnnotatedEntity(image, (own,), parts, digests_of(entity))
 
     def _kind(self, superclass: str, name: str) -> int:
-        """Return upstream's id of a part category, or one beyond those."""
+        """Return the id of a part category: upstream's, or from 1000 on for one of a new name."""
         key = superclass, name
         if key not in self._kinds:
             upstream = [
@@ -209,12 +242,13 @@ class PartImageNetWriter:
         self._parts.close(kinds)
 
     def notes(self) -> list[str]:
-        """Return nothing: everything is kept."""
+        """Return no notes: the file represents every entity."""
         return []
 
 
 def class_of(manifest: Manifest, entity: Row) -> ObjectClass | None:
-    """Return the upstream class of an entity, one that has all its parts; None where none has."""
+    """Return an upstream class of the entity's name that has all its parts; None if none does."""
+    # Several upstream classes can share a canonical name, with different lists of parts.
     wanted = {part["name"] for part in entity["parts"]}
     for item in manifest.by_name.get(entity["category"], ()):
         if wanted <= {part.name for part in item.parts}:
@@ -222,6 +256,6 @@ def class_of(manifest: Manifest, entity: Row) -> ObjectClass | None:
     return None
 
 
-def part_ids(known: ObjectClass, name: str) -> tuple[int, ...]:
+def part_ids(upstream: ObjectClass, name: str) -> tuple[int, ...]:
     """Return upstream's ids of a class's part; two native names can share a canonical one."""
-    return tuple(part.id for part in known.parts if part.name == name)
+    return tuple(part.id for part in upstream.parts if part.name == name)

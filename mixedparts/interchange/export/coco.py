@@ -1,7 +1,7 @@
-"""A build as COCO instances: objects and parts are annotations, pairs stand in a key of their own.
+"""Export as COCO instances: objects and parts are annotations, pairs have a key of their own.
 
-One file a split, `annotations/{split}.json`, pictures under `images/{split}/`. Readers of COCO see
-ordinary instances with categories `dog` and `dog:head`; a part names its object under `object_id`.
+One file a split, `annotations/{split}.json`, images under `images/{split}/`. Readers of COCO see
+ordinary instances with categories `dog` and `dog:head`; a part names its object in `object_id`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from mixedparts.interchange.export.pictures import open_images
 from mixedparts.interchange.export.regions import AnnotationNumbers, CocoAnnotation
 from mixedparts.interchange.export.request import Job, Outcome
-from mixedparts.interchange.export.rows import Row, entities_of, image_split, rows_of
+from mixedparts.interchange.export.rows import Row, exported_entities, exported_rows, image_split
 from mixedparts.interchange.export.spool import Spool, write_document
 
 PAIRS_KEY = "mixedparts_pairs"
@@ -32,7 +32,7 @@ masks = [coco.annToMask(coco.anns[i]) for i in pair["seg"]]  # the n-th [SEG] of
 | `images[].source`, `.image_id`, `.sha256` | its origin, and the digest of its bytes |
 | `categories[].supercategory` | `object` or `part`; a part's name is `object class:part` |
 | `annotations[].object_id` | of a part: id of the annotation of its object |
-| `annotations[].parts_known` | of an object: whether its source says anything about its parts |
+| `annotations[].parts_known` | of an object: whether its source annotates its parts |
 | `mixedparts_pairs[]` | one entry a row of `pairs`, in their order |
 | … `images`, `objects` | ids of images and of object annotations, image by image |
 | … `parts` | `{annotation, kind}` in the order of the row, kind `common` or `unique` |
@@ -41,7 +41,7 @@ masks = [coco.annToMask(coco.anns[i]) for i in pair["seg"]]  # the n-th [SEG] of
 
 
 def write_coco(job: Job) -> Outcome:
-    """Write the COCO files of all splits."""
+    """Write the COCO files of all splits, and return the result of the export."""
     outcome = Outcome(use=_USE)
     for split in job.splits:
         outcome.rows[split] = _CocoSplit(job, split).write()
@@ -52,12 +52,12 @@ def write_coco(job: Job) -> Outcome:
         " sample shows: a build has no pixels of those.",
     ]
     if not job.request.pictures:
-        outcome.notes.append("Pictures were left out as asked (--no-pictures).")
+        outcome.notes.append("Images were left out as asked (--no-pictures).")
     return outcome
 
 
 class _CocoSplit:
-    """One split on its way into a COCO file."""
+    """Writes one split as a COCO file."""
 
     def __init__(self, job: Job, split: str) -> None:
         self._job = job
@@ -67,18 +67,19 @@ class _CocoSplit:
         self._images: dict[int, int] = {}  # row of the images table -> id
 
     def write(self) -> int:
-        """Write the file and its pictures; returns the number of pairs."""
+        """Write the file and its images, and return the number of pairs."""
         work = self._job.out / _WORK
         with (
             Spool(work / "images") as images,
             Spool(work / "annotations") as annotations,
             Spool(work / "pairs") as pairs,
         ):
-            for entity in entities_of(self._job, self._split):
-                if entity["row"] is not None:  # a build has no pixels of other images
-                    self._note(entity, annotations)
+            for entity in exported_entities(self._job, self._split):
+                # The row is null if no sample uses the image; a build has no pixels of it then.
+                if entity["row"] is not None:
+                    self._add_entity(entity, annotations)
             self._job.progress.start(f"coco {self._split}", self._job.splits[self._split], "rows")
-            for row in rows_of(self._job, self._split):
+            for row in exported_rows(self._job, self._split):
                 pairs.add(self._pair(row, annotations))
             self._job.progress.finish()
             self._write_images(images, work)
@@ -95,23 +96,27 @@ class _CocoSplit:
         shutil.rmtree(work)
         return written
 
-    def _note(self, entity: Row, annotations: Spool) -> None:
-        """List an entity with its parts, whether a sample shows them or not."""
+    def _add_entity(self, entity: Row, annotations: Spool) -> None:
+        """Add the annotations of an entity and its parts, whether a sample shows them or not."""
         image_id = self._images.setdefault(entity["row"], len(self._images) + 1)
+        # In the shape of a `pairs` row, so that the masks get the same numbers as in the pairs.
         as_row = {
             "objects": [{"image": 0, **entity}],
             "parts": [{"image": 0, **part} for part in entity["parts"]],
         }
-        objects, parts = self._numbers.of(as_row, [str(entity["row"])])
+        objects, parts = self._numbers.annotations_of(as_row, [str(entity["row"])])
         for region in (*objects, *parts):
             if region.is_new:
                 annotations.add(self._annotation(region, image_id))
 
     def _pair(self, row: Row, annotations: Spool) -> dict[str, Any]:
+        """Return the entry of a row, and add those of its annotations that are new."""
         image_ids = [
             self._images.setdefault(ref["row"], len(self._images) + 1) for ref in row["images"]
         ]
-        objects, parts = self._numbers.of(row, [str(ref["row"]) for ref in row["images"]])
+        image_keys = [str(ref["row"]) for ref in row["images"]]
+        objects, parts = self._numbers.annotations_of(row, image_keys)
+        # In a sound build all of them come from the table `entities` and are not new.
         for region in (*objects, *parts):
             if region.is_new:
                 annotations.add(self._annotation(region, image_ids[region.image]))
@@ -132,38 +137,41 @@ class _CocoSplit:
         }
 
     def _annotation(self, region: CocoAnnotation, image_id: int) -> dict[str, Any]:
+        """Return the COCO annotation of an object or part."""
         key = region.category, region.part
-        found = {
-            "id": region.number + 1,  # some readers take an id of 0 for none
+        annotation = {
+            "id": region.number + 1,  # some readers take an id of 0 for a missing one
             "image_id": image_id,
             "category_id": self._categories.setdefault(key, len(self._categories) + 1),
             **region.coco,
         }
         if region.part:
-            return found | {"object_id": region.owner + 1}
-        return found | {"parts_known": region.value.get("parts_known", True)}
+            return annotation | {"object_id": region.owner + 1}
+        return annotation | {"parts_known": region.value.get("parts_known", True)}
 
     def _category_list(self) -> list[dict[str, Any]]:
-        found = []
+        """Return the categories that annotations use, numbered in the order of first use."""
+        categories = []
         for (category, part), number in self._categories.items():
             if part:
                 names = {"name": f"{category}:{part}", "object": category, "part": part}
-                found.append({"id": number, "supercategory": "part", **names})
+                categories.append({"id": number, "supercategory": "part", **names})
             else:
-                found.append({"id": number, "supercategory": "object", "name": category})
-        return found
+                categories.append({"id": number, "supercategory": "object", "name": category})
+        return categories
 
     def _write_images(self, images: Spool, work: Path) -> None:
+        """List every used image, and write its bytes unless the request excludes images."""
         split = image_split(self._split)
-        build, with_pictures = self._job.request.build, self._job.request.pictures
-        self._job.progress.start(f"pictures {self._split}", len(self._images), "images")
+        build, with_pixels = self._job.build, self._job.request.pictures
+        self._job.progress.start(f"images {self._split}", len(self._images), "images")
         licence_ids = {item["name"]: item["id"] for item in self._licences()}
         taken: set[str] = set()
-        with open_images(build, split, self._images, work / "pictures.arrow") as pictures:
+        with open_images(build, split, self._images, work / "pictures.arrow") as reader:
             for row, number in self._images.items():
-                stored = pictures.row(row)
+                stored = reader.row(row)
                 name = _free_name(stored, taken)
-                if with_pictures:
+                if with_pixels:
                     target = self._job.out / "images" / self._split / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(stored["image"]["bytes"])
@@ -181,7 +189,7 @@ class _CocoSplit:
         self._job.progress.finish()
 
     def _info(self) -> dict[str, Any]:
-        manifest = self._job.manifest
+        manifest = self._job.build.manifest
         return {
             "description": f"MixedParts {self._split}",
             "version": manifest["code_version"],
@@ -191,12 +199,13 @@ class _CocoSplit:
         }
 
     def _licences(self) -> list[dict[str, Any]]:
-        known = sorted({s.get("image_licence", "") for s in self._job.manifest["sources"].values()})
-        return [{"id": n + 1, "name": name, "url": ""} for n, name in enumerate(known)]
+        sources = self._job.build.manifest["sources"].values()
+        names = sorted({source.get("image_licence", "") for source in sources})
+        return [{"id": n + 1, "name": name, "url": ""} for n, name in enumerate(names)]
 
 
 def _free_name(stored: dict[str, Any], taken: set[str]) -> str:
-    """Return `source/file`, made different where two folders of a source share a file name."""
+    """Return `source/file`; where two folders share a file name, the second gets its image id."""
     path = PurePosixPath(stored["image"]["path"] or stored["image_id"])
     name = f"{stored['source']}/{path.name}"
     if name in taken:

@@ -1,4 +1,4 @@
-"""A folder that appears under its name when everything is in it, and not before."""
+"""The target folder of an export: which content may be replaced, and its atomic replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MARK = "export.json"
 
 
 def stored_identity(out: Path) -> dict[str, Any] | None:
-    """Return what a folder's export was asked for, None where it holds none."""
+    """Return the identity of the export in a folder; None if the folder contains no export."""
     try:
         value = json.loads((out / MARK).read_bytes())["identity"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -25,10 +25,10 @@ def stored_identity(out: Path) -> dict[str, Any] | None:
 
 
 def check_target(out: Path, overwrite: bool) -> None:
-    """Say whether an export may be written to a folder.
+    """Check that an export may be written to a folder.
 
     Raises:
-        UsageError: it holds something that is no export, or one that is not to be replaced.
+        UsageError: the folder contains other files, or an export and `overwrite` is false.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", "Choose another folder with --out.")
@@ -46,15 +46,17 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def appearing(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` that takes its place on success, and goes away otherwise."""
+def atomic_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `out` on success and is removed on an error."""
     out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `out`, and so on the same file system, where a rename is atomic.
     fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     try:
         yield fresh
+        # A folder cannot be renamed over another one that is not empty.
         if out.exists():
             out.rename(old)
         fresh.rename(out)

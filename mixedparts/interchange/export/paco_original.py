@@ -1,4 +1,7 @@
-"""PACO ids of upstream's own file, for a bundle that leaves that file where it is."""
+"""Annotation ids of upstream's PACO file, for a bundle with `--annotations original`.
+
+Such a bundle contains no PACO file; its records refer to the file that the build was read from.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,12 @@ from pathlib import Path
 from mixedparts import masks
 from mixedparts.entities.normalise import Names
 from mixedparts.errors import InputError
-from mixedparts.interchange.export.annotation_files import ImageId, Named, digest, digests_of
+from mixedparts.interchange.export.annotation_files import (
+    AnnotatedEntity,
+    ImageId,
+    digest,
+    digests_of,
+)
 from mixedparts.interchange.export.rows import Row
 from mixedparts.masks import Rle
 from mixedparts.pipeline.plan import missing_source
@@ -17,14 +25,16 @@ from mixedparts.sources.contract import get_source
 from mixedparts.sources.manifest_types import Manifest
 
 _SHARD_IMAGES = 256
-_Masks = dict[str, list[tuple[ImageId, Rle]]]  # part name, or empty for the object -> id and mask
+_Masks = dict[str, list[tuple[ImageId, Rle]]]  # part name (object: empty) -> ids and masks
 
 
 class PacoOriginal:
-    """Finds the annotations that make an entity in upstream's file, and proves that they do.
+    """Finds the annotations of upstream's file whose union is an entity, and checks their masks.
 
     Args:
         root: folder of the sources, laid out as for a build.
+        split: split of the file to read.
+        manifest: PACO's manifest, under the build's profile.
 
     Raises:
         InputError: PACO's file is not there.
@@ -35,55 +45,62 @@ class PacoOriginal:
         if split not in source.splits(root):
             raise missing_source(source, root)
         names = Names(manifest)
-        self._known: dict[tuple[str, str], Named] = {}
+        self._known: dict[tuple[str, str], AnnotatedEntity] = {}
         for shard in source.plan(root, split, _SHARD_IMAGES, ""):
+            # A rejected image or annotation is no part of the build either.
             for record in source.read(shard):
                 if isinstance(record, ImageRecord):
-                    self._note(record, names)
+                    self._add_image(record, names)
         self._file = f"{root}/paco"
 
-    def _note(self, record: ImageRecord, names: Names) -> None:
-        found: dict[str, _Masks] = defaultdict(lambda: defaultdict(list))
+    def _add_image(self, record: ImageRecord, names: Names) -> None:
+        """Note the ids and mask digests of an image's entities.
+
+        Instances and parts are united by canonical name, as in `entities.normalise`.
+        """
+        by_class: dict[str, _Masks] = defaultdict(lambda: defaultdict(list))
         classes = {item.id: item.category for item in record.objects}
         for item in record.objects:
-            found[names.category(item.category)][""].append((_id(item.id), item.mask))
+            by_class[names.category(item.category)][""].append((_id(item.id), item.mask))
         for part in record.parts:
             key = classes[part.object_id]
-            mine = found[names.category(key)][names.part(key, part.name)]
-            mine.append((_id(part.id), part.mask))
-        for category, regions in found.items():
-            ids = {name: tuple(number for number, _ in mine) for name, mine in regions.items()}
+            instances = by_class[names.category(key)][names.part(key, part.name)]
+            instances.append((_id(part.id), part.mask))
+        for category, regions in by_class.items():
+            ids = {name: tuple(number for number, _ in items) for name, items in regions.items()}
+            # Digests instead of masks: the masks of a full split do not fit into memory.
             digests = {
-                name: digest(masks.union([mask for _, mask in mine]).counts.decode())
-                for name, mine in regions.items()
+                name: digest(masks.union([mask for _, mask in items]).counts.decode())
+                for name, items in regions.items()
             }
             objects = ids.pop("")
             image = _id(record.image_id)
-            self._known[record.image_id, category] = Named(image, objects, ids, digests)
+            self._known[record.image_id, category] = AnnotatedEntity(image, objects, ids, digests)
 
-    def add(self, entity: Row) -> Named | None:
+    def add(self, entity: Row) -> AnnotatedEntity | None:
         """Return upstream's ids of an entity.
 
         Raises:
-            InputError: upstream's file holds no such entity, or another mask.
+            InputError: upstream's file has no such entity, or another mask of it.
         """
-        named = self._known.get((entity["image_id"], entity["category"]))
-        if named is None or not digests_of(entity).items() <= named.digests.items():
+        upstream = self._known.get((entity["image_id"], entity["category"]))
+        # A subset: the build's filters may have dropped small parts that upstream has.
+        if upstream is None or not digests_of(entity).items() <= upstream.digests.items():
             raise InputError(
                 f"image {entity['image_id']}, {entity['category']}: {self._file} holds other masks"
                 " than the build, which was read from another file",
                 "Name the sources of this build with --root, or use --annotations own.",
             )
-        return named
+        return upstream
 
     def close(self) -> None:
         """Do nothing: upstream's file stays as it is."""
 
     def notes(self) -> list[str]:
-        """Return nothing: everything is kept."""
+        """Return no notes: the file represents every entity."""
         return []
 
 
 def _id(text: str) -> ImageId:
-    """Return an id as upstream's file writes it: a number where it reads as one."""
+    """Return an id as in upstream's file: as a number if its text is decimal."""
     return int(text) if text.isdecimal() else text

@@ -1,4 +1,8 @@
-"""Records of the published bundle: the rows of one image pair together, in order of appearance."""
+"""Records of a bundle: all rows of one image pair in one record, in the order of first rows.
+
+Rows of one image pair are far apart in a build, and all rows of a split do not fit into memory.
+The entries are therefore written to disk as they come, and grouped at the end by a hash.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,13 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class RecordList:
-    """Collects entries of records on disk; only a number of each stays in memory."""
+    """Collects entries of records in a working file, with 16 bytes of memory for each entry.
+
+    A context manager that removes its working files at the end.
+
+    Args:
+        work: folder of the working files; it is created if needed.
+    """
 
     def __init__(self, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
@@ -44,7 +54,15 @@ class RecordList:
         self._path.unlink(missing_ok=True)
 
     def add(self, dataset: str, image_ids: list[int | str], is_object: bool, entry: Entry) -> None:
-        """Append an entry: of `common` for a common object, else of `pairs`."""
+        """Append an entry to the record of its image pair.
+
+        Args:
+            dataset: `dataset_name` of the record.
+            image_ids: ids of the two images.
+            is_object: whether the entry belongs to the list `common` of a common-object record, and
+                not to the list `pairs` of a part record.
+            entry: the entry as JSON values.
+        """
         head = {"dataset_name": dataset, "img_ids": image_ids, "is_object": is_object}
         key = hashlib.blake2b(_encode(head), digest_size=8).digest()
         self._keys.append(int.from_bytes(key, "little"))
@@ -52,7 +70,7 @@ class RecordList:
         self._ends.append(self._handle.tell())
 
     def write(self, target: Path) -> None:
-        """Write the list of records."""
+        """Write all records as one JSON list; no entry can be added afterwards."""
         self._handle.close()
         with Spool(self._merged) as records:
             for record in self._records():
@@ -60,9 +78,12 @@ class RecordList:
             write_list(target, records)
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        if not self._keys:
+        """Yield the records, each from the entries of one image pair."""
+        if not self._keys:  # an empty file cannot be memory-mapped
             return
         keys = np.frombuffer(self._keys, np.uint64)
+        # Sort entries by the first entry of their key: records come in the order of their first
+        # rows, and the entries of a record in the order of the rows.
         _, firsts, group = np.unique(keys, return_index=True, return_inverse=True)
         order = np.argsort(firsts[group], kind="stable")
         starts = np.concatenate(([0], np.frombuffer(self._ends, np.uint64)[:-1])).astype(np.int64)
@@ -70,14 +91,15 @@ class RecordList:
             self._path.open("rb") as handle,
             mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as stored,
         ):
-            mine: list[dict[str, Any]] = []
+            items: list[dict[str, Any]] = []
             for number in order.tolist():
                 item = _decode(stored[int(starts[number]) : self._ends[number]])
-                if mine and _head(mine[0]) != _head(item):
-                    yield _merged(mine)
-                    mine = []
-                mine.append(item)
-            yield _merged(mine)
+                # Compare the heads themselves: two of them may have the same 64-bit hash.
+                if items and _head(items[0]) != _head(item):
+                    yield _merged(items)
+                    items = []
+                items.append(item)
+            yield _merged(items)
 
 
 def _head(item: dict[str, Any]) -> tuple[Any, ...]:
@@ -85,7 +107,11 @@ def _head(item: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _merged(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the record of entries of one image pair; common and unique parts share an entry."""
+    """Return the record made from the entries of one image pair.
+
+    A build has one row for the common parts of two entities and one for their unique parts; in a
+    record the two share an entry.
+    """
     head = {key: items[0][key] for key in ("dataset_name", "img_ids", "is_object")}
     entries = [item["entry"] for item in items]
     if head["is_object"]:
@@ -94,6 +120,7 @@ def _merged(items: list[dict[str, Any]]) -> dict[str, Any]:
     for entry in entries:
         for other in pairs:
             same = other["cats"] == entry["cats"] and other["ann_ids"] == entry["ann_ids"]
+            # Free: neither kind of parts would be overwritten.
             free = all(other[key] is None or entry[key] is None for key in ("common", "unique"))
             if same and free:
                 for key in ("common", "unique"):

@@ -1,4 +1,4 @@
-"""Numbers for the distinct masks of rows: a mask that many rows show is written once."""
+"""Numbers for the distinct masks of rows, so that a mask in many rows becomes one annotation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mixedparts.interchange.export.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """A mask of a row with what it means.
+    """An object or part of a row, with the number of its mask.
 
     Attributes:
-        number: counts from 0 within its `AnnotationNumbers`; equal for equal masks.
-        is_new: whether this is the first time that it is seen.
-        image: place of its image in the row.
-        category: class of the object; for a part, of the object it belongs to.
-        part: name of the part, empty for an object.
-        owner: number of the part's object, its own for an object.
-        value: `mask`, `bbox` and `area` as in the row.
-        owner_area: pixels of the part's object, its own for an object.
+        number: number of the mask, from 0; equal masks of one meaning have equal numbers.
+        is_new: whether the number occurs for the first time.
+        image: position of the image in the row.
+        category: class of the object; for a part, of the object that it belongs to.
+        part: name of the part; empty for an object.
+        owner: number of the part's object; for an object its own number.
+        value: the row's entry, with `mask`, `bbox` and `area`.
+        owner_area: pixels of the part's object; for an object its own pixels.
     """
 
     number: int
@@ -35,7 +35,7 @@ class CocoAnnotation:
 
     @property
     def coco(self) -> dict[str, Any]:
-        """The keys that every COCO annotation has."""
+        """The keys of a COCO annotation that depend on its mask only."""
         return {
             "segmentation": self.value["mask"],
             "bbox": self.value["bbox"],
@@ -48,17 +48,20 @@ class AnnotationNumbers:
     """Numbers the masks of rows by image, class, part name and pixels."""
 
     def __init__(self) -> None:
+        # Digests of 12 bytes as keys: the run-length texts of a full split take far more memory.
         self._numbers: dict[bytes, int] = {}
 
-    def of(
+    def annotations_of(
         self, row: Row, image_keys: list[str]
     ) -> tuple[list[CocoAnnotation], list[CocoAnnotation]]:
-        """Return a row's objects and parts.
+        """Return a row's objects and parts with their numbers.
 
         Args:
-            image_keys: what tells the row's images from all others.
+            row: a row of `pairs`, or a dict with the same `objects` and `parts`.
+            image_keys: for each image of the row, a text that identifies it in the split.
         """
         objects = [self._region(image_keys, item, item["category"]) for item in row["objects"]]
+        # Reversed, so that the first object of an image wins if a row has several.
         owner_of = {item.image: item for item in reversed(objects)}
         parts = [
             self._region(image_keys, item, owner_of[item["image"]].category, owner_of)
@@ -73,10 +76,12 @@ class AnnotationNumbers:
         category: str,
         owner_of: dict[int, CocoAnnotation] | None = None,
     ) -> CocoAnnotation:
+        """Return an object, or a part if `owner_of` gives the objects by image."""
         part = "" if owner_of is None else item["name"]
         owner = None if owner_of is None else owner_of[item["image"]]
         words = [image_keys[item["image"]], category, part, item["mask"]["counts"]]
-        if owner is not None:  # one part mask under two objects is two annotations
+        # A part annotation names its object, so one part mask under two objects is two annotations.
+        if owner is not None:
             words.append(str(owner.number))
         key = hashlib.blake2b("\0".join(words).encode(), digest_size=12).digest()
         number = self._numbers.get(key)

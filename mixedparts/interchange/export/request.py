@@ -1,4 +1,4 @@
-"""What an export is asked for, and what it has to say at its end."""
+"""Options of an export, and the result that the writer of a format returns."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import Any
 from mixedparts.errors import UsageError
 from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS
+from mixedparts.storage.build_folder import BENCHMARK, BuildFolder
 
-BENCHMARK = "benchmark"
 EXPORT_SPLITS = (*SPLITS, BENCHMARK)
-PARQUET_LIMIT = 1_000  # rows a split; pixels are repeated in every row that shows them
+# Default limit of rows a split for Parquet, which repeats an image in every row that shows it.
+PARQUET_LIMIT = 1_000
 
 
 class Format(StrEnum):
-    """The formats a build can be written in."""
+    """The formats in which a build can be written."""
 
     PUBLISHED = "published"
     COCO = "coco"
@@ -28,34 +29,43 @@ class Format(StrEnum):
 
 
 class Visibility(StrEnum):
-    """What stands under `visibility` in a published record.
+    """Meaning of the number `visibility` in a record of the bundle.
 
-    Its meaning is not documented; the authors' loaders only sort by its sum, ascending. Their COCO
+    The authors do not document it; their loaders only sort by its sum, ascending. Their COCO
     wrapper stores annotation area over image area, so that is the default.
     """
 
-    IMAGE_SHARE = "image-share"  # area of the mask over that of its image
-    OBJECT_SHARE = "object-share"  # parts: area over that of their object; objects as above
-    CONSTANT = "constant"  # 0 everywhere: the order of the records is left as it is
+    IMAGE_SHARE = "image-share"  # area of the mask over the area of its image
+    OBJECT_SHARE = "object-share"  # parts: area over that of their object; objects: as above
+    CONSTANT = "constant"  # 0 everywhere, so that a loader keeps the order of the records
 
 
 class Origin(StrEnum):
-    """Whose annotation ids a published record carries for PACO, and whose part maps for ADE."""
+    """The files that the records of a bundle refer to for PACO's ids and ADE20K's part maps."""
 
-    OWN = "own"  # files written from the build: only pictures must be laid beside the bundle
-    ORIGINAL = "original"  # upstream's own file and maps, as the published bundle does
+    OWN = "own"  # files written from the build; the user of the bundle adds only the images
+    ORIGINAL = "original"  # upstream's file and maps, as in the authors' bundle
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """Choices of one export.
+    """Options of one export.
 
     Attributes:
-        splits: which to write; empty: train, validation and test where they have rows.
+        build: folder of the build to export.
+        format: format to write.
+        out: folder to write to.
+        splits: splits to write; empty: train, validation and test where they have rows.
         limit: most rows of each split; None: all (Parquet: `PARQUET_LIMIT`).
-        pictures: whether a COCO export holds the pictures.
+        pictures: whether a COCO export contains the images.
         shard_rows: samples in one WebDataset or Parquet shard.
+        visibility: meaning of `visibility` in the records of a bundle.
+        annotations: files that the records of a bundle refer to.
         root: upstream's folders, for `Origin.ORIGINAL`.
+
+    Raises:
+        UsageError: an option is out of range, a split does not exist, `out` and `build` lie in
+            one another, or two splits would share a file; the message lists all faults.
     """
 
     build: Path
@@ -78,6 +88,7 @@ class ExportRequest:
         faults += [f"there is no split '{name}'" for name in self.splits
                    if name not in EXPORT_SPLITS]  # fmt: skip
         out, build = self.out.resolve(), self.build.resolve()
+        # `--overwrite` removes `out` as a whole, and a build must not contain foreign files.
         if out == build or out in build.parents or build in out.parents:
             faults.append(f"--out {self.out} and the build {self.build} lie in one another")
         if self.format is Format.PUBLISHED and {"test", BENCHMARK} <= set(self.splits):
@@ -87,34 +98,34 @@ class ExportRequest:
 
     @property
     def rows_a_split(self) -> int | None:
-        """How many rows of a split are written at most."""
+        """Most rows of a split that are written; None: all."""
         if self.limit is None and self.format is Format.PARQUET:
             return PARQUET_LIMIT
         return self.limit
 
     def identity(self) -> dict[str, Any]:
-        """Return the choices that decide the result, as JSON values; folders are not among them."""
-        known: dict[str, Any] = {"format": str(self.format), "splits": sorted(self.splits)}
-        known["limit"] = self.rows_a_split
+        """Return the options that decide the result, as JSON values; folders are not among them."""
+        options: dict[str, Any] = {"format": str(self.format), "splits": sorted(self.splits)}
+        options["limit"] = self.rows_a_split
         if self.format is Format.PUBLISHED:
-            known |= {"visibility": str(self.visibility), "annotations": str(self.annotations)}
+            options |= {"visibility": str(self.visibility), "annotations": str(self.annotations)}
         elif self.format is Format.COCO:
-            known["pictures"] = self.pictures
+            options["pictures"] = self.pictures
         else:
-            known["shard_rows"] = self.shard_rows
-        return known
+            options["shard_rows"] = self.shard_rows
+        return options
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a format's writer did.
+    """Result of a format's writer.
 
     Attributes:
-        rows: written rows by split.
-        left_out: rows that the format cannot hold, by reason.
-        notes: what the format cannot hold, and what to know to read it; one sentence each.
+        rows: split -> written rows.
+        left_out: reason -> rows that the format cannot represent.
+        notes: limits of the format and hints for its readers, one sentence each.
         use: how to read the export, as Markdown.
-        front: YAML at the head of the export's README, for formats whose readers look there.
+        front: values of the YAML header of the export's README; `datasets` reads them there.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -126,18 +137,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An export under way.
+    """An export in progress, as the writer of a format receives it.
 
     Attributes:
-        splits: those to write, with how many rows of each are read.
-        out: the folder to write to; it gets its name when everything is in it.
-        manifest: of the build.
+        request: options of the export.
+        build: the build to export.
+        splits: split -> rows to read, for each split to write.
+        out: temporary folder to write to; it is renamed when it is complete.
+        progress: receives the progress of the writer.
     """
 
     request: ExportRequest
+    build: BuildFolder
     splits: dict[str, int]
     out: Path
-    manifest: dict[str, Any]
     progress: Progress
 
 

@@ -1,8 +1,13 @@
-"""One export from beginning to end: look, write beside, say what was lost, put into place."""
+"""One export from start to end.
+
+Check the build and the target, write into a temporary folder, record what the format cannot
+represent, and rename the folder to its final name.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +15,11 @@ import pyarrow as pa
 import yaml
 
 from mixedparts.errors import InputError
-from mixedparts.interchange.export.folder import MARK, appearing, check_target, stored_identity
+from mixedparts.interchange.export.folder import MARK, atomic_folder, check_target, stored_identity
 from mixedparts.interchange.export.request import ExportRequest, Format, Job, Outcome, Writer
 from mixedparts.interchange.export.rows import chosen_splits
-from mixedparts.pipeline.build_manifest import MANIFEST, read_manifest
 from mixedparts.progress import Progress
-from mixedparts.sources.manifests import FULL
-from mixedparts.storage.schema import SCHEMA_VERSION
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import write_json, write_text
 
 README = "README.md"
@@ -24,7 +27,7 @@ README = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What an export says at its end, for people and for programs."""
+    """The report of a finished export: `text` for people, `values` as JSON for programs."""
 
     text: str
     values: dict[str, Any]
@@ -33,56 +36,56 @@ class ExportReport:
 def export(request: ExportRequest, progress: Progress, overwrite: bool = False) -> ExportReport:
     """Write a build in another format.
 
-    Nothing stands under `request.out` before everything is written.
+    The folder `request.out` appears when everything is written, and not before.
+
+    Args:
+        request: options of the export.
+        progress: receives the progress of writing.
+        overwrite: whether to replace an export of another build or with other options.
+
+    Returns:
+        The report.
 
     Raises:
-        UsageError: the build has no such split, or the folder holds something else.
+        UsageError: the build has no such split, `request.out` contains other files, or no row fits
+            the format.
         InputError: there is no finished build of this schema version, or it is damaged.
         EnvironmentFault: the format needs a package that is not installed.
     """
-    manifest = read_manifest(request.build)
-    if manifest is None:
-        raise InputError(
-            f"{request.build} holds no finished build (no readable {MANIFEST})",
-            "Run the `mixedparts build` command again: it goes on where it stopped.",
-        )
-    if manifest.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"{request.build} has schema version {manifest.get('schema_version')}, this program"
-            f" knows {SCHEMA_VERSION}",
-            "Build it again with this version.",
-        )
+    build = BuildFolder.open(request.build)
     try:
-        return _export(request, manifest, progress, overwrite)
-    except pa.ArrowInvalid as error:  # a damaged table; other faults of reading are OSErrors
+        return _export(request, build, progress, overwrite)
+    except pa.ArrowInvalid as error:  # a damaged table
         raise InputError(
             f"{request.build}: a table cannot be read: {error}",
-            f"Look at what `mixedparts verify {request.build}` says.",
+            f"Look at what `mixedparts verify {request.build}` reports.",
         ) from error
 
 
 def _export(
-    request: ExportRequest, manifest: dict[str, Any], progress: Progress, overwrite: bool
+    request: ExportRequest, build: BuildFolder, progress: Progress, overwrite: bool
 ) -> ExportReport:
-    splits = chosen_splits(request)
-    identity = {"build_id": manifest["build_id"], **request.identity()}
+    splits = chosen_splits(request, build)
+    identity = {"build_id": build.build_id, **request.identity()}
+    # An equal export may be replaced without --overwrite: the result is the same.
     check_target(request.out, overwrite or stored_identity(request.out) == identity)
-    with appearing(request.out) as folder:
-        outcome = _writer(request.format)(Job(request, splits, folder, manifest, progress))
+    with atomic_folder(request.out) as folder:
+        outcome = _writer(request.format)(Job(request, build, splits, folder, progress))
         shutil.rmtree(folder / ".work", ignore_errors=True)
         summary = {
             "rows": dict(sorted(outcome.rows.items())),
             "left_out": dict(sorted(outcome.left_out.items())),
             "notes": outcome.notes,
         }
-        write_text(folder / README, _readme(request, manifest, outcome))
-        profile = manifest["configuration"].get("profile", FULL)
-        facts = {"synthetic": manifest["synthetic"], "profile": profile}
-        write_json(folder / MARK, {"identity": identity, **facts, **summary})
+        write_text(folder / README, _readme(request, build.manifest, outcome))
+        # An import reads these two back: the names of classes and parts depend on the profile.
+        origin = {"synthetic": build.synthetic, "profile": build.profile}
+        write_json(folder / MARK, {"identity": identity, **origin, **summary})
     return ExportReport(_text(request, outcome), {"out": str(request.out), **identity, **summary})
 
 
 def _writer(name: Format) -> Writer:
+    """Return the writer of a format, importing only what that format needs."""
     if name is Format.COCO:
         from mixedparts.interchange.export.coco import write_coco
 
@@ -108,9 +111,9 @@ def _text(request: ExportRequest, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _readme(request: ExportRequest, manifest: dict[str, Any], outcome: Outcome) -> str:
+def _readme(request: ExportRequest, manifest: Mapping[str, Any], outcome: Outcome) -> str:
     front = f"---\n{yaml.safe_dump(outcome.front, sort_keys=False)}---\n" if outcome.front else ""
-    synthetic = " Its pictures and masks are synthetic." if manifest["synthetic"] else ""
+    synthetic = " Its images and masks are synthetic." if manifest["synthetic"] else ""
     rows = "\n".join(f"| {split} | {number} |" for split, number in outcome.rows.items())
     sections = [
         f"# MixedParts as {request.format}",
@@ -129,9 +132,9 @@ def _losses(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _licences(manifest: dict[str, Any]) -> str:
+def _licences(manifest: Mapping[str, Any]) -> str:
     return "\n".join(
-        f"- {facts.get('title', name)}: annotations {facts.get('licence', 'unknown')};"
-        f" images {facts.get('image_licence', 'unknown')}"
-        for name, facts in manifest["sources"].items()
+        f"- {source.get('title', name)}: annotations {source.get('licence', 'unknown')};"
+        f" images {source.get('image_licence', 'unknown')}"
+        for name, source in manifest["sources"].items()
     )

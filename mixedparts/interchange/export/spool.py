@@ -1,4 +1,8 @@
-"""Long JSON lists, written item by item and joined at the end, so that none is held in memory."""
+"""Long JSON lists that are written item by item and joined at the end.
+
+A COCO file mixes lists that grow at the same time (images, annotations), so each list has a file
+of its own until all are complete. Memory use does not depend on the number of items.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Spool:
-    """A JSON list on its way to disk."""
+    """A JSON list in a working file, written item by item.
+
+    A context manager that removes the working file at the end.
+
+    Args:
+        path: the working file; its folder is created if needed.
+
+    Attributes:
+        items: number of items so far.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,20 +48,20 @@ class Spool:
         self._path.unlink(missing_ok=True)
 
     def add(self, item: Any) -> None:
-        """Append one item."""
+        """Append one item, any value that msgspec can encode as JSON."""
         if self.items:
             self._handle.write(b",\n")
         self._handle.write(_encode(item))
         self.items += 1
 
     def close(self) -> Path:
-        """Flush the items; returns the file that holds them, without brackets."""
+        """Close the working file, and return its path; it contains the items without brackets."""
         self._handle.close()
         return self._path
 
 
 def write_document(target: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object whose values are plain or spools; keys in the order given."""
+    """Write a JSON object, keys in the order given; values are spools or plain JSON values."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as handle:
         handle.write(b"{")
@@ -59,7 +72,7 @@ def write_document(target: Path, values: Mapping[str, Any]) -> None:
 
 
 def write_list(target: Path, spool: Spool) -> None:
-    """Write a JSON file that is one list."""
+    """Write the items of a spool as a JSON file that is one list."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as handle:
         _write_value(handle, spool)
@@ -69,6 +82,7 @@ def write_list(target: Path, spool: Spool) -> None:
 def _write_value(handle: Any, value: Any) -> None:
     if isinstance(value, Spool):
         handle.write(b"[\n")
+        # Copied as bytes: the items are encoded already.
         with value.close().open("rb") as items:
             shutil.copyfileobj(items, handle, 1 << 20)
         handle.write(b"\n]")

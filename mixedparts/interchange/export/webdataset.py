@@ -1,7 +1,7 @@
-"""A build as tar shards for the `webdataset` package: one sample is a JSON file and its pictures.
+"""Export as tar shards for the `webdataset` package: a sample is a JSON file and its images.
 
 Members of a sample: `ID.json` (the row of `pairs`) and `ID.image1.jpg`, `ID.image2.jpg`, … with the
-bytes that the build stores. Equal builds give equal bytes: members carry no time and no owner.
+bytes that the build stores. Equal builds give equal bytes: members have no time and no owner.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import msgspec
 from mixedparts.errors import EnvironmentFault
 from mixedparts.interchange.export.pictures import ImageReader, image_suffix, open_images
 from mixedparts.interchange.export.request import Job, Outcome
-from mixedparts.interchange.export.rows import Row, image_split, rows_of
-from mixedparts.storage.parquet import iter_rows
+from mixedparts.interchange.export.rows import Row, exported_rows, image_split
 
 _USE = """\
 ```python
@@ -25,16 +24,16 @@ import glob
 import webdataset as wds
 
 for sample in wds.WebDataset(sorted(glob.glob("train-*.tar")), shardshuffle=False).decode("pil"):
-    sample["json"]["answer"], sample["image1.jpg"]  # a row of `pairs`, a PIL picture
+    sample["json"]["answer"], sample["image1.jpg"]  # a row of `pairs`, a PIL image
 ```
 
 Masks are COCO RLE in `objects` and `parts` of the JSON; the n-th `[SEG]` of `answer` means the
-region that `seg[n]` points to. A picture keeps its format: `image1.jpg`, `image1.png`, ….
+region that `seg[n]` points to. An image keeps its format: `image1.jpg`, `image1.png`, ….
 """
 
 
 def write_webdataset(job: Job) -> Outcome:
-    """Write the shards of all splits.
+    """Write the tar shards of all splits, and return the result of the export.
 
     Raises:
         EnvironmentFault: the package webdataset is not installed.
@@ -49,17 +48,19 @@ def write_webdataset(job: Job) -> Outcome:
     outcome = Outcome(use=_USE)
     outcome.notes = [
         "Previews, rejects and the manifest stay in the build.",
-        "A picture is stored again in every sample that shows it.",
+        "An image is stored again in every sample that shows it.",
     ]
     for split in job.splits:
         work = job.out / ".pictures.arrow"
-        wanted = used_images_of(job, split)
-        with open_images(job.request.build, image_split(split), wanted, work) as pictures:
+        wanted = used_image_rows(job, split)
+        with open_images(job.build, image_split(split), wanted, work) as reader:
             job.progress.start(f"webdataset {split}", job.splits[split], "rows")
-            rows = rows_of(job, split)
+            rows = exported_rows(job, split)
             number = 0
             while batch := list(islice(rows, job.request.shard_rows)):
                 path = job.out / f"{split}-{number:06d}.tar"
+                # `encoder=False`: the members are bytes already, and an encoder would guess from
+                # their suffixes. Time, user and group would make the bytes differ between runs.
                 with (
                     path.open("wb") as stream,
                     TarWriter(
@@ -67,23 +68,24 @@ def write_webdataset(job: Job) -> Outcome:
                     ) as tar,
                 ):
                     for row in batch:
-                        tar.write(dict(_members(row, pictures)))
+                        tar.write(dict(_members(row, reader)))
                 outcome.rows[split] += len(batch)
                 number += 1
             job.progress.finish()
     return outcome
 
 
-def used_images_of(job: Job, split: str) -> set[int]:
-    """Return the rows of `images` that the exported rows of a split show."""
-    rows = iter_rows(job.request.build, "pairs", split, ["images"])
+def used_image_rows(job: Job, split: str) -> set[int]:
+    """Return the row numbers in `images` of all images in a split's exported rows."""
+    rows = job.build.rows("pairs", split, ["images"])
     taken = islice(rows, job.splits[split])
     return {ref["row"] for row in taken for ref in row["images"]}
 
 
-def _members(row: Row, pictures: ImageReader) -> Iterator[tuple[str, Any]]:
+def _members(row: Row, reader: ImageReader) -> Iterator[tuple[str, Any]]:
+    """Yield the key of a sample and (suffix, bytes) of its members."""
     yield "__key__", row["id"]
     yield "json", msgspec.json.encode(row)
     for number, ref in enumerate(row["images"], 1):
-        data = pictures.row(ref["row"])["image"]["bytes"]
+        data = reader.row(ref["row"])["image"]["bytes"]
         yield f"image{number}.{image_suffix(data)}", data

@@ -1,0 +1,121 @@
+"""Muon for matrices, AdamW for everything else."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from calico.checkpoints.save_load import trained_weights
+from calico.config.calico import TrainingConfig
+from calico.optim.optimizer import Updater, build_updater, hidden_matrices
+from mixedparts.errors import UsageError
+from tests.factories.micro_model import micro_config, micro_model
+
+MUON = TrainingConfig(optimizer="muon", muon_factor=2.0, weight_decay=0.1, clip=1e9)
+
+
+class Small(nn.Module):
+    """Two matrices, one of them narrow, and a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.wide = nn.Linear(48, 40)
+        self.narrow = nn.Linear(40, 4)
+
+    def updater(self, settings: TrainingConfig = MUON, rate: float = 0.01) -> Updater:
+        """Return what updates this network."""
+        return build_updater(dict(self.named_parameters()), rate, settings, hidden_matrices(self))
+
+    def learn(self, updater: Updater, seed: int = 1) -> dict[str, torch.Tensor]:
+        """Take a step from a random gradient; return the gradients."""
+        torch.manual_seed(seed)
+        for weight in self.parameters():
+            weight.grad = torch.randn_like(weight)
+        gradients = {name: weight.grad.clone() for name, weight in self.named_parameters()}
+        updater.step(1e9)
+        return gradients
+
+
+def test_an_update_of_a_matrix_is_orthogonal_and_as_large_as_adamws() -> None:
+    network = Small()
+    before = network.wide.weight.detach().clone()
+    gradients = network.learn(network.updater())
+    rate = 0.01 * MUON.muon_factor
+    update = before * (1 - rate * MUON.weight_decay) - network.wide.weight.detach()
+    # The nearest orthogonal matrix of the gradient, by another way than iterating.
+    u, _, v = torch.linalg.svd(gradients["wide.weight"], full_matrices=False)
+    expected = rate * 0.2 * 48**0.5 * (u @ v)
+    assert torch.nn.functional.cosine_similarity(update.ravel(), expected.ravel(), 0) > 0.98
+    spread = torch.linalg.svdvals(update) / (rate * 0.2 * 48**0.5)
+    assert 0.6 < spread.min() < spread.max() < 1.3  # torch iterates five times, not to the end
+    assert update.square().mean().sqrt() == pytest.approx(0.2 * rate, rel=0.2)
+
+
+def test_everything_else_is_updated_as_by_adamw_alone() -> None:
+    ours, theirs = Small(), Small()
+    alone = theirs.updater(replace(MUON, optimizer="adamw"))
+    ours.learn(ours.updater())
+    theirs.learn(alone)
+    for name in ("wide.bias", "narrow.weight", "narrow.bias"):
+        assert torch.equal(ours.get_parameter(name), theirs.get_parameter(name)), name
+    assert not torch.equal(ours.wide.weight, theirs.wide.weight)
+
+
+def test_a_model_trains_its_layers_by_muon_but_not_its_words() -> None:
+    model, config = micro_model()
+    chosen = {id(weight) for weight in hidden_matrices(*model.networks())}
+    named = trained_weights(model)
+    by_muon = {name for name, weight in named.items() if id(weight) in chosen}
+    assert "language.model.layers.0.self_attn.q_proj.weight" in by_muon
+    assert "bridge.projection.weight" not in by_muon  # 24 wide
+    assert not [n for n in by_muon if "embed" in n or "lm_head" in n or "queries" in n]
+    updater = build_updater(named, 0.1, config.training, hidden_matrices(*model.networks()))
+    kinds = {name: updater.moments(weight) for name, weight in named.items()}
+    assert {name for name, kind in kinds.items() if kind == ("momentum_buffer",)} == by_muon
+
+
+def test_what_is_remembered_can_be_put_back() -> None:
+    ours = Small()
+    updater = ours.updater()
+    ours.learn(updater)
+    theirs = copy.deepcopy(ours)
+    other = theirs.updater()
+    for name, weight in ours.named_parameters():
+        copied = {moment: value.clone() for moment, value in updater.state(weight).items()}
+        assert set(copied) == set(updater.moments(weight))
+        other.restore(theirs.get_parameter(name), copied)
+    ours.learn(updater, 2)
+    theirs.learn(other, 2)
+    for name, weight in ours.named_parameters():
+        assert torch.equal(weight, theirs.get_parameter(name)), name
+
+
+def test_what_cannot_work_is_refused() -> None:
+    with pytest.raises(UsageError, match="muon needs whole matrices"):
+        micro_config(training={"optimizer": "muon"}, execution={"parallel": "fsdp"})
+    with pytest.raises(UsageError, match=r"training\.muon_factor: 0\.0 is not above 0"):
+        micro_config(training={"muon_factor": 0})
+    with pytest.raises(UsageError, match=r"pretraining\.muon_factor: -1\.0 is not above 0"):
+        micro_config(pretraining={"muon_factor": -1.0})
+
+
+class TestRates:
+    def test_parts_learn_at_their_own_rates(self) -> None:
+        weights = {
+            name: torch.nn.Parameter(torch.ones(2, 2))
+            for name in ("language.a", "bridge.b", "grounding.c")
+        }
+        factors = {"language": 0.5, "grounding": 2.0}
+        updater = build_updater(weights, 1.0, TrainingConfig(), factors=factors)
+        updater.set_rate(0.1)
+        rates = {id(w): group["lr"] for group in updater.groups for w in group["params"]}
+        assert [rates[id(weight)] for weight in weights.values()] == [0.05, 0.1, 0.2]
+
+    def test_a_part_that_is_none_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"rate_factors\.lamguage: choose from language"):
+            micro_config(training={"rate_factors": {"lamguage": 0.1}})

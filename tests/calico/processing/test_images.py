@@ -1,0 +1,98 @@
+"""Pictures to the encoders and masks to the decoder's grid and back."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from calico.config.presets import seven_b, tiny
+from calico.dataset.views import View
+from calico.processing.images import CLIP, IMAGENET, ImageProcessor, open_image
+from mixedparts.errors import InputError
+from mixedparts.masks import Rle, decode, from_dense, iou
+
+
+def picture(height: int, width: int) -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def disc(height: int, width: int, radius: float) -> Rle:
+    y, x = np.mgrid[:height, :width]
+    inside = (y - height * 0.6) ** 2 + (x - width * 0.4) ** 2 < radius**2
+    return from_dense(inside.astype(np.uint8))
+
+
+@pytest.mark.parametrize(("height", "width"), [(150, 100), (90, 180), (128, 128), (301, 77)])
+class TestGeometry:
+    def test_padding_is_zero_after_normalisation(self, height: int, width: int) -> None:
+        processor = ImageProcessor(tiny())
+        pixels = processor.pixels(picture(height, width))
+        rows, columns = pixels.inner
+        assert max(rows, columns) == 128
+        assert abs(rows / columns - height / width) < 0.01 * height / width + 0.01
+        sam = processor.inputs([pixels]).sam[0]
+        assert not sam[:, rows:].any()
+        assert not sam[:, :, columns:].any()
+        assert sam[:, :rows, :columns].std() > 0.2
+
+    def test_masks_survive_the_way_to_the_grid_and_back(self, height: int, width: int) -> None:
+        processor = ImageProcessor(tiny())
+        mask = disc(height, width, min(height, width) / 4)
+        grid = torch.from_numpy(processor.patch_mask(mask)).float() / 255
+        (back,) = processor.original_masks((grid - 0.5)[None], height, width)
+        assert (back.height, back.width) == (height, width)
+        assert iou([mask], [back])[0, 0] > 0.85
+
+    def test_masks_stay_within_the_extent(self, height: int, width: int) -> None:
+        processor = ImageProcessor(tiny())
+        full = from_dense(np.ones((height, width), np.uint8))
+        grid = processor.patch_mask(full)
+        rows, columns = processor.extent(height, width)
+        assert not grid[rows:].any()
+        assert not grid[:, columns:].any()
+        assert (grid[: rows - 1, : columns - 1] == 255).all()
+
+    def test_mirrored_masks_lie_on_mirrored_pixels(self, height: int, width: int) -> None:
+        processor = ImageProcessor(tiny())
+        mask = disc(height, width, min(height, width) / 5)
+        white = Image.fromarray(np.repeat(decode(mask)[..., None] * 255, 3, 2))
+        flipped = processor.pixels(white).flipped()
+        grid = processor.patch_mask(mask, View(mirrored=True)) / 255
+        step = processor.square_size // processor.grid_size
+        shown = flipped.square[..., 0].reshape(len(grid), step, len(grid), step).mean((1, 3)) / 255
+        unmirrored = np.abs(processor.patch_mask(mask) / 255 - shown).mean()
+        assert np.abs(grid - shown).mean() < 0.3 * unmirrored
+
+
+def test_normalisations_are_those_of_the_encoders() -> None:
+    processor = ImageProcessor(tiny())
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+    inputs = processor.inputs([processor.pixels(grey)])
+    for tensor, (mean, deviation) in ((inputs.vision, CLIP), (inputs.semantic, IMAGENET)):
+        expected = (128 / 255 - torch.tensor(mean)) / torch.tensor(deviation)
+        torch.testing.assert_close(tensor[0, :, 5, 5], expected)
+
+
+def test_the_7b_sizes() -> None:
+    processor = ImageProcessor(seven_b())
+    pixels = processor.pixels(picture(300, 400))
+    assert pixels.vision.shape == pixels.semantic.shape == (224, 224, 3)
+    assert pixels.inner == (768, 1024)
+    assert processor.extent(300, 400) == (192, 256)
+
+
+def test_bytes_that_are_no_picture_are_one_message() -> None:
+    with pytest.raises(InputError, match=r"holiday\.jpg"):
+        open_image(b"not a picture", "holiday.jpg")
+
+
+def test_a_cut_picture_is_one_message() -> None:
+    file = io.BytesIO()
+    picture(60, 60).save(file, "PNG")
+    with pytest.raises(InputError, match="cannot be decoded"):
+        open_image(file.getvalue()[:900], "cut.png")

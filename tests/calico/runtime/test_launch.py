@@ -1,0 +1,92 @@
+"""A process that a command starts beside itself ends with it, and never leaves it waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import ROOT
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+from calico.runtime.launch import follow_parent, is_worker, worker_processes
+place, ending = Path(sys.argv[1]), sys.argv[2]
+if is_worker():
+    follow_parent()
+    (place / "companion").write_text(" ".join([str(os.getpid()), os.environ["RANK"]]))
+    if ending == "fail":
+        sys.exit(5)
+    time.sleep(120)
+with worker_processes(2, "program", sys.argv[1:]):
+    assert os.environ["RANK"] == "0" and os.environ["WORLD_SIZE"] == "2"
+    while not (place / "companion").is_file():
+        time.sleep(0.02)
+    time.sleep(120 if ending != "finish" else 0.2)
+assert "RANK" not in os.environ
+"""
+
+
+def started(place: Path, ending: str) -> subprocess.Popen[str]:
+    (place / "program.py").write_text(PROGRAM)
+    here = str(ROOT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), here])}
+    command = [sys.executable, "-m", "program", str(place), ending]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Wait for a condition; say whether it came true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def companion_ends(place: Path) -> bool:
+    """Wait for the companion to start and to be gone."""
+    file = place / "companion"
+    assert within(60, lambda: file.is_file() and len(file.read_text().split()) == 2)
+    number, rank = file.read_text().split()
+    assert rank == "1"
+
+    def gone() -> bool:
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    return within(30, gone)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system knows no SIGKILL")
+def test_it_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    parent = started(tmp_path, "wait")
+    assert within(60, (tmp_path / "companion").is_file)
+    parent.kill()
+    parent.wait()
+    assert companion_ends(tmp_path)
+
+
+def test_it_ends_with_the_work(tmp_path: Path) -> None:
+    parent = started(tmp_path, "finish")
+    assert parent.wait(60) == 0, parent.communicate()
+    assert companion_ends(tmp_path)
+
+
+def test_its_failure_ends_the_command_with_one_message(tmp_path: Path) -> None:
+    parent = started(tmp_path, "fail")
+    _, said = parent.communicate(timeout=60)
+    assert parent.returncode == 3
+    assert "a companion process ended with code 5" in said
+    assert "--resume auto" in said

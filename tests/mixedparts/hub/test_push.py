@@ -1,0 +1,187 @@
+"""A push reaches a stand-in of the Hub with what it should, goes on after a stop, and loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pytest
+from huggingface_hub import CommitOperationAdd
+
+import mixedparts
+from mixedparts.cli import main
+from mixedparts.errors import EnvironmentFault, InputError, ProblemsFound, UsageError
+from mixedparts.hub.push import HuggingFaceHub, push, push_plan
+from mixedparts.progress import Silent
+from mixedparts.storage.shards import sha256_of
+from mixedparts.verification.verify import verify
+from tests.oracles.build_tables import iter_rows
+
+
+@dataclass
+class StandIn:
+    """What `HfApi` does for a push, on a folder; `fail_at` breaks one commit off."""
+
+    folder: Path
+    private: bool | None = None
+    commits: list[list[str]] = field(default_factory=list)
+    fail_at: int | None = None
+
+    def create_repo(self, repo_id: str, repo_type: str, private: bool, exist_ok: bool) -> None:
+        assert (repo_type, exist_ok) == ("dataset", True)
+        huggingface_hub.utils.validate_repo_id(repo_id)
+        self.folder.mkdir(exist_ok=True)
+        self.private = private
+
+    def list_repo_tree(self, repo_id: str, recursive: bool, repo_type: str) -> Iterator[Any]:
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            if path.is_dir():
+                yield SimpleNamespace(path=name)  # a folder has no `lfs`
+            else:
+                stored = SimpleNamespace(sha256=sha256_of(path))
+                yield SimpleNamespace(path=name, lfs=stored if name.endswith(".parquet") else None)
+
+    def create_commit(
+        self, repo_id: str, operations: list[Any], commit_message: str, repo_type: str
+    ) -> None:
+        if self.fail_at == len(self.commits):
+            self.fail_at = None
+            raise ConnectionError("the line is dead")
+        names = []
+        for operation in operations:
+            target = self.folder / operation.path_in_repo
+            if isinstance(operation, CommitOperationAdd):
+                names.append(operation.path_in_repo)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(operation.path_or_fileobj), target)
+            else:
+                names.append(f"-{operation.path_in_repo}")
+                target.unlink()
+        self.commits.append(names)
+
+
+@pytest.fixture
+def build(built: Path, tmp_path: Path) -> Path:
+    """A copy of a build; a push keeps its files in it."""
+    return Path(shutil.copytree(built, tmp_path / "build"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> StandIn:
+    return StandIn(tmp_path / "hub")
+
+
+def send(build: Path, hub: StandIn, pixels: bool = False) -> dict[str, int]:
+    return push(build, "me/mixedparts", pixels, True, HuggingFaceHub(hub), Silent())
+
+
+def test_what_is_pushed_has_no_pixels_and_loads(build: Path, hub: StandIn) -> None:
+    send(build, hub)
+    assert hub.private is True
+    stored = b"".join(p.read_bytes() for p in hub.folder.rglob("*") if p.is_file())
+    pictures = [row["image"]["bytes"] for row in iter_rows(build, "images")]
+    assert len(pictures) > 50
+    assert not any(picture in stored for picture in pictures)
+    assert not (hub.folder / "preview").exists()
+    assert not (hub.folder / "_build").exists()
+    assert verify(hub.folder, "deep").listed == []
+    for config in ("pairs", "images", "entities"):
+        loaded = datasets.load_dataset(str(hub.folder), config, split="test")
+        assert len(loaded) == len(list(iter_rows(build, config, "test")))
+    row = mixedparts.load_dataset(hub.folder, split="test", pixels=False)[0]
+    assert row == next(iter_rows(build, "pairs", "test"))
+    with pytest.raises(InputError, match="no pixels"):
+        mixedparts.load_dataset(hub.folder, split="test")[0]
+    assert "Without pixels" in (hub.folder / "README.md").read_text()
+    metadata = json.loads((hub.folder / "croissant.json").read_text())
+    assert metadata["url"].endswith("/datasets/me/mixedparts")
+
+
+def test_with_pixels_the_hub_holds_the_build(build: Path, hub: StandIn) -> None:
+    send(build, hub, pixels=True)
+    for path in build.rglob("*.parquet"):
+        name = path.relative_to(build)
+        if name.parts[0] != "_build":
+            assert (hub.folder / name).read_bytes() == path.read_bytes()
+    assert verify(hub.folder, "deep").listed == []
+
+
+def test_the_card_comes_last_and_a_stopped_push_goes_on(
+    build: Path, hub: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mixedparts.hub.push._FILES_A_COMMIT", 3)
+    hub.fail_at = 2
+    with pytest.raises(EnvironmentFault, match="the line is dead"):
+        send(build, hub)
+    assert not (hub.folder / "README.md").exists()
+    told = send(build, hub)
+    sent = [name for commit in hub.commits for name in commit]
+    assert len(sent) == len(set(sent))
+    assert hub.commits[-1] == ["manifest.json", "croissant.json", "README.md"]
+    assert told["skipped"] == 6
+    assert send(build, hub) == {"sent": 3, "skipped": len(sent) - 3, "removed": 0}
+
+
+def test_files_of_an_earlier_build_go_away(build: Path, hub: StandIn) -> None:
+    for name in ("pairs/train-00000-of-00009.parquet", "preview/preview-00000-of-00001.parquet"):
+        (hub.folder / name).parent.mkdir(parents=True)
+        (hub.folder / name).write_bytes(b"old")
+    (hub.folder / "LICENSE").write_text("mine")
+    assert send(build, hub)["removed"] == 2
+    assert verify(hub.folder, "full").listed == []
+    assert (hub.folder / "LICENSE").read_text() == "mine"
+
+
+def test_a_build_that_is_not_whole_is_not_pushed(build: Path, hub: StandIn) -> None:
+    path = build / "pairs" / "train-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ProblemsFound, match="not whole"):
+        send(build, hub)
+    assert not hub.folder.exists()
+
+
+def test_the_plan_tells_files_bytes_and_licences(build: Path) -> None:
+    before = sorted(build.rglob("*"))
+    without, with_pixels = (push_plan(build, "me/x", pixels) for pixels in (False, True))
+    assert sorted(build.rglob("*")) == before
+    image = "images/train-00000-of-00001.parquet"
+    assert without.values["files"][image] < with_pixels.values["files"][image] / 2
+    assert "Pixels stay here" in without.text
+    assert "Flickr" in with_pixels.text
+
+
+def test_pixels_that_are_not_there_cannot_be_pushed(build: Path) -> None:
+    path = build / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["configuration"]["images"] = "reference"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match="holds no pixels"):
+        push_plan(build, "me/x", True)
+
+
+def test_the_command_pushes_and_says_so(
+    build: Path, hub: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hub)
+    words = ["push", str(build), "--repo-id", "me/mixedparts", "--quiet"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--dry-run"])
+    assert ended.value.code == 0
+    assert "dry run: nothing was sent" in capsys.readouterr().out
+    assert not hub.folder.exists()
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--public"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("me/mixedparts: ")
+    assert hub.private is False
+    with pytest.raises(SystemExit) as ended:
+        main(["push", str(build), "--repo-id", "a b/c", "--quiet"])
+    assert ended.value.code == 2

@@ -1,0 +1,84 @@
+"""Whatever is taken for sound without decoding does decode."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixedparts.images.jpeg import intact_jpeg_size
+
+
+def picture(seed: int) -> Image.Image:
+    small = np.random.default_rng(seed).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    grown = Image.fromarray(small).resize((20 + 13 * seed % 70, 20 + 29 * seed % 70))
+    return grown.convert("L") if seed % 5 == 0 else grown
+
+
+def encoded(seed: int) -> bytes:
+    stream = io.BytesIO()
+    picture(seed).save(
+        stream,
+        "JPEG",
+        quality=(30, 75, 95)[seed % 3],
+        optimize=seed % 4 == 0,
+        subsampling=seed % 3,
+        comment=b"hello" if seed % 2 else b"",
+    )
+    return stream.getvalue()
+
+
+def decoded_size(path: Path) -> tuple[int, int] | None:
+    """What Pillow makes of a file: its size if it decodes to its end."""
+    try:
+        with Image.open(path, formats=("JPEG",)) as opened:
+            opened.load()
+            return opened.size
+    except Exception:
+        return None
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_plain_files_are_sound_at_their_size(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(encoded(seed))
+    assert intact_jpeg_size(path) == decoded_size(path) == picture(seed).size
+
+
+def test_a_spoilt_file_that_passes_does_decode(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    files = [encoded(seed) for seed in range(24)]
+    path = tmp_path / "x.jpg"
+    passed = refused = 0
+    for _ in range(3_000):
+        data = bytearray(rng.choice(files))
+        if rng.random() < 0.2:
+            data = data[: rng.randrange(len(data))] + rng.choice((b"", b"\xff\xd9"))
+        for _ in range(rng.choice((0, 1, 1, 3))):
+            if data:
+                data[rng.randrange(min(len(data), 700))] = rng.randrange(256)
+        path.write_bytes(data)
+        size = intact_jpeg_size(path)
+        passed, refused = passed + (size is not None), refused + (size is None)
+        if size is not None:
+            assert decoded_size(path) == size
+    assert min(passed, refused) > 500
+
+
+def test_the_unusual_is_left_to_a_decoder(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    for options in ({"progressive": True}, {"restart_marker_rows": 1}):
+        picture(1).save(path, "JPEG", **options)
+        assert intact_jpeg_size(path) is None
+        assert decoded_size(path) == picture(1).size
+    picture(1).convert("CMYK").save(path, "JPEG")
+    assert intact_jpeg_size(path) is None
+    picture(1).save(path, "PNG")
+    assert intact_jpeg_size(path) is None
+    path.write_bytes(b"")
+    assert intact_jpeg_size(path) is None
+    assert intact_jpeg_size(tmp_path / "none.jpg") is None

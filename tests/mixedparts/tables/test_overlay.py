@@ -1,0 +1,44 @@
+"""Overlays: what is coloured, panels that hold labels, distinct colours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixedparts import masks
+from mixedparts.tables.overlay import PANEL_HEIGHT, Marked, colours_of, draw_panels, draw_sample
+
+
+def test_overlays_colour_only_what_they_mark() -> None:
+    grey = np.full((40, 60, 3), 128, np.uint8)
+    dense = np.zeros((40, 60), np.uint8)
+    dense[10:20, 10:30] = 1
+    drawn = draw_sample([grey, grey], [Marked(0, "lid", masks.from_dense(dense))])
+    width = round(60 * PANEL_HEIGHT / 40)
+    assert drawn.shape == (PANEL_HEIGHT, 2 * width + 12, 3)
+    assert (drawn[:, -width:] == 128).all()
+    assert (drawn[-60:, :60] == 128).all()
+    inside = drawn[15 * 8, 12 * 8].astype(int)
+    assert np.ptp(inside) > 20
+
+
+def test_very_wide_and_narrow_pictures_stand_in_panels_that_hold_labels() -> None:
+    strips = [np.full((10, 4000, 3), 90, np.uint8), np.full((4000, 10, 3), 90, np.uint8)]
+    marked = []
+    for number, strip in enumerate(strips):
+        dense = np.zeros(strip.shape[:2], np.uint8)
+        dense[2:-2, 2:-2] = 1
+        marked.append(Marked(number, "left rear wheel", masks.from_dense(dense)))
+    wide, narrow = draw_panels(strips, marked, 200)
+    assert (wide.height, narrow.height) == (200, 200)
+    assert wide.width == 500
+    assert narrow.width == 90
+    for panel in (wide, narrow):
+        pixels = np.asarray(panel)
+        assert (pixels == colours_of(["left rear wheel"])["left rear wheel"]).all(-1).any()
+        assert (pixels[0, 0] == 255).all()  # around the picture it is white
+
+
+def test_twenty_labels_have_twenty_colours() -> None:
+    colours = np.array(list(colours_of([str(number) for number in range(20)]).values()), int)
+    apart = np.abs(colours[:, None] - colours[None]).sum(-1)
+    assert apart[~np.eye(20, dtype=bool)].min() >= 40
