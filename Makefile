@@ -62,6 +62,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy mixedparts builders calico
+	$(BIN)/lint-imports --no-cache --no-logo
 
 benchmarks: $(READY)
 	$(BIN)/python -m benchmarks.build_speed --write docs/benchmarks.md

@@ -6,3 +6,7 @@ file a split (`coco_source`, `coco_index`), one annotation file an image (`file_
 PartImageNet family (`synsets`). `formats` has what files share: JSON records, ids, paths, masks.
 `bundle_readers` and `bundle_records` read the bundle of the authors.
 """
+
+from mixedparts._renamed import install as _install
+
+_install()

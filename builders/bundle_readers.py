@@ -1,6 +1,6 @@
-"""The sources' readers, turned to the files of a bundle and to the images that it names.
+"""Readers of the annotation files of a bundle, limited to the images that its records name.
 
-They are the readers of a build, so that a bad annotation has the same reason code in both.
+They extend the readers of a build, so that a bad annotation has the same reason code in both.
 """
 
 from __future__ import annotations
@@ -29,65 +29,93 @@ from mixedparts.sources.contract import ReadShard
 
 
 class _Bundled(CocoSource):
-    """What the readers of a bundle share: they look at wanted images only."""
+    """Base of the readers of a bundle, which read wanted images only."""
 
     _place: Place
     _wanted: Container[str] | None
 
     @staticmethod
     def image_key(record_id: str, file_name: str) -> str:
-        """Return the upstream id, which is what records name."""
+        """Return the upstream id, which the records of a bundle use."""
         return record_id
 
     def selects(self, shard: ReadShard, image_id: str | None) -> bool:
-        """Take wanted images (of a whole file those that it lists under the split), and strays."""
+        """Return whether an image is wanted; see `CocoSource.selects`."""
+        # Without a list of wanted images, the file lists the splits of each image (an exported
+        # file), or all its images belong to the split.
         if image_id is None or self._wanted is not None:
             return image_id is None or image_id in (self._wanted or ())
         listed = _splits(open_index(self._place.objects, self.image_key)).get(image_id)
         return not isinstance(listed, list) or shard.split in listed
 
     def records(self, split: str) -> Iterator[ImageRecord | Reject]:
-        """Yield the records of wanted images; `image_id` is still upstream's id."""
+        """Yield the records of wanted images; `image_id` is the upstream id."""
+        # One shard for the whole file: wanted images are spread over it.
         total = len(open_index(self._place.objects, self.image_key).images)
         shard = ReadShard(
-            self.name, split, str(self._place.pictures), str(self._place.objects), 0, total
+            self.name, split, str(self._place.image_root), str(self._place.objects), 0, total
         )
         for item in self.read(shard):
-            yield self._called(item) if isinstance(item, Reject) else item
+            yield self._with_layout_name(item) if isinstance(item, Reject) else item
 
-    def _called(self, reject: Reject) -> Reject:
-        """Return the reject with its file as the layout calls it, wherever it lies."""
-        return replace(reject, file=self._place.named.get(reject.file, reject.file))
+    def _with_layout_name(self, reject: Reject) -> Reject:
+        """Return the reject with the name that its file has in the layout of a bundle."""
+        # A file of upstream can take the place of a file of the bundle, at any path.
+        return replace(reject, file=self._place.layout_names.get(reject.file, reject.file))
 
 
 class BundledPaco(_Bundled, PacoSource):
-    """PACO: upstream's own file, or one of its form."""
+    """PACO: the upstream file, or one in its format.
+
+    Args:
+        place: the files of the source and split.
+        wanted: upstream ids of the images to read; None for all images of the split.
+    """
 
     def __init__(self, place: Place, wanted: Container[str] | None) -> None:
         self._place, self._wanted = place, wanted
 
     def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the places below `coco` and below the bundle's `coco_2017`."""
+        """Yield the paths below `coco`, and below `coco_2017` as in the bundle."""
         for path in PacoSource.picture_paths(self, split, name):
             yield path
             yield path.replace("coco/", "coco_2017/", 1)
 
 
 class BundledAde(_Bundled, Ade20kPartSource):
-    """ADE20K-Part-234: the bundle's object file, part maps of the bundle or of upstream."""
+    """ADE20K-Part-234: the object file of the bundle, part maps of the bundle or of upstream.
+
+    Args:
+        place: the files of the source and split.
+        wanted: upstream ids of the images to read; None for all images of the split.
+    """
 
     def __init__(self, place: Place, wanted: Container[str] | None) -> None:
         self._place, self._wanted = place, wanted
 
     def map_path(self, root: Path, split: str, header: ImageHeader) -> str:
-        """Return the part map, which may lie elsewhere than the pictures."""
+        """Return the path of the part PNG, which can be below another root than the images.
+
+        Args:
+            root: unused.
+            split: unused.
+            header: the image.
+
+        Returns:
+            The path of the PNG below `Place.parts`.
+        """
         assert self._place.parts is not None
         own = header.name.with_suffix(".png")
         return str(self._place.parts / first_present(self._place.parts, (own.name, str(own))))
 
 
 class BundledPartImageNet(_Bundled, PartImageNetSource):
-    """PartImageNet: objects in the `whole` file, parts in another with the same image ids."""
+    """PartImageNet: objects in the `whole` file, parts in another file with the same image ids.
+
+    Args:
+        place: the files of the source and split.
+        wanted: upstream ids of the images to read; None for all images of the split.
+    """
 
     level = Level.OBJECT
 
@@ -95,10 +123,11 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
         self._place, self._wanted = place, wanted
 
     def records(self, split: str) -> Iterator[ImageRecord | Reject]:
-        """Yield what belongs to no image of the part file, then the records."""
+        """Yield the rejects of the part file that belong to no image, then the records."""
+        # The base class does so for the object file alone.
         parts, refuse = self._parts_index(), self._parts_refuser(split)
         for reject in self._stray_rejects(parts, refuse):
-            yield self._called(replace(reject, level=_part_level(reject.level)))
+            yield self._with_layout_name(replace(reject, level=_part_level(reject.level)))
         yield from super().records(split)
 
     def read_image(
@@ -109,7 +138,18 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
         annotations: Sequence[Annotation],
         refuse: Refuser,
     ) -> Iterator[ImageRecord | Reject]:
-        """Yield the record of a usable picture: objects as annotated, and its parts."""
+        """Yield the record of a usable image: objects as annotated, and the parts.
+
+        Args:
+            root: folder that image paths are relative to.
+            index: index of the object file.
+            header: the image.
+            annotations: its readable object annotations, in file order.
+            refuse: creates the rejects of the object file.
+
+        Yields:
+            Rejects, then the `ImageRecord`.
+        """
         objects: list[ObjectInstance] = []
         for item in _read(index, header, annotations, refuse, Level.OBJECT):
             if isinstance(item, Reject):
@@ -118,30 +158,33 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
                 objects.append(ObjectInstance(item.id, item.category, item.mask))
         parts_index, refuse_part = self._parts_index(), self._parts_refuser(refuse.split)
         position = _positions(parts_index).get(header.record_id)
-        found: list[Annotation] = []
+        part_annotations: list[Annotation] = []
         for outcome in (
             () if position is None else self._annotations(parts_index, position, refuse_part)
         ):
             if isinstance(outcome, Reject):
                 yield replace(outcome, level=_part_level(outcome.level))
             else:
-                found.append(outcome)
+                part_annotations.append(outcome)
         parts: list[PartInstance] = []
-        for item in _read(parts_index, header, found, refuse_part, Level.PART):
+        for item in _read(parts_index, header, part_annotations, refuse_part, Level.PART):
             if isinstance(item, Reject):
                 yield item
             elif not objects:
                 detail = f"image {header.record_id} has no usable object"
                 yield refuse_part(Level.PART, item.id, Reason.ORPHAN_PART, detail)
             else:
+                # One object an image in this source; its annotations have no links.
                 parts.append(PartInstance(item.id, objects[0].id, item.category, item.mask))
         yield header.record(refuse, objects, parts)
 
     def _parts_index(self) -> CocoIndex:
+        """Return the index of the part file."""
         assert self._place.parts is not None
         return open_index(self._place.parts, self.image_key)
 
     def _parts_refuser(self, split: str) -> Refuser:
+        """Return what creates the rejects of the part file."""
         return Refuser(self.name, split, str(self._place.parts))
 
 
@@ -160,6 +203,7 @@ def _read(
     refuse: Refuser,
     level: Level,
 ) -> Iterator[_Masked | Reject]:
+    """Yield the usable annotations, and a reject for each of the others at `level`."""
     raws = [item.segmentation for item in annotations]
     read = read_segmentations(raws, header.width, header.height)
     for item, segmentation in zip(annotations, read, strict=True):
@@ -175,25 +219,28 @@ def _read(
 
 
 def _part_level(level: Level) -> Level:
+    """Return the level of a record of the part file, where the base class assumes objects."""
     return Level.PART if level is Level.OBJECT else level
 
 
 @lru_cache(maxsize=1)
 def _positions(index: CocoIndex) -> dict[str, int]:
     """Return image id as text -> position of its first record."""
-    found: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for position, text, _ in _image_records(index):
-        found.setdefault(text, position)
-    return found
+        positions.setdefault(text, position)
+    return positions
 
 
 @lru_cache(maxsize=1)
 def _splits(index: CocoIndex) -> dict[str, Any]:
-    """Return image id as text -> the splits that an exported file lists it under."""
+    """Return image id as text -> its splits in an exported file, None in other files."""
     return {text: record.get("splits") for _, text, record in _image_records(index)}
 
 
 def _image_records(index: CocoIndex) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield position, id as text, and content of each readable image record."""
+    # Broken records are refused when a shard reads them.
     for position in range(len(index.images)):
         try:
             record = decode_untyped(index.images.raw(position))

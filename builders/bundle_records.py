@@ -1,7 +1,7 @@
-"""Records of `mixed_parts_{split}.json`, read one by one; each is sound or refused with a reason.
+"""Read the records of `mixed_parts_{split}.json` one by one, or refuse them with a reason.
 
-Schema: as the authors' loaders read it. Other keys, `visibility` among them, are left alone: its
-meaning is not documented and a build has no use for it.
+Schema: as the loaders of the authors read it. Other keys, `visibility` among them, are ignored: its
+meaning is not documented, and a build does not use it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from mixedparts.records import Reason
 
 T = TypeVar("T")
 _SOURCES = {dataset: source for source, dataset in DATASETS.items()}
-_Nested = list[list[list[Id] | Id] | None]  # a lone id stands for a list of one
+# For each image and part a list of ids; a single id is a list of one.
+_Nested = list[list[list[Id] | Id] | None]
 
 
+# `common` and `pairs` stay undecoded: a broken entry is refused alone, not with its record.
 class _Record(msgspec.Struct):
     dataset_name: str
     img_ids: list[Id]
@@ -37,6 +39,7 @@ class _Common(msgspec.Struct):
     ann_ids: list[list[Id]]
 
 
+# PACO and PartImageNet have annotation ids of parts; ADE has values of the part map instead.
 class _CommonPart(msgspec.Struct):
     part_cat: str
     part_ann_ids: list[list[Id]] | None = None
@@ -62,6 +65,8 @@ _pair = msgspec.json.Decoder(_Pair)
 
 
 class _Fault(Exception):
+    """The reason why an entry is refused; its text is the detail."""
+
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
@@ -69,6 +74,9 @@ class _Fault(Exception):
 
 class RecordFile:
     """The records of one split, mapped, never in memory as a whole.
+
+    Args:
+        path: `mixed_parts_{split}.json`.
 
     Raises:
         InputError: the file is missing, is not JSON, or is not a list.
@@ -83,12 +91,12 @@ class RecordFile:
 
     def __iter__(self) -> Iterator[RecordEntry | Refused]:
         for position in range(len(self._records)):
-            yield from _stated(self._records.raw(position), position)
+            yield from _record_entries(self._records.raw(position), position)
         self._file.release()
 
 
-def _stated(raw: memoryview, position: int) -> Iterator[RecordEntry | Refused]:
-    """Yield what one record states, entry by entry."""
+def _record_entries(raw: memoryview, position: int) -> Iterator[RecordEntry | Refused]:
+    """Yield the entries of one record."""
     name = str(position)
     try:
         record = _record.decode(raw)
@@ -97,7 +105,7 @@ def _stated(raw: memoryview, position: int) -> Iterator[RecordEntry | Refused]:
         return
     source = _SOURCES.get(record.dataset_name)
     if source is None:
-        detail = f"{record.dataset_name!r} is none of {', '.join(_SOURCES)}"
+        detail = f"{record.dataset_name!r} is not one of {', '.join(_SOURCES)}"
         yield Refused(name, "", Reason.UNKNOWN_DATASET, detail)
         return
     try:
@@ -122,9 +130,10 @@ def _stated(raw: memoryview, position: int) -> Iterator[RecordEntry | Refused]:
 
 
 def _images(values: list[Id]) -> tuple[str, str]:
+    """Return the ids of the two images as text; raise _Fault if they are not two."""
     first, second = _two([id_text(value) for value in values], "img_ids")
     if first is None or second is None:
-        raise _Fault(Reason.MALFORMED_RECORD, "img_ids: one is no id")
+        raise _Fault(Reason.MALFORMED_RECORD, "img_ids: one is not an id")
     if first == second:
         raise _Fault(Reason.MALFORMED_RECORD, f"img_ids: image {first} twice")
     return first, second
@@ -133,6 +142,7 @@ def _images(values: list[Id]) -> tuple[str, str]:
 def _common_sides(
     raw: msgspec.Raw, images: tuple[str, str], source: str
 ) -> tuple[RecordSide, RecordSide]:
+    """Return both sides of a common object: one class, with instances in each image."""
     entry = _common.decode(raw)
     category = _name(entry.cat, "cat")
     one, two = _two([_ids(ids, "ann_ids") for ids in entry.ann_ids], "ann_ids")
@@ -145,6 +155,7 @@ def _common_sides(
 def _pair_sides(
     raw: msgspec.Raw, images: tuple[str, str], source: str
 ) -> tuple[RecordSide, RecordSide]:
+    """Return both sides of a pair: a class in each image, common and unique parts."""
     entry = _pair.decode(raw)
     categories = _two([_name(cat, "cats") for cat in entry.cats], "cats")
     objects = _two([_ids(ids, "ann_ids") for ids in entry.ann_ids], "ann_ids")
@@ -152,14 +163,15 @@ def _pair_sides(
     for part in entry.common or ():
         name = _name(part.part_cat, "part_cat")
         lists = part.part_cat_ids if source == "ade20k" else part.part_ann_ids
-        ids = _two([_ids(mine, f"ids of {name}") for mine in lists or ()], f"ids of {name}")
-        for side, mine in zip(common, ids, strict=True):
+        ids = _two([_ids(side_ids, f"ids of {name}") for side_ids in lists or ()], f"ids of {name}")
+        for side, side_ids in zip(common, ids, strict=True):
             if name in side:
                 raise _Fault(Reason.MALFORMED_RECORD, f"common part {name} twice")
-            side[name] = mine
+            side[name] = side_ids
     unique = _unique(entry.unique, source)
     if not any((*common, *unique)):
         raise _Fault(Reason.NOTHING_STATED, "neither a common nor a unique part")
+    # A part is common, or unique to one image. Anything else would make contradictory answers.
     twice = (set(common[0]) & {*unique[0], *unique[1]}) | (set(unique[0]) & set(unique[1]))
     if twice:
         names = ", ".join(sorted(twice))
@@ -171,25 +183,28 @@ def _pair_sides(
 
 
 def _unique(entry: _Unique | None, source: str) -> tuple[dict[str, Ids], dict[str, Ids]]:
+    """Return part name -> ids of the unique parts of each image."""
     if entry is None:
         return {}, {}
     nested = entry.part_cat_ids if source == "ade20k" else entry.part_ann_ids
-    names = _two([mine or [] for mine in entry.part_cats], "part_cats")
-    lists = _two([mine or [] for mine in nested or ()], "ids of unique parts")
+    # An image without unique parts has None or an empty list.
+    names = _two([side or [] for side in entry.part_cats], "part_cats")
+    lists = _two([side or [] for side in nested or ()], "ids of unique parts")
     sides: tuple[dict[str, Ids], dict[str, Ids]] = ({}, {})
-    for side, mine, ids in zip(sides, names, lists, strict=True):
-        if len(mine) != len(ids):
-            detail = f"{len(mine)} unique parts, ids of {len(ids)}"
+    for side, side_names, side_ids in zip(sides, names, lists, strict=True):
+        if len(side_names) != len(side_ids):
+            detail = f"{len(side_names)} unique parts, ids of {len(side_ids)}"
             raise _Fault(Reason.MALFORMED_RECORD, detail)
-        for text, own in zip(mine, ids, strict=True):
+        for text, ids in zip(side_names, side_ids, strict=True):
             name = _name(text, "part_cats")
             if name in side:
                 raise _Fault(Reason.MALFORMED_RECORD, f"unique part {name} twice")
-            side[name] = _ids(own if isinstance(own, list) else [own], f"ids of {name}")
+            side[name] = _ids(ids if isinstance(ids, list) else [ids], f"ids of {name}")
     return sides
 
 
 def _name(text: str, what: str) -> str:
+    """Return a name in plain form; raise _Fault if it is empty. `what` is the key, for people."""
     name = plain(text)
     if not name:
         raise _Fault(Reason.MALFORMED_RECORD, f"{what}: an empty name")
@@ -197,15 +212,18 @@ def _name(text: str, what: str) -> str:
 
 
 def _ids(values: list[Id], what: str) -> Ids:
-    """Return ids as text, each once, in an order that does not hang on the file's."""
+    """Return ids as text, sorted, each once; raise _Fault if one is not an id, or if none is."""
+    # Sorted: two records with the same ids in another order give the same build.
     texts = [id_text(value) for value in values]
-    found = {text for text in texts if text is not None}
-    if not found or None in texts:
-        raise _Fault(Reason.MALFORMED_RECORD, f"{what}: {'no id' if not texts else 'one is no id'}")
-    return tuple(sorted(found))
+    ids = {text for text in texts if text is not None}
+    if not ids or None in texts:
+        why = "one is not an id" if texts else "no id"
+        raise _Fault(Reason.MALFORMED_RECORD, f"{what}: {why}")
+    return tuple(sorted(ids))
 
 
 def _two(values: list[T], what: str) -> tuple[T, T]:
+    """Return the values of the two images; raise _Fault for another number of values."""
     if len(values) != 2:
         raise _Fault(Reason.MALFORMED_RECORD, f"{what}: {len(values)} entries for two images")
     return values[0], values[1]

@@ -4,13 +4,15 @@ import calico
 
 model = calico.load("runs/tiny")
 answer = model("a.jpg", "b.jpg", task="common_parts")
-answer.text, answer.segments  # what it says, and a labelled COCO RLE mask for every phrase
+answer.text, answer.segments  # the answer, and a COCO RLE mask with a label for every phrase
 answer.overlay().save("overlay.png")
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from mixedparts._renamed import install as _install
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,19 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
+_install()
+
 
 def load(checkpoint: str | Path, device: str = "auto") -> Predictor:
-    """Load a trained model that answers questions about pictures.
+    """Load a trained model that answers questions about images.
 
     Args:
-        checkpoint: what calico-train wrote, or the folder of a run: then its newest one.
-        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:N" or "mps".
+        checkpoint: folder of a checkpoint, or of a run, whose newest checkpoint is loaded.
+        device: "auto" (CUDA if there is a GPU), "cpu", "cuda", "cuda:N" or "mps".
+
+    Returns:
+        A predictor: call it with images and a task or question.
 
     Raises:
-        InputError: there is none, or it does not fit the code.
+        InputError: there is no checkpoint, or it does not fit the code.
         UsageError: there is no such kind of device.
         EnvironmentFault: this machine has no such device.
     """
-    from calico.inference.predictor import Predictor  # torch is loaded only here
+    # Imported here: torch takes seconds, which `import calico` alone must not cost.
+    from calico.inference.predictor import Predictor
 
     return Predictor.from_pretrained(checkpoint, device)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mixedparts._renamed import install as _install
 from mixedparts._version import __version__
 
 if TYPE_CHECKING:
     from mixedparts.loading import load_dataset as load_dataset
 
 __all__ = ["__version__", "load_dataset"]
+
+_install()
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from mixedparts.masks import Rle
+if TYPE_CHECKING:  # numpy and pycocotools take a tenth of a second, and `--help` needs neither
+    from mixedparts.masks import Rle
 
 SPLITS = ("train", "validation", "test")
 

@@ -33,7 +33,7 @@ from mixedparts.sources.contract import SPLITS, ReadShard
 
 @dataclass(frozen=True, slots=True)
 class SplitFiles:
-    """Where a split lies, relative to the source root.
+    """The files and folders of a split, relative to the source root.
 
     Attributes:
         annotations: its annotation file; empty if the source does not have the split.
@@ -178,8 +178,8 @@ class CocoSource(ABC):
             UsageError: the source has no such split or variant, or `shard_images` is below 1.
         """
         if variant not in self.variants:
-            known = ", ".join(f"'{item}'" for item in self.variants)
-            raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {known}")
+            variants = ", ".join(f"'{item}'" for item in self.variants)
+            raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {variants}")
         if split not in SPLITS or not (file := self.files(root, split).annotations):
             raise UsageError(f"{self.name} has no split '{split}'", f"Splits: {', '.join(SPLITS)}")
         if shard_images < 1:

@@ -97,8 +97,8 @@ class FileSource(ABC):
             UsageError: the source has no such split or variant, or `shard_images` is below 1.
         """
         if variant not in self.variants:
-            known = ", ".join(f"'{item}'" for item in self.variants)
-            raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {known}")
+            variants = ", ".join(f"'{item}'" for item in self.variants)
+            raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {variants}")
         if split not in SPLITS:
             raise UsageError(f"{self.name} has no split '{split}'", f"Splits: {', '.join(SPLITS)}")
         if shard_images < 1:

@@ -1,1 +1,1 @@
-"""The commands of CALICO; heavy imports happen inside them."""
+"""The commands of CALICO; heavy imports are inside their functions, so that --help is fast."""

@@ -1,4 +1,4 @@
-"""`calico-cost`: what a configuration costs, counted without weights."""
+"""`calico-cost`: count parameters, operations and memory of a configuration without weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
@@ -57,10 +57,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# docs/cost.md is the output of this function: change both together.
 def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
     from calico.cost import tables
     from calico.cost.flops import Workload
 
+    # Half of the text is taken as the answer; only its tokens need logits.
     workload = Workload(text=arguments.text, answer=max(1, arguments.text // 2))
     batch = arguments.batch_size
     command = f"calico-cost --preset {arguments.preset} --write docs/cost.md"

@@ -35,7 +35,7 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
     return run_command(lambda: _command(arguments))
 
@@ -44,10 +44,11 @@ def _command(arguments: argparse.Namespace) -> int:
     try:
         _run(arguments)
     except KeyboardInterrupt:
-        kept = arguments.checkpoint is not None and arguments.save_predictions is not None
+        # Only answers of a checkpoint take long enough to be cached.
+        resumable = arguments.checkpoint is not None and arguments.save_predictions is not None
         then = (
             "the same command goes on where it stopped"
-            if kept
+            if resumable
             else "no result was written; with --save-predictions FILE it could go on"
         )
         print(f"interrupted; {then}", file=sys.stderr)
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="calico-eval",
         description="Score a CALICO checkpoint, or any model's predictions, with AP50, mIoU,"
-        " Recall, SS and S-IoU. The definitions stand in docs/evaluation.md.",
+        " Recall, SS and S-IoU. The definitions are in docs/evaluation.md.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--split", default="benchmark", help="default: benchmark")
     add("--json", type=Path, metavar="FILE", help="write all metrics and variants here")
-    add("--markdown", type=Path, metavar="FILE", help="write the tables and their facts here")
+    add("--markdown", type=Path, metavar="FILE", help="write the tables and their origin here")
     add("--full", action="store_true", help="print all variants of all groups with intervals")
     add("--limit", type=_positive, metavar="N", help="score N samples, spread over the split")
     add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
@@ -127,7 +128,7 @@ def _run(arguments: argparse.Namespace) -> None:
     build = BuildFolder.open(_resolve(arguments.dataset, arguments.split))
     ground_truth = read_ground_truth(build, arguments.split, arguments.limit)
     check_input(arguments)
-    # Before the predictions: a missing text model must not cost hours of generation.
+    # Text models are loaded before the predictions: a missing one must not cost hours.
     recall_name = arguments.recall_text_model or arguments.text_model
     ss_model = load_text_model(arguments.text_model)
     same = recall_name == arguments.text_model
@@ -137,6 +138,7 @@ def _run(arguments: argparse.Namespace) -> None:
         from calico.evaluation.prediction_cache import unfinished_part
         from calico.predictions.files import write_predictions
 
+        # The complete file first, then the cache is removed: a kill in between loses nothing.
         write_predictions(arguments.save_predictions, predictions.values())
         unfinished_part(arguments.save_predictions).unlink(missing_ok=True)
     scored = [_score(arguments, ground_truth, predictions, models, metadata)]
@@ -169,7 +171,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _resolve(name: str | None, split: str) -> Path:
-    """Return the folder of a build; of one on the Hub, fetch what scoring reads."""
+    """Return the folder of a build; of a build on the Hub, download what scoring needs.
+
+    Raises:
+        InputError: the build cannot be downloaded.
+    """
     from mixedparts.storage.build_folder import MANIFEST, shard_pattern
     from mixedparts.storage.locate import resolve_build
 
@@ -179,6 +185,7 @@ def _resolve(name: str | None, split: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    # The train split is for the most-frequent baseline. Images are not needed.
     wanted = [MANIFEST, shard_pattern("pairs", split), shard_pattern("pairs", "train")]
     try:
         return Path(snapshot_download(place, repo_type="dataset", allow_patterns=wanted))
@@ -202,6 +209,7 @@ def _score(
     from calico.evaluation.summary import summarise
     from calico.predictions.types import COUNTED
 
+    # Irregular [SEG] are counted over the scored samples only: a file may have more.
     sums = score(ground_truth.samples, predictions, *models)
     given = [predictions[sample.id] for sample in ground_truth.samples if sample.id in predictions]
     counted = {"missing": sums.missing, "segments": sums.segments}
@@ -216,14 +224,15 @@ def _baselines(
     ground_truth: SplitGroundTruth,
     models: tuple[TextModel, TextModel],
 ) -> list[Scored]:
-    """Score the baselines asked for; one that the build cannot give is left out, and said."""
+    """Score the requested baselines; one that the build cannot give is reported and left out."""
     asked = BASELINE_NAMES if "all" in arguments.baselines else arguments.baselines
     rows = []
+    # A build without a train split has no most-frequent baseline; the other rows are complete.
     for name in (name for name in asked if name != arguments.predictions):
         try:
             predictions = baseline_answers(name, build, ground_truth.samples)
         except UsageError as error:
-            print(f"calico-eval: no row of {name}: {error.message}", file=sys.stderr)
+            print(f"calico-eval: no row for {name}: {error.message}", file=sys.stderr)
             continue
         metadata = {"name": name, "kind": "baseline"}
         rows.append(_score(arguments, ground_truth, predictions, models, metadata))
@@ -240,7 +249,12 @@ def _warn(scored: Scored, samples: int) -> None:
 
 
 def _check_output(path: Path) -> None:
-    """Refuse a place that cannot be written before any work is done."""
+    """Check before any work that a file can be written.
+
+    Raises:
+        UsageError: the path is a folder.
+        EnvironmentFault: there is no permission.
+    """
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a file to write")
     above = next(folder for folder in path.absolute().parents if folder.exists())

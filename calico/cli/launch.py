@@ -1,4 +1,4 @@
-"""How a training command uses the machine: its processes, their threads, and who speaks."""
+"""Processes and threads of a training command, and which process prints."""
 
 from __future__ import annotations
 
@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 def launched(
     config: CalicoConfig, arguments: argparse.Namespace, module: str, words: Sequence[str]
 ) -> Iterator[Progress]:
-    """Set up this process, start its companions, and yield who tells people what happens.
+    """Set up this process and start worker processes, which end with the `with` block.
 
     Args:
         config: of the run.
         arguments: with device, processes, threads and quiet.
-        module: of the command, for companions.
+        module: of the command, which worker processes run too.
         words: its command line.
+
+    Yields:
+        Progress reports of this process; silent in a worker.
+
+    Raises:
+        UsageError: there is no such kind of device.
+        EnvironmentFault: this machine has no such device.
     """
     from calico.runtime.device import available_cores, prepare_process
     from mixedparts.progress import Silent, terminal_progress
@@ -33,15 +40,18 @@ def launched(
     count = _processes(config, arguments, available_cores())
     if is_worker():
         follow_parent()
+    # Processes share the cores evenly. The variable is for worker processes and libraries that are
+    # loaded later; a value that the caller set stays.
     threads = arguments.threads or max(1, available_cores() // count)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     prepare_process(threads)
     with worker_processes(count, module, words):
-        yield terminal_progress(arguments.quiet) if speaks() else Silent()
+        yield terminal_progress(arguments.quiet) if prints_output() else Silent()
 
 
-def speaks() -> bool:
-    """Say whether this process is the one that prints."""
+def prints_output() -> bool:
+    """Return whether this process is the one that prints."""
+    # Of torchrun and of our own worker processes alike; without either there is no RANK.
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -54,6 +64,8 @@ def _processes(config: CalicoConfig, arguments: argparse.Namespace, cores: int) 
         return chosen
     from calico.runtime.device import choose_device
 
+    # Only a model that pretrains its own encoders is small enough to gain by two processes: see
+    # `calico.runtime.launch`.
     on_cpu = choose_device(arguments.device).type == "cpu"
     small = config.pretraining.steps > 0 and config.training.batch_size > 1
     return 2 if small and cores > 1 and on_cpu else 1

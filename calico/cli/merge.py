@@ -1,4 +1,4 @@
-"""`calico-merge`: a checkpoint that stands alone."""
+"""`calico-merge`: write a stand-alone checkpoint, which needs no published weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 

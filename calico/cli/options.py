@@ -1,4 +1,4 @@
-"""Options that commands share."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def positive(text: str) -> int:
-    """Read a whole number above 0."""
+    """Convert text to a whole number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: it is less than 1.
+    """
+    # argparse reports the ValueError of `int` itself.
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not above 0")
@@ -22,7 +27,7 @@ def positive(text: str) -> int:
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add dataset, configuration, output folder and threads."""
+    """Add the options for dataset, configuration, device and processes of a training command."""
     add = parser.add_argument
     add("--dataset", default=None, help="build folder, 'mixedparts' (default) or a Hub id")
     add("--preset", default=None, help="named configuration: tiny (default), 7b, …")
@@ -40,7 +45,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add the device that answers; `calico.runtime.device.choose_device` reads it."""
+    """Add the option for the device of inference, which `choose_device` reads."""
+    # No `choices`: cuda:N has any number.
     parser.add_argument(
         "--device",
         default="auto",
@@ -50,21 +56,21 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """Add how answers are searched; what is not given stays as the checkpoint has it."""
+    """Add the options of generation; without them the checkpoint's configuration is used."""
     add = parser.add_argument
     add("--num-beams", type=positive, metavar="N", help="beam search with N beams; 1 is greedy")
     add("--max-new-tokens", type=positive, metavar="N", help="limit of an answer in tokens")
 
 
 def add_cache_options(parser: argparse.ArgumentParser) -> None:
-    """Add where features of frozen encoders are kept between steps and runs."""
+    """Add the options of the feature cache."""
     add = parser.add_argument
     add(
         "--feature-cache",
         type=Path,
         metavar="DIR",
         help="keep features of frozen encoders here, shared by all runs; training then encodes"
-        " pictures when a step asks for them (training.features: encode)",
+        " images when a step needs them (training.features: encode)",
     )
     add(
         "--feature-cache-gb",
@@ -76,7 +82,7 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
 
 
 def feature_cache(arguments: argparse.Namespace) -> FeatureCache | None:
-    """Return the cache that the options name."""
+    """Return the feature cache that the options name, None without one."""
     if arguments.feature_cache is None:
         return None
     from calico.processing.feature_cache import FeatureCache
@@ -85,12 +91,13 @@ def feature_cache(arguments: argparse.Namespace) -> FeatureCache | None:
 
 
 def check_output_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written before any work is done.
+    """Check before any work that a folder can be created or written.
 
     Raises:
         UsageError: it is a file.
         EnvironmentFault: it may not be written.
     """
+    # The nearest folder that exists decides: it is where the others would be created.
     from mixedparts.errors import EnvironmentFault, UsageError
 
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
@@ -105,13 +112,15 @@ def _gigabytes(text: str) -> float:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    # Not NaN or infinity either: every comparison with NaN is false.
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"{text} is not a size in gigabytes above 0")
     return value
 
 
 def search_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the values of `add_search_options` that were given, by name in the configuration."""
+    """Return the given values of `add_search_options` by their names in the configuration."""
+    # Only given ones: they are part of the origin of answers, and "not given" must stay distinct.
     names = ("num_beams", "max_new_tokens")
     given = {name: getattr(arguments, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}
@@ -121,8 +130,8 @@ def read_options(arguments: argparse.Namespace) -> tuple[CalicoConfig, BuiltData
     """Return the configuration and the dataset that the options name.
 
     Raises:
-        UsageError: unknown preset, values that cannot work, or a dataset that is not on disk.
-        InputError: no configuration file or no build there.
+        UsageError: the preset is unknown, values cannot work, or the dataset is not on disk.
+        InputError: there is no configuration file, or no build.
     """
     return read_configuration(arguments), read_dataset(arguments)
 
@@ -138,6 +147,7 @@ def read_configuration(arguments: argparse.Namespace) -> CalicoConfig:
 
 def read_dataset(arguments: argparse.Namespace) -> BuiltDataset:
     """Return the dataset that --dataset names; errors as `read_options`."""
+    # Training reads rows at random, which needs the files of the build on disk.
     from calico.dataset.pairs import BuiltDataset
     from mixedparts.errors import UsageError
     from mixedparts.storage.locate import resolve_build

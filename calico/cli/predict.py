@@ -1,4 +1,4 @@
-"""`calico-predict`: ask a trained model about pictures, two by default."""
+"""`calico-predict`: ask a trained model questions about images, usually two at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from mixedparts.exit_codes import run_command
 if TYPE_CHECKING:
     from calico.inference.predictor import Predictor
 
-TASKS = ("common_object", "common_parts", "unique_parts")  # `Task`, without its imports
+# The values of `Task`, written again: importing it would make --help slow.
+TASKS = ("common_object", "common_parts", "unique_parts")
 _EXAMPLES = """examples:
   calico-predict first.jpg second.jpg --checkpoint runs/tiny
   calico-predict first.jpg second.jpg --checkpoint runs/tiny --task unique_parts --out out
@@ -38,7 +39,7 @@ Masks lie on the pixels as they are stored: EXIF orientation is not applied."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
     return run_command(lambda: _run(arguments))
 
@@ -46,17 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="calico-predict",
-        description="Answer a question about pictures, usually two, with a mask for every phrase.",
+        description="Answer a question about images, usually two, with a mask for every phrase.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("images", nargs="*", type=Path, metavar="IMAGE", help="picture files, usually two")
+    add("images", nargs="*", type=Path, metavar="IMAGE", help="image files, usually two")
     add(
         "--pairs",
         type=Path,
         metavar="PLACE",
-        help="instead of pictures: a folder whose sub-folders hold two or more each, or a .csv,"
+        help="instead of images: a folder whose sub-folders hold two or more each, or a .csv,"
         " .tsv or .jsonl file with image1, image2 and, if wanted, id, task, question",
     )
     add("--checkpoint", type=Path, required=True, metavar="DIR", help="what calico-train wrote")
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     if bool(arguments.images) == (arguments.pairs is not None):
         raise UsageError(
-            "give either pictures, or --pairs with a folder or table of them",
+            "give either images, or --pairs with a folder or table of them",
             "For example: calico-predict a.jpg b.jpg --checkpoint runs/tiny",
         )
     check_output_folder(arguments.out)
@@ -82,9 +83,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _run_one(arguments: argparse.Namespace) -> int:
-    for path in arguments.images:  # before seconds of loading
+    # Before the model is loaded, which takes seconds to minutes.
+    for path in arguments.images:
         if not path.is_file():
-            raise InputError(f"there is no picture {path}")
+            raise InputError(f"there is no image {path}")
     from calico.inference.answer import OVERLAY
     from calico.predictions.types import COUNTED
 
@@ -94,6 +96,7 @@ def _run_one(arguments: argparse.Namespace) -> int:
     answer.save(arguments.out, {"images": [str(path) for path in arguments.images]})
     print(answer.text)
     for segment in answer.segments:
+        # The score is the mean probability inside the mask: above .5, or 0 where it is empty.
         empty = "" if segment.score else ", an empty mask"
         print(f"  image {segment.image + 1}: {segment.label} ({segment.score:.2f}{empty})")
     if not answer.segments:
@@ -108,7 +111,7 @@ def _run_one(arguments: argparse.Namespace) -> int:
 def _run_many(arguments: argparse.Namespace) -> int:
     if arguments.question is not None:
         raise UsageError(
-            "--question asks about pictures given one by one",
+            "--question is for images given as arguments",
             "With --pairs, give questions in the column question of a table.",
         )
     from calico.checkpoints.digests import folder_digest
@@ -118,9 +121,11 @@ def _run_many(arguments: argparse.Namespace) -> int:
     from mixedparts.progress import terminal_progress
     from mixedparts.records import Task
 
+    # The table is read before the model is loaded: a mistake in it shows at once.
     sets = read_image_sets(arguments.pairs, Task(arguments.task))
     place = find_checkpoint(arguments.checkpoint)
     predictor = _predictor(arguments)
+    # What decides the answers: a run goes on only with the same values.
     origin = {"checkpoint": folder_digest(place), "generation": search_options(arguments)}
     report = predict_sets(
         predictor,
@@ -134,6 +139,7 @@ def _run_many(arguments: argparse.Namespace) -> int:
     if report.rejected:
         print(f"rejected: {len(report.rejected)}, see {arguments.out / REJECTS}", file=sys.stderr)
     print(f"written: {arguments.out / PREDICTIONS}")
+    # As a linter: 1 means that problems were found, and that everything else was done.
     return 1 if report.rejected else 0
 
 

@@ -1,4 +1,4 @@
-"""`calico-pretrain`: make encoders where there are no published ones."""
+"""`calico-pretrain`: pretrain encoders for a model without published weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from calico.cli.launch import launched, speaks
+from calico.cli.launch import launched, prints_output
 from calico.cli.options import add_run_options, read_options
 from mixedparts.errors import UsageError
 from mixedparts.exit_codes import run_command
@@ -18,7 +18,8 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command and return its exit code."""
+    # Worker processes get the same command line.
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser().parse_args(words)
     return run_command(lambda: _run(arguments, words))
@@ -54,12 +55,13 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         )
         print(f"{chosen.mask_steps} of SAM's parts, {chosen.qformer_steps} of the Q-Former")
         return 0
+    # torch is imported inside: the number of its threads is set first.
     with launched(config, arguments, "calico.cli.pretrain", words) as progress:
         from calico.pretraining.pretrain import pretrain
         from calico.runtime.distributed import build_accelerator
 
         pretrain(config, dataset, folder, progress, build_accelerator("cpu"))
-    if speaks():
+    if prints_output():
         print(f"encoders: {folder}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Where the answers come from that `calico-eval` scores: a checkpoint, a file or a baseline."""
+"""Answers that `calico-eval` scores: from a checkpoint, a predictions file or a baseline."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from calico.predictions.types import Prediction
     from mixedparts.storage.build_folder import BuildFolder
 
+# The keys of `calico.evaluation.baselines.BASELINES`, written again for --help without imports.
 BASELINE_NAMES = ("most-frequent", "other-image", "wrong-labels", "boxes", "oracle")
 
 
 def check_input(arguments: argparse.Namespace) -> None:
-    """Refuse a checkpoint, file or device that is not there before anything is loaded."""
+    """Check that checkpoint, file and device exist, before anything is loaded.
+
+    Raises:
+        InputError: there is no such checkpoint or file.
+        UsageError: there is no such kind of device.
+        EnvironmentFault: this machine has no such device.
+    """
     folder: Path | None = arguments.checkpoint
     if folder is not None:
         from calico.checkpoints.save_load import find_checkpoint
@@ -40,25 +47,53 @@ def check_input(arguments: argparse.Namespace) -> None:
 def answers_to_score(
     arguments: argparse.Namespace, build: BuildFolder, ground_truth: SplitGroundTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    """Return what is to be scored by sample id, and where it comes from."""
+    """Return the answers to score and their metadata.
+
+    Args:
+        arguments: of the command.
+        build: the dataset.
+        ground_truth: of the samples to score.
+
+    Returns:
+        Predictions by sample id; name, kind and digest of their origin as JSON values.
+
+    Raises:
+        InputError: checkpoint, predictions file or dataset cannot be read.
+        UsageError: an option cannot work, or cached answers are of another origin.
+        EnvironmentFault: this machine has no such device, or a file cannot be written.
+    """
     if arguments.checkpoint is not None:
         return _from_checkpoint(arguments, build, ground_truth)
     if arguments.predictions in BASELINE_NAMES:
-        found = baseline_answers(arguments.predictions, build, ground_truth.samples)
-        return found, {"name": arguments.predictions, "kind": "baseline"}
+        answers = baseline_answers(arguments.predictions, build, ground_truth.samples)
+        return answers, {"name": arguments.predictions, "kind": "baseline"}
     from calico.predictions.files import read_predictions
 
     path = Path(arguments.predictions)
-    found = read_predictions(path, ground_truth.sizes(), ground_truth.others)
+    answers = read_predictions(path, ground_truth.sizes(), ground_truth.others)
+    # The digest names the file in reports: its name alone may be reused.
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return found, {"name": path.name, "kind": "file", "digest": digest}
+    return answers, {"name": path.name, "kind": "file", "digest": digest}
 
 
 def baseline_answers(
     name: str, build: BuildFolder, samples: Sequence[SampleGroundTruth]
 ) -> dict[str, Prediction]:
-    """Return what a baseline says, by sample id."""
+    """Return the answers of a baseline by sample id.
+
+    Args:
+        name: one of `BASELINE_NAMES`.
+        build: the dataset.
+        samples: to answer.
+
+    Returns:
+        One prediction a sample.
+
+    Raises:
+        UsageError: the baseline needs a split that the build does not have.
+        InputError: a shard cannot be read.
+    """
     from calico.evaluation.baselines import BASELINES
 
     return {answer.id: answer for answer in BASELINES[name](build, samples)}
@@ -84,36 +119,40 @@ def _from_checkpoint(
         predictor.configure(chosen)
     table = load_dataset(arguments.dataset, config="pairs", split=ground_truth.split)
 
-    kept = _kept(arguments, build, ground_truth, metadata["digest"], chosen)
-    found = {answer.id: answer for answer in (kept.begin(ground_truth.samples) if kept else ())}
-    for answer in found.values():
+    stored = _prediction_cache(arguments, build, ground_truth, metadata["digest"], chosen)
+    cached = stored.begin(ground_truth.samples) if stored else []
+    answers = {answer.id: answer for answer in cached}
+    # Outcomes of an interrupted evaluation count too, so that the report is the same.
+    for answer in cached:
         predictor.outcomes.count(answer)
+    # Cached answers are of the first samples, in the order of `rows`.
+    remaining = ground_truth.rows[len(cached) :]
 
     def rows() -> Iterator[Any]:
-        for position in ground_truth.rows[len(found) :]:
+        for position in remaining:
             yield table[position]
 
     progress = terminal_progress()
-    if found:
-        progress.log(f"going on after {len(found)} of {len(ground_truth.rows)} samples")
-    progress.start("predicting", len(ground_truth.rows) - len(found), "samples")
+    if cached:
+        progress.log(f"going on after {len(cached)} of {len(ground_truth.rows)} samples")
+    progress.start("predicting", len(remaining), "samples")
     for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
-        found[prediction.id] = prediction
-        if kept:
-            kept.add(prediction)
+        answers[prediction.id] = prediction
+        if stored:
+            stored.add(prediction)
         progress.advance()
     progress.finish()
-    return found, {**metadata, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
+    return answers, {**metadata, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
 
 
-def _kept(
+def _prediction_cache(
     arguments: argparse.Namespace,
     build: BuildFolder,
     ground_truth: SplitGroundTruth,
     digest: str,
     chosen: dict[str, Any],
 ) -> PredictionCache | None:
-    """Return where answers are kept as they come, if they are to be saved."""
+    """Return the cache of answers, None without --save-predictions."""
     if arguments.save_predictions is None:
         return None
     from calico.evaluation.prediction_cache import PredictionCache

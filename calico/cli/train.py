@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calico.cli.launch import launched, speaks
+from calico.cli.launch import launched, prints_output
 from calico.cli.options import (
     add_cache_options,
     add_run_options,
@@ -37,7 +37,8 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command and return its exit code."""
+    # Worker processes get the same command line.
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser().parse_args(words)
     return run_command(lambda: _run(arguments, words))
@@ -78,19 +79,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    """Print the configuration and what it costs; neither weights nor a dataset are needed."""
+    """Print the configuration and its cost; neither weights nor a dataset are needed."""
     from calico.config.yaml_io import dump_config
     from calico.cost.tables import dry_run
 
     config = read_configuration(arguments)
     try:
         dataset = read_dataset(arguments)
+    # Without --dataset the default one may be missing: the costs are of interest all the same.
     except MixedPartsError as error:
         if arguments.dataset is not None:
             raise
         samples = [f"no dataset: {error.message}"]
     else:
         samples = _shares(dataset, config)
+    # The rest is printed as YAML comments, so that the whole output is a --config file.
     print(dump_config(config), end="")
     for line in samples:
         print(f"# {line}")
@@ -101,10 +104,11 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _shares(dataset: BuiltDataset, config: CalicoConfig) -> list[str]:
-    """Return how many samples there are, and the share of each source and task in an epoch.
+    """Return lines with the number of samples and the share of each source and task in an epoch.
 
     Raises:
-        InputError, UsageError: the configuration cannot train on them.
+        InputError: the samples differ in their number of images.
+        UsageError: the configuration cannot train on them.
     """
     from calico.dataset.sampling_weights import sampling_groups
     from calico.training.batches import check_samples
@@ -112,9 +116,9 @@ def _shares(dataset: BuiltDataset, config: CalicoConfig) -> list[str]:
     pairs = dataset.pairs("train")
     check_samples(pairs, config)
     lines = [f"{len(pairs)} samples of the train split of {dataset.path}, drawn in an epoch:"]
-    for one in sampling_groups(pairs, config.training):
-        share = f"{100 * one.share:.1f} %"
-        lines.append(f"  {one.source} {one.task}: {share} from {len(one.members)} samples")
+    for group in sampling_groups(pairs, config.training):
+        share = f"{100 * group.share:.1f} %"
+        lines.append(f"  {group.source} {group.task}: {share} from {len(group.members)} samples")
     return lines
 
 
@@ -123,8 +127,10 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         return _plan(arguments)
     config, dataset = read_options(arguments)
     cache = feature_cache(arguments)
+    # The cache replaces the feature store, which computes all features before the first step.
     if cache is not None:
         config = replace(config, training=replace(config.training, features="encode"))
+    # torch is imported inside: the number of its threads is set first.
     with launched(config, arguments, "calico.cli.train", words) as progress:
         from calico.training.train import RunSettings, train
 
@@ -139,7 +145,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
             report_to=tuple(arguments.report_to),
         )
         checkpoint = train(config, dataset, settings, progress)
-    if not speaks():
+    if not prints_output():
         return 0
     print(f"checkpoint: {checkpoint}")
     print(f"evaluate:   calico-eval --dataset {dataset.path} --checkpoint {checkpoint}")

@@ -1,16 +1,19 @@
-"""Every choice of CALICO as frozen dataclasses: the defaults are the 7B model of the paper.
+"""The complete configuration of CALICO as frozen dataclasses; defaults are the 7B model's.
 
-The parts of the model stand in `calico.config.model`, how they are trained in `calico.config.training`, the
-rest and the whole here. Where the paper (arXiv 2412.19331) leaves a choice open, the comment says
-what is known and the default is the most probable reading. `calico.config.presets` holds the two named
-sets of values, `calico.config.yaml_io` reads and writes YAML.
+The parts of the model are in `calico.config.model`, training and pretraining in
+`calico.config.training`, everything else here. Where the paper (arXiv 2412.19331) leaves a choice
+open, a comment gives what is known, and the default is the most probable reading. "The fork" is the
+public code of the paper's first author. `calico.config.presets` has the named sets of values,
+`calico.config.yaml_io` reads and writes YAML.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from calico.config.model import (
     CorrespondenceConfig,
@@ -27,8 +30,9 @@ from calico.config.training import (
     TrainedParts,
     TrainingConfig,
 )
-from calico.config.validation import multiple, positive
+from calico.config.validation import multiple
 from mixedparts.errors import UsageError
+from mixedparts.settings.fields import Count, value_faults
 
 __all__ = [
     "FORMAT_VERSION",
@@ -54,7 +58,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class PromptConfig:
-    """The words around images, question and answer."""
+    """The text around images, question and answer."""
 
     system: str = (
         "A chat between a curious human and an artificial intelligence assistant. "
@@ -64,30 +68,31 @@ class PromptConfig:
     user: str = "USER: "
     assistant: str = " ASSISTANT:"
     image_markers: bool = True  # <im_start> and <im_end> around every image
-    max_images: int = 2  # tags (IMAGE1) … that the vocabulary knows
-    # State that a mask is decoded from: t-1, the one that predicts [SEG] (CALICO's family).
+    # Tags (IMAGE1) … in the vocabulary.
+    max_images: Annotated[int, Meta(ge=1, le=9)] = 2
+    # Hidden state that a mask is decoded from: t - 1, the one that predicts [SEG], as in LISA.
     seg_state: Literal["predicting"] = "predicting"
-    # A generated [SEG] without a tag; counted. One with a tag that names no image is never drawn.
+    # Mask of a generated [SEG] without a tag. With the tag of an image that does not exist, a [SEG]
+    # never has a mask. Both are counted.
     untagged: Literal["first_image", "drop"] = "first_image"
 
     def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that cannot work."""
         if "{images}" not in self.lead:
-            yield "lead: must hold {images}, where the pictures stand"
-        if not 1 <= self.max_images <= 9:
-            yield f"max_images: {self.max_images} is not in 1..9"
+            yield "lead: must contain {images}, the place of the images"
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionConfig:
-    """How the same model is computed; nothing here changes what it is."""
+    """How the model is computed; the model itself is the same with any of these values."""
 
-    # "bf16": frozen weights are kept in it and products are taken in it; trained weights, norms,
+    # "bf16": frozen weights are stored and products computed in bf16; trained weights, norms,
     # losses and the resizing of masks stay in fp32.
     precision: Literal["fp32", "bf16"] = "bf16"
     attention: Literal["sdpa", "eager"] = "sdpa"
-    # Of the language model's layers: activations are computed again in the backward pass.
+    # Computes activations of the language model's layers again in the backward pass.
     activation_checkpointing: bool = True
-    # How processes share a model: each has all of it, or (FSDP2) a part of every weight.
+    # "ddp": each process has the whole model; "fsdp" (FSDP2): a shard of every weight.
     parallel: Literal["ddp", "fsdp"] = "ddp"
 
 
@@ -95,19 +100,20 @@ class ExecutionConfig:
 class GenerationConfig:
     """Greedy decoding, or beam search."""
 
-    max_new_tokens: int = 512
-    batch_size: int = 8
-    num_beams: int = 1  # hypotheses kept for each prompt; 1 is greedy
+    max_new_tokens: Count = 512
+    batch_size: Count = 8
+    num_beams: Count = 1  # hypotheses of each prompt; 1 is greedy
     length_penalty: float = 1.0  # of beams: log probability / length ** length_penalty
-    max_masks: int = 100  # of an answer, as many as COCO scores in an image; the rest is counted
-
-    def faults(self) -> Iterator[str]:
-        yield from positive(self, "max_new_tokens", "batch_size", "num_beams", "max_masks")
+    max_masks: Count = 100  # of an answer, as many as COCO scores in an image; others are counted
 
 
 @dataclass(frozen=True, slots=True)
 class CalicoConfig:
-    """All of it. Raises UsageError with every fault at once when a value cannot work."""
+    """The whole configuration.
+
+    Raises:
+        UsageError: values cannot work, alone or together; all faults are listed.
+    """
 
     name: str = "custom"
     format_version: int = FORMAT_VERSION
@@ -127,29 +133,32 @@ class CalicoConfig:
 
     @property
     def image_tokens(self) -> int:
-        """Placeholders of one image in the prompt."""
+        """Number of placeholders of one image in the prompt."""
         linear = self.qformer.kind == "linear"
         return self.vision.patches if linear else self.qformer.queries
 
     @property
     def state_size(self) -> int:
-        """Width of what a CAM adapts and reintegrates: queries, or features without a Q-Former."""
+        """Width of the states that a CAM adapts: queries, or features without a Q-Former."""
         linear = self.qformer.kind == "linear"
         return self.vision.hidden_size if linear else self.qformer.hidden_size
 
     @property
     def uses_semantic(self) -> bool:
-        """Whether anything reads the semantic encoder."""
+        """Whether any part of the model reads the semantic encoder."""
         return bool(self.correspondence.layers) and self.correspondence.extraction
 
     def __post_init__(self) -> None:
-        found = list(self.faults())
-        if found:
-            listed = "\n".join(f"  {fault}" for fault in found)
+        # All faults at once, before any side effect: a run must not fail on one value at a time.
+        faults = list(self.faults())
+        if faults:
+            listed = "\n".join(f"  {fault}" for fault in faults)
             raise UsageError(f"the configuration '{self.name}' cannot work:\n{listed}")
 
     def faults(self) -> Iterator[str]:
-        """Yield one sentence per fault, each with the dotted name of the value."""
+        """Yield one sentence for every fault, with the dotted name of the value in front."""
+        # First what single values may be, from their annotated types; then rules between values.
+        yield from value_faults(self)
         for part in fields(self):
             value = getattr(self, part.name)
             if is_dataclass(value) and hasattr(value, "faults"):
@@ -173,16 +182,17 @@ class CalicoConfig:
         )
 
     def _shape_faults(self) -> Iterator[str]:
-        """Yield why weights of the global encoder cannot be carried over to the other two."""
+        """Yield why weights of the global encoder cannot be copied to the other two."""
         for section, other in (("semantic", self.semantic), ("sam", self.sam)):
             for name in ("patch_size", "hidden_size", "layers", "heads", "stem"):
-                mine, its = getattr(self.vision, name), getattr(other, name)
-                if mine != its:
-                    yield f"{section}.{name} is {its!r}, vision.{name} is {mine!r}"
+                expected, value = getattr(self.vision, name), getattr(other, name)
+                if value != expected:
+                    yield f"{section}.{name} is {value!r}, vision.{name} is {expected!r}"
         if self.sam.mlp_size != self.vision.mlp_size:
             yield f"sam.mlp_size is {self.sam.mlp_size}, vision.mlp_size is {self.vision.mlp_size}"
         for name in ("image_size", "position_size"):  # SAM's positions are resized
             if (size := getattr(self.semantic, name)) != self.vision.image_size:
                 yield f"semantic.{name} is {size}, vision.image_size is {self.vision.image_size}"
+        # DINOv2's MLP is four times as wide as its states.
         if self.semantic.swiglu or 4 * self.semantic.hidden_size < self.vision.mlp_size:
             yield "the MLP of the semantic encoder cannot hold that of the global one"

@@ -1,7 +1,7 @@
-"""What CALICO is built from: one frozen dataclass a part, the defaults are the 7B model's.
+"""The parts of the model: one frozen dataclass each; the defaults are those of the 7B model.
 
-Where the paper (arXiv 2412.19331) leaves a choice open, the comment says what is known and the
-default is the most probable reading.
+Equations are those of the paper (CALICO, arXiv 2412.19331). Where it leaves a choice open, a
+comment gives what is known, and the default is the most probable reading.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from calico.config.validation import encoder_faults, fraction, multiple, positive, stem_faults
+from calico.config.validation import encoder_faults, multiple, stem_faults
+from mixedparts.settings.fields import AboveZero, Count, CountOrZero, Share
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalEncoderConfig:
-    """The EVA-CLIP-style ViT of eq. 4 (`Blip2VisionModel`): 39 of EVA-g's 40 layers."""
+    """The EVA-CLIP-style ViT of equation 4 (`Blip2VisionModel`): 39 of EVA-g's 40 layers."""
 
     image_size: int = 224  # direct resize to a square, no crop: features can be cached
     patch_size: int = 14
@@ -28,20 +29,21 @@ class GlobalEncoderConfig:
 
     @property
     def patches(self) -> int:
-        """Patches of an image, without the class token."""
+        """Number of patches of an image, without the class token."""
         return (self.image_size // self.patch_size) ** 2
 
     def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that does not fit another."""
         yield from encoder_faults(self.image_size, self.patch_size, self.hidden_size, self.heads)
         yield from stem_faults(self.stem, self.patch_size)
 
 
 @dataclass(frozen=True, slots=True)
 class SemanticEncoderConfig:
-    """The DINOv2 ViT of eq. 5 (`Dinov2Model`, with registers `Dinov2WithRegistersModel`).
+    """The DINOv2 ViT of equation 5 (`Dinov2Model`, with registers `Dinov2WithRegistersModel`).
 
-    Size open: the fork's default is base with registers, the paper's 29M trained weights fit giant.
-    `calico.config.presets.DINOV2` holds the published sizes.
+    The size is open: the fork's default is base with registers, the paper's 29M trained weights fit
+    giant. `calico.config.presets.DINOV2` contains the published sizes.
     """
 
     image_size: int = 224  # open: 224 gives 16 x 16 patches, the grid of the global encoder
@@ -56,59 +58,58 @@ class SemanticEncoderConfig:
     stem: Literal["patch", "conv"] = "patch"
 
     def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that does not fit another."""
         yield from encoder_faults(self.image_size, self.patch_size, self.hidden_size, self.heads)
         yield from stem_faults(self.stem, self.patch_size)
 
 
 @dataclass(frozen=True, slots=True)
 class QFormerConfig:
-    """The querying transformer of eq. 2, query only (`Blip2QFormerModel`).
+    """The querying transformer of equation 2, with queries only (`Blip2QFormerModel`).
 
-    With `sees_question` its queries attend to the words of the question as well, as InstructBLIP's
+    With `sees_question`, the queries attend to the words of the question as well, as InstructBLIP's
     do (`InstructBlipQFormerModel`), in the prompt and in every CAM.
-    `kind="linear"` is the paper's ablation without it: every patch of the global encoder is
-    projected to one token, and a CAM adds its offset (eq. 7) to the features themselves.
+    `kind="linear"` is the paper's ablation without a Q-Former: every patch of the global encoder is
+    projected to one token, and a CAM adds its offset (equation 7) to the features themselves.
     """
 
     kind: Literal["qformer", "linear"] = "qformer"
     hidden_size: int = 768
-    layers: int = 12
+    layers: Count = 12
     heads: int = 12
-    mlp_size: int = 3072
-    cross_attention_every: int = 2
-    queries: int = 32  # placeholders of one image in the prompt
-    dropout: float = 0.1
+    mlp_size: Count = 3072
+    cross_attention_every: Count = 2
+    queries: Count = 32  # placeholders of one image in the prompt
+    dropout: Share = 0.1
     sees_question: bool = False  # open: the fork has it in a commented call only
-    # Of the question: rows of BERT's words with InstructBLIP's [DEC]. Without published weights the
-    # words are the language model's, which must not be more.
-    vocabulary: int = 30523
-    question_tokens: int = 512  # positions; a longer question is refused
+    # Rows of word embeddings for the question: BERT's words and InstructBLIP's [DEC]. Without
+    # published weights, the language model's tokenizer is used, and its tokens must fit.
+    vocabulary: Count = 30523
+    question_tokens: Count = 512  # positions; a longer question is an error
 
     def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that does not fit another."""
         yield from multiple("hidden_size", self.hidden_size, "heads", self.heads)
-        yield from positive(self, "layers", "mlp_size", "cross_attention_every", "queries")
-        yield from fraction(self, "dropout")
-        yield from positive(self, "vocabulary", "question_tokens")
         if self.sees_question and self.kind == "linear":
             yield "sees_question: without a Q-Former nothing sees the question"
 
 
 @dataclass(frozen=True, slots=True)
 class SamConfig:
-    """The Segment Anything model of eq. 3 (parts of `SamModel`)."""
+    """The Segment Anything model of equation 3 (parts of `SamModel`)."""
 
     image_size: int = 1024  # longest side; padded with zeros to a square after normalisation
     patch_size: int = 16
     hidden_size: int = 1280
-    layers: int = 32
+    layers: Count = 32
     heads: int = 16
-    mlp_size: int = 5120
+    mlp_size: Count = 5120
     global_layers: tuple[int, ...] = (7, 15, 23, 31)  # the others attend within windows
-    window: int = 14
+    window: CountOrZero = 14  # 0: every layer attends globally
     prompt_size: int = 256  # width of the image embedding, of prompts and of the decoder
-    decoder_layers: int = 2
+    decoder_layers: Count = 2
     decoder_heads: int = 8
-    decoder_mlp_size: int = 2048
+    decoder_mlp_size: Count = 2048
     iou_head_size: int = 256
     stem: Literal["patch", "conv"] = "patch"
 
@@ -118,17 +119,15 @@ class SamConfig:
         return 4 * (self.image_size // self.patch_size)
 
     def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that does not fit another."""
         yield from encoder_faults(self.image_size, self.patch_size, self.hidden_size, self.heads)
         yield from stem_faults(self.stem, self.patch_size)
         yield from multiple(
             "prompt_size", self.prompt_size, "2 decoder_heads", 2 * self.decoder_heads
         )
         yield from multiple("prompt_size", self.prompt_size, "8 (mask channels)", 8)
-        yield from positive(self, "layers", "mlp_size", "decoder_layers", "decoder_mlp_size")
         if any(not 0 <= layer < self.layers for layer in self.global_layers):
             yield f"global_layers: {self.global_layers} are not all in 0..{self.layers - 1}"
-        if self.window < 0:
-            yield f"window: {self.window} is negative (0: every layer attends globally)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,67 +135,69 @@ class LanguageConfig:
     """The language model: any Llama-family decoder (Vicuna-7B in the paper)."""
 
     family: Literal["llama", "mistral", "qwen2", "qwen3"] = "llama"
-    vocabulary: int = 32000  # rows of the embedding; 0: as many as the dataset's own tokenizer has
+    # Rows of the embedding; 0: as many as the dataset's own tokenizer has.
+    vocabulary: CountOrZero = 32000
     hidden_size: int = 4096
-    layers: int = 32
+    layers: Count = 32
     heads: int = 32
-    kv_heads: int = 0  # of grouped-query attention; 0: as many as heads
-    head_size: int = 0  # 0: hidden_size / heads
-    mlp_size: int = 11008
-    max_positions: int = 4096
-    norm_eps: float = 1e-6  # Vicuna v1.1 (InstructBLIP); v1.5 (GLaMM) has 1e-5
-    rope_theta: float = 10000.0
+    kv_heads: CountOrZero = 0  # of grouped-query attention; 0: as many as heads
+    head_size: CountOrZero = 0  # 0: hidden_size / heads
+    mlp_size: Count = 11008
+    max_positions: Count = 4096
+    norm_eps: AboveZero = 1e-6  # Vicuna v1.1 (InstructBLIP); v1.5 (GLaMM) has 1e-5
+    rope_theta: AboveZero = 10000.0
     tie_embeddings: bool = False
-    tuning: Literal["lora", "full", "frozen"] = "lora"  # "full": where no pretrained weights exist
-    lora_rank: int = 8
-    lora_alpha: int = 16
-    lora_dropout: float = 0.05
+    tuning: Literal["lora", "full", "frozen"] = "lora"  # "full": without pretrained weights
+    lora_rank: Count = 8
+    lora_alpha: Count = 16
+    lora_dropout: Share = 0.05
     lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
-    # Rows of [SEG], <p>, … : kept as inherited from GLaMM, or the only rows that are trained.
+    # Embeddings of [SEG], <p>, … : GLaMM's, unchanged, or trained, as the only rows.
     new_token_rows: Literal["inherited", "trained"] = "inherited"
 
     def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that does not fit another."""
+        # Rotary positions turn pairs of numbers, so the size of a head must be even.
         if self.head_size == 0:
             yield from multiple("hidden_size", self.hidden_size, "2 heads", 2 * self.heads)
-        elif self.head_size < 0 or self.head_size % 2:
-            yield f"head_size: {self.head_size} is not a positive even number"
-        if self.kv_heads < 0 or (self.kv_heads and self.heads % self.kv_heads):
+        elif self.head_size % 2:
+            yield f"head_size: {self.head_size} is not an even number"
+        if self.kv_heads and self.heads % self.kv_heads:
             yield f"kv_heads: {self.kv_heads} does not divide {self.heads} heads"
-        yield from positive(self, "layers", "mlp_size", "max_positions", "lora_rank", "lora_alpha")
-        for name in ("norm_eps", "rope_theta"):
-            if getattr(self, name) <= 0:
-                yield f"{name}: {getattr(self, name)} is not positive"
-        yield from fraction(self, "lora_dropout")
-        if self.vocabulary < 0:
-            yield f"vocabulary: {self.vocabulary} is negative"
-        known = {"q_proj", "k_proj", "v_proj", "o_proj"}
-        if not self.lora_targets or not set(self.lora_targets) <= known:
-            yield f"lora_targets: {self.lora_targets}, choose from {sorted(known)}"
+        choices = {"q_proj", "k_proj", "v_proj", "o_proj"}
+        if not self.lora_targets or not set(self.lora_targets) <= choices:
+            yield f"lora_targets: {self.lora_targets}, choose from {sorted(choices)}"
 
 
 @dataclass(frozen=True, slots=True)
 class CorrespondenceConfig:
-    """The correspondence modules: CEM (eq. 6) and CAM (eqs. 7-9).
+    """The correspondence modules: CEM (equation 6) and CAM (equations 7 to 9).
 
-    The paper's ablations: `extraction=False` is the one without DINO (the CAMs ask the global
-    features themselves; no semantic encoder is built); with `requery=False` as well, the one
-    without CEM (only the hidden state is fused); `conditioning=False` the one without CAM (CEM
-    features without the hidden state); `layers=()` the one without both.
+    The paper's ablations:
+
+    - `extraction=False`, without DINO: CAMs query the global features, and no semantic encoder is
+      built.
+    - `requery=False` as well, without CEM: only the hidden state is fused.
+    - `conditioning=False`, without CAM: CEM features are fused without the hidden state.
+    - `layers=()`: without both.
     """
 
-    # 0-based, updated before the layer runs; the paper's text says {11, 22}, its figure 16 and 32.
+    # 0-based; a CAM runs before its layer. The paper's text has {11, 22}, its figure 16 and 32.
     layers: tuple[int, ...] = (11, 22)
     extraction: bool = True
     requery: bool = True
     conditioning: bool = True
     heads: int = 16  # open: the global encoder's count
-    residual: bool = False  # open: eq. 6 has none
+    residual: bool = False  # open: equation 6 has none
     norm: bool = False  # open: LayerNorm of queries, keys and values before the attention
-    initial: Literal["zero", "normal"] = "zero"  # open: the ancestor VPG-C starts both at zero
-    # Open for several turns; here every sample has one question, so it is its last token.
+    # Of both Linears of a CAM. Open: VPG-C, which CAM comes from, starts both at zero.
+    initial: Literal["zero", "normal"] = "zero"
+    # Token whose hidden state is t in equation 7; for several turns the paper leaves it open. The
+    # last token of the prompt comes before every answer, so no answer can leak into image states.
     condition_on: Literal["last_prompt_token"] = "last_prompt_token"
 
     def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that does not fit another."""
         if len(set(self.layers)) != len(self.layers) or min(self.layers, default=0) < 0:
             yield f"layers: {self.layers} must be different and not negative"
         if self.extraction and not self.requery:

@@ -45,9 +45,7 @@ def seven_b_with(dino: str) -> CalicoConfig:
 def tiny() -> CalicoConfig:
     """Return the same architecture at a size that two CPU cores train in minutes.
 
-    It has no published weights, so its encoders are pretrained here and everything after them is
-    trained in full. The weight of Dice is 2.0: at the paper's 0.5 masks of parts stayed coarse
-    when the mask decoder started from nothing.
+    Without published weights, its encoders are pretrained, and all parts after them are trained.
     """
     return CalicoConfig(
         name="tiny",
@@ -66,6 +64,7 @@ def tiny() -> CalicoConfig:
         ),
         correspondence=CorrespondenceConfig(layers=(1, 3), heads=4),
         trained=TrainedParts(True, True, True, True, True, True),
+        # At the paper's 0.5, masks of parts stay coarse if the decoder starts from random weights.
         loss=LossConfig(dice=2.0),
         prompt=PromptConfig(
             system="",
@@ -86,7 +85,7 @@ def tiny() -> CalicoConfig:
             features="store",
             flips=True,
             group_by_length=True,
-            # Naming a common object is learnt long before parts are.
+            # A model learns to name common objects long before it learns parts.
             task_weights={"common_object": 0.5, "common_parts": 2.5, "unique_parts": 3.0},
         ),
         pretraining=PretrainingConfig(
@@ -114,10 +113,10 @@ PRESETS: dict[str, Callable[[], CalicoConfig]] = {
 
 
 def preset(name: str) -> CalicoConfig:
-    """Return a named configuration.
+    """Return the configuration of a name.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is no preset of this name.
     """
     if name not in PRESETS:
         raise UsageError(f"there is no preset '{name}'", f"Presets: {', '.join(PRESETS)}")

@@ -1,1 +1,1 @@
-"""What a configuration costs, counted on tensors without memory: no weights are needed."""
+"""Cost of a configuration: parameters, operations and memory, computed without weights."""

@@ -1,8 +1,8 @@
 """Bytes that training and generation need, from the configuration alone.
 
-Weights, gradients, moments and caches follow from shapes. Activations are what autograd would
-keep, read from a pass over tensors without memory. Temporaries of an allocator, of kernels and of
-the CUDA context are not in it.
+Weights, gradients, moments and caches follow from shapes. Activations are the tensors that autograd
+saves in a pass on the meta device. Not counted: temporaries of kernels, reserves of the allocator
+and the CUDA context.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from calico.config.calico import CalicoConfig
-from calico.cost.flops import Workload, meta_features, meta_question, speak
+from calico.cost.flops import Workload, meta_features, meta_question, run_language_model
 from calico.cost.skeleton import parts, skeleton
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
@@ -30,16 +30,16 @@ class Memory:
     """Bytes on one device.
 
     Attributes:
-        frozen: weights that do not change.
-        trained: weights that do, in fp32.
-        gradients: of those.
+        frozen: frozen weights.
+        trained: trained weights, in fp32.
+        gradients: of the trained weights.
         moments: of the optimisers.
         language: activations of the language model.
-        others: activations of everything else that gradients pass through, and logits.
+        others: activations of all other parts that gradients pass through, and logits.
         features: of the batch's images.
-        cache: keys and values of one sample that is generated.
-        stored: features of one image on disk: as they were computed in a feature cache, in half
-            precision where a run stores all of them first.
+        cache: keys and values of one sample in generation.
+        stored: features of one image on disk: in the precision of the model in a feature cache, in
+            half precision in a feature store.
     """
 
     frozen: int
@@ -54,18 +54,27 @@ class Memory:
 
     @property
     def training(self) -> int:
-        """All of a training step."""
-        kept = self.frozen + self.trained + self.gradients + self.moments
-        return kept + self.language + self.others + self.features
+        """Bytes of a training step."""
+        constant = self.frozen + self.trained + self.gradients + self.moments
+        return constant + self.language + self.others + self.features
 
     @property
     def generation(self) -> int:
-        """All of generating one sample."""
+        """Bytes of generating one sample."""
         return self.frozen + self.trained + self.cache
 
 
 def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
-    """Count the bytes of a training step of `batch` samples, and of generating one sample."""
+    """Count the bytes of a training step and of generating one sample.
+
+    Args:
+        config: of the model and its training.
+        workload: one sample.
+        batch: samples of a step on one device.
+
+    Returns:
+        Bytes by use.
+    """
     model = skeleton(config)
     weights = {name: weight for part in parts(model) for name, weight in part.weights.items()}
     frozen = trained = 0
@@ -80,14 +89,17 @@ def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
     moments = moment_count(
         [weight for weight in weights.values() if weight.requires_grad], config.training, matrices
     )
+    # Activations have the width of the arithmetic. Autocast does not work on the meta device, so
+    # the whole model is cast for the passes below, after its weights were counted.
     model.to(width)
     length = workload.text + workload.images * config.image_tokens
     language = _language(model, config, workload, batch, length, width)
     shapes = meta_features(config, workload.images)
     features = sum(one.numel() for one in (shapes.vision, shapes.semantic, shapes.sam))
-    kept = width.itemsize if config.training.features == "encode" else 2
+    stored_width = width.itemsize if config.training.features == "encode" else 2
     chosen = config.language
     head = chosen.head_size or chosen.hidden_size // chosen.heads
+    # A key and a value for each layer, head and token.
     cached = 2 * chosen.layers * (chosen.kv_heads or chosen.heads) * head * length
     return Memory(
         frozen=frozen,
@@ -98,24 +110,25 @@ def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
         others=_others(model, config, workload, batch, length, width),
         features=batch * features * _FP32,
         cache=cached * width.itemsize,
-        stored=kept * features // workload.images,
+        stored=stored_width * features // workload.images,
     )
 
 
-def saved_bytes(run: Callable[[], object], known: Calico) -> int:
-    """Return the bytes that autograd keeps for the backward pass of a call, weights left out."""
-    weights = {weight.untyped_storage()._cdata for weight in known.parameters()}
-    kept: dict[int, Tensor] = {}
+def saved_bytes(run: Callable[[], object], model: Calico) -> int:
+    """Return the bytes that autograd saves for the backward pass of a call, without weights."""
+    # By storage: several saved tensors may be views of one, and weights are counted elsewhere.
+    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    saved: dict[int, Tensor] = {}
 
     def pack(value: Tensor) -> Tensor:
         storage = value.untyped_storage()._cdata
         if storage not in weights:
-            kept.setdefault(storage, value)
+            saved.setdefault(storage, value)  # holds the tensor, so that its address is not reused
         return value
 
     with saved_tensors_hooks(pack, lambda value: value):
         run()
-    return sum(value.untyped_storage().nbytes() for value in kept.values())
+    return sum(value.untyped_storage().nbytes() for value in saved.values())
 
 
 def _language(
@@ -129,11 +142,15 @@ def _language(
     model.language.train()
     size = config.language.hidden_size
     embedded = torch.empty(batch, length, size, device="meta", dtype=width, requires_grad=True)
-    whole = saved_bytes(lambda: speak(model.language, workload.answer, length, embedded), model)
+    whole = saved_bytes(
+        lambda: run_language_model(model.language, workload.answer, length, embedded), model
+    )
     if not config.execution.activation_checkpointing:
         return whole
+    # With checkpointing each layer stores its input, and one layer at a time has all its
+    # activations, while it is computed again.
     inputs = config.language.layers * batch * length * size * width.itemsize
-    return inputs + whole // config.language.layers  # and one layer that is computed again
+    return inputs + whole // config.language.layers
 
 
 def _others(
@@ -167,6 +184,7 @@ def _others(
                 made.append(modules.update(module, model.bridge, hidden, prefill))
         return [*made, model.grounding(states, features.sam, where)]
 
+    # Twice: the logits in fp32, and what the cross-entropy saves of them.
     logits = batch * workload.answer * max(1, config.language.vocabulary) * _FP32
     return saved_bytes(run, model) + 2 * logits
 

@@ -1,7 +1,7 @@
-"""The layouts that the paper compares with, in shapes only: LISA's and GLaMM's.
+"""The layouts of LISA and GLaMM, which the paper compares with, in shapes only.
 
-Both feed CLIP's patch tokens to the same language model and decode masks with the same SAM. What
-makes their forward pass dearer is 256 and 576 tokens an image instead of 32.
+Both feed CLIP's patch tokens to the same language model and decode masks with the same SAM. Their
+forward pass costs more because an image has 256 and 576 tokens instead of 32.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from calico.config.calico import CalicoConfig
-from calico.cost.flops import Workload, calico_flops, counted, meta, speak
-from calico.cost.skeleton import speaker
+from calico.cost.flops import Workload, calico_flops, count_flops, meta_tensor, run_language_model
+from calico.cost.skeleton import language_skeleton
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class PeerModel:
     """A model of the family.
 
     Attributes:
-        name: as the papers call it.
+        name: of the model in its paper.
         image_size: side of CLIP ViT-L/14's input.
         projector: number of Linears from CLIP to the language model.
     """
@@ -45,10 +45,14 @@ def peer_flops(layout: PeerModel, config: CalicoConfig, workload: Workload) -> d
     """Return the operations of each part of a forward pass.
 
     Args:
-        layout: of the encoder in front.
-        config: its language model and SAM serve here too.
+        layout: CLIP and projector of the peer.
+        config: of CALICO; the peer has the same language model and SAM.
         workload: one sample, as for CALICO.
+
+    Returns:
+        Operations by the name of the part.
     """
+    # The parts that a peer shares with CALICO are taken from its counts.
     shared = calico_flops(config, workload)
     with torch.device("meta"):
         clip = CLIPVisionModel(
@@ -67,14 +71,14 @@ def peer_flops(layout: PeerModel, config: CalicoConfig, workload: Workload) -> d
         for _ in range(layout.projector - 1):
             layers += [nn.GELU(), nn.Linear(width, width)]
         projector = nn.Sequential(*layers)
-    pixels = meta(workload.images, 3, layout.image_size, layout.image_size)
-    patches = meta(workload.images, layout.tokens, 1024)
+    pixels = meta_tensor(workload.images, 3, layout.image_size, layout.image_size)
+    patches = meta_tensor(workload.images, layout.tokens, 1024)
     length = workload.text + workload.images * layout.tokens
-    model = speaker(config)
-    seen = counted(lambda: clip(pixels)) + counted(lambda: projector(patches))
+    model = language_skeleton(config)
+    image_side = count_flops(lambda: clip(pixels)) + count_flops(lambda: projector(patches))
     return {
-        "CLIP ViT-L/14 and projection": seen,
+        "CLIP ViT-L/14 and projection": image_side,
         "SAM image encoder": shared["SAM image encoder"],
-        "language model": counted(lambda: speak(model, workload.answer, length)),
+        "language model": count_flops(lambda: run_language_model(model, workload.answer, length)),
         "[SEG] projection and SAM mask decoder": shared["[SEG] projection and SAM mask decoder"],
     }

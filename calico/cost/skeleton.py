@@ -1,4 +1,4 @@
-"""The model of a configuration on the meta device: all shapes, no numbers, no memory."""
+"""The model of a configuration on the meta device: all shapes, no values, no memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from calico.model.language import build_language_model
 from calico.model.projector import QFormerProjector
 from calico.model.segments import SegVocabulary
 
-ASSUMED_VOCABULARY = 512  # rows counted where the dataset's own words decide
+ASSUMED_VOCABULARY = 512  # rows counted where the dataset's words decide their number
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the model as the tables list it: its name and its weights by name."""
+    """A part of the model in the tables.
+
+    Attributes:
+        name: in the tables.
+        weights: by name.
+    """
 
     name: str
     weights: dict[str, Tensor]
@@ -34,33 +39,34 @@ class Part:
 
     @property
     def trained(self) -> int:
-        """Number of values that training changes."""
+        """Number of trained values."""
         return sum(weight.numel() for weight in self.weights.values() if weight.requires_grad)
 
 
 def counted_vocabulary(config: CalicoConfig) -> CalicoConfig:
-    """Return the configuration with a vocabulary; one that is not known yet is assumed."""
+    """Return the configuration with a vocabulary size, assumed where the dataset decides it."""
     if config.language.vocabulary:
         return config
     return replace(config, language=replace(config.language, vocabulary=ASSUMED_VOCABULARY))
 
 
-def speaker(config: CalicoConfig) -> PreTrainedModel:
-    """Build the language model alone, without memory."""
+def language_skeleton(config: CalicoConfig) -> PreTrainedModel:
+    """Build the language model alone on the meta device."""
     with torch.device("meta"):
         return build_language_model(counted_vocabulary(config).language)
 
 
 def skeleton(config: CalicoConfig) -> Calico:
-    """Build the model without memory."""
+    """Build the model on the meta device."""
     config = counted_vocabulary(config)
+    # Any distinct ids will do: shapes do not depend on them.
     tags = tuple((5 + number,) for number in range(config.prompt.max_images))
     with torch.device("meta"):
         return build_model(config, TokenIds(0, 2, 3, SegVocabulary(4, tags)))
 
 
 def parts(model: Calico) -> list[Part]:
-    """Return all parts; every weight is in exactly one."""
+    """Return all parts; every weight is in exactly one of them."""
     return [Part(name, dict(weights)) for name, weights in _named(model)]
 
 
@@ -79,8 +85,9 @@ def _named(model: Calico) -> Iterator[tuple[str, Iterator[tuple[str, Tensor]]]]:
     yield "projection to the language model", of("bridge.projection", model.bridge.projection)
     language = list(of("language", model.language))
     adapters = [(n, w) for n, w in language if "lora_" in n or "trainable_tokens" in n]
-    known = {name for name, _ in adapters}
-    yield "language model", iter([(n, w) for n, w in language if n not in known])
+    # PEFT puts adapters inside the modules of the language model; their names mark them.
+    adapter_names = {name for name, _ in adapters}
+    yield "language model", iter([(n, w) for n, w in language if n not in adapter_names])
     if adapters:
         yield "language model's adapters", iter(adapters)
     if model.correspondence is not None:

@@ -1,4 +1,4 @@
-"""The tables of `calico-cost`: parameters, operations, memory and time of a configuration."""
+"""Tables of `calico-cost`: parameters, operations, memory and time of a configuration."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from calico.cost.skeleton import ASSUMED_VOCABULARY, parts, skeleton
 
 PAPER_REDUCTION = 32.6  # per cent of GLaMM's operations, as the paper reports it
 IMAGES_OF_MIXEDPARTS = 44_000
-# Dense bf16 peaks in operations a second, as the makers state them.
+# Dense bf16 peaks in operations a second, from the makers' data sheets.
 DEVICES = {"A40": 149.7e12, "A100": 312e12, "H100": 989.4e12}
 UTILISATION = 0.4  # of the peak; assumed, not measured
-# Passes over a part in a training step: forward, gradient of the input, gradient of the weights.
+# Passes over a part in a training step: forward, gradient of the input, gradient of the weights,
+# each about as many operations as the forward pass. Frozen parts that no gradient passes through
+# have one pass; the frozen Q-Former passes gradients on to its queries.
 _PASSES = {
     "Q-Former and projection": 2,
     "CEM": 3,
@@ -39,7 +41,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def parameter_table(config: CalicoConfig) -> str:
-    """Return parameters and trained parameters of every part."""
+    """Return the table of parameters and trained parameters of every part."""
     listed = parts(skeleton(config))
     total = sum(part.count for part in listed)
     trained = sum(part.trained for part in listed)
@@ -49,7 +51,7 @@ def parameter_table(config: CalicoConfig) -> str:
 
 
 def flops_table(config: CalicoConfig, workload: Workload) -> str:
-    """Return the operations of a forward pass beside those of GLaMM's and LISA's layout."""
+    """Return the table of a forward pass beside the layouts of GLaMM and LISA."""
     columns = {
         "CALICO": calico_flops(config, workload),
         GLAMM.name: peer_flops(GLAMM, config, workload),
@@ -68,7 +70,17 @@ def flops_table(config: CalicoConfig, workload: Workload) -> str:
 
 
 def answer_table(config: CalicoConfig, workload: Workload, lengths: Sequence[int]) -> str:
-    """Return the reduction against GLaMM when answers are generated token by token."""
+    """Return the table of the reduction against GLaMM when answers are generated token by token.
+
+    Args:
+        config: of the model.
+        workload: one sample; its forward pass stands for the prefill.
+        lengths: numbers of generated tokens.
+
+    Returns:
+        A Markdown table.
+    """
+    # A generated token costs the same in both models, so longer answers lower the reduction.
     own = sum(calico_flops(config, workload).values())
     other = sum(peer_flops(GLAMM, config, workload).values())
     step = decoding_flops(config)
@@ -80,14 +92,24 @@ def answer_table(config: CalicoConfig, workload: Workload, lengths: Sequence[int
 
 
 def decoding_flops(config: CalicoConfig) -> int:
-    """Return the operations of one generated token; attention to the cache is left out."""
+    """Return the operations of one generated token, without attention to the cache."""
+    # One more token of text and of logits in a full pass is what one cached step computes.
     short = calico_flops(config, Workload(text=128, answer=1))
     long = calico_flops(config, Workload(text=129, answer=2))
     return long["language model"] - short["language model"]
 
 
 def memory_table(config: CalicoConfig, workload: Workload, batch: int) -> str:
-    """Return the bytes of a training step with and without activation checkpointing."""
+    """Return the table of memory with and without activation checkpointing.
+
+    Args:
+        config: of the model and its training.
+        workload: one sample.
+        batch: samples of a step on one device.
+
+    Returns:
+        A Markdown table with a note on the feature cache.
+    """
     on, off = (memory(with_checkpointing(config, way), workload, batch) for way in (True, False))
     names = {
         "frozen": f"frozen weights ({config.execution.precision})",
@@ -115,11 +137,16 @@ def step_flops(config: CalicoConfig, workload: Workload, cached: bool) -> int:
     """Return the operations of one sample's training step.
 
     Args:
-        config: of the model; checkpointing computes the language model's forward pass twice.
+        config: of the model and its training.
         workload: one sample.
-        cached: whether the frozen encoders' features come from a cache.
+        cached: whether features of the frozen encoders come from a cache.
+
+    Returns:
+        Operations of forward and backward pass.
     """
     counts = calico_flops(config, workload)
+    # Gradients always pass through the language model, to the image tokens. Those of its weights
+    # are computed with full tuning only, and checkpointing adds a second forward pass.
     trained = config.language.tuning == "full"
     passes: Mapping[str, int] = {
         **_PASSES,
@@ -129,7 +156,7 @@ def step_flops(config: CalicoConfig, workload: Workload, cached: bool) -> int:
 
 
 def time_table(config: CalicoConfig, workload: Workload) -> str:
-    """Return seconds of a training step and hours of a run on one device."""
+    """Return the table of seconds of a training step and hours of a run on one device."""
     rows = []
     for name, peak in DEVICES.items():
         cells = [name]
@@ -147,7 +174,7 @@ def dry_run(config: CalicoConfig, batch: int = 2) -> Iterator[str]:
     workload = Workload()
     yield f"Memory of a training step of {batch} samples on one device:"
     yield from memory_table(config, workload, batch).splitlines()
-    yield f"Features of pictures {_features(config)}"
+    yield f"Features of images {_features(config)}"
     yield f"Time of a step of {config.training.batch_size} samples at {UTILISATION:.0%} of the peak"
     yield f"(assumed), {config.training.steps} steps a run:"
     yield from time_table(config, workload).splitlines()
@@ -157,7 +184,7 @@ def dry_run(config: CalicoConfig, batch: int = 2) -> Iterator[str]:
 
 def _features(config: CalicoConfig) -> str:
     if config.training.features == "store":
-        return "(training.features: store): all computed first, and kept in the run's folder."
+        return "(training.features: store): all computed first and stored in the run's folder."
     return (
         "(training.features: encode): computed when a step asks for them;"
         " --feature-cache keeps them, bounded."

@@ -18,7 +18,11 @@ class ImageTable:
     """The images of one split, read one row group at a time.
 
     Args:
-        files: Parquet files of the table, in the order of their rows.
+        build: the open build folder.
+        split: name of the split.
+
+    Raises:
+        InputError: the build has no such split, or a file cannot be read.
     """
 
     def __init__(self, build: BuildFolder, split: str) -> None:
@@ -26,6 +30,7 @@ class ImageTable:
         self._groups: list[tuple[str, int]] = []  # shard and row group
         self._starts: list[int] = []
         self.rows = 0
+        # The footers alone show which rows are in which row group; no image is read here.
         build.check_table("images", split)
         for shard in build.table_shards("images", split):
             metadata = build.open_shard(shard.path).metadata

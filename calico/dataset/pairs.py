@@ -206,7 +206,7 @@ class BuiltDataset:
 
     @property
     def profile(self) -> str:
-        """The profile of the manifests under which the build names classes and parts."""
+        """Profile of the manifests that gave the build its names of classes and parts."""
         return self.build.profile
 
     def pairs(self, split: str) -> SampleTable:

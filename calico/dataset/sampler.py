@@ -33,14 +33,14 @@ class Purpose(IntEnum):
     NOISE = 6  # seeds of torch, for dropout
 
 
-def generator(seed: int, purpose: Purpose, number: int, draws: bool, part: int = 0) -> Generator:
+def generator(seed: int, purpose: Purpose, number: int, per_step: bool, part: int = 0) -> Generator:
     """Return the generator of one epoch's order, or of one step's random numbers.
 
     Args:
         seed: of the run.
         purpose: of the numbers.
         number: of the step or epoch, counted from 0; less than 2^40.
-        draws: true for a step's random numbers, false for an epoch's order.
+        per_step: true for a step's random numbers, false for an epoch's order.
         part: rank of the process that takes a part of the batch, where each needs numbers of its
             own; less than 256.
 
@@ -49,7 +49,7 @@ def generator(seed: int, purpose: Purpose, number: int, draws: bool, part: int =
     """
     # Philox is counter-based: every key is a stream of its own, and a stream for step n is there
     # at once, without the numbers of the steps before. The fields of `low` do not overlap.
-    low = ((2 * purpose + draws) << 48) | (part << 40) | number
+    low = ((2 * purpose + per_step) << 48) | (part << 40) | number
     return Generator(Philox(key=np.array([seed, low], dtype=np.uint64)))
 
 
@@ -108,7 +108,7 @@ class Sampler:
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         """Return the order of an epoch, whole batches only."""
-        rng = generator(self.seed, self.purpose, epoch, draws=False)
+        rng = generator(self.seed, self.purpose, epoch, per_step=False)
         places = self.steps_per_epoch * self.batch_size
         if self.groups:
             order = rng.permutation(self._grouped(epoch))
@@ -134,7 +134,7 @@ class Sampler:
             # follows from its number, and an epoch may begin in the middle of a permutation.
             start, stop = epoch * count, (epoch + 1) * count
             for cycle in range(start // size, -(-stop // size)):
-                rng = generator(self.seed, Purpose.GROUPS, number << 32 | cycle, draws=False)
+                rng = generator(self.seed, Purpose.GROUPS, number << 32 | cycle, per_step=False)
                 order = group.members[rng.permutation(size)]
                 taken.append(order[max(0, start - cycle * size) : stop - cycle * size])
         return np.concatenate(taken)

@@ -1,8 +1,10 @@
 """AP50 as COCOeval computes it (segm, IoU .50, area all, 100 detections, one category), vectorised.
 
 Equal scores leave the order of detections open, and AP depends on it. The order here is fixed:
-units by (sample id, image id), within a unit the order of generation; neither the order of rows,
-of shards nor of predictions changes the number.
+units by (sample id, image id), and within a unit the order of generation. The order of rows, of
+shards and of predictions does not change the number.
+
+Shapes: D detections; S samples; R rows of weights, one a bootstrap draw.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 IOU_THRESHOLD = 0.5
-MAX_DETECTIONS = 100  # a unit
+MAX_DETECTIONS = 100  # of one unit
 _RECALLS = np.linspace(0.0, 1.0, 101)
-_BLOCK = 1 << 20  # weights in work at once: 8 MB an array
+_BLOCK = 1 << 20  # weights of a block: 8 MB an array
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,13 @@ class Detections:
     hit: NDArray[np.bool_]
 
     def of(self, members: NDArray[np.int64], samples: int) -> Detections:
-        """Keep the detections of some samples, which are renumbered in the order of `members`.
+        """Return the detections of some samples, which get the numbers of their place.
 
         Args:
             members: (M,) int64 distinct sample indices.
             samples: number of all samples.
         """
+        # The order of detections stays: a group is scored like a split of its own.
         renumber = np.full(samples, -1, np.int64)
         renumber[members] = np.arange(len(members))
         sample = renumber[self.sample]
@@ -46,20 +49,19 @@ class Detections:
 def average_precision(
     detections: Detections, targets: NDArray[np.int64], weights: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return AP for every row of sample weights (a bootstrap draw, or ones).
-
-    A weight of k stands for every detection of the sample occurring k times in a row. Recall rises
-    at true positives only, and of a run of copies its last one has the best precision, so sums
-    with weights give what the repeated detections would.
+    """Return AP for every row of sample weights.
 
     Args:
         detections: in order of descending score.
         targets: (S,) int64 annotated masks of each sample.
-        weights: (R, S) int64, at least 0.
+        weights: (R, S) int64, at least 0: how often a draw has each sample; ones for the estimate.
 
     Returns:
         (R,) float64 in [0, 1]; NaN where a draw has no annotated mask.
     """
+    # A sample of weight k means k copies of each of its detections in a row. Recall rises at true
+    # positives only, and of a run of copies the last one has the best precision, so weighted
+    # cumulative sums give the same AP as repeated detections, without matching them again.
     rows = max(1, _BLOCK // max(1, len(detections.sample)))
     blocks = [
         _block(detections, targets, weights[start : start + rows])
@@ -72,14 +74,15 @@ def _block(
     detections: Detections, targets: NDArray[np.int64], weights: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     positives = weights @ targets
-    found = weights[:, detections.sample]
-    seen = np.cumsum(found, axis=1)
-    hits = np.cumsum(found * detections.hit, axis=1)
+    copies = weights[:, detections.sample]
+    seen = np.cumsum(copies, axis=1)
+    hits = np.cumsum(copies * detections.hit, axis=1)
     precision = hits / np.maximum(seen, 1)
-    # The envelope: the best precision at this recall or a higher one.
+    # As COCO: precision at a recall is the best one at this recall or a higher one.
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     result = np.full(len(weights), np.nan)
     for row in np.flatnonzero(positives):
+        # The mean of the envelope at 101 recall values; one that is never reached counts as 0.
         recall = hits[row] / positives[row]
         places = np.searchsorted(recall, _RECALLS, side="left")
         reached = places[places < recall.size]

@@ -1,10 +1,12 @@
-"""Floors and ceilings of the metrics: what answers of known quality score.
+"""Baselines: floors and ceilings of the metrics, from answers of known quality.
 
-most-frequent   labels and numbers of the train split, whole-image masks; looks at no pixel
-other-image     each image is answered with what is true of another image of its sample
-wrong-labels    true masks, every label replaced by one that the sample has not
-boxes           true labels, every mask replaced by its box
+most-frequent   labels and numbers of the train split, whole-image masks; no pixel is used
+other-image     each image has the ground truth of another image of its sample
+wrong-labels    true masks, every label replaced by one that the sample does not have
+boxes           true labels, every mask replaced by its bounding box
 oracle          the ground truth
+
+All take the build and the samples, so that one table can hold them.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ _NO_LABEL = "something else"
 
 
 def oracle(build: BuildFolder, samples: Samples) -> list[Prediction]:
-    """Answer with the ground truth: every metric's ceiling."""
+    """Answer with the ground truth, the ceiling of every metric."""
     return [Prediction(sample.id, "", sample.segments) for sample in samples]
 
 
 def boxes(build: BuildFolder, samples: Samples) -> list[Prediction]:
-    """Answer with the true labels, each on its mask's box: the ceiling of a perfect detector."""
+    """Answer with the true labels and boxes for masks, the ceiling of a perfect box detector."""
     return [
         Prediction(sample.id, "", tuple(replace(s, mask=_box(s.mask)) for s in sample.segments))
         for sample in samples
@@ -40,19 +42,21 @@ def boxes(build: BuildFolder, samples: Samples) -> list[Prediction]:
 
 
 def wrong_labels(build: BuildFolder, samples: Samples) -> list[Prediction]:
-    """Answer with the true masks and labels that are wrong: what masks alone are worth.
+    """Answer with the true masks and wrong labels, which shows what masks alone score.
 
-    A label gives way to the next one in the alphabet of all samples' labels (the first follows the
-    last) that its own sample has not; one label of a sample always to the same.
+    A label is replaced by the next one, in the alphabet of all samples' labels, that its own
+    sample does not have.
     """
-    known = sorted({segment.label for sample in samples for segment in sample.segments})
-    place = {label: index for index, label in enumerate(known)}
+    # The order is cyclic: after the last label comes the first. Nothing is random, so the same
+    # samples always give the same score.
+    alphabet = sorted({segment.label for sample in samples for segment in sample.segments})
+    place = {label: index for index, label in enumerate(alphabet)}
 
     def wrong(sample: SampleGroundTruth) -> Prediction:
         own = {segment.label for segment in sample.segments}
         swap = {}
         for label in own:
-            after = known[place[label] + 1 :] + known[: place[label]]
+            after = alphabet[place[label] + 1 :] + alphabet[: place[label]]
             swap[label] = next((other for other in after if other not in own), _NO_LABEL)
         segments = tuple(replace(s, label=swap[s.label]) for s in sample.segments)
         return Prediction(sample.id, "", segments)
@@ -61,10 +65,10 @@ def wrong_labels(build: BuildFolder, samples: Samples) -> list[Prediction]:
 
 
 def other_image(build: BuildFolder, samples: Samples) -> list[Prediction]:
-    """Answer each image with the truth of the image before it (the first: of the last).
+    """Answer each image with the ground truth of the image before it (the first: of the last).
 
-    Masks are stretched to the image by nearest neighbour. For two images that is the other one:
-    what is known of a pair without looking at which image is which.
+    Masks are stretched to the size of the image. With two images it shows what a model scores that
+    knows the pair but not which image is which.
     """
 
     def moved(segment: Segment, sample: SampleGroundTruth) -> Segment:
@@ -78,7 +82,7 @@ def other_image(build: BuildFolder, samples: Samples) -> list[Prediction]:
 
 
 def most_frequent_labels(build: BuildFolder, samples: Samples) -> list[Prediction]:
-    """Answer with the most frequent labels of the train split on whole images.
+    """Answer with the most frequent labels of the train split, each on the whole image.
 
     Raises:
         UsageError: the build has no train split.
@@ -97,7 +101,8 @@ def _box(mask: Rle) -> Rle:
 
 
 def _stretched(mask: Rle, height: int, width: int) -> Rle:
-    """Return a mask brought to another size by nearest neighbour."""
+    """Return a mask resized by nearest neighbour."""
+    # INTER_NEAREST_EXACT samples at pixel centres; INTER_NEAREST shifts masks by half a pixel.
     if (mask.height, mask.width) == (height, width):
         return mask
     size = (width, height)

@@ -1,4 +1,4 @@
-"""Ground truth of a split: rows of the `pairs` tables as typed values, straight from Parquet."""
+"""Ground truth of a split: rows of the `pairs` table as typed values, read from Parquet."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ _BATCH_ROWS = 512
 
 @dataclass(frozen=True, slots=True)
 class SampleGroundTruth:
-    """What a sample's images show, as its row says.
+    """Annotated masks and labels of one sample.
 
     Attributes:
+        id: of the sample.
+        source: of the sample; two sources are joined by `+`.
+        task: `common_object`, `common_parts` or `unique_parts`.
         image_ids: one an image, unique within the source.
         sizes: (height, width) in pixels of each image.
         segments: all annotated masks with their labels (category or part name), in the order of
@@ -42,9 +45,11 @@ class SampleGroundTruth:
 
 @dataclass(frozen=True, slots=True)
 class SplitGroundTruth:
-    """The samples to be scored, and what else the split holds.
+    """Samples of a split to be scored.
 
     Attributes:
+        split: its name.
+        samples: to be scored.
         rows: position of each sample in the split.
         others: ids of the split's samples that are left out.
     """
@@ -59,15 +64,16 @@ class SplitGroundTruth:
         return {sample.id: sample.sizes for sample in self.samples}
 
 
-def read_ground_truth(
-    build: BuildFolder, split: str, limit: int | None = None
-) -> SplitGroundTruth:
+def read_ground_truth(build: BuildFolder, split: str, limit: int | None = None) -> SplitGroundTruth:
     """Read the ground truth of a split.
 
     Args:
         build: a finished build.
         split: name of the split.
-        limit: how many samples at most; they are spread evenly over the split's rows.
+        limit: greatest number of samples, spread evenly over the split's rows; None reads all.
+
+    Returns:
+        The samples in the order of the rows.
 
     Raises:
         UsageError: the build has no such split.
@@ -82,6 +88,7 @@ def read_ground_truth(
     others: list[str] = []
     for position, row in _rows(build, split, wanted, others):
         samples.append(_sample(row, f"row {position} of {split}"))
+    # Predictions name samples by id: with a repeated id one of them would count twice.
     if len({sample.id for sample in samples} | set(others)) != total:
         raise InputError(
             f"the split '{split}' of {build.path} contains one sample id twice",
@@ -91,9 +98,10 @@ def read_ground_truth(
 
 
 def spread(total: int, limit: int | None) -> list[int]:
-    """Return at most `limit` of `total` positions, evenly spread, the same at every call."""
+    """Return at most `limit` of `total` positions, evenly spread and always the same."""
     if limit is None or limit >= total:
         return list(range(total))
+    # The middle of each of `limit` equal intervals, so that every part of the split is represented.
     return [(2 * index + 1) * total // (2 * limit) for index in range(limit)]
 
 
@@ -108,6 +116,7 @@ def _rows(
                 f"{build.path}: its pairs of split '{split}' have no column {', '.join(missing)}",
                 f"Type: mixedparts verify {build.path}",
             )
+        # Only wanted rows become Python values: masks of the others are not decoded.
         chosen = [i for i in range(batch.num_rows) if position + i in wanted]
         left = sorted(set(range(batch.num_rows)).difference(chosen))
         others.extend(batch.column("id").take(pa.array(left, pa.int64())).to_pylist())
@@ -119,20 +128,27 @@ def _rows(
 
 
 def _sample(row: dict[str, Any], where: str) -> SampleGroundTruth:
+    """Convert one row.
+
+    Raises:
+        InputError: the row contradicts itself.
+    """
     try:
         sizes = tuple((int(image["height"]), int(image["width"])) for image in row["images"])
-        found = {
+        segments_of = {
             "object": [_segment(item, "category", sizes) for item in row["objects"]],
             "part": [_segment(item, "name", sizes) for item in row["parts"] or ()],
         }
         named = [(str(seg["kind"]), int(seg["index"])) for seg in row["seg"] or ()]
-        # Every mask counts, also one that the answer never names.
-        every = [(kind, index) for kind, items in found.items() for index in range(len(items))]
+        # Every mask of the row counts, also one that the answer does not name; those come last.
+        every = [(kind, i) for kind, items in segments_of.items() for i in range(len(items))]
+        objects, parts = len(segments_of["object"]), len(segments_of["part"])
         for kind, index in named:
-            if fault := seg_fault(kind, index, len(found["object"]), len(found["part"])):
+            if fault := seg_fault(kind, index, objects, parts):
                 raise ValueError(fault)
         order = list(dict.fromkeys(named + every))
-        segments = tuple(found[kind][index] for kind, index in order)
+        segments = tuple(segments_of[kind][index] for kind, index in order)
+        # A unit without annotated masks would have no recall, and no model can be right about it.
         if bare := set(range(len(sizes))) - {segment.image for segment in segments}:
             raise ValueError(f"it grounds nothing in image {min(bare)}")
         return SampleGroundTruth(

@@ -1,4 +1,4 @@
-"""The metrics of a model in memory, as training asks for them between two steps."""
+"""Evaluation of a model in memory, which training runs between two steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mixedparts.progress import Progress, Silent
 
 REPORTED = (*HEADLINE.values(), "miou_strict", "label_f1")
 OVERALL = "overall"
-_DIGITS = 6  # text vectors differ in later ones with the company in which they were encoded
+_DIGITS = 6  # later digits of text vectors depend on which texts are encoded together
 
 
 def evaluate_model(
@@ -42,18 +42,17 @@ def evaluate_model(
     cache: FeatureCache | None = None,
     progress: Progress | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Answer samples by free generation and score the answers; no checkpoint is written or read.
+    """Answer samples by free generation and score the answers, without a checkpoint.
 
-    The model is left as it was found: training flags of all its modules, gradients, and the random
-    states of torch.
+    The training flags of all modules, gradients and torch's random states are unchanged afterwards.
 
     Args:
         model: on any device, in training or evaluation mode.
         tokenizer: that goes with it.
-        config: of the model; says how answers are generated, and how many at once.
+        config: of the model, with the options and batch size of generation.
         dataset: the build.
         split: whose samples are answered.
-        limit: how many at most, spread evenly over the split.
+        limit: greatest number of samples, spread evenly over the split; None answers all.
         text_model: of SS and Recall; the packaged MiniLM by default.
         cache: of features of frozen encoders.
         progress: counts samples.
@@ -64,23 +63,24 @@ def evaluate_model(
 
     Raises:
         UsageError: the build has no such split.
-        InputError: the build cannot be read, or a picture of it.
+        InputError: the build or one of its images cannot be read.
         EnvironmentFault: the text model cannot be loaded.
     """
     ground_truth = read_ground_truth(dataset.build, split, limit)
-    told = progress or Silent()
+    progress = progress or Silent()
     with _undisturbed(model):
-        compared = text_model or _packaged_text_model()
+        encoder = text_model or _packaged_text_model()
         predictor = Predictor(model, config, tokenizer)
         if cache is not None:
             predictor.use_cache(cache)
-        told.start(f"evaluating on {split}", len(ground_truth.rows), "samples")
+        progress.start(f"evaluating on {split}", len(ground_truth.rows), "samples")
         predictions = {}
         for prediction in predictor.predict(_queries(dataset, split, ground_truth.rows)):
             predictions[prediction.id] = prediction
-            told.advance()
-        told.finish()
-    summary = summarise(score(ground_truth.samples, predictions, compared, compared), replicates=0)
+            progress.advance()
+        progress.finish()
+    # No bootstrap: intervals would take longer than the metrics themselves.
+    summary = summarise(score(ground_truth.samples, predictions, encoder, encoder), replicates=0)
     return {OVERALL: _values(summary.overall)} | {
         task: _values(group) for task, group in summary.tasks.items()
     }
@@ -91,9 +91,10 @@ def _values(group: MetricGroup) -> dict[str, float]:
 
 
 def _queries(dataset: BuiltDataset, split: str, rows: Sequence[int]) -> Iterator[Query]:
-    """Yield the questions of some rows of a split with their pictures."""
+    """Yield the questions of some rows of a split with their images."""
     pairs = dataset.pairs(split)
-    tables: dict[str, ImageTable] = {}  # a row says which split its pictures are of
+    # Rows of one split may show images of another: each reference names the split of its image.
+    tables: dict[str, ImageTable] = {}
     for row in rows:
         sample: Sample = pairs[row]
         for ref in sample.images:
@@ -112,15 +113,17 @@ def _queries(dataset: BuiltDataset, split: str, rows: Sequence[int]) -> Iterator
 
 @lru_cache(maxsize=1)
 def _packaged_text_model() -> SentenceEncoder:
-    """Return the default text model; a run that asks often loads it once."""
+    """Return the default text model, loaded once a process."""
     return load_text_model()
 
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluate inside the `with` block; training flags and random states are put back after it."""
+    """Set evaluation mode inside the `with` block; restore flags and random states after it."""
+    # Flag by flag: `train()` afterwards would also switch on parts that are frozen.
     flags = {module: module.training for module in model.modules()}
-    devices = {one.device for one in model.parameters() if one.device.type == "cuda"}
+    weights = model.parameters()
+    devices = {weight.device for weight in weights if weight.device.type == "cuda"}
     model.eval()
     try:
         with torch.random.fork_rng(devices=sorted(devices, key=str)):

@@ -1,6 +1,6 @@
-"""Which predicted mask goes with which annotated one, inside one unit (one image of one sample).
+"""Matching of predicted and annotated masks inside one unit (one image of one sample).
 
-Matrices are IoUs of shape (predicted, annotated), float64 in [0, 1]. Masks stay run lengths.
+IoU matrices have the shape (predicted, annotated), float64 in [0, 1]. Masks stay run lengths.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ def with_empty_agreeing(
 ) -> NDArray[np.float64]:
     """Return the IoUs with 1 instead of COCO's 0 where both masks are empty.
 
-    AP50 keeps COCO's rule, everything else uses this.
+    AP50 keeps COCO's rule; all other metrics use this one.
 
     Args:
-        ious: (len(first), len(second)), left as it is.
-        first, second: the masks.
+        ious: (len(first), len(second)) float64, which is not changed.
+        first: masks of the rows.
+        second: masks of the columns.
+
+    Returns:
+        An array of the same shape; `ious` itself where no two masks are empty.
     """
+    # Only rows and columns without any overlap can belong to empty masks: areas are computed for
+    # those alone, which in most units is none.
     rows = np.flatnonzero(~ious.any(axis=1)).tolist()
     columns = np.flatnonzero(~ious.any(axis=0)).tolist()
     if rows and columns:
@@ -40,13 +46,14 @@ def with_empty_agreeing(
 
 
 def greedy_pairs(values: NDArray[np.float64]) -> Pairs:
-    """Pair rows with columns one to one, always taking the largest value above 0 that is left.
+    """Pair rows with columns one to one, repeatedly taking the largest value above 0.
 
-    Equal values are taken row by row, so the caller decides by the matrix's orientation.
+    Of equal values the first in row-major order is taken: the orientation of the matrix decides.
 
     Returns:
         The pairs in the order in which they were taken (descending value).
     """
+    # One stable sort gives the same pairs as a search for the largest value in every round.
     rows, columns = np.nonzero(values > 0)
     order = np.argsort(-values[rows, columns], kind="stable")
     pairs: Pairs = []
@@ -61,16 +68,17 @@ def greedy_pairs(values: NDArray[np.float64]) -> Pairs:
 
 
 def coco_hits(ious: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """Tell which detections COCOeval counts as true positives.
+    """Return which detections COCOeval counts as true positives.
 
     Args:
         ious: (detections in descending score, annotations), by COCO's rule for empty masks.
-        threshold: least IoU of a match.
+        threshold: smallest IoU of a match.
 
     Returns:
-        (detections,) bool. A detection takes the annotation of the largest IoU among those still
-        free; of equal ones the last.
+        (detections,) bool.
     """
+    # By score and not by IoU: each detection in turn takes the free annotation of largest IoU, of
+    # equal ones the last, even if a later detection would fit it better.
     hits = np.zeros(len(ious), bool)
     free = np.ones(ious.shape[1], bool)
     for row in np.flatnonzero((ious >= threshold).any(axis=1)):
@@ -85,12 +93,20 @@ def coco_hits(ious: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
 def recall_glamm(
     ious: NDArray[np.float64], cosines: NDArray[np.float64], least_iou: float, least_cosine: float
 ) -> int:
-    """Count hits as GLaMM's script does: by descending IoU, up to the first pair that fails.
+    """Count hits as GLaMM's evaluation script: by descending IoU, up to the first failing pair.
 
     Args:
-        ious, cosines: (predicted, annotated).
-        least_iou, least_cosine: what a pair needs to be a hit.
+        ious: (predicted, annotated).
+        cosines: (predicted, annotated), of the labels.
+        least_iou: smallest IoU of a hit.
+        least_cosine: smallest cosine of a hit.
+
+    Returns:
+        The number of hits.
     """
+    # The script leaves its loop at the first failing pair, so one wrong label at the top IoU hides
+    # all hits after it. It is reproduced because published numbers are computed this way;
+    # `recall_fixed` has no such rule.
     hits = 0
     # Of equal IoUs GLaMM takes the first annotation's: its matrix has the annotations as rows.
     for annotated, predicted in greedy_pairs(ious.T):
@@ -104,6 +120,17 @@ def recall_glamm(
 def recall_fixed(
     ious: NDArray[np.float64], cosines: NDArray[np.float64], least_iou: float, least_cosine: float
 ) -> int:
-    """Count hits by descending IoU, passing over pairs that fail; both members stay free."""
+    """Count hits by descending IoU, skipping failing pairs; both of their masks stay free.
+
+    Args:
+        ious: (predicted, annotated).
+        cosines: (predicted, annotated), of the labels.
+        least_iou: smallest IoU of a hit.
+        least_cosine: smallest cosine of a hit.
+
+    Returns:
+        The number of hits.
+    """
+    # A pair that fails gets IoU 0, which greedy pairs never take.
     admitted = (ious >= least_iou) & (cosines >= least_cosine)
     return len(greedy_pairs(np.where(admitted, ious, 0.0).T))

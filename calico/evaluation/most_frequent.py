@@ -1,9 +1,9 @@
-"""The floor of the metrics: predictions that look at no pixel.
+"""The most-frequent baseline: the floor of the metrics, predictions that use no pixel.
 
-For every task and image slot (first, second image), as many object labels as the
-median number of objects in that slot of the train split, the most frequent ones there, and part
-labels by the same rule; medians are rounded half up, equal frequencies go by the alphabet. Every
-mask is the whole image. A task that the train split lacks is answered by nothing.
+For every task and image slot (first, second image): as many object labels as the median number of
+objects in that slot of the train split, the most frequent ones there, and part labels by the same
+rule. Medians are rounded half up, equal frequencies are ordered by the alphabet. Every mask is the
+whole image. A task that the train split lacks has empty answers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mixedparts.storage.build_folder import BuildFolder
 
 _BATCH_ROWS = 65_536
 _LABEL = {"objects": "category", "parts": "name"}
-# Leaf columns with tasks, image numbers and labels; masks, most of the bytes, are not among them.
+# Leaf columns with tasks, image numbers and labels. Masks, most of the bytes, are not read.
 _LEAVES = (
     "task",
     "images.list.element.row",
@@ -49,6 +49,7 @@ class MostFrequent:
 
     def predict(self, sample: SampleGroundTruth) -> Prediction:
         """Answer a sample from its task and image sizes alone."""
+        # Run lengths [0, H * W]: no background, then foreground to the end.
         segments = tuple(
             Segment(label, image, masks.from_counts([0, height * width], height, width))
             for image, (height, width) in enumerate(sample.sizes)
@@ -58,7 +59,7 @@ class MostFrequent:
 
 
 def most_frequent(build: BuildFolder, split: str = "train") -> MostFrequent:
-    """Count labels in a split's `pairs` tables; masks are not read.
+    """Count the labels in a split's `pairs` table; masks are not read.
 
     Raises:
         UsageError: the build has no such split.
@@ -94,6 +95,7 @@ def _count_labels(
     batch: pa.RecordBatch, column: str, label: str, counts: dict[_Slot, Counter[str]]
 ) -> None:
     items = batch.column(column).flatten()
+    # Counted by Arrow: the flattened items joined with the task of their row.
     rows = pc.list_parent_indices(batch.column(column))
     table = pa.table(
         {
@@ -102,29 +104,31 @@ def _count_labels(
             "label": items.field(label),
         }
     )
-    found = table.group_by(["task", "image", "label"]).aggregate([([], "count_all")])
-    for entry in found.to_pylist():
+    grouped = table.group_by(["task", "image", "label"]).aggregate([([], "count_all")])
+    for entry in grouped.to_pylist():
         counts[entry["task"], entry["image"]][entry["label"]] += entry["count_all"]
 
 
 def _count_numbers(batch: pa.RecordBatch, column: str, counts: dict[_Slot, Counter[int]]) -> None:
-    """Count how many items each image slot of each row has; slots without any count as 0."""
+    """Count how many rows have each number of items in each image slot, zero included."""
     slots = pc.fill_null(pc.list_value_length(batch.column("images")), 0).to_numpy()
     width = int(slots.max(initial=0))
     rows = pc.list_parent_indices(batch.column(column)).to_numpy()
     images = batch.column(column).flatten().field("image").to_numpy(zero_copy_only=False)
-    held = np.bincount(rows * width + images, minlength=batch.num_rows * width)
+    # (rows, width) numbers of items by one bincount over row * width + image.
+    items = np.bincount(rows * width + images, minlength=batch.num_rows * width)
     tasks = np.array(batch.column("task").to_pylist(), dtype=object)
     for image in range(width):
-        there = slots > image
-        number = held.reshape(-1, width)[:, image]
-        for task in sorted(set(tasks[there])):
-            values, times = np.unique(number[there & (tasks == task)], return_counts=True)
+        exists = slots > image  # rows may have different numbers of images
+        number = items.reshape(-1, width)[:, image]
+        for task in sorted(set(tasks[exists])):
+            values, times = np.unique(number[exists & (tasks == task)], return_counts=True)
             for value, count in zip(values.tolist(), times.tolist(), strict=True):
                 counts[task, image][value] += count
 
 
 def _median(numbers: Counter[int]) -> int:
+    # numpy rounds half to even; adding .5 rounds a median between two numbers up.
     values = sorted(numbers)
     every = np.repeat(values, [numbers[value] for value in values])
     return int(np.floor(np.median(every) + 0.5)) if len(every) else 0

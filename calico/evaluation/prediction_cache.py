@@ -1,9 +1,9 @@
-"""Predictions of a long evaluation, kept as they come, so that an interrupted one goes on.
+"""Prediction cache: answers of a long evaluation on disk, so that it can be interrupted.
 
-They stand in `.FILE.part` beside the file that they become: a line that says what they are answers
-of, then lines of a predictions file. A line that a kill cut short is answered again, and so is the
-rest of its batch: rounding depends on what is computed together, and a resumed evaluation must give
-the same bytes.
+They are in `.FILE.part` beside the file that they become: a first line with their origin, then
+lines of a predictions file. A line that a kill cut short is answered again, and so is the rest of
+its batch: rounding depends on what is computed together, and a resumed evaluation must give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ORIGIN = "answers_of"
 
 
 def unfinished_part(path: Path) -> Path:
-    """Return where the answers of a predictions file stand until it is whole."""
+    """Return the path that holds the answers of a predictions file until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 
@@ -31,7 +31,7 @@ class PredictionCache:
 
     Args:
         path: the file that it will become.
-        origin: what decides the answers, as plain JSON values.
+        origin: plain JSON values that decide the answers, such as the checkpoint's digest.
         batch_size: samples that are computed together.
     """
 
@@ -48,25 +48,27 @@ class PredictionCache:
             samples: in the order in which they are answered.
 
         Raises:
-            UsageError: the kept answers are of something else.
+            UsageError: the cached answers are of another origin.
             EnvironmentFault: the part cannot be read or written.
         """
         try:
             self.part.parent.mkdir(parents=True, exist_ok=True)
             lines = self.part.read_bytes().splitlines(keepends=True) if self.part.exists() else []
-            kept = self._usable(lines, samples)
+            cached = self._usable(lines, samples)
+            # Rewritten without the lines that are not used: `add` appends after the last one.
             head = json.dumps({_ORIGIN: self._origin}).encode() + b"\n"
-            self.part.write_bytes(head + b"".join(lines[1 : 1 + len(kept)]))
+            self.part.write_bytes(head + b"".join(lines[1 : 1 + len(cached)]))
         except OSError as error:
             raise self._fault(error) from error
-        return kept
+        return cached
 
     def add(self, prediction: Prediction) -> None:
-        """Keep one more answer; it survives the end of this process.
+        """Append an answer.
 
         Raises:
             EnvironmentFault: it cannot be written.
         """
+        # Opened for each answer, so that it is written when this returns, whatever comes next.
         try:
             with self.part.open("ab") as file:
                 file.write(encode_line(prediction))
@@ -76,35 +78,43 @@ class PredictionCache:
     def _usable(
         self, lines: Sequence[bytes], samples: Sequence[SampleGroundTruth]
     ) -> list[Prediction]:
+        """Return the answers of whole batches from the first sample on."""
         if not lines or not lines[0].endswith(b"\n"):
             return []
         self._compare(lines[0])
-        kept: list[Prediction] = []
+        usable: list[Prediction] = []
         for raw, sample in zip(lines[1:], samples, strict=False):
             try:
                 line = decode_line(raw)
+                # A line without its newline was cut short, even if what is there is valid.
                 if line.id != sample.id or not raw.endswith(b"\n"):
                     break
-                kept.append(prediction_of(line, sample.sizes))
+                usable.append(prediction_of(line, sample.sizes))
             except InvalidPrediction:
                 break
-        whole = len(kept) == len(samples)
-        return kept if whole else kept[: len(kept) // self._batch_size * self._batch_size]
+        # The last batch may be smaller than the others; it is whole if all samples are there.
+        complete = len(usable) == len(samples)
+        return usable if complete else usable[: len(usable) // self._batch_size * self._batch_size]
 
     def _compare(self, head: bytes) -> None:
-        """Prove that the kept answers are of what is asked now."""
+        """Check that the cached answers have the same origin.
+
+        Raises:
+            UsageError: they have another one, or the first line is broken.
+        """
         try:
-            known = json.loads(head)[_ORIGIN]
-            differ = sorted(
-                key for key in {*known, *self._origin} if known.get(key) != self._origin.get(key)
-            )
+            recorded = json.loads(head)[_ORIGIN]
+            keys = {*recorded, *self._origin}
+            differ = sorted(key for key in keys if recorded.get(key) != self._origin.get(key))
         except (ValueError, KeyError, TypeError, AttributeError):
             differ = ["its first line"]
         if differ:
             raise UsageError(
-                f"{self.part} keeps answers of another evaluation: {', '.join(differ)} differ",
+                f"{self.part} contains answers of another evaluation: {', '.join(differ)} differ",
                 f"Type: rm {self.part}   or give another --save-predictions.",
             )
 
     def _fault(self, error: OSError) -> EnvironmentFault:
-        return EnvironmentFault(f"answers cannot be kept in {self.part}: {error.strerror or error}")
+        return EnvironmentFault(
+            f"answers cannot be written to {self.part}: {error.strerror or error}"
+        )

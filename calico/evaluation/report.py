@@ -1,4 +1,4 @@
-"""The result of an evaluation for people (a table) and for programs (one JSON document)."""
+"""Reports of an evaluation: Markdown tables, and one JSON document for programs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Scored:
     """One set of predictions with its metrics.
 
     Attributes:
-        name: what the table calls it.
+        name: in the tables.
         summary: its metrics.
-        facts: where it comes from and what was counted on the way (missing, untagged, …).
+        metadata: its origin and counts (missing, untagged, …), as JSON values.
     """
 
     name: str
@@ -37,17 +37,15 @@ class Scored:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that the numbers depend on."""
-    return {"python": platform.python_version()} | {
-        name: version(name) for name in _PACKAGES
-    }
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def document(scored: Sequence[Scored], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the JSON document: facts of the run, then every metric of every group.
+    """Build the JSON document: metadata of the run, then every metric of every group.
 
     Args:
-        scored: the predictions that were asked for, then the baselines.
-        facts: dataset, seed, text models and the like.
+        scored: the evaluated predictions, then the baselines.
+        metadata: dataset, seed, text models and the like, as JSON values.
     """
     return {
         "format": FORMAT,
@@ -55,21 +53,23 @@ def document(scored: Sequence[Scored], metadata: Mapping[str, Any]) -> dict[str,
         "versions": versions(),
         "headline": dict(HEADLINE),
         "results": [
-            {"name": item.name, **item.metadata, "metrics": _summary(item.summary)} for item in scored
+            {"name": item.name, **item.metadata, "metrics": _summary(item.summary)}
+            for item in scored
         ],
     }
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a document; errors as `write_text`."""
+    """Write a JSON document; errors as `write_text`."""
+    # allow_nan=False: NaN is not JSON, and no metric may be undefined.
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text beside its place, then put it there.
+    """Write a text file under a temporary name, then rename it.
 
     Raises:
-        EnvironmentFault: it cannot be written.
+        EnvironmentFault: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -79,12 +79,13 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # its folder may be what could not be made
+        # There is nothing to remove if the folder could not be created.
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def table(scored: Sequence[Scored]) -> str:
-    """Return the five metrics in percent as Markdown: a row a task and set of predictions."""
+    """Return the five metrics in percent as Markdown, one row a task and set of predictions."""
     head = ["task", "predictions", "n", *HEADLINE]
     rows = [
         [title, item.name, str(group.samples), *_percent(group, HEADLINE.values())]
@@ -94,33 +95,34 @@ def table(scored: Sequence[Scored]) -> str:
     return _markdown(head, rows, numbers_from=2)
 
 
-def markdown_report(scored: Sequence[Scored], metadata: Mapping[str, Any]) -> str:
-    """Return a document of the table of means over tasks, as the paper has it, then one a task.
+def markdown_report(scored: Sequence[Scored], content: Mapping[str, Any]) -> str:
+    """Return a Markdown document: the means over tasks, as in the paper, then one table a task.
 
     Args:
-        scored: the predictions that were asked for, then the baselines.
-        facts: the JSON document.
+        scored: the evaluated predictions, then the baselines.
+        content: the JSON document.
     """
-    dataset, drawn = metadata["dataset"], metadata["bootstrap"]["replicates"]
-    said = [
+    dataset, drawn = content["dataset"], content["bootstrap"]["replicates"]
+    sections = [
         f"Split {dataset['split']} of build `{dataset['build_id']}`, {dataset['samples']} samples"
         f" ({dataset['left_out']} left out). Percent, mean over the tasks"
         + (f"; 95 % intervals from {drawn} bootstrap draws." if drawn else "."),
         _table_of([(item, item.summary.overall) for item in scored]),
     ]
     for task in scored[0].summary.tasks:
-        said.append(f"## {task}")
-        said.append(_table_of([(item, item.summary.tasks[task]) for item in scored]))
-    said.append("## Where the numbers come from")
-    texts = metadata["text_models"]
-    lines = [f"{item['name']} ({item['kind']}): {_origin(item)}" for item in metadata["results"]]
+        sections.append(f"## {task}")
+        sections.append(_table_of([(item, item.summary.tasks[task]) for item in scored]))
+    sections.append("## Where the numbers come from")
+    texts = content["text_models"]
+    lines = [f"{item['name']} ({item['kind']}): {_origin(item)}" for item in content["results"]]
     lines += [
-        f"seed {metadata['seed']}; text models: SS {texts['ss']}, Recall {texts['recall']}",
-        "versions: " + ", ".join(f"{name} {number}" for name, number in metadata["versions"].items()),
+        f"seed {content['seed']}; text models: SS {texts['ss']}, Recall {texts['recall']}",
+        "versions: "
+        + ", ".join(f"{name} {number}" for name, number in content["versions"].items()),
         "definitions and variants: docs/evaluation.md",
     ]
-    said.append("\n".join(f"- {line}" for line in lines))
-    return "# Evaluation\n\n" + "\n\n".join(said) + "\n"
+    sections.append("\n".join(f"- {line}" for line in lines))
+    return "# Evaluation\n\n" + "\n\n".join(sections) + "\n"
 
 
 def _table_of(rows: Sequence[tuple[Scored, MetricGroup]]) -> str:
@@ -143,7 +145,7 @@ def _origin(result: Mapping[str, Any]) -> str:
 
 
 def full_table(item: Scored) -> str:
-    """Return every metric of every group in percent, with its 95 % interval, as Markdown."""
+    """Return every metric of every group in percent with its 95 % interval, as Markdown."""
     named = [("all tasks", item.summary.overall), *item.summary.tasks.items()]
     named += [(f"source {name}", group) for name, group in item.summary.sources.items()]
     named += [
@@ -173,6 +175,7 @@ def _percent(group: MetricGroup, metrics: Any) -> list[str]:
 
 
 def _markdown(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
+    # Padded to equal widths, so that the source is a table too: people read it on a terminal.
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [

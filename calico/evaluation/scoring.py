@@ -1,7 +1,8 @@
-"""From ground truth and predictions to sums a sample, of which every metric is a ratio.
+"""Sums a sample from ground truth and predictions; every metric is a ratio of two of them.
 
-Definitions and variants: docs/evaluation.md. A unit is one image of one sample, because what an
-image should be answered with depends on its partner.
+Definitions and variants: docs/evaluation.md. A unit is one image of one sample, because the ground
+truth of an image depends on its partner. Sums of samples, and not of units, because the bootstrap
+draws samples.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ from mixedparts.errors import InputError
 
 LEAST_IOU = 0.5  # of a Recall hit
 LEAST_COSINE = 0.5
-_CHUNK = 512  # samples whose texts are encoded in one go
+_CHUNK = 512  # samples whose texts are encoded together
 
 
 class Sum(IntEnum):
-    """Columns of `ScoreTable.sums`."""
+    """Columns of `ScoreTable.sums`; the letters A, B and C are the pair rules of SS and S-IoU."""
 
     UNITS = 0
     TARGETS = auto()  # annotated masks
+    # Sums over units: the mean IoU of greedy pairs, and the IoU of pairs over the larger number.
     IOU_GREEDY = auto()
     IOU_STRICT = auto()
     HITS_GLAMM = auto()
     HITS_FIXED = auto()
+    # Sums over compared label pairs: cosines, and IoU of words.
     SS_A = auto()
     WORDS_A = auto()
     SS_B = auto()
@@ -45,25 +48,28 @@ class Sum(IntEnum):
     SS_C = auto()
     WORDS_C = auto()
     COMPARED_C = auto()
+    # Sums over units of the sizes of label sets.
     LABELS_HIT = auto()
     LABELS_HIT_TWICE = auto()
     LABELS_PREDICTED = auto()
     LABELS_ANNOTATED = auto()
-    LABELS_EITHER = auto()  # said + true, the denominator of F1
+    LABELS_EITHER = auto()  # predicted + annotated, the denominator of F1
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """Sums of every sample, in the order of their ids, and the detections that AP50 is made of.
+    """Sums of every sample, in the order of their ids, and the detections of AP50.
 
     Attributes:
-        tasks, sources: one a sample.
-        class_pairs: one a sample: its object classes, `bus / truck`, whichever image is first.
+        tasks: one a sample.
+        sources: one a sample.
+        class_pairs: one a sample: its object classes by the alphabet, such as `bus / truck`.
         sums: (S, len(Sum)) float64.
-        detections: with score 1.0 for all, that is in order of generation.
-        scored: by the model's own scores.
-        missing: samples without a prediction; they count as an empty one.
-        segments, untagged: totals over the predictions.
+        detections: with score 1.0 for all, so in the order of generation.
+        scored: ordered by the model's own scores.
+        missing: number of samples without a prediction; they count as an empty one.
+        segments: number of predicted masks.
+        untagged: number of `[SEG]` without a tag.
     """
 
     tasks: tuple[str, ...]
@@ -79,7 +85,15 @@ class ScoreTable:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """AP50's share of one unit: scores and hits of its detections, in both orders."""
+    """Detections of one unit for AP50, in the order of generation and by score.
+
+    Attributes:
+        key: sample id, image id and image number, the fixed order of units.
+        sample: index of the sample.
+        hits: (d,) bool true positives in the order of generation.
+        scores: (d,) float64, descending.
+        scored_hits: (d,) bool true positives by score.
+    """
 
     key: tuple[str, str, int]
     sample: int
@@ -96,18 +110,19 @@ def score(
 ) -> ScoreTable:
     """Compare predictions with the ground truth.
 
-    Samples are taken in the order of their ids, so that neither sums nor bootstrap draws depend on
-    the order of rows.
-
     Args:
-        samples: what to score; a sample without a prediction counts as answered by nothing.
+        samples: to score; one without a prediction counts as having an empty one.
         predictions: by sample id.
         ss_model: text model of SS.
         recall_model: text model of Recall's label test; may be the same.
 
+    Returns:
+        Sums of all samples.
+
     Raises:
-        InputError: a prediction that cannot belong to its sample.
+        InputError: a prediction cannot belong to its sample.
     """
+    # By id: neither sums nor bootstrap draws depend on the order of rows.
     samples = sorted(samples, key=lambda sample: sample.id)
     sums = np.zeros((len(samples), len(Sum)))
     units: list[_Unit] = []
@@ -122,12 +137,12 @@ def score(
                 raise InputError(f"the prediction for '{sample.id}': {error}") from error
             row = sums[index]
             for image in range(len(sample.sizes)):
-                said = [s for s in prediction.segments if s.image == image]
-                true = [s for s in sample.segments if s.image == image]
+                predicted = [s for s in prediction.segments if s.image == image]
+                annotated = [s for s in sample.segments if s.image == image]
                 key = (sample.id, sample.image_ids[image], image)
-                ious = masks.iou([s.mask for s in said], [s.mask for s in true])
-                units.append(_detections(key, index, said, ious))
-                _score_unit(row, said, true, ious, ss_model, recall_model)
+                ious = masks.iou([s.mask for s in predicted], [s.mask for s in annotated])
+                units.append(_detections(key, index, predicted, ious))
+                _score_unit(row, predicted, annotated, ious, ss_model, recall_model)
             _score_texts(row, prediction.segments, sample.segments, ss_model)
     return ScoreTable(
         tasks=tuple(sample.task for sample in samples),
@@ -157,80 +172,92 @@ def _prepare(
     ss_model: TextModel,
     recall_model: TextModel,
 ) -> None:
-    """Let the text models encode all that the chunk will ask for."""
-    said = [_plain(prediction.segments) for _, prediction in pairs]
-    true = [_plain(sample.segments) for sample, _ in pairs]
-    every = {label for group in (*said, *true) for label in group}
+    """Let the text models encode all texts of the chunk in one call each."""
+    predicted = [_plain(prediction.segments) for _, prediction in pairs]
+    annotated = [_plain(sample.segments) for sample, _ in pairs]
+    every = {label for group in (*predicted, *annotated) for label in group}
     recall_model.prepare(every)
     strings = [
-        (text.whole_string(p), text.whole_string(g)) for p, g in zip(said, true, strict=True)
+        (text.whole_string(p), text.whole_string(g))
+        for p, g in zip(predicted, annotated, strict=True)
     ]
+    # Equal strings have cosine 1 without the model; they are the longest texts by far.
     different = {string for pair in strings if pair[0] != pair[1] for string in pair}
     ss_model.prepare(every | different)
 
 
 def _score_unit(
     row: NDArray[np.float64],
-    said: Sequence[Segment],
-    true: Sequence[Segment],
+    predicted: Sequence[Segment],
+    annotated: Sequence[Segment],
     ious: NDArray[np.float64],
     ss_model: TextModel,
     recall_model: TextModel,
 ) -> None:
-    """Add one unit's share of everything that depends on masks, and its label sets."""
-    said_labels, true_labels = _plain(said), _plain(true)
+    """Add one unit to the sums that depend on masks, and to those of label sets."""
+    predicted_labels, annotated_labels = _plain(predicted), _plain(annotated)
     row[Sum.UNITS] += 1
-    row[Sum.TARGETS] += len(true)
-    said_keys = {text.key_of(label) for label in said_labels}
-    true_keys = {text.key_of(label) for label in true_labels}
-    row[Sum.LABELS_HIT] += len(said_keys & true_keys)
-    row[Sum.LABELS_HIT_TWICE] += 2 * len(said_keys & true_keys)
-    row[Sum.LABELS_PREDICTED] += len(said_keys)
-    row[Sum.LABELS_ANNOTATED] += len(true_keys)
-    row[Sum.LABELS_EITHER] += len(said_keys) + len(true_keys)
-    if not said:
+    row[Sum.TARGETS] += len(annotated)
+    predicted_keys = {text.key_of(label) for label in predicted_labels}
+    annotated_keys = {text.key_of(label) for label in annotated_labels}
+    row[Sum.LABELS_HIT] += len(predicted_keys & annotated_keys)
+    row[Sum.LABELS_HIT_TWICE] += 2 * len(predicted_keys & annotated_keys)
+    row[Sum.LABELS_PREDICTED] += len(predicted_keys)
+    row[Sum.LABELS_ANNOTATED] += len(annotated_keys)
+    row[Sum.LABELS_EITHER] += len(predicted_keys) + len(annotated_keys)
+    # Without predictions all other sums of the unit are 0; its targets and itself are counted.
+    if not predicted:
         return
-    ious = matching.with_empty_agreeing(ious, [s.mask for s in said], [s.mask for s in true])
+    ious = matching.with_empty_agreeing(
+        ious, [s.mask for s in predicted], [s.mask for s in annotated]
+    )
     pairs = matching.greedy_pairs(ious)
     total = float(sum(ious[pair] for pair in pairs))
+    # GLaMM's mIoU averages over matched pairs only: misses and extra masks cost nothing as long as
+    # one pair overlaps. The strict form divides by the larger number, so both count as 0.
     row[Sum.IOU_GREEDY] += total / len(pairs) if pairs else 0.0
-    row[Sum.IOU_STRICT] += total / max(len(said), len(true))
-    cosines = recall_model.similarity(said_labels, true_labels)
+    row[Sum.IOU_STRICT] += total / max(len(predicted), len(annotated))
+    cosines = recall_model.similarity(predicted_labels, annotated_labels)
     row[Sum.HITS_GLAMM] += matching.recall_glamm(ious, cosines, LEAST_IOU, LEAST_COSINE)
     row[Sum.HITS_FIXED] += matching.recall_fixed(ious, cosines, LEAST_IOU, LEAST_COSINE)
     if recall_model is not ss_model:
-        cosines = ss_model.similarity(said_labels, true_labels)
+        cosines = ss_model.similarity(predicted_labels, annotated_labels)
+    # Rule (a): labels of mask-matched pairs; annotated masks without a match count as 0, because
+    # the denominator is the number of all of them.
     row[Sum.SS_A] += float(sum(cosines[pair] for pair in pairs))
-    row[Sum.WORDS_A] += text.summed_word_iou(said_labels, true_labels, pairs)
+    row[Sum.WORDS_A] += text.summed_word_iou(predicted_labels, annotated_labels, pairs)
 
 
 def _score_texts(
     row: NDArray[np.float64],
-    said: Sequence[Segment],
-    true: Sequence[Segment],
+    predicted: Sequence[Segment],
+    annotated: Sequence[Segment],
     ss_model: TextModel,
 ) -> None:
-    """Add one sample's share of the text metrics that look at no mask: rules (b) and (c)."""
-    said_labels, true_labels = _plain(said), _plain(true)
-    row[Sum.COMPARED_B] += max(len(said), len(true))
+    """Add one sample to the sums of rules (b) and (c), which use no mask."""
+    predicted_labels, annotated_labels = _plain(predicted), _plain(annotated)
+    # Rule (b): all labels of the sample, images ignored, paired for the largest total cosine. What
+    # is left over on either side counts as 0, since the larger number is the denominator.
+    row[Sum.COMPARED_B] += max(len(predicted), len(annotated))
     row[Sum.COMPARED_C] += 1
-    if not said:
+    if not predicted:
         return
-    cosines = ss_model.similarity(said_labels, true_labels)
+    cosines = ss_model.similarity(predicted_labels, annotated_labels)
     pairs = text.assignment(cosines)
     row[Sum.SS_B] += float(sum(cosines[pair] for pair in pairs))
-    row[Sum.WORDS_B] += text.summed_word_iou(said_labels, true_labels, pairs)
-    said_string, true_string = text.whole_string(said_labels), text.whole_string(true_labels)
-    row[Sum.WORDS_C] += text.word_iou(said_string, true_string)
-    same = said_string == true_string  # then the model need not be asked
-    row[Sum.SS_C] += 1.0 if same else ss_model.similarity([said_string], [true_string]).item()
+    row[Sum.WORDS_B] += text.summed_word_iou(predicted_labels, annotated_labels, pairs)
+    # Rule (c): one pair a sample, its distinct labels as one text. Equal texts need no model.
+    first, second = text.whole_string(predicted_labels), text.whole_string(annotated_labels)
+    row[Sum.WORDS_C] += text.word_iou(first, second)
+    row[Sum.SS_C] += 1.0 if first == second else ss_model.similarity([first], [second]).item()
 
 
 def _detections(
-    key: tuple[str, str, int], sample: int, said: Sequence[Segment], ious: NDArray[np.float64]
+    key: tuple[str, str, int], sample: int, predicted: Sequence[Segment], ious: NDArray[np.float64]
 ) -> _Unit:
-    """Match a unit's detections by COCO's rules, in order of generation and by score."""
-    scores = np.array([segment.score for segment in said], np.float64)
+    """Match the detections of a unit by COCO's rules, in the order of generation and by score."""
+    # The limit cuts before matching, as in COCOeval, and after sorting by score.
+    scores = np.array([segment.score for segment in predicted], np.float64)
     by_score = np.argsort(-scores, kind="stable")[:MAX_DETECTIONS]
     hits = scored_hits = matching.coco_hits(ious[:MAX_DETECTIONS], IOU_THRESHOLD)
     if (by_score != np.arange(len(by_score))).any():
@@ -239,7 +266,7 @@ def _detections(
 
 
 def _in_order(units: list[_Unit], scored: bool) -> Detections:
-    """Line up all units' detections: units in their fixed order, then by score if asked."""
+    """Return the detections of all units in their fixed order, or by score over all units."""
     units = sorted(units, key=lambda unit: unit.key)
     hits = [unit.scored_hits if scored else unit.hits for unit in units]
     sample = np.repeat(
@@ -248,5 +275,6 @@ def _in_order(units: list[_Unit], scored: bool) -> Detections:
     hit = np.concatenate([*hits, np.zeros(0, bool)])
     if not scored:
         return Detections(sample, hit)
+    # Stable, so equal scores keep the fixed order.
     order = np.argsort(-np.concatenate([unit.scores for unit in units] or [hit]), kind="stable")
     return Detections(sample[order], hit[order])

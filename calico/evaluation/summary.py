@@ -1,7 +1,8 @@
-"""From sums a sample to metrics a group, with bootstrap intervals.
+"""Metrics of groups of samples, with bootstrap intervals.
 
-A row over several tasks (everything, or one source) is the mean of its tasks' rows, as the paper
-reports it, so a task with more samples does not weigh more.
+A group over several tasks (everything, or one source) is the mean of its tasks' groups, as the
+paper reports it, so a task with more samples does not weigh more. Its interval comes from means of
+the tasks' draws: draw r of the mean uses draw r of every task.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ RATIOS: Mapping[str, tuple[Sum, Sum]] = {
     "label_f1": (Sum.LABELS_HIT_TWICE, Sum.LABELS_EITHER),
 }
 METRICS = ("ap50", "ap50_scored", *RATIOS)
+# The variants of the main table: GLaMM's forms, which published numbers most likely follow.
 HEADLINE = {
     "AP50": "ap50",
     "mIoU": "miou",
@@ -44,12 +46,12 @@ _LEVELS = (2.5, 97.5)  # percentiles of the interval
 _BLOCK = 1 << 20
 
 _Draws = dict[str, NDArray[np.float64]]
-"""Metric to (1 + R,) values: the estimate first, then one a bootstrap draw."""
+"""Metric to (1 + R,) values: the estimate first, then one value a bootstrap draw."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A metric in [0, 1] (SS: [-1, 1]) with its 95 % percentile interval, if one was drawn."""
+    """A metric in [0, 1] (SS: [-1, 1]) with its 95 % percentile interval, if there are draws."""
 
     value: float
     low: float | None = None
@@ -66,10 +68,14 @@ class MetricGroup:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All rows of the report; tasks in the paper's order, the rest by name, empty cells absent.
+    """All groups of the report: tasks in the paper's order, the rest by name, empty ones absent.
 
     Attributes:
-        class_pairs: without intervals, for which most of them have too few samples.
+        overall: mean over the tasks.
+        tasks: by task.
+        sources: by source.
+        cells: by task, then source.
+        class_pairs: by pair of object classes; without intervals, because most have few samples.
     """
 
     overall: MetricGroup
@@ -84,14 +90,15 @@ def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summa
 
     Args:
         table: sums of at least one sample.
-        seed: of the bootstrap; every group draws from its own Philox stream, keyed by its name,
-            so a group's interval does not depend on which others there are.
-        replicates: bootstrap draws over the group's samples; 0 for none.
+        seed: of the bootstrap.
+        replicates: bootstrap draws over the group's samples; 0 for no intervals.
+
+    Returns:
+        All groups.
     """
     tasks = np.array(table.tasks)
     sources = np.array(table.sources)
-    order = [str(task) for task in Task]
-    task_names = sorted(set(table.tasks), key=lambda name: _rank(order, name))
+    task_names = sorted(set(table.tasks), key=_rank)
     source_names = sorted(set(table.sources))
 
     def draws(members: NDArray[np.bool_], name: str) -> _Draws:
@@ -140,7 +147,9 @@ def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summa
     )
 
 
-def _rank(order: list[str], name: str) -> tuple[int, str]:
+def _rank(name: str) -> tuple[int, str]:
+    """Return the sort key of a task: the paper's order, then unknown tasks by name."""
+    order = [str(task) for task in Task]
     return (order.index(name) if name in order else len(order), name)
 
 
@@ -152,7 +161,7 @@ def _estimate(values: NDArray[np.float64]) -> Estimate:
 
 
 def _draw(table: ScoreTable, members: NDArray[np.int64], name: str, replicates: int) -> _Draws:
-    """Compute all metrics of some samples, as they are and for every bootstrap draw."""
+    """Compute all metrics of some samples: the estimate and one value a bootstrap draw."""
     sums = table.sums[members]
     targets = sums[:, Sum.TARGETS].astype(np.int64)
     samples = len(table.tasks)
@@ -161,6 +170,8 @@ def _draw(table: ScoreTable, members: NDArray[np.int64], name: str, replicates: 
         "ap50_scored": table.scored.of(members, samples),
     }
     blocks: list[_Draws] = []
+    # In blocks of draws, which bounds the memory. The sums of a draw are one matrix product; AP50
+    # is not a ratio of sums and is computed again from weighted detections.
     for weights in _weights(len(members), name, replicates):
         totals = weights @ sums
         block = {
@@ -168,14 +179,15 @@ def _draw(table: ScoreTable, members: NDArray[np.int64], name: str, replicates: 
             for metric, detections in orders.items()
         }
         for metric, (above, below) in RATIOS.items():
-            # 0 of 0, a precision without a single label said, counts as 0.
+            # 0 of 0, such as the precision without any predicted label, counts as 0.
             block[metric] = totals[:, above] / np.where(totals[:, below], totals[:, below], 1.0)
         blocks.append(block)
     return {metric: np.concatenate([block[metric] for block in blocks]) for metric in METRICS}
 
 
 def _weights(samples: int, name: str, replicates: int) -> Iterator[NDArray[np.int64]]:
-    """Yield blocks of (r, samples) weights: ones first, then how often each draw took each."""
+    """Yield blocks of (r, samples) weights: ones first, then the counts of each draw."""
+    # A Philox stream a group, keyed by its name: an interval does not depend on other groups.
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
     generator = np.random.Generator(np.random.Philox(key=key))
     yield np.ones((1, samples), np.int64)
@@ -183,6 +195,7 @@ def _weights(samples: int, name: str, replicates: int) -> Iterator[NDArray[np.in
     for start in range(0, replicates, rows):
         taken = min(rows, replicates - start)
         draws = generator.integers(samples, size=(taken, samples))
+        # Offset by row, so that one bincount counts all draws of the block.
         draws += np.arange(taken)[:, None] * samples
         counts = np.bincount(draws.ravel(), minlength=taken * samples)
         yield counts.reshape(taken, samples)

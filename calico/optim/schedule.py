@@ -1,4 +1,4 @@
-"""At which rate a run learns."""
+"""The learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import math
 
 
 def rate_factor(step: int, steps: int, warmup: int, kind: str) -> float:
-    """Return the share of the peak learning rate at a step, counted from 0.
+    """Return the learning rate of a step as a share of the peak rate.
 
     Args:
-        step: the step that is about to be taken.
-        steps: length of the schedule, where the rate would be zero.
-        warmup: steps of linear rise.
-        kind: "linear" or "cosine" fall.
+        step: the step that comes next, counted from 0.
+        steps: length of the schedule; the rate would be zero at this step.
+        warmup: number of steps in which the rate rises linearly.
+        kind: "linear" or "cosine", the form of the fall after the warm-up.
+
+    Returns:
+        A share in [0, 1].
     """
+    # A function of the step alone, so a resumed run needs no state of a scheduler. The first step
+    # has a rate above zero: at zero it would only fill the optimiser's moments.
     if step < warmup:
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, steps - warmup))

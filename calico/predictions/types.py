@@ -63,7 +63,7 @@ class Prediction:
 # names are also keys of the predictions file and of evaluation reports.
 COUNTED = {
     "untagged": "[SEG] named no image (read on the first unless prompt.untagged is drop)",
-    "unknown_image": "[SEG] named an image that there is not and were not drawn",
+    "unknown_image": "[SEG] named an image that does not exist and were not drawn",
     "malformed_tag": "[SEG] had a tag that cannot be read and were not drawn",
     "unnamed": "[SEG] followed no phrase and have no label",
     "spelled": "[SEG] were written as plain text and not drawn",

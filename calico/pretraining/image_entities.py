@@ -1,9 +1,9 @@
 """Collect the entities of each single image from the pairs of a split.
 
 A pair lists only the parts that its question is about, so the parts of an image are collected from
-all pairs that contain it. A pair also says something by the parts that it leaves out: parts unique
-to one entity are absent from the other, and a row about common parts lists every part that both
-entities show.
+all pairs that contain it. The parts that a pair leaves out are known too: parts unique to one
+entity are absent from the other, and a row about common parts lists every part that both entities
+show.
 """
 
 from __future__ import annotations

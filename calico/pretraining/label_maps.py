@@ -1,4 +1,4 @@
-"""Single images with their labels as maps of pixels and as lists."""
+"""Single images with their labels, as segmentation maps and as lists."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from mixedparts.errors import InputError
 from mixedparts.masks import area, decode
 from mixedparts.progress import Progress
 
+# Values of the maps. A class map has BACKGROUND and classes; a part map has BACKGROUND, BARE, parts
+# and UNKNOWN.
 BACKGROUND = 0
-BARE = 1  # on an object, on none of its parts
+BARE = 1  # on an object, but on none of its parts
 UNKNOWN = 255  # on an object, perhaps on a part that no pair lists
 _FIRST_PART = 2
 _FIRST_CLASS = 1
@@ -25,12 +27,12 @@ _FIRST_CLASS = 1
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """What pretraining tells apart.
+    """The labels that pretraining distinguishes.
 
     Attributes:
-        classes: names of object classes; class map value 1 + index, 0 is background.
-        parts: names of parts; part map value 2 + index, `BACKGROUND`, `BARE` or `UNKNOWN`.
-        pairs: (class index, part index) that occur together, -1 as part for the whole object.
+        classes: names of object classes; the value in a class map is 1 + index.
+        parts: names of parts; the value in a part map is 2 + index.
+        pairs: (class index, part index) that occur together; part index -1 is the whole object.
     """
 
     classes: tuple[str, ...]
@@ -38,7 +40,7 @@ class LabelSet:
     pairs: tuple[tuple[int, int], ...]
 
     def parts_of(self, name: str) -> tuple[str, ...]:
-        """Return the parts that a class has anywhere."""
+        """Return the parts that a class has in any image."""
         number = self.classes.index(name)
         return tuple(self.parts[p] for c, p in self.pairs if c == number and p >= 0)
 
@@ -49,32 +51,33 @@ class LabelledImage:
 
     Attributes:
         pixels: resized for the encoders.
-        direct: (2, H_e, H_e) uint8, class map and part map, direct resize.
+        direct: (2, H_e, H_e) uint8, class map and part map, resized without regard to the aspect
+            ratio, as the input of the global encoder.
         square: (2, S, S) uint8, the same on SAM's padded square.
-        masked: labels whose masks the maps hold, as indices into `LabelSet.pairs`.
-        truth: (labels,) int8, 1 shown, 0 not shown, -1 not known.
+        masked: labels whose masks the maps contain, as indices into `LabelSet.pairs`.
+        presence: (labels,) int8: 1 visible, 0 not visible, -1 unknown.
     """
 
     pixels: Pixels
     direct: NDArray[np.uint8]
     square: NDArray[np.uint8]
     masked: tuple[int, ...]
-    truth: NDArray[np.int8]
+    presence: NDArray[np.int8]
 
 
 def label_set(images: Iterable[ImageEntities]) -> LabelSet:
     """Return all labels of some images, in alphabetical order.
 
     Raises:
-        InputError: more labels than the maps can hold.
+        InputError: there are more labels than 8-bit maps have values.
     """
-    everything = [item for entities in images for item in entities.items()]
-    classes = sorted({name for name, _ in everything})
-    pairs = sorted({(name, part) for name, entity in everything for part in entity.parts})
+    entries = [item for entities in images for item in entities.items()]
+    classes = sorted({name for name, _ in entries})
+    pairs = sorted({(name, part) for name, entity in entries for part in entity.parts})
     parts = sorted({part for _, part in pairs})
     if max(len(classes) + _FIRST_CLASS, len(parts) + _FIRST_PART) > UNKNOWN:
         raise InputError(
-            f"pretraining tells at most 253 parts and 254 classes apart, the dataset has "
+            f"pretraining can distinguish at most 253 parts and 254 classes, the dataset has "
             f"{len(parts)} and {len(classes)}: use pretrained encoders"
         )
     class_index = {name: index for index, name in enumerate(classes)}
@@ -92,16 +95,32 @@ def labelled_images(
     processor: ImageProcessor,
     progress: Progress,
 ) -> list[LabelledImage]:
-    """Read, resize and label the images of a split, in the order of their rows."""
+    """Read, resize and label the images of a split.
+
+    Args:
+        dataset: the build.
+        split: name of the split.
+        entities: of each image, by row of the images table.
+        labels: of the split.
+        processor: resizes the images.
+        progress: is advanced by one for each image.
+
+    Returns:
+        The images in the order of their rows.
+
+    Raises:
+        InputError: an image is missing or cannot be decoded.
+    """
     table = dataset.images(split)
     images = []
     progress.start("reading images", len(entities), "images")
+    # In ascending order, so that each row group of the table is read once.
     for row in sorted(entities):
-        picture = open_image(table.read(row), f"in row {row} of images/{split}")
-        pixels = processor.pixels(picture)
+        image = open_image(table.read(row), f"in row {row} of images/{split}")
+        pixels = processor.pixels(image)
         direct, square = _maps(pixels, entities[row], labels, processor)
-        masked, truth = _label_truth(entities[row], labels)
-        images.append(LabelledImage(pixels, direct, square, masked, truth))
+        masked, presence = _presence(entities[row], labels)
+        images.append(LabelledImage(pixels, direct, square, masked, presence))
         progress.advance()
     progress.finish()
     return images
@@ -110,11 +129,14 @@ def labelled_images(
 def _maps(
     pixels: Pixels, entities: ImageEntities, labels: LabelSet, processor: ImageProcessor
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Paint the maps from large regions to small ones, so that small parts stay on top."""
+    """Return the maps of an image, direct and square."""
     maps = np.zeros((2, *pixels.size), np.uint8)
+    # Large regions before small ones, so that small ones stay visible; objects before parts.
     for name, entity in sorted(entities.items(), key=lambda item: -area(item[1].mask)):
         inside = decode(entity.mask) > 0
         maps[0][inside] = _FIRST_CLASS + labels.classes.index(name)
+        # A pixel without a listed part belongs to no part only if all parts of the object are
+        # listed. Otherwise its part is unknown, and training ignores it.
         maps[1][inside] = BARE if entity.is_complete(labels.parts_of(name)) else UNKNOWN
     parts = [item for entity in entities.values() for item in entity.parts.items()]
     for part, mask in sorted(parts, key=lambda item: -area(item[1])):
@@ -129,66 +151,72 @@ def _maps(
     return direct, square
 
 
-def _label_truth(
+def _presence(
     entities: ImageEntities, labels: LabelSet
 ) -> tuple[tuple[int, ...], NDArray[np.int8]]:
-    """Return which labels have a mask here, and for every label 1, 0, or -1 for not known."""
+    """Return the labels that have a mask in an image, and for every label 1, 0 or -1 (unknown)."""
     masked: list[int] = []
-    truth = np.zeros(len(labels.pairs), np.int8)
+    presence = np.zeros(len(labels.pairs), np.int8)
     for index, (class_index, part_index) in enumerate(labels.pairs):
         entity = entities.get(labels.classes[class_index])
+        # No pair shows the class in this image: taken for not visible.
         if entity is None:
             continue
         part = labels.parts[part_index] if part_index >= 0 else None
         if part is None or part in entity.parts:
             masked.append(index)
-            truth[index] = 1
+            presence[index] = 1
         elif part in entity.unmasked:
-            truth[index] = 1
+            presence[index] = 1
         elif part not in entity.absent:
-            truth[index] = -1
-    return tuple(masked), truth
+            presence[index] = -1
+    return tuple(masked), presence
 
 
 def _nearest(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    # The mean of two labels would be a third one. EXACT takes the pixel at the centre of a cell,
+    # INTER_NEAREST the one at its corner, which would shift the map against the image.
     return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
-def augmented(image: LabelledImage, draws: NDArray[np.float64]) -> LabelledImage:
+def augmented(image: LabelledImage, numbers: NDArray[np.float64]) -> LabelledImage:
     """Return a mirrored, scaled and shifted copy; labels move with the pixels.
 
     Args:
         image: as it was read.
-        draws: four numbers in [0, 1): mirror, scale, shift along x and y.
+        numbers: (4,) random numbers in [0, 1): mirror, scale, shift along x and y.
     """
-    mirror = -1.0 if draws[0] < 0.5 else 1.0
-    scale = 0.85 + 0.3 * draws[1]
-    shift = (0.16 * (draws[2] - 0.5), 0.16 * (draws[3] - 0.5))
-    one = image.pixels
-    height, width = one.vision.shape[:2]
+    mirror = -1.0 if numbers[0] < 0.5 else 1.0
+    scale = 0.85 + 0.3 * numbers[1]
+    shift = (0.16 * (numbers[2] - 0.5), 0.16 * (numbers[3] - 0.5))
+    pixels = image.pixels
+    height, width = pixels.vision.shape[:2]
+    # Shifts are shares of the size, so every frame shows the same part of the image.
     direct = _affine(mirror * scale, scale, shift, (height, width))
-    square = _affine(mirror * scale, scale, shift, one.inner)
-    vision = _warped(one.vision, direct, cv2.INTER_LINEAR)
+    square = _affine(mirror * scale, scale, shift, pixels.inner)
+    vision = _warped(pixels.vision, direct, cv2.INTER_LINEAR)
     semantic = vision
-    if one.semantic is not one.vision:
-        side = one.semantic.shape[0]
+    # The processor gives both encoders the same array if their sizes are equal.
+    if pixels.semantic is not pixels.vision:
+        side = pixels.semantic.shape[0]
         matrix = _affine(mirror * scale, scale, shift, (side, side))
-        semantic = _warped(one.semantic, matrix, cv2.INTER_LINEAR)
-    rows, columns = one.inner
-    whole = np.zeros_like(one.square)
-    whole[:rows, :columns] = _warped(one.square[:rows, :columns], square, cv2.INTER_LINEAR)
+        semantic = _warped(pixels.semantic, matrix, cv2.INTER_LINEAR)
+    # Only the inside of SAM's square is warped: its padding stays where it is.
+    rows, columns = pixels.inner
+    padded = np.zeros_like(pixels.square)
+    padded[:rows, :columns] = _warped(pixels.square[:rows, :columns], square, cv2.INTER_LINEAR)
     square_maps = np.zeros_like(image.square)
     inner = image.square[:, :rows, :columns]
     square_maps[:, :rows, :columns] = [_warped(m, square, cv2.INTER_NEAREST) for m in inner]
     direct_maps = np.stack([_warped(m, direct, cv2.INTER_NEAREST) for m in image.direct])
-    pixels = Pixels(vision, semantic, whole, one.inner, one.size)
-    return LabelledImage(pixels, direct_maps, square_maps, image.masked, image.truth)
+    moved = Pixels(vision, semantic, padded, pixels.inner, pixels.size)
+    return LabelledImage(moved, direct_maps, square_maps, image.masked, image.presence)
 
 
 def _affine(
     scale_x: float, scale_y: float, shift: tuple[float, float], size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return the matrix that scales about the centre and shifts by shares of the size."""
+    """Return the (2, 3) matrix that scales about the centre and shifts by shares of the size."""
     height, width = size
     x, y = (width - 1) / 2, (height - 1) / 2
     return np.array(
@@ -200,8 +228,9 @@ def _affine(
 
 
 def _warped(plane: NDArray[np.uint8], matrix: NDArray[np.float64], how: int) -> NDArray[np.uint8]:
-    """Warp pixels (three channels, border mirrored) or one map (border background)."""
+    """Return an image (H, W, 3) or one map (H, W) under an affine transformation."""
     size = (plane.shape[1], plane.shape[0])
+    # Outside of the original, pixels are mirrored and labels are background.
     border = cv2.BORDER_REFLECT if plane.ndim == 3 else cv2.BORDER_CONSTANT
     source = np.ascontiguousarray(plane)
     warped = cv2.warpAffine(source, matrix, size, flags=how, borderMode=border)

@@ -1,7 +1,7 @@
-"""How encoders are taught where there are no published ones: on single images.
+"""Pretraining objectives of the encoders, on single images with labels and masks.
 
-The encoders label the cells of their grids, SAM's parts also draw masks by label, and the Q-Former
-names what an image shows.
+All encoders are trained to label their patches. SAM's encoder and decoder are also trained to
+segment by label, and the Q-Former to predict the labels of an image.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ def train_patch_labels(
     log: RunLog,
     share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Train the global or the semantic encoder, in place, to label the cells of its grid.
+    """Train the global or the semantic encoder, in place, to label its patches.
 
     Args:
         config: of the model.
-        parts: one of its encoders is changed.
-        which: of them.
-        images, labels: what is learnt from.
-        progress: is told how far it has come.
-        log: gets the losses.
+        parts: contains the encoder.
+        which: encoder, "vision" for the global one.
+        images: to train on.
+        labels: of the images.
+        progress: is advanced by one for each step.
+        log: for the losses.
         share: `StageSpec.part` and `StageSpec.parts`.
     """
     settings = config.pretraining
@@ -61,29 +62,26 @@ def train_patch_labels(
     def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
         shown = [augmented(images[index], rng.random(4)) for index in batch]
         pixels = getattr(processor.inputs([one.pixels for one in shown]), which)
+        # Class and register tokens come before the patches.
         states = encoder(pixels).last_hidden_state[:, -grid * grid :]
         features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
         maps = torch.from_numpy(np.stack([one.direct for one in shown]))
-        truth = patch_labels(maps, grid, *counts)
-        return {"cells": head.loss(features, truth, settings.background_weight)}
+        targets = patch_labels(maps, grid, *counts)
+        return {"cells": head.loss(features, targets, settings.background_weight)}
 
-    train_stage(
-        StageSpec(
-            "global encoder" if which == "vision" else "semantic encoder",
-            [*encoder.parameters(), *head.parameters()],
-            (encoder,),
-            len(images),
-            settings.batch_size,
-            settings.steps if which == "vision" else settings.semantic_steps,
-            settings.learning_rate,
-            Purpose.VISION if which == "vision" else Purpose.SEMANTIC,
-            losses,
-            *share,
-        ),
-        settings,
-        progress,
-        log,
+    stage = StageSpec(
+        "global encoder" if which == "vision" else "semantic encoder",
+        [*encoder.parameters(), *head.parameters()],
+        (encoder,),
+        len(images),
+        settings.batch_size,
+        settings.steps if which == "vision" else settings.semantic_steps,
+        settings.learning_rate,
+        Purpose.VISION if which == "vision" else Purpose.SEMANTIC,
+        losses,
+        *share,
     )
+    train_stage(stage, settings, progress, log)
 
 
 def train_mask_decoder(
@@ -95,9 +93,16 @@ def train_mask_decoder(
     log: RunLog,
     share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Train SAM's encoder and mask decoder, in place: cells to label, masks to draw by label.
+    """Train SAM's encoder and mask decoder, in place, to label patches and to segment by label.
 
-    Arguments as `train_patch_labels`.
+    Args:
+        config: of the model.
+        parts: contains the encoder and the decoder.
+        images: to train on.
+        labels: of the images.
+        progress: is advanced by one for each step.
+        log: for the losses.
+        share: `StageSpec.part` and `StageSpec.parts`.
     """
     settings = config.pretraining
     processor = ImageProcessor(config)
@@ -112,95 +117,100 @@ def train_mask_decoder(
         inputs = processor.inputs([one.pixels for one in shown])
         embeddings = encoder(inputs.sam).last_hidden_state
         maps = torch.from_numpy(np.stack([one.square for one in shown]))
-        truth = patch_labels(maps, grid, *counts)
+        targets = patch_labels(maps, grid, *counts)
         tasks = _mask_tasks(shown, maps, labels, settings.prompted_masks, grid, rng)
         logits = grounding.decode(prompts(tasks.label), embeddings, tasks.image)
-        valid = torch.ones_like(tasks.masks)
+        valid = torch.ones_like(tasks.masks)  # padding counts too: masks are empty there
         return {
-            "cells": head.loss(embeddings, truth, settings.background_weight),
+            "cells": head.loss(embeddings, targets, settings.background_weight),
             "mask": 2 * per_mask_bce(logits, tasks.masks, valid).mean(),
             "dice": 2 * per_mask_dice(logits, tasks.masks, valid).mean(),
         }
 
-    decoder = grounding.mask_decoder.named_parameters()
-    reached = [w for name, w in decoder if not name.startswith("iou_prediction_head")]
-    weights = [*encoder.parameters(), *reached, *head.parameters(), *prompts.parameters()]
-    train_stage(
-        StageSpec(
-            "mask encoder and decoder",
-            weights,
-            (encoder, grounding.mask_decoder, prompts.mix),
-            len(images),
-            settings.batch_size,
-            settings.mask_steps,
-            settings.learning_rate,
-            Purpose.MASKS,
-            losses,
-            *share,
-        ),
-        settings,
-        progress,
-        log,
+    decoder = _trained_by_masks(grounding.mask_decoder)
+    weights = [*encoder.parameters(), *decoder, *head.parameters(), *prompts.parameters()]
+    stage = StageSpec(
+        "mask encoder and decoder",
+        weights,
+        (encoder, grounding.mask_decoder, prompts.mix),
+        len(images),
+        settings.batch_size,
+        settings.mask_steps,
+        settings.learning_rate,
+        Purpose.MASKS,
+        losses,
+        *share,
     )
+    train_stage(stage, settings, progress, log)
+
+
+def _trained_by_masks(decoder: nn.Module) -> list[nn.Parameter]:
+    # No loss reaches the IoU head. It is left out, because `mean_gradients` gives every weight a
+    # gradient, and AdamW would then decay it with several processes and not with one.
+    named = decoder.named_parameters()
+    return [weight for name, weight in named if not name.startswith("iou_prediction_head")]
 
 
 def train_qformer(
     config: CalicoConfig,
-    bridge: QFormerProjector,
+    projector: QFormerProjector,
     features: Tensor,
-    known: NDArray[np.int8],
+    presence: NDArray[np.int8],
     labels: LabelSet,
     progress: Progress,
     log: RunLog,
 ) -> None:
-    """Train the Q-Former and its queries, in place, to say which labels an image shows.
+    """Train the Q-Former and its queries, in place, to predict the labels that an image shows.
 
     Args:
         config: of the model.
-        bridge: its Q-Former and queries are changed.
-        features: (N, 1 + patches, C_e) of the frozen global encoder.
-        known: (N, labels), 1 shown, 0 not shown, -1 not known, which teaches nothing.
-        labels: what is told apart.
-        progress: is told how far it has come.
-        log: gets the losses.
+        projector: contains the Q-Former and the queries.
+        features: (N, 1 + patches, C_e) float of the frozen global encoder.
+        presence: (N, labels): 1 visible, 0 not visible, -1 unknown, which has no loss.
+        labels: of the images.
+        progress: is advanced by one for each step.
+        log: for the losses.
     """
     settings = config.pretraining
     head = TokenLabels(config.qformer.queries, config.qformer.hidden_size, len(labels.pairs))
-    truth = torch.from_numpy(known).float()
+    targets = torch.from_numpy(presence).float()
 
     def losses(batch: Sequence[int], _: np.random.Generator) -> Losses:
         rows = torch.tensor(batch)
-        queries = bridge.queries.expand(len(rows), -1, -1)
-        logits = head(bridge.query(features[rows].float(), queries))
-        told = truth[rows]
-        weight = (told >= 0).float()
+        queries = projector.queries.expand(len(rows), -1, -1)
+        logits = head(projector.query(features[rows].float(), queries))
+        target = targets[rows]
+        # Unknown labels have weight 0; the target that `clamp_min` gives them does not matter.
+        weight = (target >= 0).float()
         entropy = F.binary_cross_entropy_with_logits(
-            logits, told.clamp_min(0), weight, reduction="sum"
+            logits, target.clamp_min(0), weight, reduction="sum"
         )
         return {"labels": 10 * entropy / weight.sum()}
 
-    weights = [*bridge.qformer.parameters(), bridge.queries, *head.parameters()]
-    train_stage(
-        StageSpec(
-            "Q-Former",
-            weights,
-            (bridge.qformer,),
-            len(known),
-            settings.qformer_batch_size,
-            settings.qformer_steps,
-            settings.qformer_learning_rate,
-            Purpose.QFORMER,
-            losses,
-        ),
-        settings,
-        progress,
-        log,
+    weights = [*projector.qformer.parameters(), projector.queries, *head.parameters()]
+    stage = StageSpec(
+        "Q-Former",
+        weights,
+        (projector.qformer,),
+        len(presence),
+        settings.qformer_batch_size,
+        settings.qformer_steps,
+        settings.qformer_learning_rate,
+        Purpose.QFORMER,
+        losses,
     )
+    train_stage(stage, settings, progress, log)
 
 
 @dataclass(frozen=True, slots=True)
 class _MaskTasks:
-    """Masks to draw: rows of the images (M,), label indices (M,), and the truth (M, g, g)."""
+    """Masks to predict.
+
+    Attributes:
+        image: (M,) int64, index of the image in its batch.
+        label: (M,) int64, index into `LabelSet.pairs`.
+        masks: (M, g, g) float32 in [0, 1], the ground truth on the decoder's grid.
+    """
 
     image: Tensor
     label: Tensor
@@ -215,14 +225,16 @@ def _mask_tasks(
     grid: int,
     rng: np.random.Generator,
 ) -> _MaskTasks:
-    """Draw labels that the images show, and cut their masks out of the maps (N, 2, S, S)."""
+    """Sample labels that the images show, and take their masks from the maps (N, 2, S, S)."""
     choices = [(row, label) for row, one in enumerate(images) for label in one.masked]
-    drawn = rng.permutation(len(choices))[:count]
-    image = torch.tensor([choices[index][0] for index in drawn])
-    label = torch.tensor([choices[index][1] for index in drawn])
+    sampled = rng.permutation(len(choices))[:count]
+    image = torch.tensor([choices[index][0] for index in sampled])
+    label = torch.tensor([choices[index][1] for index in sampled])
     pairs = torch.tensor(labels.pairs)[label]
+    # Values of the maps: 1 + class index, 2 + part index.
     of_class = maps[image, 0] == (pairs[:, 0] + 1)[:, None, None]
     of_part = maps[image, 1] == (pairs[:, 1] + 1 + BARE)[:, None, None]
     whole = (pairs[:, 1] < 0)[:, None, None]
     masks = (of_class & (of_part | whole)).float()[:, None]
+    # The mean over a patch is the share that the mask covers, as `ImageProcessor.patch_mask`.
     return _MaskTasks(image, label, F.avg_pool2d(masks, maps.shape[-1] // grid)[:, 0])

@@ -1,4 +1,10 @@
-"""Pretraining from end to end: images in, a folder of encoders out, resumable by stages."""
+"""Pretraining from end to end: from the train split to a folder of encoders, in four stages.
+
+The global encoder comes first, because the others may start from it and the Q-Former reads its
+features. Semantic encoder and Q-Former are then trained side by side by two processes, and SAM's
+parts last, by all of them. Every stage seeds torch anew and has random numbers of its own: its
+result depends neither on which process trained another stage nor on a kill in between.
+"""
 
 from __future__ import annotations
 
@@ -41,24 +47,27 @@ def pretrain(
     progress: Progress,
     accelerator: Accelerator | None = None,
 ) -> Path:
-    """Make encoders from the train split and write them to `folder`, once they are whole.
+    """Train encoders on the train split and write them to `folder`, which appears complete.
 
-    Several processes share the batches of the global encoder and of SAM's parts; in between the
-    first one teaches the Q-Former and the second one the semantic encoder. What a killed run has
-    finished of these stages is not done again.
+    Several processes share the batches of the global encoder and of SAM's parts. In between, the
+    first process trains the Q-Former and the second one the semantic encoder. Stages that a killed
+    run has finished are not trained again.
 
     Args:
-        config: its `pretraining` says how long.
-        dataset: single images come from its pairs.
+        config: `pretraining` contains the lengths of the stages.
+        dataset: the build; single images are taken from its pairs.
         folder: must not exist.
-        progress: is told how far it has come.
-        accelerator: knows the other processes, all of which call this function; None where there
-            are none.
+        progress: is advanced by the steps of each stage.
+        accelerator: of the run's processes, all of which call this function; None for one process.
 
     Returns:
         `folder`.
+
+    Raises:
+        InputError: images or samples cannot be read, or there are too many labels.
     """
     rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    # Beside the folder, not in it: the folder appears only when everything is finished.
     stages = FinishedStages(folder.with_name(f".{folder.name}.begun"))
     log = RunLog(None if rank else log_file(folder), config.training.log_every)
     if rank == 0:
@@ -67,29 +76,37 @@ def pretrain(
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
     for module in (parts.encoders, parts.bridge, parts.grounding):
-        module.eval()  # a stage puts what it teaches into training mode
+        module.eval()  # `train_stage` puts the networks that it trains into training mode
     images, labels = _labelled(config, dataset, progress)
-    course = _Course(config, parts, images, labels, progress, log, (rank, count), stages)
-    course.global_encoder()
+    pipeline = _Stages(config, parts, images, labels, progress, log, (rank, count), stages)
+    pipeline.global_encoder()
+    # The second process, or the only one.
     if rank == min(1, count - 1):
-        course.semantic_encoder()
+        pipeline.semantic_encoder()
     if rank == 0:
-        course.qformer()
+        pipeline.qformer()
+    # The first process saves the semantic encoder at the end, which the second one has written.
     _wait(accelerator)
-    course.drawing()
+    pipeline.mask_decoder()
     if rank == 0:
-        course.finish(folder)
+        pipeline.finish(folder)
     _wait(accelerator)
     return folder
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """The stages of pretraining, each seeded anew, so that none depends on who does another.
+class _Stages:
+    """The stages of pretraining, as one process runs them.
 
     Attributes:
-        share: this process and how many there are, for the stages that all take part in.
-        stages: that are finished; a process that reads one has waited for who wrote it.
+        config: of the model.
+        parts: the image side of the model, which is trained in place.
+        images: of the train split.
+        labels: of the images.
+        progress: is advanced by the steps of each stage.
+        log: for the losses.
+        share: rank of this process and number of processes, for the stages that all of them train.
+        stages: files of the finished stages.
     """
 
     config: CalicoConfig
@@ -102,52 +119,57 @@ class _Course:
     stages: FinishedStages
 
     def global_encoder(self) -> None:
-        """Teach the global encoder; all processes share its batches."""
+        """Train the global encoder; all processes share its batches."""
         vision = self.parts.encoders.vision
         if self._done("global", vision.state_dict()):
             return
-        self._cells("vision", self.share)
+        self._patch_labels("vision", self.share)
+        # Weights are equal in all processes, the statistics of a stem's batch norms are not.
         share_buffers(vision)
         if self.share[0] == 0:
             self.stages.save("global", vision.state_dict())
 
     def semantic_encoder(self) -> None:
-        """Teach the semantic encoder, if the model has one; others read it from the stages."""
+        """Train the semantic encoder in this process alone; an ablation may have none."""
         semantic = self.parts.encoders.semantic
         if semantic is None or self._done("semantic", semantic.state_dict()):
-            return  # an ablation may not read it
+            return
         if self.config.pretraining.carry_over:
             carry_to_semantic(self.parts.encoders.vision, semantic)
-        self._cells("semantic", (0, 1))
+        self._patch_labels("semantic", (0, 1))
         self.stages.save("semantic", semantic.state_dict())
 
     def qformer(self) -> None:
-        """Teach the Q-Former on features of the global encoder."""
-        bridge = self.parts.bridge
-        if not isinstance(bridge, QFormerProjector) or self._done(
-            "qformer", qformer_weights(bridge)
+        """Train the Q-Former on features of the global encoder, in this process alone."""
+        projector = self.parts.bridge
+        if not isinstance(projector, QFormerProjector) or self._done(
+            "qformer", qformer_weights(projector)
         ):
             return
         torch.manual_seed(self.config.pretraining.seed)
-        pictures = [one.pixels for one in self.images]
-        both = [*pictures, *(one.flipped() for one in pictures)]
+        # The global encoder is frozen here, so its features are computed once, of every image and
+        # of its mirror image, in place of augmentation in each step.
+        plain = [image.pixels for image in self.images]
+        both = [*plain, *(pixels.flipped() for pixels in plain)]
         features = _global_features(self.config, self.parts, both)
-        truth = np.stack([one.truth for one in self.images] * 2)
-        train_qformer(self.config, bridge, features, truth, self.labels, self.progress, self.log)
-        self.stages.save("qformer", qformer_weights(bridge))
+        presence = np.stack([image.presence for image in self.images] * 2)
+        common = (features, presence, self.labels, self.progress, self.log)
+        train_qformer(self.config, projector, *common)
+        self.stages.save("qformer", qformer_weights(projector))
 
-    def drawing(self) -> None:
-        """Teach SAM's parts, which may start from the global encoder; all processes take part."""
+    def mask_decoder(self) -> None:
+        """Train SAM's encoder and mask decoder; all processes share their batches."""
         encoders = self.parts.encoders
         if self.config.pretraining.carry_over:
             carry_to_sam(encoders.vision, encoders.sam)
         torch.manual_seed(self.config.pretraining.seed)
-        known = (self.images, self.labels, self.progress, self.log)
-        train_mask_decoder(self.config, self.parts, *known, self.share)
+        common = (self.images, self.labels, self.progress, self.log)
+        train_mask_decoder(self.config, self.parts, *common, self.share)
         share_buffers(encoders.sam)
 
     def finish(self, folder: Path) -> None:
-        """Put everything into a folder, once it is whole; the stages go."""
+        """Write the encoders to their folder and remove the files of the stages."""
+        # Another process has trained the semantic encoder.
         semantic = self.parts.encoders.semantic
         if semantic is not None:
             self.stages.load("semantic", semantic.state_dict())
@@ -155,21 +177,22 @@ class _Course:
         shutil.rmtree(self.stages.folder)
 
     def _done(self, stage: str, weights: Mapping[str, Tensor]) -> bool:
-        """Take the weights of a stage that an earlier run finished."""
+        """Load the weights of a stage if an earlier run has finished it; return whether it has."""
         if not self.stages.has(stage):
             return False
         self.stages.load(stage, weights)
         self.progress.log(f"pretraining: the stage '{stage}' was finished before")
         return True
 
-    def _cells(self, which: Literal["vision", "semantic"], share: tuple[int, int]) -> None:
+    def _patch_labels(self, which: Literal["vision", "semantic"], share: tuple[int, int]) -> None:
+        # The head is discarded, but its initial values depend on the seed.
         torch.manual_seed(self.config.pretraining.seed)
-        known = (self.images, self.labels, self.progress, self.log)
-        train_patch_labels(self.config, self.parts, which, *known, share)
+        common = (self.images, self.labels, self.progress, self.log)
+        train_patch_labels(self.config, self.parts, which, *common, share)
 
 
 def _identity(config: CalicoConfig, dataset: BuiltDataset) -> dict[str, Any]:
-    """Return what decides how encoders come out, in JSON values."""
+    """Return the JSON values that decide the result of pretraining."""
     sections = {name: asdict(getattr(config, name)) for name in (*SECTIONS, "pretraining")}
     return {"config": sections, "dataset": dataset.build.build_id}
 
@@ -189,11 +212,12 @@ def _labelled(
 
 
 @torch.inference_mode()
-def _global_features(config: CalicoConfig, parts: ImageParts, pictures: Sequence[Pixels]) -> Tensor:
-    """Return what the global encoder says, (N, 1 + patches, C_e) in half precision."""
+def _global_features(config: CalicoConfig, parts: ImageParts, images: Sequence[Pixels]) -> Tensor:
+    """Return features of the global encoder, (N, 1 + patches, C_e) float16."""
     processor = ImageProcessor(config)
     batches = [
-        parts.encoders.vision(processor.inputs(pictures[start : start + 32]).vision)
-        for start in range(0, len(pictures), 32)
+        parts.encoders.vision(processor.inputs(images[start : start + 32]).vision)
+        for start in range(0, len(images), 32)
     ]
+    # In half precision they take half the memory: all images are held at once.
     return torch.cat([batch.last_hidden_state.half() for batch in batches])

@@ -1,4 +1,4 @@
-"""One stage of pretraining: batches are drawn, losses differentiated, weights updated."""
+"""The training loop of one stage of pretraining."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """What one stage of pretraining needs to know.
+    """The settings of one stage of pretraining.
 
     Attributes:
         name: for progress and log.
         weights: that are trained.
-        networks: are in training mode meanwhile, and hold the matrices among the weights that Muon
-            may update; heads do not.
-        size: number of things to draw batches from.
-        batch_size, steps, learning_rate: of the stage.
-        purpose: keeps its random numbers apart from those of other stages.
-        losses: of a step, from the indices of its batch and the step's random numbers; their sum
-            is differentiated.
-        part, parts: this process takes every `parts`-th of a batch from `part` on; all processes
-            of the run must take part.
+        networks: are in training mode during the stage. Muon may update the matrices in them;
+            heads are not among them.
+        size: number of images to sample from.
+        batch_size: images of a step, over all processes.
+        steps: length of the stage.
+        learning_rate: at its peak.
+        purpose: separates its random numbers from those of other stages.
+        losses: returns the losses of a step from the indices of its batch and the step's random
+            numbers; their sum is minimised.
+        part: rank of this process, which takes every `parts`-th image of a batch from `part` on.
+        parts: number of processes that train the stage; all of them must call `train_stage`.
     """
 
     name: str
@@ -54,8 +56,16 @@ class StageSpec:
 def train_stage(
     stage: StageSpec, settings: PretrainingConfig, progress: Progress, log: RunLog
 ) -> None:
-    """Run one stage to its end."""
+    """Run one stage to its end.
+
+    Args:
+        stage: what is trained, and how.
+        settings: of all stages: optimiser, seed, warm-up and clipping.
+        progress: is advanced by one for each step.
+        log: for the losses.
+    """
     weights = list(stage.weights)
+    # Names serve only to look up rate factors, which pretraining does not have.
     named = {str(number): weight for number, weight in enumerate(weights)}
     matrices = hidden_matrices(*stage.networks)
     share = (stage.part, stage.parts)
@@ -65,12 +75,15 @@ def train_stage(
     sampler = Sampler(stage.size, stage.batch_size, settings.seed, stage.purpose)
     progress.start(f"pretraining {stage.name}", stage.steps, "steps")
     for step in range(stage.steps):
-        rng = generator(settings.seed, stage.purpose, step, draws=True, part=stage.part)
+        # Every process augments its images with random numbers of its own, and samples its batch
+        # from the order that all share.
+        rng = generator(settings.seed, stage.purpose, step, per_step=True, part=stage.part)
         factor = rate_factor(step, stage.steps, settings.warmup_steps, "cosine")
         updater.set_rate(stage.learning_rate * factor)
         batch = sampler.batch(step).tolist()
         losses = stage.losses(batch[stage.part :: stage.parts], rng)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        # Without DistributedDataParallel, which would have to wrap encoder and head as one module.
         if stage.parts > 1:
             mean_gradients(weights)
         norm = updater.step(settings.clip)

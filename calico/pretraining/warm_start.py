@@ -1,9 +1,9 @@
-"""The other encoders start from the global one, which has learnt to tell parts apart.
+"""Warm starts: the other encoders start from the global one, which can already distinguish parts.
 
-All three are the same transformer under other names (SAM adds relative positions, which start at
-zero, and DINOv2 a scale for each layer and a wider MLP), so its weights can be carried over
-without a change of what they compute. `PretrainingConfig.carry_over` asks for equal shapes; only
-the picture that SAM sees may be larger, its positions are then resized.
+All three are the same transformer under other names. SAM adds relative positions, which start at
+zero; DINOv2 adds a scale for each layer and may have a wider MLP. The weights are copied so that
+the copy computes the same features at first. `PretrainingConfig.carry_over` requires equal shapes;
+only SAM's input may be larger, and its position embeddings are then resized.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from calico.weights.key_names import newer_dino_name
 
+# Patterns of Blip2VisionModel's names -> names of the other model, applied in order.
 _TO_SAM = (
     (r"^embeddings\.patch_embedding\.", "patch_embed.projection."),
     (r"^embeddings\.position_embedding$", "pos_embed"),
@@ -40,22 +41,28 @@ _TO_SEMANTIC = (
 @torch.no_grad()
 def carry_to_sam(vision: nn.Module, sam: nn.Module) -> None:
     """Copy stem, positions and layers of the global encoder (`Blip2VisionModel`) to SAM's."""
+    # A state dictionary shares memory with its module: copies into it change the module.
     target = sam.state_dict()
     for name, value in _renamed(vision, _TO_SAM):
         if name == "pos_embed":
-            target[name].copy_(_regridded(value[:, 1:], target[name].shape[1]))  # no class token
+            # Position 0 is the class token's, which SAM does not have.
+            target[name].copy_(_regridded(value[:, 1:], target[name].shape[1]))
+        # SAM has neither class token nor final norm; its neck has no counterpart and starts fresh.
         elif name in target:
             target[name].copy_(value)
 
 
 @torch.no_grad()
 def carry_to_semantic(vision: nn.Module, semantic: nn.Module) -> None:
-    """Copy the global encoder to the DINOv2-style one; its further MLP units start silent."""
+    """Copy the global encoder to the DINOv2-style one."""
+    # One set of rules serves every version of transformers under the newer names.
     target = {newer_dino_name(name): value for name, value in semantic.state_dict().items()}
     for name, value in _renamed(vision, _TO_SEMANTIC):
         if ".attention.qkv." in name:
             for part, third in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):
                 target[name.replace("qkv", part)].copy_(third)
+        # A wider MLP: the outputs of the additional units have weight zero, so they change nothing
+        # at first, but their random inputs let them be trained.
         elif name.endswith("mlp.fc2.weight"):
             target[name].zero_()[:, : value.shape[1]] = value
         elif ".mlp.fc1." in name:
@@ -66,9 +73,9 @@ def carry_to_semantic(vision: nn.Module, semantic: nn.Module) -> None:
 
 def _regridded(positions: Tensor, side: int) -> Tensor:
     """Resize position embeddings (1, n * n, C) of a square grid to (1, side, side, C)."""
-    known = round(positions.shape[1] ** 0.5)
-    grid = positions.view(1, known, known, -1)
-    if known == side:
+    given = round(positions.shape[1] ** 0.5)
+    grid = positions.view(1, given, given, -1)
+    if given == side:
         return grid
     channels_first = grid.permute(0, 3, 1, 2)
     resized = F.interpolate(channels_first, (side, side), mode="bilinear", align_corners=False)

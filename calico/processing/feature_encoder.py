@@ -44,13 +44,13 @@ class FeatureRequest:
         digest: of its content; equal only for equal images.
         mirrored: whether left and right are exchanged.
         pixels: returns the resized image; called only if an encoder must run.
-        kept: whether the same request can come again, so that a cache should store its features.
+        cacheable: whether the same request can come again, so that a cache should store features.
     """
 
     digest: str
     mirrored: bool
     pixels: Callable[[], Pixels]
-    kept: bool = True
+    cacheable: bool = True
 
 
 class FeatureEncoder:
@@ -100,7 +100,7 @@ class FeatureEncoder:
         by_part: dict[str, Tensor] = {}
         inputs: ImageInputs | None = None
         device = next(self.encoders.parameters()).device
-        cache = self.cache if request.kept else None
+        cache = self.cache if request.cacheable else None
         for part in PARTS:
             cached = None if cache is None else cache.get(self.key(part, request))
             if cached is not None:

@@ -130,7 +130,7 @@ class ImageProcessor:
 
     def inner_size(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of SAM's square that an image of this size fills."""
-        # Rounded as segment-anything's `get_preprocess_shape` does; `round` would round 0.5 to even.
+        # Rounded as segment-anything's `get_preprocess_shape` does: halves go up.
         scale = self.square_size / max(height, width)
         return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 

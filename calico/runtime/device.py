@@ -1,4 +1,4 @@
-"""How a process of ours uses the machine: device, threads, memory, arithmetic."""
+"""Setup of a process: device, threads, memory allocation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 
 from mixedparts.errors import EnvironmentFault, UsageError
 
+# Parameters of glibc's `mallopt`, from malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
+    # In a container or under `taskset`, `cpu_count` counts cores that the process does not get.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -25,14 +27,14 @@ def available_cores() -> int:
 def prepare_process(threads: int | None = None) -> None:
     """Set up this process for training or prediction on a CPU.
 
-    Every step frees and takes the same large buffers; with glibc's defaults they go back to the
-    system in between, which costs up to a third of a small model's step.
-
     Args:
-        threads: of torch; all cores by default.
+        threads: number of torch's threads; by default one for each core.
     """
     torch.set_num_threads(threads or available_cores())
+    # Arithmetic on denormal numbers, which small gradients become, is many times slower.
     torch.set_flush_denormal(True)
+    # Every step frees and takes the same large buffers. By default glibc gives them back to the
+    # system in between, which costs up to a third of a small model's step.
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
@@ -43,17 +45,17 @@ def prepare_process(threads: int | None = None) -> None:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device that a name means.
+    """Return the device of a name.
 
     Args:
-        name: "cpu", "cuda", "cuda:N", "mps", or "auto": CUDA where there is one, else the CPU.
+        name: "cpu", "cuda", "cuda:N", "mps", or "auto": CUDA if there is one, else the CPU.
 
     Raises:
-        UsageError: it is no such name.
-        EnvironmentFault: this machine has no such device.
+        UsageError: the name is none of these.
+        EnvironmentFault: this machine does not have the device.
     """
-    found = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:(\d{1,3})", name)
-    if found is None:
+    match = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:(\d{1,3})", name)
+    if match is None:
         raise UsageError(
             f"there is no kind of device '{name}'", "Devices: auto, cpu, cuda, cuda:N, mps."
         )
@@ -66,7 +68,7 @@ def choose_device(name: str = "auto") -> torch.device:
             raise EnvironmentFault("this machine has no MPS device", "Use --device cpu.")
         return torch.device("mps")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    number = int(found[2] or 0)
+    number = int(match[2] or 0)
     if number >= count:
         there = f"{count} of them, numbered from 0" if count else "none that torch can use"
         raise EnvironmentFault(

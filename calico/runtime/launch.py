@@ -1,7 +1,8 @@
-"""Further processes that a command starts beside itself on a CPU.
+"""Worker processes that a command starts for training on a CPU.
 
-A small model keeps no two threads busy, so two processes of one thread each do about twice the
-work of one. They meet as those do that `torchrun` starts, which works as well.
+A small model cannot keep two threads busy, so two processes of one thread each do about twice the
+work of one. They find each other by the same environment variables as the processes that `torchrun`
+starts, which can be used instead.
 """
 
 from __future__ import annotations
@@ -16,30 +17,39 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-_COMPANION = "CALICO_COMPANION"
+_WORKER = "CALICO_WORKER"  # environment variable of worker processes
 
 
 def was_launched() -> bool:
-    """Say whether torchrun, or a command as its companion, started this process."""
+    """Return whether this process has a rank: torchrun or `worker_processes` gave it one."""
     return "RANK" in os.environ
 
 
 def is_worker() -> bool:
-    """Say whether a command started this process beside itself."""
-    return _COMPANION in os.environ
+    """Return whether `worker_processes` of another process started this one."""
+    return _WORKER in os.environ
 
 
 @contextmanager
 def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Iterator[None]:
-    """Run `python -m module arguments` in `count` - 1 further processes inside the `with` block.
+    """Run `python -m module arguments` in `count` - 1 worker processes inside the `with` block.
 
-    This process is the first one. The others see the same command line, end with the block, and
-    end when this process is killed. Should one of them fail, this process ends as well: nothing is
-    lost but the steps since the last checkpoint.
+    This process is the first one. The workers have the same command line and end with the block, or
+    when this process is killed. If a worker fails, this process ends with exit code 3; only the
+    steps since the last checkpoint are lost.
+
+    Args:
+        count: number of processes, this one included; with 1, none is started.
+        module: of the command.
+        arguments: its command line.
+
+    Yields:
+        None, once the workers are started.
     """
     if count < 2 or was_launched():
         yield
         return
+    # The system picks a free port. It is free again after this block, and taken a moment later.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -52,12 +62,13 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
     others = [
         subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **shared, **_rank(number), _COMPANION: "1"},
+            env={**os.environ, **shared, **_rank(number), _WORKER: "1"},
         )
         for number in range(1, count)
     ]
-    mine = {**shared, **_rank(0)}
-    os.environ.update(mine)
+    # This process becomes rank 0; the variables go again with the block.
+    variables = {**shared, **_rank(0)}
+    os.environ.update(variables)
     done = threading.Event()
     threading.Thread(target=_watch, args=(others, done), daemon=True).start()
     try:
@@ -67,21 +78,24 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
         for other in others:
             other.kill()
             other.wait()
-        for name in mine:
+        for name in variables:
             os.environ.pop(name, None)
 
 
 def follow_parent() -> None:
-    """Let a companion end with the process that started it, and leave interrupts to that one."""
+    """Let a worker end with the process that started it, and ignore interrupts."""
+    # Ctrl-C reaches all processes of a terminal. The first one handles it and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
-    def look() -> None:
+    def poll() -> None:
+        # A process whose parent is gone gets another parent.
         while os.getppid() == parent:
             time.sleep(0.2)
+        # Not `sys.exit`, which would end this thread only: the main thread waits in a collective.
         os._exit(1)
 
-    threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=poll, daemon=True).start()
 
 
 def _rank(number: int) -> dict[str, str]:
@@ -89,13 +103,15 @@ def _rank(number: int) -> dict[str, str]:
 
 
 def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> None:
-    """End this process when a companion fails: it would wait for it without end."""
+    """End this process when a worker fails."""
+    # The main thread would wait for the worker in a collective without end.
     while not done.wait(0.5):
         failed = [other.poll() for other in others if other.poll()]
+        # Two seconds more: if this process fails for the same reason, its own message is better.
         if failed and not done.wait(2.0):
             print(
-                f"error: a companion process ended with code {failed[0]}; perhaps the machine ran"
-                " out of memory\nGo on with --resume auto, and --processes 1, which needs none.",
+                f"error: a worker process ended with code {failed[0]}; perhaps the machine ran"
+                " out of memory\nContinue with --resume auto and --processes 1 (no workers).",
                 file=sys.stderr,
                 flush=True,
             )

@@ -1,4 +1,4 @@
-"""What a run says: one JSON line now and then, for programs and for people."""
+"""The log of a run: JSON lines with mean losses and other events."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class RunLog:
     """Averages values between lines and appends them to a file.
 
     Args:
-        path: JSON-lines file, appended to; None writes nowhere.
-        every: steps between lines.
+        path: JSON-lines file, which is appended to; None writes nothing.
+        every: number of steps between lines.
     """
 
     def __init__(self, path: Path | None, every: int) -> None:
@@ -22,12 +22,23 @@ class RunLog:
         self._count = 0
         self._began = time.monotonic()
         if path is not None and path.is_file():
-            _close_last_line(path)
+            _remove_partial_line(path)
 
     def add(
         self, stage: str, step: int, values: dict[str, float], last: bool = False
     ) -> dict[str, float] | None:
-        """Note the values of a finished step, counted from 1; return means that were written."""
+        """Add the values of a finished step, and write a line if one is due.
+
+        Args:
+            stage: name of the stage of the run.
+            step: number of the step, counted from 1.
+            values: losses and other numbers of the step, by name.
+            last: whether this is the last step, which always writes a line.
+
+        Returns:
+            The means that were written, None if no line was due.
+        """
+        # Sums since the last line, so that the means of all lines together cover every step once.
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
@@ -40,16 +51,17 @@ class RunLog:
         return None
 
     def write(self, line: dict[str, object]) -> None:
-        """Append one line."""
+        """Append one JSON line."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
 
-def _close_last_line(path: Path) -> None:
-    """Cut off what a killed process left of a line."""
+def _remove_partial_line(path: Path) -> None:
+    """Remove an incomplete last line, which a killed process may leave."""
+    # The next line would be appended to it, and neither could be read.
     text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        path.write_bytes(whole)
+    complete = text[: text.rfind(b"\n") + 1]
+    if len(complete) < len(text):
+        path.write_bytes(complete)

@@ -102,7 +102,7 @@ class SampleAugmenter:
         # All random numbers of the batch are made at once and indexed by place. So each process
         # that takes a part of the batch augments its samples alike, however many processes share
         # it, and a resumed run needs nothing but the step's number.
-        rng = generator(self.settings.seed, Purpose.TRAINING, step, draws=True)
+        rng = generator(self.settings.seed, Purpose.TRAINING, step, per_step=True)
         indices = self.sampler.batch(step)
         draws = rng.random((len(indices), _DRAWS))
         augmented = rng.random((len(indices), self.pairs.images_per_sample, augment.DRAWS))

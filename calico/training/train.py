@@ -92,7 +92,7 @@ def train(
     if start.checkpoint and start.metadata.get("state") != position(
         start.config, batches.sampler, start.step
     ):
-        raise InputError(f"{start.checkpoint} stands at another place in the order of samples")
+        raise InputError(f"{start.checkpoint} is at another place in the order of samples")
     trainer = Trainer(start.model, start.config, accelerator)
     if start.checkpoint is not None:
         trainer.restore(read_tensors(start.checkpoint / "training.safetensors"))
@@ -287,7 +287,7 @@ def _features(
         return TableFeatures(encoder, table)
     if settings.cache is not None:
         raise UsageError(
-            "a feature cache serves training.features: encode, this configuration says store",
+            "a feature cache needs training.features: encode, this configuration has store",
             "Leave out --feature-cache, or set training.features to encode.",
         )
     rows = pairs.image_rows()["train"]

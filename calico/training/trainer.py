@@ -103,7 +103,7 @@ class Trainer:
         self.updater.set_rate(chosen.learning_rate * factor)
         counts = self._counts(parts)
         noise = generator(
-            chosen.seed, Purpose.NOISE, step, draws=True, part=accelerator.process_index
+            chosen.seed, Purpose.NOISE, step, per_step=True, part=accelerator.process_index
         )
         sums = torch.zeros(len(_LOSSES), device=accelerator.device)
         for number, part in enumerate(parts):

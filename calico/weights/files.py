@@ -100,7 +100,7 @@ def _files(place: Path) -> list[Path]:
             f"there are no weights at {place}",
             "Give --init a file (.safetensors, .pth) or the folder of a published model.",
         )
-    # An index first: without it, the shards of a model could not be told from other files.
+    # An index first: without it, the shards of a model look like any other files.
     indices = sorted(place.glob("*.safetensors.index.json")) or sorted(
         place.glob("*.bin.index.json")
     )

@@ -65,9 +65,10 @@ def split_rows(manifest: Mapping[str, Any], table: str) -> dict[str, int]:
     """Return {split: rows} of a table, in the usual order of splits, without absent ones."""
     rows: dict[str, int] = {}
     for split in (*_SPLITS, "preview"):
-        mine = [s["rows"] for s in manifest["shards"] if s["path"].startswith(f"{table}/{split}-")]
-        if mine:
-            rows[split] = sum(mine)
+        prefix = f"{table}/{split}-"
+        of_shards = [s["rows"] for s in manifest["shards"] if s["path"].startswith(prefix)]
+        if of_shards:
+            rows[split] = sum(of_shards)
     return rows
 
 
@@ -88,6 +89,7 @@ def loading_configs(manifest: Mapping[str, Any], prefix: str = "") -> list[dict[
         # `datasets` names its cache after these values only. Without the build id it would load
         # the cached rows of an older build with the same files.
         entry["description"] = f"{table} of build {manifest['build_id']}"
+        # The configuration that `datasets.load_dataset(path)` loads without a name.
         if table == "pairs":
             entry["default"] = True
         configs.append(entry)
@@ -178,7 +180,10 @@ def _count_table(manifest: Mapping[str, Any]) -> str:
             numbers = [counts.get(key, 0) for key in ("images", "entities", *_TASKS)]
             lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
     subset = sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values())
-    lines.append(f"\n`benchmark` holds {subset} of the test rows, the same number a filled cell.")
+    lines.append(
+        f"\n`benchmark` holds {subset} of the test rows, the same number of every source and task"
+        " that has samples."
+    )
     lines.append(_left_out(manifest))
     return "\n".join(lines)
 
@@ -189,8 +194,8 @@ def _left_out(manifest: Mapping[str, Any]) -> str:
     small = {kind: sum(counts[kind] for counts in dropped) for kind in ("objects", "parts")}
     rejected = sum(manifest["rejects"].values())
     text = (
-        f"The filters left out {small['objects']} entities, and {small['parts']} parts of kept"
-        f" ones. Rejected records: {rejected}, each with its reason in `rejects.parquet`."
+        f"The filters left out {small['objects']} entities, and {small['parts']} parts of the"
+        f" others. Rejected records: {rejected}, each with its reason in `rejects.parquet`."
     )
     if rejected:
         text += "\n\n| reason | records |\n|---|---:|\n" + "\n".join(

@@ -10,13 +10,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from mixedparts import __version__
+from mixedparts._version import __version__
 from mixedparts.cli.build import add_build
 from mixedparts.cli.export import add_export, add_import
 from mixedparts.cli.inspect import add_stats, add_verify, add_view
 from mixedparts.cli.push import add_push
 from mixedparts.cli.sample import add_sample
 from mixedparts.cli.sources import add_sources
+from mixedparts.cli.verbs import VerbParser
 from mixedparts.exit_codes import run_command
 
 _EXAMPLES = """\
@@ -59,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"mixedparts {__version__}")
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=VerbParser
+    )
     # In the order in which a user needs them: `--help` lists them so.
     add_sample(verbs)
     add_build(verbs)

@@ -38,17 +38,17 @@ def add_build(verbs: Any) -> None:
         "  mixedparts build --sources paco partimagenet --cross-source --images-per-sample 3\n"
         "  mixedparts build --config build.yaml",
     )
-    # The fields of `BuildConfig` have no defaults here: None means that an option was not given,
-    # and its value comes from the configuration file or from `BuildConfig`.
-    _add_data_options(parser)
-    _add_run_options(parser)
+    parser.add_options = _add_options
 
 
-def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that decide which samples the build contains."""
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for every field of the configuration, and those of the command alone."""
+    from mixedparts.pipeline.config import BuildConfig
+    from mixedparts.settings.options import add_field_options
+
+    add_field_options(parser, BuildConfig, result=True)
+    add_field_options(parser, BuildConfig, result=False)
     add = parser.add_argument
-    add("--sources", nargs="+", metavar="NAME", help="see `mixedparts sources`; also one of yours")
-    add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
     add(
         "--source-root",
         action="append",
@@ -56,43 +56,6 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="folder of one source",
     )
-    add("--out", type=Path, metavar="DIR", help="build folder (data/mixedparts)")
-    add("--samples", type=int, metavar="N", help="rows over all splits (27 an image)")
-    add("--seed", type=int, metavar="S", help="seed of the sampler (0)")
-    add("--tasks", nargs="+", metavar="TASK", help="common_object, common_parts, unique_parts")
-    add("--classes", nargs="+", metavar="NAME", help="these object classes only, by canonical name")
-    add("--min-object-area", type=float, metavar="F", help="least share of the image (0.02)")
-    add("--min-part-area", type=float, metavar="F", help="least share of the image (0.001)")
-    add("--profile", metavar="NAME", help="classes and names: full, or published (full)")
-    add(
-        "--per-image-limit",
-        type=int,
-        metavar="N",
-        help="an image is in at most N samples of a source and task; rows can then be fewer than"
-        " --samples (without it: twice the even use, raised only if rows would be missing)",
-    )
-    add("--images-per-sample", type=int, metavar="N", help="2 to 4 (2)")
-    add(
-        "--cross-source",
-        action="store_true",
-        default=None,  # not False, which would override the configuration file
-        help="also samples of images of two sources, as a PACO dog with a PartImageNet dog",
-    )
-    add("--ade20k-test", choices=("hash", "official"), help="how ADE's validation split is divided")
-    add("--images", choices=("embed", "reference"), help="store images, or only their paths")
-    add(
-        "--max-rejects",
-        metavar="LIMIT",
-        help="fail when more records are rejected: a share (5%%, 0.05) or a number (50%%)",
-    )
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that decide how the build runs and what it prints."""
-    add = parser.add_argument
-    add("--workers", type=int, metavar="N", help="processes (all cores)")
-    add("--engine", choices=("local", "ray"), help="where tasks run (local)")
-    add("--shard-range", metavar="i/N", help="do the i-th of N shares of the shards, from 0")
     add(
         "--config", type=Path, metavar="FILE", help="YAML with these options; flags take precedence"
     )
@@ -157,23 +120,14 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
     """
     from mixedparts.errors import UsageError
     from mixedparts.pipeline.config import BuildConfig, parse_shard_range, read_config
+    from mixedparts.settings.options import given_options
 
     values: dict[str, Any] = {"workers": os.cpu_count() or 1}
     if os.environ.get(ROOT_VARIABLE):
         values["root"] = Path(os.environ[ROOT_VARIABLE])
     if arguments.config:
         values |= read_config(arguments.config)
-    # Single values: 0 and False are values too, so only None counts as not given.
-    for name in (
-        "root", "out", "samples", "seed", "min_object_area", "min_part_area", "profile",
-        "ade20k_test", "images", "workers", "engine", "max_rejects", "per_image_limit",
-        "images_per_sample", "cross_source",
-    ):  # fmt: skip
-        if getattr(arguments, name) is not None:
-            values[name] = getattr(arguments, name)
-    for name in ("sources", "tasks", "classes"):
-        if getattr(arguments, name):
-            values[name] = tuple(getattr(arguments, name))
+    values |= given_options(arguments, BuildConfig)
     # Flags add to the roots of the configuration file, source by source.
     roots = dict(values.get("source_roots", {}))
     for item in arguments.source_root:
@@ -183,9 +137,6 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
         roots[name] = Path(folder)
     values["source_roots"] = roots
     if arguments.shard_range:
-        try:
-            values["shard_range"] = parse_shard_range(arguments.shard_range)
-        except ValueError:
-            raise UsageError(f"--shard-range wants i/N, not '{arguments.shard_range}'") from None
+        values["shard_range"] = parse_shard_range(arguments.shard_range, "--shard-range")
     # Without sources, `BuildConfig` itself raises the error, together with all other faults.
     return BuildConfig(**{"sources": (), **values})

@@ -53,6 +53,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from mixedparts.interchange.export.run import export
     from mixedparts.progress import terminal_progress
 
+    # argparse has compared the values with the choices, so no enumeration can fail here.
     request = ExportRequest(
         build=arguments.build,
         format=Format(arguments.format),
@@ -95,6 +96,7 @@ def add_import(verbs: Any) -> None:
         help="train, validation, test (all that are there)")  # fmt: skip
     add("--images", choices=("embed", "reference"), default="embed",
         help="store images, or only their paths")  # fmt: skip
+    # Unlike a build, an import by default takes whatever can be used.
     add("--max-rejects", default="100%", metavar="LIMIT",
         help="fail when more records are rejected: a share (5%%) or a number (100%%)")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all)")

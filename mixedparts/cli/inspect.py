@@ -51,6 +51,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         return 1 if found.total else 0
     for problem in found.listed:
         print(problem)
+    # Findings list the first 1,000 problems and count the others.
     if found.total > len(found.listed):
         print(f"… and {found.total - len(found.listed)} more")
     print(f"{arguments.build}: {found.total} problems at level {arguments.level}")

@@ -37,6 +37,7 @@ def _push(arguments: argparse.Namespace) -> int:
     from mixedparts.hub.push import HuggingFaceHub, push, push_plan
     from mixedparts.progress import terminal_progress
 
+    # The plan also checks the build and the options, before anything is sent.
     plan = push_plan(arguments.build, arguments.repo_id, arguments.with_pixels)
     if arguments.dry_run:
         print(json.dumps(plan.values, indent=1) if arguments.json else plan.text)
@@ -49,7 +50,7 @@ def _push(arguments: argparse.Namespace) -> int:
         arguments.build,
         arguments.repo_id,
         arguments.with_pixels,
-        not arguments.public,
+        not arguments.public,  # a new repository is private by default
         HuggingFaceHub.connect(),
         terminal_progress(arguments.quiet),
     )

@@ -35,6 +35,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     from mixedparts.progress import terminal_progress
     from mixedparts.synthetic import make_sources
 
+    # Before any side effect: the folder must not appear for a command that fails.
     for name, least in (("images", 1), ("seed", 0), ("workers", 1)):
         if getattr(arguments, name) < least:
             raise UsageError(f"--{name} must be at least {least}, not {getattr(arguments, name)}")
@@ -47,6 +48,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         progress.advance(now - done)
         done = now
 
+    # Every one of the three sources gets this number of images.
     progress.start("drawing synthetic images", 3 * arguments.images, "images")
     make_sources(arguments.out, arguments.images, arguments.seed, arguments.workers, advance)
     progress.finish()

@@ -37,6 +37,7 @@ def _sources(arguments: argparse.Namespace) -> int:
     """Run `mixedparts sources`: list the sources, show one, or check the manifests."""
     from mixedparts.errors import UsageError
 
+    # argparse cannot express that NAME belongs to `show` only.
     if arguments.action == "check":
         if arguments.name:
             raise UsageError("'check' takes no name", "It checks all manifests together.")

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+
+class VerbParser(argparse.ArgumentParser):
+    """Parser of a subcommand, whose options can wait until the subcommand is chosen.
+
+    Options that are made from a configuration need its modules, and `mixedparts --help` must not
+    import them.
+    """
+
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Add the options that waited, then parse; `argparse` calls this for the chosen one only.
+
+        Args:
+            args: the words after the subcommand.
+            namespace: gets the values.
+
+        Returns:
+            The values, and the words that no option takes.
+        """
+        if self.add_options is not None:
+            waiting, self.add_options = self.add_options, None
+            waiting(self)
+        return super().parse_known_args(args, namespace)
 
 
 def add_verb(
     verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, example: str
-) -> argparse.ArgumentParser:
+) -> VerbParser:
     """Add a subcommand.
 
     Args:
@@ -23,12 +50,13 @@ def add_verb(
         The parser of the subcommand, for its options.
     """
     # The raw formatter keeps the line breaks of the examples.
-    parser: argparse.ArgumentParser = verbs.add_parser(
+    parser: VerbParser = verbs.add_parser(
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=f"examples:\n{example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # `main` calls this function with the parsed arguments.
     parser.set_defaults(verb=run)
     return parser

@@ -53,7 +53,7 @@ def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | Non
     except Exception as error:
         return Reason.UNREADABLE_IMAGE, decoding_fault(path, error)
     if size != (width, height):
-        detail = f"{path.name} is {size[0]} x {size[1]}, its annotation says {width} x {height}"
+        detail = f"{path.name} is {size[0]} x {size[1]}, its annotation has {width} x {height}"
         return Reason.SIZE_MISMATCH, detail
     return None
 

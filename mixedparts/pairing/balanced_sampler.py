@@ -191,8 +191,9 @@ class BalancedSampler:
         closed, hard = (np.zeros(self._count.size, np.bool_) for _ in range(2))
         tries_so_far, got_so_far = (np.zeros(self._count.size, np.int64) for _ in range(2))
         while True:
-            # The level is computed anew in each pass: rows that a closed pair cannot hold go to
-            # the pairs that have the fewest by then.
+            # `fill_up` raises the class pairs with the fewest samples to one level and leaves those
+            # above it alone. The level is computed anew in each pass: rows that a closed pair
+            # cannot hold go to the pairs that have the fewest by then.
             capacity = np.where(closed, self._count, space.capacities)
             need = fill_up(total, self._count, capacity) - self._count
             if not need.any():

@@ -168,7 +168,7 @@ class SampleSpace:
 
         Args:
             members: `(k, size)` int64 index positions of admissible samples.
-            proposed: `(k,)` int64, the class pair that proposed each; kept if nothing is listed.
+            proposed: `(k,)` int64, class pair that proposed each; the result if nothing is listed.
         """
         # Several class pairs may propose one set of three or four. Where capacities come from the
         # list, the count must use the list's class pair, or it could exceed the capacity.
@@ -180,10 +180,10 @@ class SampleSpace:
         number = np.full((len(self.index.names),) * 2, -1)
         for place, pair in enumerate(self.pairs):
             number[pair.first, pair.second] = number[pair.second, pair.first] = place
-        pair = np.full(len(rows), -1)
+        of_row = np.full(len(rows), -1)
         for one, two in combinations(range(self.size), 2):
-            pair = np.where(pair < 0, number[groups[:, one], groups[:, two]], pair)
-        return pair
+            of_row = np.where(of_row < 0, number[groups[:, one], groups[:, two]], of_row)
+        return of_row
 
 
 def _alike(space: PairSpace, task: Task) -> NDArray[np.bool_]:

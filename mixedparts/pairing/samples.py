@@ -133,7 +133,7 @@ def source_labels(samples: NDArray[np.void], sources: Coded) -> Coded:
     """
     codes, names = sources
     of_images = codes[samples["entities"]]
-    # A sample has images of at most two sources: lowest and highest code say which.
+    # A sample has images of at most two sources, which its lowest and highest code identify.
     keys = of_images.min(axis=1) * len(names) + of_images.max(axis=1)
     pairs, labels = np.unique(keys, return_inverse=True)
     ends = (divmod(int(pair), len(names)) for pair in pairs)

@@ -37,7 +37,8 @@ from mixedparts.pipeline.plan import (
     store_plan,
 )
 from mixedparts.pipeline.read import ReadTask, run_read
-from mixedparts.pipeline.rejects import check_rejects, parse_limit
+from mixedparts.pipeline.reject_limit import parse_limit
+from mixedparts.pipeline.rejects import check_rejects
 from mixedparts.pipeline.write import WriteTask, run_write, write_tasks
 from mixedparts.progress import Progress
 from mixedparts.storage.build_folder import CARD, MANIFEST, PLAN, REJECTS_FILE, stored_plan

@@ -13,7 +13,8 @@ from mixedparts.cards.summary import Report, reject_lines, text_table
 from mixedparts.pipeline.build import read_and_pair
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan, make_plan
-from mixedparts.pipeline.rejects import over_limit, parse_limit, reject_counts
+from mixedparts.pipeline.reject_limit import parse_limit
+from mixedparts.pipeline.rejects import over_limit, reject_counts
 from mixedparts.pipeline.write import WriteTask, image_bytes, run_write, write_tasks
 from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS

@@ -1,17 +1,16 @@
-"""How many rejected records a build bears, and where they are kept when that is too many."""
+"""Rejected records of a build: counted, compared with the limit, and written."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from mixedparts.entities.table import map_table
 from mixedparts.errors import ProblemsFound
+from mixedparts.pipeline.reject_limit import RejectLimit
 from mixedparts.pipeline.workspace import WORK
 from mixedparts.records import Reason
 from mixedparts.storage.build_folder import REJECTS_FILE
@@ -20,44 +19,6 @@ from mixedparts.storage.schema import REJECTS
 from mixedparts.storage.shards import Commit, WrittenFile, write_shard
 
 _EXPECTED = (Reason.OUTSIDE_VOCABULARY,)  # sound records that a source leaves out by choice
-_LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
-
-
-@dataclass(frozen=True, slots=True)
-class RejectLimit:
-    """A largest share of the records, in [0, 1], or a largest number.
-
-    Attributes:
-        text: as a person wrote it.
-    """
-
-    text: str
-    share: float | None = None
-    number: int | None = None
-
-    def exceeded(self, rejected: int, records: int) -> bool:
-        """Say whether so many rejects, of so many records, are too many."""
-        if self.number is not None:
-            return rejected > self.number
-        return rejected > (self.share or 0.0) * records
-
-
-def parse_limit(text: str) -> RejectLimit:
-    """Read `5%`, `0.05` (both a share of the records) or `100` (a number of rejects).
-
-    Raises:
-        ValueError: it is none of these, or a share over 1.
-    """
-    match = _LIMIT.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"'{text}' is no share such as 5% or 0.05, and no number of rejects")
-    number, percent = match.groups()
-    if percent or "." in number:
-        share = float(number) / (100 if percent else 1)
-        if share > 1:
-            raise ValueError(f"a share is at most 100%, not '{text}'")
-        return RejectLimit(text, share=share)
-    return RejectLimit(text, number=int(number))
 
 
 def reject_counts(reads: Sequence[Commit]) -> tuple[dict[str, int], int]:

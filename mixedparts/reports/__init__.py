@@ -1,1 +1,1 @@
-"""What people read about a build or a source: statistics, plots, gallery."""
+"""Reports on a build or a source for people: statistics, plots, gallery, source metadata."""

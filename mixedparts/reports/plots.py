@@ -1,4 +1,4 @@
-"""The statistics of a build as PNG files, drawn with matplotlib (the extra `view`)."""
+"""Plots of a build's statistics as PNG files, drawn with matplotlib (the extra `view`)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# One colour a task in all plots.
 _COLOURS = {
     Task.COMMON_OBJECT: "#2f6f8f",
     Task.COMMON_PARTS: "#d9822b",
     Task.UNIQUE_PARTS: "#6b9a4b",
 }
 _INK, _FAINT = "#222222", "#bbbbbb"
-_MOST_NAMES = 25
+_MOST_NAMES = 25  # bars in the plot of names
 
 
 def load_matplotlib() -> Any:
     """Return the module `matplotlib.figure`.
 
     Raises:
-        EnvironmentFault: it is not installed.
+        EnvironmentFault: matplotlib is not installed.
     """
+    # Figures are made directly, without `pyplot`: that needs no display and keeps no global state.
     try:
         import matplotlib.figure
     except ImportError as error:
@@ -44,7 +46,7 @@ def load_matplotlib() -> Any:
 
 
 def draw_plots(statistics: Statistics, out: Path) -> list[Path]:
-    """Draw all plots into a folder; returns the files.
+    """Draw all plots into a folder, and return the paths of the files.
 
     Raises:
         EnvironmentFault: matplotlib is not installed.
@@ -62,13 +64,14 @@ def draw_plots(statistics: Statistics, out: Path) -> list[Path]:
         figure = draw(statistics)
         path = out / f"{name}.png"
         with written_beside(path, flush=False) as temporary:
-            # no version and no date in the file: the same numbers give the same bytes
+            # No version of matplotlib in the file: the same numbers give the same bytes.
             figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
         written.append(path)
     return written
 
 
 def _new(statistics: Statistics, title: str, width: float, height: float) -> Figure:
+    """Return an empty figure with a title; width and height are in inches."""
     figure: Figure = load_matplotlib().Figure(figsize=(width, height), layout="constrained")
     made = " (synthetic sources)" if statistics.manifest["synthetic"] else ""
     figure.suptitle(f"{title}{made}", fontsize=12, color=_INK, x=0.01, ha="left")
@@ -76,7 +79,7 @@ def _new(statistics: Statistics, title: str, width: float, height: float) -> Fig
 
 
 def _plain(axes: Axes, title: str = "", grid: str = "y") -> None:
-    """Leave only what a reader needs of the frame."""
+    """Style the axes: faint frame at the left and bottom only, grid lines along one direction."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -90,10 +93,12 @@ def _plain(axes: Axes, title: str = "", grid: str = "y") -> None:
 
 
 def _tasks(statistics: Statistics) -> list[Task]:
+    """Return the tasks that have samples, in the order of `Task`."""
     return [task for task in Task if any(key[2] == task for key in statistics.samples)]
 
 
 def _sources(statistics: Statistics) -> list[str]:
+    """Return the sources that have samples, pairs of sources included."""
     return sorted({source for _, source, _ in statistics.samples})
 
 
@@ -102,7 +107,7 @@ def _words(task: Task) -> str:
 
 
 def _samples(statistics: Statistics) -> Figure:
-    """Rows by source, split and task."""
+    """Draw the numbers of samples by source, split and task as stacked bars."""
     rows = sorted(
         {(source, split) for split, source, _ in statistics.samples},
         key=lambda key: (key[0], ("train", "validation", "test").index(key[1])),
@@ -113,14 +118,15 @@ def _samples(statistics: Statistics) -> Figure:
     left = np.zeros(len(rows))
     for task in _tasks(statistics):
         widths = np.array([statistics.samples[split, source, task] for source, split in rows])
+        # Each task's bar starts where the one before it ends.
         axes.barh(places, widths, 0.7, left, color=_COLOURS[task], label=_words(task))
         left = left + widths
     for place, total in zip(places, left, strict=True):
         axes.annotate(f"{total:,.0f}", (total, place), (4, 0), textcoords="offset points",
                       va="center", fontsize=8, color=_INK)  # fmt: skip
     axes.set_yticks(places, [f"{source}  {split}" for source, split in rows])
-    axes.invert_yaxis()
-    axes.margins(x=0.1)
+    axes.invert_yaxis()  # the first row at the top
+    axes.margins(x=0.1)  # space for the numbers at the ends of the bars
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _plain(axes, grid="x")
     figure.legend(ncols=3, loc="outside lower left", frameon=False, fontsize=8)
@@ -128,7 +134,11 @@ def _samples(statistics: Statistics) -> Figure:
 
 
 def _grid(statistics: Statistics, figure: Figure) -> Iterator[tuple[Cell, Axes, bool, bool]]:
-    """Yield axes for every source (down) and task (across), and whether at the left or bottom."""
+    """Yield cell and axes for every source (down) and task (across).
+
+    Yields:
+        The cell, its axes, whether they are in the left column, whether they are in the last row.
+    """
     sources, tasks = _sources(statistics), _tasks(statistics)
     every = figure.subplots(len(sources), len(tasks), squeeze=False)
     for down, source in enumerate(sources):
@@ -138,7 +148,7 @@ def _grid(statistics: Statistics, figure: Figure) -> Iterator[tuple[Cell, Axes, 
 
 
 def _image_use(statistics: Statistics) -> Figure:
-    """How many samples an image is in, by source and task, with the percentiles marked."""
+    """Draw a histogram of the samples of an image for each cell, with percentiles marked."""
     height = 1.1 + 1.7 * len(_sources(statistics))
     figure = _new(
         statistics, "Samples an image is in; lines: 5th, 50th, 95th percentile", 10, height
@@ -154,8 +164,8 @@ def _image_use(statistics: Statistics) -> Figure:
         marks = np.quantile(uses, (0.05, 0.5, 0.95))
         for mark in marks:
             axes.axvline(mark, color=_INK, linewidth=0.9, linestyle=(0, (4, 2)))
-        told = " / ".join(f"{mark:.0f}" for mark in marks)
-        axes.set_title(told, fontsize=8, color=_INK, loc="right")
+        percentiles = " / ".join(f"{mark:.0f}" for mark in marks)
+        axes.set_title(percentiles, fontsize=8, color=_INK, loc="right")
         axes.set_xlim(left=0)
         axes.set_ylabel("images" if left else "", fontsize=8)
         axes.set_xlabel("samples" if bottom else "", fontsize=8)
@@ -163,14 +173,18 @@ def _image_use(statistics: Statistics) -> Figure:
 
 
 def _whole_bins(values: NDArray[np.int64], most: int = 40) -> NDArray[np.float64]:
-    """Return bin edges that each hold the same number of whole values."""
+    """Return at most `most` + 1 bin edges that are half-way between integers.
+
+    Every bin covers the same number of integers; otherwise integer data would show stripes.
+    """
     low, high = int(values.min()), int(values.max())
+    # Integers in a bin: their number over the number of bins, rounded up.
     step = max(1, -(-(high - low + 1) // most))
     return np.arange(low - 0.5, high + step + 0.5, step)
 
 
 def _class_pairs(statistics: Statistics) -> Figure:
-    """Rows of each class pair, from the most used to the least."""
+    """Draw the samples of each class pair by rank, one plot a source, logarithmic."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     sources = _sources(statistics)
@@ -179,6 +193,7 @@ def _class_pairs(statistics: Statistics) -> Figure:
     title = "Samples a class pair has, most used first"
     figure = _new(statistics, title, 3.4 * across + 0.6, 3.1 * down + 0.3)
     every = figure.subplots(down, across, squeeze=False).ravel()
+    # The grid can have more places than there are sources.
     for spare in every[len(sources) :]:
         spare.set_axis_off()
     for number, (source, axes) in enumerate(zip(sources, every, strict=False)):
@@ -194,6 +209,8 @@ def _class_pairs(statistics: Statistics) -> Figure:
                     ranks, rows, color=_COLOURS[task], linewidth=1.8, label=label, marker=marker
                 )
         axes.set_yscale("log")
+        # Plain numbers instead of powers of ten, and labels at 2 and 5 too: an axis may span less
+        # than one power of ten and would then have a single label.
         for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             formatter("{x:,.0f}")
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -207,7 +224,7 @@ def _class_pairs(statistics: Statistics) -> Figure:
 
 
 def _names(statistics: Statistics) -> Figure:
-    """The classes and the parts that most masks ground."""
+    """Draw the most frequent classes and part names, by the masks that samples ground."""
     from matplotlib.ticker import MaxNLocator
 
     figure = _new(statistics, "Masks that samples ground, by name", 10, 6.2)
@@ -229,12 +246,13 @@ def _names(statistics: Statistics) -> Figure:
 
 
 def _mask_areas(statistics: Statistics) -> Figure:
-    """The share of its image that a mask covers, every mask of `entities` once."""
+    """Draw a histogram of the share of its image that each mask of `entities` covers."""
     figure = _new(statistics, "Share of the image that a mask covers, every mask once", 7.5, 3.6)
     axes = figure.add_subplot()
     for level, colour in (("object", "#2f6f8f"), ("part", "#d9822b")):
         shares = statistics.shares[level]
         if shares.size:
+            # 12 bins a power of ten, equally wide on the logarithmic axis.
             bins = np.geomspace(1e-4, 1, 49).tolist()
             label = f"{level}s ({shares.size:,}; median {np.median(shares):.1%})"
             axes.hist(np.clip(shares, 1e-4, 1), bins=bins, alpha=0.65, color=colour, label=label)
@@ -251,7 +269,7 @@ def _mask_areas(statistics: Statistics) -> Figure:
 
 
 def _answer_words(statistics: Statistics) -> Figure:
-    """How many words an answer has, by task."""
+    """Draw a histogram of the words of an answer for each task, with the mean marked."""
     tasks = _tasks(statistics)
     figure = _new(statistics, "Words of an answer, tags and [SEG] included", 9, 3)
     every = figure.subplots(1, len(tasks), squeeze=False)[0]

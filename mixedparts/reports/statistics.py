@@ -1,7 +1,7 @@
-"""Numbers of a build: samples, images, classes, parts, use of images and class pairs, areas, words.
+"""Counts of a build: samples, images, classes, parts, use of images and class pairs, areas, words.
 
-The `pairs` table is read without its masks, a few thousand rows at a time; areas come from the
-`entities` table, where every mask stands once. `benchmark` rows are copies and not counted.
+The `pairs` table is read without its masks, 5,000 rows at a time. Areas come from the `entities`
+table, which has every mask once. Rows of the benchmark are copies of test rows and not counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from mixedparts.sources.contract import SPLITS
 from mixedparts.storage.build_folder import BuildFolder
 
-Cell = tuple[str, str]  # source as the rows say it, task
+Cell = tuple[str, str]  # source as in the rows ("paco" or "ade20k+paco"), task
+# Leaf columns: Parquet can then skip the masks, which have most of the table's bytes.
 _LEAVES = (
     "source",
     "task",
@@ -32,20 +33,22 @@ _LEAVES = (
 
 @dataclass(slots=True)
 class Statistics:
-    """What is counted.
+    """The counts of a build.
 
     Attributes:
-        manifest: of the build.
-        samples: rows by (split, source, task).
-        images: rows of the images table by (split, source).
-        sizes: samples by their number of images.
-        classes, parts: grounded masks by name, over all rows.
-        class_pairs: rows by cell and the classes that are compared, joined by " + ".
-        image_use: by cell and split, samples of each image (a row of the images table).
-        image_sources: by split, the source of each row of the images table.
-        shares: by level (object, part), the share of its image that each mask covers.
-        words: by task, how many answers have how many words.
-        known: by source and split, images, objects and parts with their names, in `entities`.
+        manifest: manifest of the build.
+        samples: (split, source, task) -> rows of `pairs`.
+        images: (split, source) -> rows of `images`.
+        sizes: number of images in a sample -> samples.
+        classes: object class -> masks in all rows of `pairs`.
+        parts: part name -> masks in all rows of `pairs`.
+        class_pairs: cell -> compared classes, joined by " + " -> samples.
+        image_use: cell -> split -> (n,) int64, samples of the cell that show each row of `images`.
+        image_sources: split -> (n,) source of each row of `images`.
+        shares: `object` or `part` -> (m,) float64 in (0, 1], the share of its image that each mask
+            of `entities` covers.
+        words: task -> number of words -> answers.
+        entity_counts: (source, split) -> counts of `entities`.
     """
 
     manifest: dict[str, Any]
@@ -64,20 +67,29 @@ class Statistics:
     entity_counts: dict[tuple[str, str], EntityCounts] = field(default_factory=dict)
 
     def uses(self, cell: Cell) -> NDArray[np.int64]:
-        """Return how many samples of a cell each image is in, images that it uses only."""
+        """Return (n,) int64: the samples of a cell for each image that the cell uses."""
         used = [counts[counts > 0] for counts in self.image_use[cell].values()]
         return np.concatenate([np.zeros(0, np.int64), *used])
 
     def unused(self, cell: Cell) -> int:
-        """Return how many images of the cell's sources are in other samples only."""
+        """Return how many images of the cell's sources are in samples of other cells only."""
+        # A cell of two sources ("ade20k+paco") can use the images of both.
         sources = cell[0].split("+")
-        mine = sum(int(np.isin(names, sources).sum()) for names in self.image_sources.values())
-        return mine - self.uses(cell).size
+        images = sum(int(np.isin(names, sources).sum()) for names in self.image_sources.values())
+        return images - self.uses(cell).size
 
 
 @dataclass(slots=True)
 class EntityCounts:
-    """What the `entities` table holds of one source in one split."""
+    """Counts of the `entities` table for one source and split.
+
+    Attributes:
+        images: ids of the images.
+        objects: number of entities.
+        parts: number of part masks.
+        classes: object classes.
+        part_names: names of parts.
+    """
 
     images: set[str] = field(default_factory=set)
     objects: int = 0
@@ -87,7 +99,7 @@ class EntityCounts:
 
 
 def collect(build: Path) -> Statistics:
-    """Count a build.
+    """Count the samples, images and entities of a build.
 
     Raises:
         InputError: there is no finished build in the folder.
@@ -105,16 +117,20 @@ def collect(build: Path) -> Statistics:
 
 
 def _add_rows(statistics: Statistics, split: str, batch: pa.RecordBatch) -> None:
+    """Add a batch of `pairs`."""
     sources, tasks = batch["source"].to_pylist(), batch["task"].to_pylist()
     statistics.samples.update(
         (split, source, task) for source, task in zip(sources, tasks, strict=True)
     )
+    # Whatever can be counted on whole columns is: a full build has millions of rows.
     words = pc.list_value_length(pc.utf8_split_whitespace(batch["answer"])).to_pylist()
     for task, number in zip(tasks, words, strict=True):
         statistics.words[task][number] += 1
     names = _flat(batch["objects"], "category").to_pylist()
     statistics.classes.update(names)
     statistics.parts.update(_flat(batch["parts"], "name").to_pylist())
+    # Sample n has the flat items ends[n - 1] to ends[n], of `images` and of `objects` alike: a row
+    # has one object an image.
     rows = _flat(batch["images"], "row").to_numpy()
     ends = np.cumsum(pc.list_value_length(batch["images"]).to_numpy())
     images = len(statistics.image_sources[split])
@@ -124,6 +140,7 @@ def _add_rows(statistics: Statistics, split: str, batch: pa.RecordBatch) -> None
         cell = source, task
         statistics.sizes[stop - start] += 1
         statistics.class_pairs[cell][" + ".join(sorted(names[start:stop]))] += 1
+    # One count over all images for each cell; numpy sorts and compares joined texts, not tuples.
     cells = np.array([f"{source}\0{task}" for source, task in zip(sources, tasks, strict=True)])
     of_image = np.repeat(cells, np.diff(ends, prepend=0))
     for key in np.unique(cells).tolist():
@@ -134,16 +151,18 @@ def _add_rows(statistics: Statistics, split: str, batch: pa.RecordBatch) -> None
 
 
 def _flat(column: pa.Array, name: str) -> pa.Array:
-    """Return a field of all items of a list column."""
+    """Return one field of the items of a list column, all rows in one array."""
     return pc.struct_field(pc.list_flatten(column), name)
 
 
 def _add_entities(statistics: Statistics, build: BuildFolder) -> None:
+    """Add the `entities` table of all splits."""
     shares: dict[str, list[NDArray[np.float64]]] = {"object": [], "part": []}
     leaves = ["source", "image_id", "category", "width", "height", "area"]
     leaves += ["parts.list.element.name", "parts.list.element.area"]
     for split in SPLITS:
         for batch in build.batches("entities", split, leaves, rows=5_000):
+            # int64: the product of two int32 columns could overflow.
             pixels = batch["width"].to_numpy() * batch["height"].to_numpy().astype(np.int64)
             lengths = pc.list_value_length(batch["parts"]).to_numpy()
             shares["object"].append(batch["area"].to_numpy() / pixels)
@@ -155,11 +174,12 @@ def _add_entities(statistics: Statistics, build: BuildFolder) -> None:
 
 
 def _add_names(statistics: Statistics, split: str, batch: pa.RecordBatch) -> None:
+    """Add a batch of `entities` to the counts by source."""
     columns = (batch[name].to_pylist() for name in ("source", "image_id", "category", "parts"))
     for source, image, category, parts in zip(*columns, strict=True):
-        mine = statistics.entity_counts.setdefault((source, split), EntityCounts())
-        mine.images.add(image)
-        mine.objects += 1
-        mine.parts += len(parts)
-        mine.classes.add(category)
-        mine.part_names.update(part["name"] for part in parts)
+        counts = statistics.entity_counts.setdefault((source, split), EntityCounts())
+        counts.images.add(image)
+        counts.objects += 1
+        counts.parts += len(parts)
+        counts.classes.add(category)
+        counts.part_names.update(part["name"] for part in parts)

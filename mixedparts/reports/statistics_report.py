@@ -1,4 +1,4 @@
-"""Statistics as JSON values and as tables, beside what is published of the paper's dataset."""
+"""Statistics as JSON values and as text tables, compared with the paper's published figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DERIVED = "2 x samples / images of the paper"
 
 
 def values_of(statistics: Statistics) -> dict[str, Any]:
-    """Return all statistics as JSON values."""
+    """Return all statistics as JSON values; lists of numbers are reduced to quantiles."""
     cells = _cells(statistics)
     pairs: Counter[str] = Counter()
     for counted in statistics.class_pairs.values():
@@ -51,15 +51,18 @@ def values_of(statistics: Statistics) -> dict[str, Any]:
 
 
 def _cells(statistics: Statistics) -> list[Cell]:
+    """Return the cells with samples, by source and then in the order of `Task`."""
     order = list(map(str, Task))
     return sorted(statistics.class_pairs, key=lambda cell: (cell[0], order.index(cell[1])))
 
 
 def _ranked(counts: Counter[str]) -> dict[str, int]:
+    """Return the counts, largest first; equal ones by name, so that the order is fixed."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _quantiles(values: NDArray[Any], digits: int = 2) -> dict[str, float]:
+    """Return `QUANTILES` of some values under names such as `5%`; nothing for no values."""
     if not values.size:
         return {}
     quantiles = np.quantile(values, QUANTILES)
@@ -67,12 +70,15 @@ def _quantiles(values: NDArray[Any], digits: int = 2) -> dict[str, float]:
 
 
 def _pair_use(statistics: Statistics, cell: Cell) -> dict[str, float]:
+    """Return the number of class pairs of a cell, and quantiles of the samples of each."""
     rows = np.array(list(statistics.class_pairs[cell].values()), np.int64)
     return {"class_pairs": rows.size, **_quantiles(rows), "most": int(rows.max(initial=0))}
 
 
 def _image_use(statistics: Statistics, cell: Cell) -> dict[str, float]:
+    """Return the number of images that a cell uses, and quantiles of the samples of each."""
     uses = statistics.uses(cell)
+    # 95 % over 5 %: near 1 if the sampler uses all images equally often.
     spread = _quantiles(uses)
     ratio = round(spread["95%"] / spread["5%"], 2) if uses.size else 0.0
     unused = statistics.unused(cell)
@@ -81,15 +87,17 @@ def _image_use(statistics: Statistics, cell: Cell) -> dict[str, float]:
 
 
 def _words(statistics: Statistics, task: str) -> dict[str, float]:
+    """Return mean and quantiles of the number of words in a task's answers."""
     counted = statistics.words[task]
+    # One value an answer, because `np.quantile` interpolates only between unweighted values.
     words = np.repeat(np.array(list(counted), np.int64), np.array(list(counted.values())))
     return {"answers": words.size, "mean": round(float(words.mean()), 2), **_quantiles(words)}
 
 
 def paper_rows(statistics: Statistics) -> list[tuple[str, str, str, str]]:
-    """Return (figure, published value, value here, where it was published).
+    """Return (figure, published value, value here, where it was published) of every comparison.
 
-    Only what the authors published themselves, and one number that follows from it.
+    The published values are the authors' own, and one that follows from them (`_DERIVED`).
     """
     samples = sum(statistics.samples.values())
     images = sum(statistics.images.values())
@@ -99,8 +107,9 @@ def paper_rows(statistics: Statistics) -> list[tuple[str, str, str, str]]:
         sum(tasks.values()) for tasks in statistics.manifest["benchmark"].get("counts", {}).values()
     )
     sizes = ", ".join(str(size) for size in sorted(statistics.sizes))
-    known = statistics.entity_counts.get(("partimagenet", "train"), EntityCounts())
-    mean = f"{known.parts / len(known.images):.2f}" if known.images else "0"
+    # The dataset card describes PartImageNet's train split only.
+    train = statistics.entity_counts.get(("partimagenet", "train"), EntityCounts())
+    mean = f"{train.parts / len(train.images):.2f}" if train.images else "0"
     return [
         ("samples", "~2.4M", f"{samples:,}", _PAPER),
         ("images", "~44K", f"{images:,}", _PAPER),
@@ -108,18 +117,18 @@ def paper_rows(statistics: Statistics) -> list[tuple[str, str, str, str]]:
         ("uses of an image, mean", "~109", f"{uses / max(images, 1):.1f}", _DERIVED),
         ("sources", "PACO-LVIS, PartImageNet, ADE20K-Part-234", ", ".join(sources), _PAPER),
         ("balanced test pairs", "~1K", f"{benchmark:,}", _PAPER),
-        ("PartImageNet train: images", "17.3K", f"{len(known.images):,}", _CARD),
-        ("PartImageNet train: objects", "17.3K", f"{known.objects:,}", _CARD),
-        ("PartImageNet train: parts", "80.7K", f"{known.parts:,}", _CARD),
+        ("PartImageNet train: images", "17.3K", f"{len(train.images):,}", _CARD),
+        ("PartImageNet train: objects", "17.3K", f"{train.objects:,}", _CARD),
+        ("PartImageNet train: parts", "80.7K", f"{train.parts:,}", _CARD),
         ("PartImageNet train: parts an image", "4.66", mean, _CARD),
-        ("PartImageNet train: object classes", "126", str(len(known.classes)), _CARD),
+        ("PartImageNet train: object classes", "126", str(len(train.classes)), _CARD),
         ("PartImageNet train: part categories", "31 (a name in a super-category)",
-         f"{len(known.part_names)} names", _CARD),
+         f"{len(train.part_names)} names", _CARD),
     ]  # fmt: skip
 
 
 def as_text(statistics: Statistics, most: int = 15) -> str:
-    """Return the statistics as tables, long ones cut."""
+    """Return the statistics as text tables; tables of names are cut after `most` rows."""
     values = values_of(statistics)
     made = " (synthetic)" if values["synthetic"] else ""
     blocks = [f"build {values['build_id']}{made}", "Samples\n" + _sample_table(statistics)]
@@ -138,18 +147,20 @@ def as_text(statistics: Statistics, most: int = 15) -> str:
     head = ["figure", "published", "here", "where it was published"]
     note = "Beside the paper's dataset"
     if values["synthetic"]:
-        note += " (drawn pictures: the numbers here say nothing about real ones)"
+        note += " (synthetic images: the numbers here say nothing about real ones)"
     blocks.append(f"{note}\n{text_table(head, paper_rows(statistics))}")
     return "\n\n".join(blocks)
 
 
 def _sample_table(statistics: Statistics) -> str:
+    """Return the table of images and samples by source and split, with the sums."""
     tasks = [str(task) for task in Task]
     keys = sorted({(source, split) for split, source, _ in statistics.samples})
     order = {"train": 0, "validation": 1, "test": 2}
     rows = []
     for source, split in sorted(keys, key=lambda key: (key[0], order[key[1]])):
         numbers = [statistics.samples[split, source, task] for task in tasks]
+        # The images of a pair of sources are counted under each of the two sources.
         images = "" if "+" in source else str(statistics.images.get((split, source), 0))
         rows.append([source, split, images, *map(str, (*numbers, sum(numbers)))])
     total = [sum(int(row[n] or 0) for row in rows) for n in range(2, 7)]
@@ -158,6 +169,7 @@ def _sample_table(statistics: Statistics) -> str:
 
 
 def _nested_table(values: dict[str, dict[str, float]]) -> str:
+    """Return a table with a row for each key, and the columns of the first row."""
     columns: Sequence[str] = list(next(iter(values.values()), {}))
     rows = [
         [name, *(f"{numbers[column]:g}" if column in numbers else "-" for column in columns)]
@@ -167,6 +179,7 @@ def _nested_table(values: dict[str, dict[str, float]]) -> str:
 
 
 def _name_table(title: str, counts: dict[str, int], most: int) -> str:
+    """Return a table of the first `most` names, and a line with the number of others."""
     rows = [[name, str(number)] for name, number in list(counts.items())[:most]]
     text = f"{title}: {len(counts)}\n" + text_table(["name", "number"], rows)
     if len(counts) > most:

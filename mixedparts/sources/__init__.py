@@ -1,1 +1,23 @@
-"""What a source reader promises, and what the manifests say about each source."""
+"""The contract of source readers, and the manifests: classes, names, comparable groups."""
+
+from __future__ import annotations
+
+from mixedparts.sources.contract import (
+    ENTRY_POINT_GROUP,
+    SPLITS,
+    ReadShard,
+    SelfDescribed,
+    Source,
+    available,
+    get_source,
+)
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "SPLITS",
+    "ReadShard",
+    "SelfDescribed",
+    "Source",
+    "available",
+    "get_source",
+]

@@ -1,7 +1,7 @@
-"""The rules that hold between the manifests, checked as a whole; a fault is a sentence.
+"""Check the rules that hold between the manifest files; a fault is a sentence.
 
-What one file can say wrong by itself (a missing reason, a rename that meets no part) is an error of
-reading and names its line.
+A fault inside one file (a missing reason, a rename that matches no part) is an error when the file
+is read, with its line.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from mixedparts.sources.manifests import (
 
 
 def manifest_faults() -> list[str]:
-    """Return a sentence for every rule of curation that the manifests break.
+    """Return a sentence for every fault between the manifests; empty if there is none.
 
     Raises:
         InputError: a file cannot be read, with file and line.
     """
+    # All faults at once, so that one run shows every effect of an edit.
     manifests = [load_manifest(name) for name in manifest_names()]
     return [
         *_coverage(manifests, groups()),
@@ -36,10 +37,11 @@ def manifest_faults() -> list[str]:
     ]
 
 
-def _coverage(manifests: Sequence[Manifest], found: Sequence[ComparableGroup]) -> Iterator[str]:
+def _coverage(manifests: Sequence[Manifest], every: Sequence[ComparableGroup]) -> Iterator[str]:
     """Find classes that are in no group, in a group and alone at once, or in no source."""
-    grouped = {name for group in found if len(group.classes) > 1 for name in group.classes}
-    alone = {group.classes[0] for group in found if len(group.classes) == 1}
+    # Every class needs a decision: a class in neither list is more likely forgotten than unique.
+    grouped = {name for group in every if len(group.classes) > 1 for name in group.classes}
+    alone = {group.classes[0] for group in every if len(group.classes) == 1}
     names = {name for manifest in manifests for name in manifest.by_name}
     for name in sorted(names - grouped - alone):
         yield f"groups.yaml: class '{name}' is in no group and not listed under alone"
@@ -49,13 +51,12 @@ def _coverage(manifests: Sequence[Manifest], found: Sequence[ComparableGroup]) -
         yield f"groups.yaml: no source has a class '{name}'.{near_names(name, sorted(names))}"
 
 
-def _unshared(manifests: Sequence[Manifest], found: Sequence[ComparableGroup]) -> Iterator[str]:
-    """Find pairs of a group that share no part, in a source of both or in any two sources.
-
-    A source that gives a class no part at all says nothing about it.
-    """
+def _unshared(manifests: Sequence[Manifest], every: Sequence[ComparableGroup]) -> Iterator[str]:
+    """Find pairs of a group that share no part, in a source of both or in any two sources."""
+    # Two classes without a common part make no sample of parts. A source that annotates no parts of
+    # a class cannot show whether it shares any, so it is left out.
     parts = [{n: {*m.part_names(n)} for n in m.by_name if m.part_names(n)} for m in manifests]
-    for group in found:
+    for group in every:
         for first, second in combinations(group.classes, 2):
             for manifest, own in zip(manifests, parts, strict=True):
                 if first in own and second in own and not own[first] & own[second]:
@@ -63,9 +64,10 @@ def _unshared(manifests: Sequence[Manifest], found: Sequence[ComparableGroup]) -
                         f"groups.yaml: '{first}' and '{second}' of group '{group.name}' share no"
                         f" part in {manifest.source}"
                     )
-            ones = [own[first] for own in parts if first in own]
-            twos = [own[second] for own in parts if second in own]
-            if ones and twos and not any(one & two for one in ones for two in twos):
+            # Across sources: each source that has the class may name its parts differently.
+            firsts = [own[first] for own in parts if first in own]
+            seconds = [own[second] for own in parts if second in own]
+            if firsts and seconds and not any(a & b for a in firsts for b in seconds):
                 yield (
                     f"groups.yaml: '{first}' and '{second}' of group '{group.name}' share no part"
                     " in any source"
@@ -73,7 +75,8 @@ def _unshared(manifests: Sequence[Manifest], found: Sequence[ComparableGroup]) -
 
 
 def _mixed_names(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """Find names that stand for classes of different build."""
+    """Find names that several super-categories share."""
+    # A snake and a car under one name would make pairs whose parts cannot be compared.
     for manifest in manifests:
         for name, items in manifest.by_name.items():
             kinds = sorted({item.superclass for item in items})
@@ -82,19 +85,21 @@ def _mixed_names(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def _unknown_apart(manifests: Sequence[Manifest], apart: Sequence[KeptApart]) -> Iterator[str]:
-    known = {
+    """Find names under `kept_apart` that no source has."""
+    names_by_level = {
         "object": {name for m in manifests for name in m.by_name},
         "part": {name for m in manifests for name in m.part_names()},
     }
     for entry in apart:
         for name in entry.names:
-            if name not in known[entry.level]:
-                near = near_names(name, sorted(known[entry.level]))
+            if name not in names_by_level[entry.level]:
+                near = near_names(name, sorted(names_by_level[entry.level]))
                 yield f"names.yaml: kept_apart: no {entry.level} is called '{name}'.{near}"
 
 
 def _idle_entries(manifests: Sequence[Manifest], profile: Profile) -> Iterator[str]:
-    """Find what a profile drops or keeps although it is not there."""
+    """Find entries of a profile that match nothing."""
+    # Usually a misspelt name, which would silently leave the class in.
     where = f"profiles.yaml: {profile.name}"
     superclasses = {(m.source, item.superclass) for m in manifests for item in m.objects.values()}
     renames = [rename for manifest in manifests for rename in manifest.renames]
@@ -107,8 +112,8 @@ def _idle_entries(manifests: Sequence[Manifest], profile: Profile) -> Iterator[s
             if not name or (drop.source, name) not in superclasses:
                 yield f"{where}: {drop.source} has no superclass '{name}'"
     for entry in profile.names or ():
-        met = {rename.owner for rename in renames if selects(entry, rename)}
-        if not met or not {*entry.owners} <= met:
+        owners = {rename.owner for rename in renames if selects(entry, rename)}
+        if not owners or not {*entry.owners} <= owners:
             yield (
                 f"{where}: names.yaml has no rename of '{entry.part or 'objects'}' of"
                 f" {entry.source}" + (f" for {', '.join(entry.owners)}" if entry.owners else "")

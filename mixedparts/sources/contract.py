@@ -1,7 +1,7 @@
 """The contract of a source reader, and the registry that finds readers by name.
 
 A reader is registered under the entry-point group `mixedparts.sources` as a class without
-constructor arguments; the built-in ones come in through the same door.
+constructor arguments. The built-in readers use the same group: this package imports no reader.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ class ReadShard:
 
     Attributes:
         source: registered name of the reader.
-        split: one of `SPLITS`; the records' split, also where several splits share a file.
+        split: one of `SPLITS`; the split of the records, also if several splits share a file.
         root: folder that the source's layout starts from.
         file: annotation file, relative to `root`, POSIX separators.
-        start, stop: positions in the file's list of images, stop excluded.
-        variant: a choice that only this source understands (ADE: how validation is divided).
+        start, stop: positions in the list of images of the file, stop excluded.
+        variant: a choice that only this source has (ADE: the val/test split).
     """
 
+    # Plain values only: a shard is sent to worker processes, and its positions name the same images
+    # after a restart.
     source: str
     split: str
     root: str
@@ -52,70 +54,84 @@ class ReadShard:
 
 
 class Source(Protocol):
-    """What a builder author writes; `tests/builders/conformance.py` holds the inherited checks."""
+    """The methods of a source reader; `tests/builders/conformance.py` checks any implementation.
+
+    Attributes:
+        name: registered name.
+        version: version of the reader, recorded in the build manifest.
+    """
 
     name: str
     version: str
 
     def layout(self, root: Path) -> str:
-        """Return the tree of files that the source is looked for in, as lines of text."""
+        """Return the tree of files that the reader expects, as lines of text."""
         ...
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        """Return those of `SPLITS` whose annotation file is there.
+        """Return those of `SPLITS` whose annotation file exists.
 
         Raises:
-            InputError: an annotation file is there but a folder that belongs to it is not.
+            InputError: an annotation file exists, but one of its folders does not.
         """
         ...
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
-        """Return annotation files and folders that a split is read from, relative to `root`.
+        """Return the annotation files and folders of a split, relative to `root`.
 
-        Annotation files and map folders come before picture folders; a change in any of them
-        changes the build id.
+        Annotation files and folders of segmentation maps come before image folders; a change in any
+        of them changes the build id.
         """
         ...
 
     def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
-        """Divide a split into shards of at most `shard_images` image records, in file order.
+        """Divide a split into shards.
+
+        Args:
+            root: folder that the source's layout starts from.
+            split: one of `SPLITS`.
+            shard_images: most image records in a shard.
+            variant: a choice that only this source has; empty for its default.
+
+        Returns:
+            The shards, in file order.
 
         Raises:
             InputError: an annotation file cannot be read as a whole.
-            UsageError: there is no such split or variant.
+            UsageError: the source has no such split or variant.
         """
         ...
 
     def read(self, shard: ReadShard) -> Iterator[ImageRecord | Reject]:
-        """Yield every image of the shard that can be used, and a reject for all that cannot.
+        """Yield a record for each usable image of the shard, and a reject for each other record.
 
-        A bad record never stops the reader, and none goes without a word: records in = records out
-        plus rejects (the exact accounting stands in the conformance checks). An unusable image
-        record is reported by the shard that holds its position, what belongs to no image (an
-        annotation of an unknown image, a broken category) by the shard that starts at 0.
+        A bad record never stops the reader and is always reported: records in = records out plus
+        rejects (the conformance checks count them). The shard with the position of an unusable
+        image reports it. The shard that starts at 0 reports what belongs to no image: annotations
+        of unknown images and broken categories.
         """
         ...
 
 
 @runtime_checkable
 class SelfDescribed(Protocol):
-    """A source that brings its own manifest, where `manifests/` has none of its name.
+    """A source with its own manifest, for sources without a file in `manifests/`.
 
-    Classes, part names, comparable groups, licence and citation come from there; a source without
+    The manifest has classes, part names, comparable groups, licence and citation. A source without
     any manifest keeps its native names, and each class is compared with itself only.
     """
 
     def manifest(self, root: Path | None) -> Manifest | None:
-        """Return what is known of the source.
+        """Return the manifest of the source.
 
         Args:
-            root: folder that the source's layout starts from; None where nobody named one.
+            root: folder that the source's layout starts from; None if it is not known.
 
         Returns:
-            None where that stands in files below a root, and none is given.
+            The manifest; None if it is a file below the root and `root` is None.
 
         Raises:
-            InputError: a file that says it is missing or broken.
+            InputError: the file of the manifest is missing or broken.
         """
         ...
 
@@ -129,14 +145,17 @@ def get_source(name: str) -> Source:
     """Return the reader registered under `name`.
 
     Raises:
-        UsageError: no source of this name, with the nearest names.
+        UsageError: no source has this name; the message has the nearest names.
         InputError: the package that registers it cannot be imported.
     """
+    # Only the module of this reader is imported: a broken package of another source, or one with
+    # heavy imports, does not matter.
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
             try:
                 reader = entry.load()
-            except Exception as error:  # a stranger's package may fail in any way
+            # The import of another package may raise any error.
+            except Exception as error:
                 raise InputError(
                     f"source '{name}' ({entry.value}) cannot be imported: {error}",
                     "Repair or remove the package that registers it.",

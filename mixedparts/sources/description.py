@@ -1,4 +1,4 @@
-"""The YAML that a source of someone else's brings along: facts, names and groups in one file."""
+"""The YAML of a source outside of this package: metadata, names and groups in one file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from mixedparts.sources.yaml_entries import load_yaml
 
 
 def describe(text: str, file: str) -> Manifest:
-    """Read such a YAML.
+    """Return the manifest in the YAML of one source.
 
-    It is written like a file in `manifests/`, with `names` as in `names.yaml` and `groups` and
-    `alone` as in `groups.yaml`; these may be missing.
+    The format is that of a file in `manifests/`. It can also have `names` as in `names.yaml`, and
+    `groups` and `alone` as in `groups.yaml`.
 
     Raises:
         InputError: the text is broken, with file and line.
     """
+    # The order matters: groups refer to classes by the names that the renames give them.
     top = load_yaml(text, file)
     manifest = read_manifest(top, extra=("names", *GROUPS))
     if top.has("names"):

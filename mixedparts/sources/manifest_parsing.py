@@ -1,4 +1,4 @@
-"""From the text of the manifest files to their typed values, every fault with file and line."""
+"""Parse the manifest files into typed values; every error names file and line."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ _EVIDENCE = ("documented", "third party", "unverified")
 def parse_manifest(
     text: str, file: str, other: Callable[[str], Manifest] | None = None
 ) -> Manifest:
-    """Read one source's YAML; names are plain, comparable groups are not part of it.
+    """Return the manifest in the YAML of one source, with plain names and without groups.
 
     Args:
-        other: returns another source's manifest with plain names, for `names_of`.
+        text: content of the file.
+        file: its name, for messages.
+        other: returns the manifest of another source with plain names, for `names_of`.
+
+    Returns:
+        The manifest; names are upstream's in plain form, before any rename.
 
     Raises:
         InputError: the text is broken, with file and line.
@@ -40,17 +45,21 @@ def parse_manifest(
 def read_manifest(
     top: Entry, other: Callable[[str], Manifest] | None = None, extra: Sequence[str] = ()
 ) -> Manifest:
-    """Read what is so upstream.
+    """Return the manifest in a parsed YAML; see `parse_manifest`.
 
     Args:
+        top: the top entry of the YAML.
         other: as in `parse_manifest`.
-        extra: keys that stand in the same file and are read by others.
+        extra: further keys that the file may have; the caller reads them.
+
+    Returns:
+        The manifest, with plain names and without groups.
 
     Raises:
         InputError: the file is broken, with file and line.
     """
-    facts = ("files", "counts", "names_of", "objects", "superclasses")
-    top.only(*_IDENTITY, *_TERMS, *facts, *extra)
+    content = ("files", "counts", "names_of", "objects", "superclasses")
+    top.only(*_IDENTITY, *_TERMS, *content, *extra)
     like = None
     if top.has("names_of"):
         if other is None:
@@ -75,6 +84,7 @@ def read_manifest(
 
 
 def _counts(entry: Entry) -> dict[str, dict[str, int | str]]:
+    """Return upstream numbers and their evidence by split."""
     entry.only(*_SPLITS)
     counts: dict[str, dict[str, int | str]] = {}
     for split, numbers in entry.items():
@@ -99,6 +109,7 @@ def _source_file(entry: Entry) -> SourceFile:
 
 
 def _evidence(entry: Entry) -> str:
+    """Return how well a value is known."""
     evidence = entry.string("evidence")
     if evidence not in _EVIDENCE:
         entry.at("evidence").fault(f"evidence is one of {', '.join(_EVIDENCE)}")
@@ -106,7 +117,7 @@ def _evidence(entry: Entry) -> str:
 
 
 def _listed_classes(top: Entry) -> list[ObjectClass]:
-    """Read `objects`: one class an entry, each with its own parts."""
+    """Return the classes under `objects`, each with its own parts."""
     objects: dict[str, ObjectClass] = {}
     for entry in top.at("objects").elements():
         entry.only("key", "id", "also", "synset", "instances", "parts")
@@ -128,24 +139,27 @@ def _listed_classes(top: Entry) -> list[ObjectClass]:
 
 
 def _grouped_classes(top: Entry, like: Manifest | None) -> list[ObjectClass]:
-    """Read `superclasses`: shared parts, and synsets with their first ImageNet name.
+    """Return the classes under `superclasses`, in the order of their synsets.
 
-    Without `classes` they are those of the source whose names hold here too. Classes come back
-    in the order of their synsets; the position is the id.
+    The classes of a super-category share its parts. Without `classes`, they are those of the
+    source `like`.
     """
-    found: dict[str, tuple[str, str, str, tuple[PartClass, ...]]] = {}
+    # Synset -> the arguments of ObjectClass after key and id.
+    fields: dict[str, tuple[str, str, str, tuple[PartClass, ...]]] = {}
     for superclass, entry in top.at("superclasses").items():
         entry.only("parts", "classes")
         parts = _parts(entry.at("parts"))
         for key, native in _members(entry, superclass, like):
-            if key in found or not native:
+            if key in fields or not native:
                 entry.fault(f"'{key} {native}' is listed twice or lacks its name")
-            found[key] = (native, plain_name(native), superclass, parts)
-    return [ObjectClass(key, position, *found[key]) for position, key in enumerate(sorted(found))]
+            fields[key] = (native, plain_name(native), superclass, parts)
+    # The id is the position in sorted order; PartImageNet's label maps are inferred to use it.
+    return [ObjectClass(key, position, *fields[key]) for position, key in enumerate(sorted(fields))]
 
 
 def _members(entry: Entry, superclass: str, like: Manifest | None) -> Iterator[tuple[str, str]]:
     """Yield the synset and the native name of every class of a super-category."""
+    # An entry is `n02085620 chihuahua`: the synset, then its first ImageNet name.
     if like is None or entry.has("classes"):
         for text in entry.at("classes").strings():
             key, _, native = text.partition(" ")
@@ -158,6 +172,7 @@ def _members(entry: Entry, superclass: str, like: Manifest | None) -> Iterator[t
 
 
 def _parts(entry: Entry) -> tuple[PartClass, ...]:
+    """Return the parts in a mapping of native name -> upstream id, or list of ids."""
     parts = []
     for native, value in entry.items():
         listed = value.integers() if isinstance(value.value, list) else ()
@@ -167,7 +182,7 @@ def _parts(entry: Entry) -> tuple[PartClass, ...]:
 
 
 def parse_groups(text: str, file: str) -> tuple[ComparableGroup, ...]:
-    """Read the groups file: `groups` with their classes, and `alone` with reasons.
+    """Return the groups in a groups file: `groups` with classes, `alone` with reasons.
 
     Raises:
         InputError: the text is broken, with file and line.
@@ -178,25 +193,25 @@ def parse_groups(text: str, file: str) -> tuple[ComparableGroup, ...]:
 
 
 def read_groups(top: Entry) -> tuple[ComparableGroup, ...]:
-    """Read `groups` and `alone`, wherever they stand.
+    """Return the groups under `groups` and `alone` of an entry.
 
     Raises:
         InputError: one of them is missing or broken, with file and line.
     """
-    found: list[ComparableGroup] = []
+    groups: list[ComparableGroup] = []
     for name, entry in top.at("groups").items():
         entry.only("why", "classes")
         classes = entry.at("classes").strings()
         if len(set(classes)) < max(2, len(classes)):
             entry.fault(f"group '{name}' needs two or more classes, each once")
-        found.append(ComparableGroup(name, entry.string("why"), classes))
+        groups.append(ComparableGroup(name, entry.string("why"), classes))
     alone = top.at("alone")
-    found += [ComparableGroup(name, alone.string(name), (name,)) for name, _ in alone.items()]
-    return tuple(found)
+    groups += [ComparableGroup(name, alone.string(name), (name,)) for name, _ in alone.items()]
+    return tuple(groups)
 
 
 def described_groups(top: Entry, manifest: Manifest) -> Manifest:
-    """Return the manifest with the groups that a source of someone else's brings along.
+    """Return the manifest of a source outside of this package, with its own groups.
 
     Raises:
         InputError: a group is broken or names no class of the source, with file and line.
@@ -216,20 +231,26 @@ def with_groups(
     groups: Sequence[ComparableGroup],
     canonical: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Return the manifest with those groups that hold one of its classes.
+    """Return the manifest with the groups that have one of its classes.
 
     Args:
-        everyday: by key, the name that a class bears in the groups; by default its own.
+        manifest: the manifest.
+        groups: groups of all sources.
+        canonical: key of a class -> its name in the groups; by default the name in the manifest.
+
+    Returns:
+        The manifest with `groups` and `groups_of`.
     """
-    of: dict[str, set[str]] = {name: set() for name in manifest.by_name}
-    known = {}
+    groups_of: dict[str, set[str]] = {name: set() for name in manifest.by_name}
+    used = set()
     for key, item in manifest.objects.items():
         name = canonical[key] if canonical else item.name
         for group in groups:
             if name in group.classes:
-                of[item.name].add(group.name)
-                known[group.name] = group
-    mine = tuple(group for group in groups if group.name in known)
+                groups_of[item.name].add(group.name)
+                used.add(group.name)
     return replace(
-        manifest, groups=mine, groups_of={name: frozenset(names) for name, names in of.items()}
+        manifest,
+        groups=tuple(group for group in groups if group.name in used),
+        groups_of={name: frozenset(names) for name, names in groups_of.items()},
     )

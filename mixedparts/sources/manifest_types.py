@@ -1,4 +1,4 @@
-"""Typed values of the manifests: what is known about a source, its classes and its parts."""
+"""Typed values of the manifests: the metadata, classes and parts of a source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 def plain_name(native: str) -> str:
-    """Normalise an upstream name: lower case, spaces, without LVIS's explanation `_(…)`."""
+    """Return an upstream name in lower case with spaces, without the suffix `_(…)` of LVIS."""
     return " ".join(native.split("_(")[0].replace("_", " ").lower().split())
 
 
@@ -19,8 +19,8 @@ class PartClass:
         id: upstream id: category id of `object:part` (PACO), of `Superclass Part`
             (PartImageNet), the value in the part PNG (ADE20K), or name_ndx (full ADE20K).
         native: name as upstream (`inner_body`, `Side Mirror`, `arm`).
-        name: normalised name; two parts of a class can share it and are then one.
-        also: further upstream ids that mean the same.
+        name: canonical name; parts of a class with the same name are one part.
+        also: further upstream ids of the same part.
     """
 
     id: int
@@ -34,15 +34,16 @@ class ObjectClass:
     """One object class of a source.
 
     Attributes:
-        key: what `ObjectInstance.category` holds: LVIS name (PACO), WordNet id (PartImageNet),
+        key: value of `ObjectInstance.category`: LVIS name (PACO), WordNet id (PartImageNet),
             class name (ADE20K).
         id: upstream category id; PartImageNet: position of the synset in sorted order (inferred).
         native: name as upstream; PartImageNet: the synset's first ImageNet name.
-        name: canonical display name; several classes can share it.
-        superclass: PartImageNet's super-category, else empty.
+        name: canonical name; several classes can share it.
+        superclass: super-category (PartImageNet), else empty.
+        parts: the parts that upstream annotates for this class.
         synset: WordNet name of the class in PACO (`ashcan.n.01`), else empty.
-        instances: annotated objects in upstream train where its file says so, else 0.
-        also: further upstream ids that mean the same.
+        instances: annotated objects in upstream train if its file has the number, else 0.
+        also: further upstream ids of the same class.
     """
 
     key: str
@@ -57,16 +58,16 @@ class ObjectClass:
 
     @property
     def owner(self) -> str:
-        """Who the parts belong to upstream: the super-category where there is one, else the key."""
+        """Return the upstream owner of the parts: the super-category, or the key without one."""
         return self.superclass or self.key
 
 
 def by_name(objects: Iterable[ObjectClass]) -> dict[str, tuple[ObjectClass, ...]]:
-    """Return the classes of each display name, in the order in which the names come up."""
-    found: dict[str, list[ObjectClass]] = {}
+    """Return the classes of each canonical name, in the order of their first class."""
+    classes: dict[str, list[ObjectClass]] = {}
     for item in objects:
-        found.setdefault(item.name, []).append(item)
-    return {name: tuple(items) for name, items in found.items()}
+        classes.setdefault(item.name, []).append(item)
+    return {name: tuple(items) for name, items in classes.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,13 @@ class Rename:
     """A name that differs from the upstream name by more than case, underscores and prefixes.
 
     Attributes:
+        source: name of the source.
         level: `object` or `part`.
-        owner: key of the object class, for parts of PartImageNet its super-category; for parts
-            empty where it holds for every class.
+        owner: key of the object class; for parts of PartImageNet its super-category. Empty for a
+            part that has the name in every class.
+        native: name as upstream.
+        name: canonical name.
+        reason: why the name is another one, for people.
     """
 
     source: str
@@ -89,7 +94,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class KeptApart:
-    """Names that look alike and are not made one, with the reason; `level` as in `Rename`."""
+    """Names that look alike and stay different, with the reason; `level` as in `Rename`."""
 
     level: str
     names: tuple[str, ...]
@@ -98,7 +103,7 @@ class KeptApart:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that upstream offers for download; unknown facts are empty or 0."""
+    """A file that upstream offers for download; unknown values are empty or 0."""
 
     name: str
     url: str
@@ -110,9 +115,14 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ComparableGroup:
-    """Everyday names, of any source, that a person would sensibly compare with each other.
+    """Canonical names, of any source, that a person would compare with each other.
 
-    A group of one name says why that class stands alone.
+    A group with one name records why that class is compared with no other.
+
+    Attributes:
+        name: of the group.
+        reason: why its classes are comparable, for people.
+        classes: canonical names in the profile `full`.
     """
 
     name: str
@@ -132,11 +142,14 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class SelectedRenames:
-    """Renames that hold in a profile.
+    """Renames that a profile uses.
 
     Attributes:
-        part: native name of the renamed part; empty: all renamed objects of the source.
-        owners: for which classes or super-categories; empty: all.
+        source: name of the source.
+        part: native name of the renamed part; empty for all renamed objects of the source.
+        owners: classes or super-categories with the renamed part; empty for all.
+        evidence: `known` or `inferred`.
+        reason: why the profile uses them, for people.
     """
 
     source: str
@@ -151,9 +164,12 @@ class Profile:
     """Which classes and names a build uses.
 
     Attributes:
-        sources: those that it covers; None: all there are.
-        names: the renames that hold; None: all of them.
-        unknown: what of its model nobody outside can reproduce.
+        name: of the profile.
+        about: a description, for people.
+        sources: the sources that it covers; None for all.
+        drop: the super-categories that it leaves out.
+        names: the renames that it uses; None for all.
+        unknown: properties of the bundle that the profile cannot reproduce.
     """
 
     name: str
@@ -164,20 +180,21 @@ class Profile:
     unknown: tuple[str, ...] = ()
 
     def drops(self, source: str, item: ObjectClass) -> bool:
-        """Say whether the profile leaves a class out."""
+        """Return whether the profile leaves a class out."""
         return any(d.source == source and item.superclass in d.superclasses for d in self.drop)
 
     def keeps(self, rename: Rename) -> bool:
-        """Say whether a rename holds in the profile."""
+        """Return whether the profile uses a rename."""
         if self.names is None:
             return True
         return any(selects(entry, rename) for entry in self.names)
 
 
 def selects(entry: SelectedRenames, rename: Rename) -> bool:
-    """Say whether an entry of a profile means this rename."""
+    """Return whether an entry of a profile selects a rename."""
     if entry.source != rename.source:
         return False
+    # `objects: all` in the YAML has no part.
     if not entry.part:
         return rename.level == "object"
     same_part = rename.level == "part" and entry.part == rename.native
@@ -186,17 +203,27 @@ def selects(entry: SelectedRenames, rename: Rename) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything known about one source.
+    """The metadata of one source.
 
     Attributes:
-        objects: classes by key, in upstream order.
-        by_name: the classes that share a display name.
+        source: registered name.
+        title: full name.
+        version: upstream version.
+        homepage: URL.
+        download: URL.
+        licence: of the annotations.
+        image_licence: of the images.
+        citation: reference of the paper.
+        files: files that upstream offers for download.
         counts: upstream numbers by split, as {"images": n, …, "evidence": text}.
-        groups: comparable groups that hold a class of this source.
-        groups_of: names of the groups that a display name stands in.
-        names_of: another source whose canonical names hold here too.
-        profile: under which the names are given.
-        left_out: keys of the classes that the profile drops; `objects` does not hold them.
+        objects: classes by key, in upstream order.
+        renames: the renames that are applied.
+        groups: comparable groups with a class of this source.
+        by_name: the classes of each canonical name.
+        groups_of: names of the groups of each canonical name.
+        names_of: another source whose canonical names apply here too.
+        profile: the profile of names and classes.
+        left_out: keys of the classes that the profile drops; `objects` does not have them.
     """
 
     source: str
@@ -219,18 +246,22 @@ class Manifest:
     left_out: frozenset[str] = frozenset()
 
     def part_names(self, name: str | None = None) -> tuple[str, ...]:
-        """Return the normalised part names of a display class, or of the whole source, sorted."""
+        """Return the canonical part names of a canonical class, or of the source, sorted."""
         classes = self.objects.values() if name is None else self.by_name.get(name, ())
         return tuple(sorted({part.name for item in classes for part in item.parts}))
 
     def comparable(self, first: str, second: str, other: Manifest | None = None) -> bool:
-        """Say whether two display names may form a pair.
+        """Return whether two canonical names may form a pair.
 
-        They may if they are the same, or stand together in a group and share a part name.
+        They may if they are equal, or if they are in one group and share a part name.
 
         Args:
-            first: display name in this source.
-            second: display name in `other`, or in this source where no other is given.
+            first: canonical name in this source.
+            second: canonical name in `other`.
+            other: the manifest of another source; this one by default.
+
+        Returns:
+            True if the names are comparable.
         """
         other = other or self
         if first == second:
@@ -239,12 +270,12 @@ class Manifest:
         return bool(grouped) and bool({*self.part_names(first)} & {*other.part_names(second)})
 
     def neighbours(self) -> dict[str, tuple[str, ...]]:
-        """Return for each display name the others of this source that it is comparable with."""
+        """Return for each canonical name the other comparable names of this source."""
         return {
             name: tuple(n for n in sorted(self.by_name) if n != name and self.comparable(name, n))
             for name in self.by_name
         }
 
     def members(self, group: ComparableGroup) -> tuple[str, ...]:
-        """Return the display names of this source that stand in a group, sorted."""
+        """Return the canonical names of this source in a group, sorted."""
         return tuple(sorted(n for n, groups in self.groups_of.items() if group.name in groups))

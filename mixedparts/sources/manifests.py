@@ -1,8 +1,8 @@
-"""What the manifests say about each source: classes, parts, names, and what can be compared.
+"""Load the manifests of the sources: classes, parts, names, and comparable groups.
 
-The package `manifests` holds one YAML file a source with what is so upstream (spellings kept as
-`native`), and three that hold for all sources: `names.yaml`, the one table of renames;
-`groups.yaml`, what is comparable; `profiles.yaml`, which classes and names a build uses.
+The package `manifests` has one YAML file a source with its upstream content (spellings as
+`native`), and three files for all sources: `names.yaml`, the table of all renames; `groups.yaml`,
+the comparable classes; `profiles.yaml`, the classes and names of a build.
 """
 
 from __future__ import annotations
@@ -63,38 +63,46 @@ _GROUPS, _NAMES, _PROFILES = _SHARED = ("groups.yaml", "names.yaml", "profiles.y
 
 @cache
 def load_manifest(source: str, profile: str = FULL) -> Manifest:
-    """Return the manifest of a source, its names and classes as in a profile.
+    """Return the manifest of a source with the names and classes of a profile.
 
     Raises:
-        UsageError: there is none of that name, or no such profile.
-        InputError: its file, or one that holds for all sources, is broken, with file and line.
+        UsageError: the source has no manifest, or there is no such profile.
+        InputError: its file, or a file for all sources, is broken, with file and line.
     """
-    known = manifest_names()
-    if source not in known:
+    names = manifest_names()
+    if source not in names:
         raise UsageError(
-            f"there is no manifest for source '{source}'.{near_names(source, known)}",
-            f"Sources with a manifest: {', '.join(known)}",
+            f"there is no manifest for source '{source}'.{near_names(source, names)}",
+            f"Sources with a manifest: {', '.join(names)}",
         )
     view = profile_for(source, profile)
     manifest = _upstream(source)
     renames = renames_of(_names(), manifest)
+    # Groups list the canonical names of all renames. A profile may use other names for the same
+    # classes, so its classes find their groups by key.
     canonical = {key: item.name for key, item in renamed(manifest, renames).objects.items()}
     return with_groups(in_profile(manifest, renames, view), groups(), canonical)
 
 
 def manifest_of(name: str, root: Path | None = None, profile: str = FULL) -> Manifest | None:
-    """Return what is known of a source; None for a source of someone else's that says nothing.
+    """Return the manifest of any source, or None for a source without one.
 
     Args:
-        root: folder that the source's layout starts from, for those that are described there.
-        profile: whose names and classes it gives; what a source brings along is in none.
+        name: registered name of the source.
+        root: folder that the source's layout starts from; needed for a source whose manifest is a
+            file there.
+        profile: selects names and classes of a built-in source; others have no profiles.
+
+    Returns:
+        The manifest. None if the source is not installed here, or describes itself in no way.
 
     Raises:
-        InputError: its description is missing or broken.
+        InputError: the description of the source is missing or broken.
     """
     try:
         source = get_source(name)
-    except UsageError:  # of someone else's, and not installed here
+    # A build can be verified without the package that has read one of its sources.
+    except UsageError:
         return None
     if isinstance(source, SelfDescribed):
         return source.manifest(root)
@@ -102,10 +110,10 @@ def manifest_of(name: str, root: Path | None = None, profile: str = FULL) -> Man
 
 
 def profile_for(source: str, profile: str) -> Profile:
-    """Return a profile, for use with a source.
+    """Return a profile after checking that it covers a source.
 
     Raises:
-        UsageError: there is none of that name, or it says nothing of the source.
+        UsageError: there is no such profile, or it does not cover the source.
     """
     if profile not in profiles():
         raise UsageError(
@@ -123,10 +131,10 @@ def profile_for(source: str, profile: str) -> Profile:
 
 @cache
 def groups() -> tuple[ComparableGroup, ...]:
-    """Return the comparable groups, in the order of the file; those of one class stand alone.
+    """Return the comparable groups in the order of the file; some have a single class.
 
     Raises:
-        InputError: the groups file is broken, with file and line.
+        InputError: `groups.yaml` is broken, with file and line.
     """
     return parse_groups(_text(_GROUPS), f"manifests/{_GROUPS}")
 
@@ -136,23 +144,23 @@ def profiles() -> Mapping[str, Profile]:
     """Return the profiles by name.
 
     Raises:
-        InputError: the file of profiles is broken, with file and line.
+        InputError: `profiles.yaml` is broken, with file and line.
     """
     return parse_profiles(_text(_PROFILES), f"manifests/{_PROFILES}")
 
 
 def names_kept_apart() -> tuple[KeptApart, ...]:
-    """Return the names that look alike and are not made one.
+    """Return the names that look alike and stay different, with the reason.
 
     Raises:
-        InputError: the table of names is broken, with file and line.
+        InputError: `names.yaml` is broken, with file and line.
     """
     return kept_apart(_names())
 
 
 @cache
 def _upstream(source: str) -> Manifest:
-    """Return what is so upstream, every name in its plain form."""
+    """Return the manifest of a source with its upstream names in plain form."""
     file = f"{source}.yaml"
     return parse_manifest(_text(file), f"manifests/{file}", _upstream)
 
@@ -170,6 +178,8 @@ def manifest_names() -> tuple[str, ...]:
 
 def manifests_digest() -> str:
     """Return one SHA-256 (hex) over the names and bytes of all manifest files."""
+    # Part of the build id: an edit of a manifest makes another build. Name and length come before
+    # the bytes of a file, so that no two sets of files give the same stream.
     digest = hashlib.sha256()
     for name in _files():
         data = _read(name)
@@ -179,7 +189,9 @@ def manifests_digest() -> str:
 
 @cache
 def _files() -> tuple[str, ...]:
-    if manifests.__file__ is None:  # a folder without __init__.py won the import
+    # A folder `manifests` in the current directory is imported instead of the package. Without
+    # `__init__.py` it is a namespace package, which has no file.
+    if manifests.__file__ is None:
         raise InputError(
             f"the folder {next(iter(manifests.__path__))} hides the package 'manifests'",
             "Run from another folder, or rename that one.",

@@ -1,6 +1,7 @@
-"""The table of names and the profiles: from upstream names to the ones that people read.
+"""The table of names and the profiles: replace upstream names by canonical names.
 
-Every rename of every source goes through `renamed`, after the reading of `names.yaml`.
+`renames_of` reads the renames of a source from `names.yaml`; `renamed` applies them. No other code
+changes a name.
 """
 
 from __future__ import annotations
@@ -27,10 +28,15 @@ _CERTAINTY = ("known", "inferred")
 
 
 def parse_names(text: str, file: str, sources: Sequence[str]) -> Entry:
-    """Read the table of names; what it says of a source is read by `renames_of`.
+    """Return the table of names; `renames_of` reads the entries of one source from it.
 
     Args:
-        sources: names of those that have a manifest.
+        text: content of the file.
+        file: its name, for messages.
+        sources: names of the sources that have a manifest.
+
+    Returns:
+        The top entry of the table.
 
     Raises:
         InputError: the text is broken, with file and line.
@@ -39,10 +45,10 @@ def parse_names(text: str, file: str, sources: Sequence[str]) -> Entry:
 
 
 def check_names(top: Entry, sources: Sequence[str]) -> Entry:
-    """Refuse keys that nothing reads and sources that are not there; return the entry.
+    """Return the table of names after checking its keys and sources.
 
     Raises:
-        InputError: there is one, with file and line.
+        InputError: there is an unknown key or source, with file and line.
     """
     top.only("objects", "parts", "kept_apart")
     for _, entry in top.at("objects").items():
@@ -56,25 +62,26 @@ def check_names(top: Entry, sources: Sequence[str]) -> Entry:
 
 
 def renames_of(names: Entry, manifest: Manifest) -> tuple[Rename, ...]:
-    """Return what the table of names says of a source, in the order of the table.
+    """Return the renames of a source, in the order of the table.
 
-    Where the names of another source hold here too, its entries are taken as far as they meet
-    something.
+    A source with `names_of` also takes the entries of that other source that match it.
 
     Raises:
-        InputError: an entry meets no class or part, changes nothing or is said twice, with file
-            and line.
+        InputError: an entry matches no class or part, changes nothing, or repeats another one,
+            with file and line.
     """
-    found: dict[tuple[str, str, str], Rename] = {}
+    # Key: level, owner ("" for every class) and native name.
+    renames: dict[tuple[str, str, str], Rename] = {}
     for rename, entry in (*_object_renames(names, manifest), *_part_renames(names, manifest)):
         place = (rename.level, rename.owner, rename.native)
-        if place in found or (rename.level, "", rename.native) in found:
+        if place in renames or (rename.level, "", rename.native) in renames:
             entry.fault(f"'{rename.native}' gets a name twice")
-        found[place] = rename
-    return tuple(found.values())
+        renames[place] = rename
+    return tuple(renames.values())
 
 
 def _object_renames(names: Entry, manifest: Manifest) -> Iterator[tuple[Rename, Entry]]:
+    """Yield the renames of classes with their entries in the table."""
     keys = {item.native: item.key for item in manifest.objects.values()}
     for name, entry in names.at("objects").items():
         reason = entry.string("reason")
@@ -83,16 +90,21 @@ def _object_renames(names: Entry, manifest: Manifest) -> Iterator[tuple[Rename, 
             given = entry.at(source)
             natives = given.strings()
             for native in natives:
+                # An entry for one class must change it. In a list of several classes with one name,
+                # one of them may have that name already.
                 if len(natives) == 1 and plain_name(native) == name:
                     given.fault(f"'{native}' is called so without an entry")
                 if native in keys:
                     rename = Rename(manifest.source, "object", keys[native], native, name, reason)
                     yield rename, given
+                # Entries of the other source may be about classes that this one does not have.
                 elif source == manifest.source:
                     given.fault(f"{source} has no class '{native}'")
 
 
 def _part_renames(names: Entry, manifest: Manifest) -> Iterator[tuple[Rename, Entry]]:
+    """Yield the renames of parts with their entries in the table."""
+    # Native name -> the owners that have such a part, and "" for an entry without `of`.
     owners: dict[str, set[str]] = {}
     for item in manifest.objects.values():
         for part in item.parts:
@@ -114,16 +126,18 @@ def _part_renames(names: Entry, manifest: Manifest) -> Iterator[tuple[Rename, En
 
 
 def _refuse_unplain(entry: Entry, name: str) -> None:
+    """Raise InputError for a canonical name that is not lower case with single spaces."""
     if name != plain_name(name):
         entry.fault(f"a name is lower case with single spaces, not '{name}'")
 
 
 def renamed(manifest: Manifest, renames: Sequence[Rename]) -> Manifest:
-    """Return the manifest with its classes and parts under their new names."""
+    """Return the manifest with the renames applied to its classes and parts."""
     objects = {r.owner: r.name for r in renames if r.level == "object"}
     parts = {(r.owner, r.native): r.name for r in renames if r.level == "part"}
 
     def part_of(item: ObjectClass, part: PartClass) -> PartClass:
+        # A rename for one owner has precedence over one for every class.
         everywhere = parts.get(("", part.native), part.name)
         return replace(part, name=parts.get((item.owner, part.native), everywhere))
 
@@ -139,22 +153,31 @@ def renamed(manifest: Manifest, renames: Sequence[Rename]) -> Manifest:
 
 
 def in_profile(manifest: Manifest, renames: Sequence[Rename], profile: Profile) -> Manifest:
-    """Return the manifest as a profile sees it: its names, without the classes that it drops."""
+    """Return the manifest with the names and classes of a profile.
+
+    Args:
+        manifest: with plain names.
+        renames: all renames of the source.
+        profile: selects the renames, and the classes to leave out.
+
+    Returns:
+        The manifest; `left_out` has the keys of the classes that it lacks.
+    """
     left_out = {k for k, item in manifest.objects.items() if profile.drops(manifest.source, item)}
-    kept = {key: item for key, item in manifest.objects.items() if key not in left_out}
+    selected = {key: item for key, item in manifest.objects.items() if key not in left_out}
     return renamed(
-        replace(manifest, objects=kept, profile=profile.name, left_out=frozenset(left_out)),
+        replace(manifest, objects=selected, profile=profile.name, left_out=frozenset(left_out)),
         [r for r in renames if profile.keeps(r) and r.owner not in left_out],
     )
 
 
 def kept_apart(names: Entry) -> tuple[KeptApart, ...]:
-    """Return the names that the table keeps apart.
+    """Return the names that look alike and stay different, with the reason.
 
     Raises:
         InputError: an entry is broken, with file and line.
     """
-    found = []
+    entries = []
     section = names.at("kept_apart")
     section.only("parts", "objects")
     for level in ("part", "object"):
@@ -163,12 +186,12 @@ def kept_apart(names: Entry) -> tuple[KeptApart, ...]:
             apart = entry.at("names").strings()
             if len(set(apart)) < max(2, len(apart)):
                 entry.fault("two or more names belong here, each once")
-            found.append(KeptApart(level, apart, entry.string("reason")))
-    return tuple(found)
+            entries.append(KeptApart(level, apart, entry.string("reason")))
+    return tuple(entries)
 
 
 def parse_profiles(text: str, file: str) -> dict[str, Profile]:
-    """Read the profiles by name.
+    """Return the profiles by name.
 
     Raises:
         InputError: the text is broken, with file and line.
@@ -204,7 +227,7 @@ def _dropped(entry: Entry) -> Dropped:
 def _names_kept(entry: Entry) -> SelectedRenames:
     entry.only("source", "part", "of", "objects", "evidence", "reason")
     if entry.has("objects") and (entry.has("part") or entry.string("objects") != "all"):
-        entry.fault("an entry names one part, or says 'objects: all'")
+        entry.fault("an entry names one part, or has 'objects: all'")
     return SelectedRenames(
         source=entry.string("source"),
         part="" if entry.has("objects") else entry.string("part"),

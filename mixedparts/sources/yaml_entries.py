@@ -1,4 +1,4 @@
-"""Typed reading of a YAML file that people edit: every fault names the file and the line."""
+"""Read typed values from a YAML file that people edit; every error names file and line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import yaml
 
 from mixedparts.errors import InputError
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is several times faster
+# libyaml, where PyYAML was built with it, is several times faster.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """A safe loader that refuses a key written twice, where YAML would let the last one win."""
+    """A safe loader that refuses a key written twice; PyYAML would use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node; raise ConstructorError for a repeated key."""
+        # A repeated key makes the mapping shorter than its node; only then the keys are compared.
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         if len(mapping) != len(node.value):
             seen: set[str] = set()
@@ -31,10 +34,16 @@ class _Loader(_Base):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value of a YAML file, with the path that leads to it.
+    """A value of a YAML file, with the path to it.
+
+    The methods that read a value raise InputError, with file and line, if it is missing or has
+    another type.
 
     Attributes:
+        file: name of the file, for messages.
+        text: the whole file.
         path: keys and positions from the top of the file.
+        value: the value as PyYAML returns it.
     """
 
     file: str
@@ -43,31 +52,32 @@ class Entry:
     value: Any
 
     def fault(self, message: str) -> NoReturn:
-        """Raise an InputError that points at this entry's line."""
+        """Raise an InputError with the line of this entry."""
+        # PyYAML's values have no lines. The file is parsed again for the line, in an error only.
         raise InputError(
             f"{self.file}:{_line(self.text, self.path)}: {message}",
             "Correct that line of the manifest.",
         )
 
     def has(self, key: str) -> bool:
-        """Say whether the mapping holds `key`."""
+        """Return whether the mapping has `key`."""
         return key in self._mapping()
 
     def at(self, key: str | int) -> Entry:
-        """Return the entry under a key that must be there."""
+        """Return the entry under a required key."""
         mapping = self._mapping()
         if key not in mapping:
             self.fault(f"'{key}' is missing")
         return Entry(self.file, self.text, (*self.path, key), mapping[key])
 
     def only(self, *keys: str) -> None:
-        """Refuse keys that nothing reads, which are misspelt more often than not."""
+        """Raise InputError if the mapping has any other key; it would be ignored."""
         for key in self._mapping():
             if key not in keys:
                 self.at(key).fault(f"unknown key '{key}'; known here: {', '.join(keys)}")
 
     def string(self, key: str, default: str | None = None) -> str:
-        """Return the non-empty text under `key`."""
+        """Return the non-empty text under `key`, or `default` if the key is missing."""
         if default is not None and not self.has(key):
             return default
         entry = self.at(key)
@@ -76,18 +86,20 @@ class Entry:
         return str(entry.value)
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """Return the number, 0 or more, under `key`."""
+        """Return the number, 0 or more, under `key`, or `default` if the key is missing."""
         if default is not None and not self.has(key):
             return default
         entry = self.at(key)
+        # YAML reads `yes` as True, which is an int for `isinstance`.
         if type(entry.value) is not int or entry.value < 0:
             entry.fault(f"'{key}' must be a whole number, not {entry.value!r}")
         return int(entry.value)
 
     def items(self) -> Iterator[tuple[str, Entry]]:
-        """Yield the mapping's keys, which must be text, and entries."""
+        """Yield the keys of the mapping, which must be text, with their entries."""
         for key, value in self._mapping().items():
             entry = Entry(self.file, self.text, (*self.path, key), value)
+            # YAML reads an unquoted `no`, `1` or a date as another type.
             if not isinstance(key, str):
                 entry.fault(f"{key!r} is read as {type(key).__name__}; put it in quotes")
             yield key, entry
@@ -100,14 +112,14 @@ class Entry:
             yield Entry(self.file, self.text, (*self.path, index), value)
 
     def strings(self) -> tuple[str, ...]:
-        """Return a list of texts."""
+        """Return the texts of a list."""
         for entry in self.elements():
             if not isinstance(entry.value, str):
                 entry.fault(f"{entry.value!r} must be text; put it in quotes")
         return tuple(self.value)
 
     def integers(self) -> tuple[int, ...]:
-        """Return a list of numbers, 0 or more."""
+        """Return the numbers, 0 or more, of a list."""
         for entry in self.elements():
             if type(entry.value) is not int or entry.value < 0:
                 entry.fault(f"{entry.value!r} must be a whole number")
@@ -120,10 +132,10 @@ class Entry:
 
 
 def load_yaml(text: str, file: str) -> Entry:
-    """Parse a YAML file.
+    """Return the top entry of a YAML text; `file` is its name in messages.
 
     Raises:
-        InputError: it is not YAML or a key is written twice, with file and line.
+        InputError: the text is not YAML, or a key is written twice, with file and line.
     """
     try:
         return Entry(file, text, (), yaml.load(text, _Loader))
@@ -140,7 +152,7 @@ def _kind(value: Any) -> str:
 
 
 def _line(text: str, path: tuple[str | int, ...]) -> int:
-    """Return the line, from 1, of the entry at `path`, or of the last ancestor that is there."""
+    """Return the line, from 1, of the entry at `path`, or of its last ancestor that exists."""
     node = yaml.compose(text, _Loader)
     line = 1
     for step in path:
@@ -148,9 +160,10 @@ def _line(text: str, path: tuple[str | int, ...]) -> int:
             node = node.value[step]
             line = node.start_mark.line + 1
         elif isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == str(step)]
-            if not found:
+            # Keys of nodes are still text: `1` for the key 1.
+            matches = [(k, v) for k, v in node.value if k.value == str(step)]
+            if not matches:
                 break
-            line = found[0][0].start_mark.line + 1
-            node = found[0][1]
+            line = matches[0][0].start_mark.line + 1
+            node = matches[0][1]
     return line

@@ -24,7 +24,7 @@ def dog(rng: Generator) -> list[Shape]:
         (0.74, 0.58), (0.58, 0.54), (0.44, 0.61), (0.31, 0.58), (0.24, 0.47),
     ]  # fmt: skip
     body = smooth([(x, 0.45 + (y - 0.45) * thick) for x, y in outline])
-    # The far legs are behind the body, the near ones below in front of it.
+    # The far legs come before the body, the near ones after it.
     parts = [*_legs(rng, (0.42, 0.74), leg, 0.72)]
     wag = rng.uniform(-0.12, 0.1)
     parts.append(Shape("tail", limb([(0.85, 0.40), (0.97, 0.33), (1.03, 0.12 + wag)], 0.065)))
@@ -164,7 +164,7 @@ def snake(rng: Generator) -> list[Shape]:
     for start in range(6, 52, 9):
         band = ribbon(line[start : start + 5], widths[start : start + 5])
         parts.append(Shape("body", band.intersection(body), "second", 1.0, True))
-    # The head continues the direction in which the line begins.
+    # The head extends the line beyond its first point.
     (hx, hy), (nx, ny) = line[0], line[3]
     turn = float(np.arctan2(ny - hy, nx - hx))
     tip = (hx - 0.2 * np.cos(turn), hy - 0.2 * np.sin(turn))

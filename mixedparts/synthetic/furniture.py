@@ -14,7 +14,7 @@ from mixedparts.synthetic.shapes import Oblique, Shape, ellipse, limb, polygon, 
 
 
 def _view(rng: Generator) -> Oblique:
-    """Return a random view from above and from the left, so that right sides are visible."""
+    """Return a random view from above and from the right, so that right sides are visible."""
     return Oblique(float(rng.uniform(0.3, 0.5)), float(rng.uniform(0.3, 0.45)))
 
 
@@ -63,7 +63,7 @@ def bench(rng: Generator) -> list[Shape]:
             shade = 0.85 if z else 1.0
             parts += view.block("leg", (x, x + post), (seat, floor), (z, z + post), "dark", shade)
     top = rng.uniform(0.0, 0.07)
-    # Planks of the back lie one above the other, with gaps of a quarter between them.
+    # Planks of the back lie one above the other, with narrow gaps between them.
     planks = int(rng.integers(2, 4))
     step = (seat - 0.05 - top) / planks
     for row in range(planks):
@@ -154,7 +154,7 @@ def lamp(rng: Generator) -> list[Shape]:
         polygon([(-0.07, height - 0.1), (0.07, height - 0.1), (foot, height), (-foot, height)])
     )
     parts.append(Shape("base", base, "second"))
-    # The shade is a cone with an elliptic lower rim, and a darker opening on top.
+    # The shade is a trapezoid with an elliptic lower edge, and a darker opening on top.
     shade = polygon([(-upper, 0.0), (upper, 0.0), (lower, drop), (-lower, drop)])
     parts.append(Shape("shade", shade.union(ellipse(0, drop, lower, 0.035)), "main", 1.1))
     parts.append(Shape("shade", ellipse(0, 0.0, upper, 0.025), "main", 0.75))

@@ -21,7 +21,7 @@ DESCRIPTION = (
     "Synthetic data: pictures drawn by a program (mixedparts sample) with exact part masks; "
     "no photograph, no human annotation."
 )
-# Written into every annotation file, so that nobody takes the data for photographs.
+# Written into every annotation file, so that the data cannot be taken for photographs.
 INFO = {"description": DESCRIPTION, "version": "1", "contributor": "mixedparts sample"}
 
 

@@ -1,4 +1,9 @@
-"""Drawers of vehicles, seen from the side with the front to the left."""
+"""Draw functions of vehicles, seen from the side with the front to the left.
+
+Each function returns shapes from back to front in a plane about one unit wide, y down. Shapes of
+one part may be separate areas: all windows of a bus are one part. The order of the calls of `rng`
+is part of the output.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from mixedparts.synthetic.shapes import Shape, bar, ellipse, limb, polygon, rect
 
 
 def _wheel(x: float, y: float, radius: float, hub: float = 0.5) -> list[Shape]:
+    """Return a wheel about (x, y): a tyre, and a hub of some share of its radius."""
+    # Hub and axle only change the colour: the mask of the wheel is the tyre's disc.
     return [
         Shape("wheel", ellipse(x, y, radius, radius), "tyre"),
         Shape("wheel", ellipse(x, y, radius * hub, radius * hub), "metal", 1.0, True),
@@ -20,6 +27,7 @@ def _wheel(x: float, y: float, radius: float, hub: float = 0.5) -> list[Shape]:
 
 def car(rng: Generator) -> list[Shape]:
     """Draw a car: body with cabin, two windows, wheels, headlight, bumper line, mirror."""
+    # The belt is the line below the windows, the sill the lower edge of the body.
     roof = rng.uniform(0.02, 0.1)
     front, back = rng.uniform(0.26, 0.34), rng.uniform(0.8, 0.9)
     belt = rng.uniform(0.27, 0.31)
@@ -30,6 +38,7 @@ def car(rng: Generator) -> list[Shape]:
     )  # fmt: skip
     cabin = [(front - 0.08, belt + 0.03), (front + 0.06, roof), (back - 0.14, roof - 0.005)]
     cabin += [(back + 0.03, belt + 0.03)]
+    # Cabin and lower body are one area, so no seam of the mask shows between them.
     parts = [Shape("body", smooth(cabin, 1).union(lower))]
     middle = rng.uniform(0.54, 0.58)
     top, bottom = roof + 0.035, belt - 0.005
@@ -39,6 +48,7 @@ def car(rng: Generator) -> list[Shape]:
         [(behind, bottom), (behind, top), (back - 0.16, top), (back - 0.05, bottom)],
     ]
     parts += [Shape("window", polygon(pane), "glass") for pane in glass]
+    # The edge of the door, a bumper line, and a rear light: colours of the body.
     parts.append(
         Shape("body", bar((middle, bottom + 0.02), (middle, sill - 0.01), 0.012), "main", 0.7, True)
     )
@@ -62,6 +72,7 @@ def bus(rng: Generator) -> list[Shape]:
     parts.append(
         Shape("body", rectangle(0.005, floor - 0.16, 1.045, floor - 0.11), "second", 1.0, True)
     )
+    # A window for the driver, then four or five equal ones for passengers.
     count = int(rng.integers(4, 6))
     low, high = top + 0.05, top + 0.05 + rng.uniform(0.13, 0.16)
     edges = np.linspace(0.15, 1.02, count + 1)
@@ -82,12 +93,14 @@ def truck(rng: Generator) -> list[Shape]:
     cab = polygon(
         [(0.0, 0.3), (0.07, cab_top), (0.29, cab_top), (0.29, floor), (0.0, floor)]
     ).buffer(0.012)
+    # Frame, cab and load box are all body; they differ in colour only.
     parts = [
         Shape("body", rectangle(0.0, floor - 0.06, 1.0, floor), "dark"),
         Shape("body", cab),
         Shape("body", rectangle(0.32, load, 1.02, floor - 0.06), "second"),
     ]
-    for x in (0.5, 0.68, 0.86):  # ribs of the box
+    # Ribs of the load box.
+    for x in (0.5, 0.68, 0.86):
         parts.append(Shape("body", bar((x, load), (x, floor - 0.06), 0.014), "second", 0.8, True))
     pane = [(0.05, 0.28), (0.1, cab_top + 0.03), (0.23, cab_top + 0.03), (0.23, 0.28)]
     parts.append(Shape("window", polygon(pane), "glass"))
@@ -104,7 +117,9 @@ def bicycle(rng: Generator) -> list[Shape]:
     front, back, axle = 0.22, 0.80, 0.62
     crank = (0.49, 0.62)
     post, head = (0.6, 0.3), (0.31, 0.27)
-    ring = rng.random() < 0.3  # a wheel that shows what is behind it
+    # Most wheels are closed discs with spokes painted on them. A ring shows what is behind it, so
+    # its mask has holes.
+    ring = rng.random() < 0.3
     parts = []
     for x in (front, back):
         disc = ellipse(x, axle, radius, radius)
@@ -121,6 +136,7 @@ def bicycle(rng: Generator) -> list[Shape]:
             spoke = bar((x - dx, axle - dy), (x + dx, axle + dy), 0.012)
             parts.append(Shape("wheel", spoke, "spokes", 0.75, True))
     width = rng.uniform(0.04, 0.05)
+    # The tubes of a diamond frame, from joint to joint.
     for start, end in (
         (head, crank), (crank, post), (head, post), (crank, (back, axle)), (post, (back, axle)),
     ):  # fmt: skip
@@ -151,11 +167,13 @@ def boat(rng: Generator) -> list[Shape]:
         (mast - 0.03, deck - 0.05),
         (mast - rng.uniform(0.3, 0.4), deck - 0.05),
     ]
+    # A straight mainsail on one side of the mast, and a bellied one on the other.
     belly = (mast + rng.uniform(0.2, 0.3), deck * 0.45)
     right = [(mast + 0.03, 0.02), belly, (mast + rng.uniform(0.36, 0.45), deck - 0.07),
              (mast + 0.03, deck - 0.07)]  # fmt: skip
     parts.append(Shape("sail", polygon(left), "sail", 0.9))
     parts.append(Shape("sail", polygon(right), "sail"))
+    # The hull covers the foot of the mast, which belongs to it.
     parts.append(Shape("hull", hull))
     stripe = rectangle(0.0, deck + 0.05, 1.05, deck + 0.09).intersection(hull)
     parts.append(Shape("hull", stripe, "second", 1.0, True))
@@ -167,7 +185,9 @@ def taxi(rng: Generator) -> list[Shape]:
     parts = car(rng)
     roof = min(shape.geometry.bounds[1] for shape in parts)
     sign = rectangle(0.47, roof - 0.075, 0.67, roof + 0.012, 0.012)
+    # At the back, so that the roof covers the lower edge of the sign.
     parts.insert(0, Shape("body", sign, "lamp"))
+    # Squares that alternate between two rows.
     for index, x in enumerate(np.arange(0.31, 0.69, 0.048)):
         y = 0.36 + 0.026 * (index % 2)
         parts.append(Shape("body", rectangle(x, y, x + 0.048, y + 0.026), "black", 1.0, True))
@@ -191,14 +211,17 @@ def tractor(rng: Generator) -> list[Shape]:
     parts.append(
         Shape("body", rectangle(0.06, bonnet + 0.09, 0.4, bonnet + 0.13), "main", 0.6, True)
     )
+    # Cab and roof are one area. The pane is a detail of the body: no source has a part for it.
     cab = polygon([(0.46, 0.6), (0.52, cab_top), (0.92, cab_top), (0.94, 0.6)])
     parts.append(
         Shape("body", cab.union(rectangle(0.47, cab_top - 0.03, 0.97, cab_top + 0.03, 0.01)))
     )
     pane = polygon([(0.53, 0.4), (0.575, cab_top + 0.06), (0.87, cab_top + 0.06), (0.885, 0.4)])
     parts.append(Shape("body", pane, "glass", 1.0, True))
+    # Both wheels stand on the floor, whatever their size.
     parts += _wheel(0.2, floor - small, small, 0.45)
     parts += _wheel(0.78, floor - big, big, 0.45)
+    # The mirror is held by an arm at the cab.
     mirror = rectangle(0.36, cab_top + 0.1, 0.45, cab_top + 0.24, 0.015)
     parts.append(
         Shape(

@@ -55,7 +55,7 @@ def image_batches(
     Raises:
         InputError: an image that was present when the annotations were read cannot be read now.
     """
-    # The first entity of an image stands for it: all its entities have one path and size.
+    # The first entity of an image represents it: all its entities have one path and size.
     firsts = columns.first_of_image()
     entity_of = firsts[image_rows[firsts] >= 0][span[0] : span[1]]
     for start in range(0, len(entity_of), batch_rows):

@@ -1,1 +1,1 @@
-"""The rules that `mixedparts verify` checks, by the table that they are about."""
+"""The rules that `mixedparts verify` checks, one module for each table or kind of file."""

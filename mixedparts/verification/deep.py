@@ -1,4 +1,4 @@
-"""Deep checks shard by shard: what one process does with one file, and how a build is divided."""
+"""Deep checks shard by shard: the tasks of a build, and the work of one process on one task."""
 
 from __future__ import annotations
 
@@ -16,21 +16,28 @@ from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import check_images
 from mixedparts.verification.pairs import ShardSummary, check_pairs
 
-ComparableClasses = Mapping[str, Mapping[str, Sequence[str]]]
+ComparableClasses = Mapping[str, Mapping[str, Sequence[str]]]  # source -> class -> classes
 
 
 @dataclass(frozen=True, slots=True)
 class DeepTask:
-    """Check the rows of one shard.
+    """The check of one shard's rows.
 
     Attributes:
-        first: number of the shard's first row in its table and split.
-        shares: the filters of the build.
-        mode: how the build keeps pictures.
-        licences: the note on each source's images.
-        profile: whose groups the classes are held against; empty where the manifests here are not
-            those of the build, or did not draw its pairs.
-        brought: class -> comparable classes, of each source that brought its manifest along.
+        build: the build.
+        table: `images`, `entities` or `pairs`.
+        split: split of the shard.
+        file: path of the shard, relative to the build folder.
+        rows: number of its rows.
+        first: number of its first row in the table and split.
+        shares: area filters of the build.
+        mode: how the build stores images: `embed`, `reference` or `omit`.
+        licences: (source, licence note of its images).
+        profile: profile whose groups decide which classes are comparable; empty if the groups are
+            not checked, because this program's manifests are not those of the build or because an
+            imported bundle chose the pairs.
+        own_groups: comparable classes of each source that brings its own manifest, as the build's
+            manifest records them.
     """
 
     build: BuildFolder
@@ -43,20 +50,29 @@ class DeepTask:
     mode: str
     licences: tuple[tuple[str, str], ...]
     profile: str
-    brought: ComparableClasses
+    own_groups: ComparableClasses
 
 
 @dataclass(frozen=True, slots=True)
 class DeepResult:
-    """What checking one shard gave; shards of `pairs` leave traces."""
+    """Result of a deep task.
+
+    Attributes:
+        file: path of the shard.
+        found: problems of its rows.
+        summary: for a shard of `pairs`, what the checks across shards need.
+    """
 
     file: str
     found: Findings
-    traces: ShardSummary | None = None
+    summary: ShardSummary | None = None
 
 
 def deep_tasks(build: BuildFolder) -> list[DeepTask]:
-    """Return a task for every shard of images, entities and pairs, those of a split together."""
+    """Return a task for every shard of images, entities and pairs, split by split.
+
+    The tasks of a split are neighbours, so that each process builds the split's index once.
+    """
     manifest, configuration = build.manifest, build.configuration
     shares = Shares(configuration["min_object_area"], configuration["min_part_area"])
     licences = tuple(
@@ -64,20 +80,23 @@ def deep_tasks(build: BuildFolder) -> list[DeepTask]:
         for name, source in sorted(manifest["sources"].items())
     )
     sources = manifest["sources"].items()
-    brought = {name: item["comparable"] for name, item in sources if "comparable" in item}
+    own_groups = {name: item["comparable"] for name, item in sources if "comparable" in item}
+    # The groups of another version of the manifests would report sound pairs. The authors of a
+    # bundle paired classes by groups of their own.
     plan = build.plan
     same = plan is not None and plan["identity"].get("manifests") == manifests_digest()
-    same = same and "imported" not in configuration  # a bundle chooses its own class pairs
+    same = same and "imported" not in configuration
     profile = configuration["profile"] if same else ""
     tasks = []
     for split in SPLITS:
         for table in ("images", "entities", "pairs"):
+            # The rows of a split are numbered across its shards.
             first = 0
             for shard in build.table_shards(table, split):
                 tasks.append(
                     DeepTask(
                         build, table, split, shard.path, shard.rows, first, shares,
-                        configuration["images"], licences, profile, brought,
+                        configuration["images"], licences, profile, own_groups,
                     )
                 )  # fmt: skip
                 first += shard.rows
@@ -85,17 +104,18 @@ def deep_tasks(build: BuildFolder) -> list[DeepTask]:
 
 
 def run_deep(task: DeepTask) -> DeepResult:
-    """Check one shard row by row."""
+    """Check the rows of one shard, in this or in a worker process."""
+    # A task is sent to a worker process, so it has tuples and plain values instead of functions.
     if task.table == "images":
         licences = dict(task.licences)
         found = check_images(task.build, task.file, task.split, task.first, licences, task.mode)
         return DeepResult(task.file, found)
     if task.table == "entities":
         return DeepResult(task.file, check_entities(task.build, task.file, task.split, task.shares))
-    compare = partial(_comparable, task.profile, task.brought)
+    compare = partial(_comparable, task.profile, task.own_groups)
     comparable = compare if task.profile else _anything
-    found, traces = check_pairs(task.build, task.file, task.split, comparable)
-    return DeepResult(task.file, found, traces)
+    found, summary = check_pairs(task.build, task.file, task.split, comparable)
+    return DeepResult(task.file, found, summary)
 
 
 def _anything(source: str, classes: Sequence[str]) -> bool:
@@ -103,36 +123,43 @@ def _anything(source: str, classes: Sequence[str]) -> bool:
 
 
 def _comparable(
-    profile: str, brought: ComparableClasses, source: str, classes: Sequence[str]
+    profile: str, own_groups: ComparableClasses, source: str, classes: Sequence[str]
 ) -> bool:
-    """Say whether the curated groups of a row's source, or of its two together, compare these."""
+    """Return whether the groups of a row's source, or of its two sources, compare the classes."""
     names = source.split("+")
+    # A row does not say which class is of which source, so any assignment of sources will do.
     return all(
         any(
-            _neighbours(profile, brought, name, other, one, two)
+            _neighbours(profile, own_groups, name, other, first, second)
             for name in names
             for other in names
         )
-        for one, two in combinations(sorted(set(classes)), 2)
+        for first, second in combinations(sorted(set(classes)), 2)
     )
 
 
 def _neighbours(
-    profile: str, brought: ComparableClasses, source: str, other: str, one: str, two: str
+    profile: str, own_groups: ComparableClasses, source: str, other: str, first: str, second: str
 ) -> bool:
-    own = brought.get(source)
-    return _grouped(profile, source, other, one, two) if own is None else two in own.get(one, ())
+    """Return whether a class of `source` may be compared with a class of `other`."""
+    own = own_groups.get(source)
+    if own is None:
+        return _grouped(profile, source, other, first, second)
+    return second in own.get(first, ())
 
 
 @cache
-def _grouped(profile: str, source: str, other: str, one: str, two: str) -> bool:
-    """Say whether classes of two sources may be compared with each other; looked up once each."""
-    known, beside = (manifest_of(name, profile=profile) for name in (source, other))
-    return known is not None and known.comparable(one, two, beside)
+def _grouped(profile: str, source: str, other: str, first: str, second: str) -> bool:
+    """Return whether the curated groups compare two classes of two sources.
+
+    Cached: a build has millions of rows and a few thousand pairs of classes.
+    """
+    manifest, other_manifest = (manifest_of(name, profile=profile) for name in (source, other))
+    return manifest is not None and manifest.comparable(first, second, other_manifest)
 
 
 def check_repeated(build: BuildFolder, split: str) -> Findings:
-    """Check that no image and no entity of a split stands there twice."""
+    """Check that no image and no entity of a split occurs twice."""
     found = Findings()
     for table, columns in (
         ("images", ["source", "image_id"]),
@@ -143,5 +170,5 @@ def check_repeated(build: BuildFolder, split: str) -> Findings:
             if number > 1:
                 name = " ".join(map(str, key))
                 file = shard_pattern(table, split)
-                found.add(Rule.REPEATED, file, name, f"stands there {number} times")
+                found.add(Rule.REPEATED, file, name, f"occurs {number} times")
     return found

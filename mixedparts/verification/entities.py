@@ -1,4 +1,4 @@
-"""Rules of the `entities` table: every mask decoded, measured, and large enough to count."""
+"""Rules of the `entities` table: every mask is decoded, measured and compared with the filters."""
 
 from __future__ import annotations
 
@@ -14,16 +14,35 @@ from mixedparts.verification.regions import region_problems
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Least share of the image that an object and a part must cover, as the build was asked."""
+    """The area filters of a build.
+
+    Attributes:
+        objects: least share of the image that an object covers, in [0, 1].
+        parts: least share of the image that a part covers, in [0, 1].
+    """
 
     objects: float
     parts: float
 
 
 def check_entities(build: BuildFolder, file: str, split: str, shares: Shares) -> Findings:
-    """Check one shard of the entities table."""
+    """Check one shard of the entities table.
+
+    Args:
+        build: the build.
+        file: path of the shard, relative to the build folder.
+        split: split of the shard.
+        shares: area filters of the build.
+
+    Returns:
+        The problems.
+
+    Raises:
+        InputError: the shard cannot be read.
+    """
     found = Findings()
     images = image_metadata(build, split)
+    # Entities name their image by source and id; `images` is indexed by row.
     rows_of = {(source, image): row for row, (source, image, _, _) in images.items()}
     for batch in build.open_shard(file).iter_batches(500):
         for row in batch.to_pylist():
@@ -33,8 +52,9 @@ def check_entities(build: BuildFolder, file: str, split: str, shares: Shares) ->
                 continue
             if row["split"] != split:
                 found.add(Rule.ENTITY, file, name, f"split '{row['split']}' in a {split} shard")
-            wanted = rows_of.get((row["source"], row["image_id"]))
-            for rule, text in _problems(row, shares, wanted, images):
+            # None if no sample uses the image; the entity's row must then be null.
+            image_row = rows_of.get((row["source"], row["image_id"]))
+            for rule, text in _problems(row, shares, image_row, images):
                 found.add(rule, file, name, text)
     return found
 
@@ -45,8 +65,9 @@ def _problems(
     image_row: int | None,
     images: Mapping[int, ImageMetadata],
 ) -> Iterator[tuple[Rule, str]]:
+    """Yield (rule, sentence) for each problem of an entity row whose values are all there."""
     if row["row"] != image_row:
-        yield Rule.IMAGE, f"says row {row['row']} of images, its image is row {image_row}"
+        yield Rule.IMAGE, f"refers to row {row['row']} of images, its image is row {image_row}"
     elif image_row is not None:
         size = images[image_row][2:]
         if size != (row["width"], row["height"]):
@@ -56,6 +77,7 @@ def _problems(
         yield Rule.PARTS, f"part names {names} are not sorted, or one occurs twice"
     if names and not row["parts_known"]:
         yield Rule.PARTS, "has parts although its parts are unknown"
+    # Position 0 is the object itself.
     regions = [row, *row["parts"]]
     for place, rule, text in region_problems(regions, row["height"], row["width"]):
         yield rule, f"{'part ' + names[place - 1] + ': ' if place else ''}{text}"

@@ -1,4 +1,8 @@
-"""Rules of the files: the manifest's shape, plan and commit records, sizes, digests, counts."""
+"""Rules of the files: the manifest's shape, plan and commit records, sizes, digests, counts.
+
+Each check returns its problems. A check runs only after those that it relies on found none, so it
+can read the values that they have checked without checking them again.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +44,12 @@ def check_manifest(build: BuildFolder) -> Findings:
 
 
 def check_quick(build: BuildFolder) -> Findings:
-    """Check plan and commit records, and that just the recorded files are there, in their sizes."""
+    """Check plan and commit records, and that the tables have exactly the recorded files."""
     found = Findings()
     folder = build.path
     if not (folder / CARD).is_file():
         found.add(Rule.FILE, CARD, "", "is missing")
+    # Sizes only: a digest takes as long as reading the file, and belongs to level full.
     recorded = {shard.path: shard for shard in build.shards}
     for path, shard in recorded.items():
         if not (folder / path).is_file():
@@ -55,17 +60,20 @@ def check_quick(build: BuildFolder) -> Findings:
         for file in sorted((folder / table).glob("*")):
             if f"{table}/{file.name}" not in recorded:
                 found.add(Rule.FILE, f"{table}/{file.name}", "", "is not part of the build")
-    if (folder / PLAN.parent).is_dir():  # a copy of the dataset may do without it
+    # A copy of the dataset, as from a Hub, has no `_build` folder.
+    if (folder / PLAN.parent).is_dir():
         _plan_problems(build, found)
         _commit_problems(folder, recorded, found)
     return found
 
 
 def _plan_problems(build: BuildFolder, found: Findings) -> None:
+    """Check that the build id is the hash of the plan's identity, and the manifest repeats both."""
     plan, manifest = build.plan, build.manifest
     if plan is None or not isinstance(plan.get("identity"), dict):
-        found.add(Rule.PLAN, str(PLAN), "", "is missing or no plan")
+        found.add(Rule.PLAN, str(PLAN), "", "is missing or is not a plan")
         return
+    # The id is a prefix of the hash, of whatever length the writer chose.
     text = json.dumps(plan["identity"], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[: len(plan["build_id"])]
     if digest != plan["build_id"]:
@@ -79,25 +87,31 @@ def _plan_problems(build: BuildFolder, found: Findings) -> None:
 
 
 def _commit_problems(build: Path, recorded: Mapping[str, WrittenFile], found: Findings) -> None:
+    """Check that every shard of a table has a commit record that agrees with the manifest."""
     committed: dict[str, WrittenFile] = {}
     for file in sorted((build / COMMITS).glob("*.json")):
         record = read_commit(build, file.stem)
         if record is None:
-            found.add(Rule.COMMIT, f"{COMMITS}/{file.name}", "", "is no commit record")
+            found.add(Rule.COMMIT, f"{COMMITS}/{file.name}", "", "is not a commit record")
             continue
         committed |= {item.path: item for item in record.files}
     for path, shard in recorded.items():
+        # `rejects.parquet` is written by the last step of a build, which commits nothing.
         if path.split("/")[0] not in CONFIGS:
             continue
         if path not in committed:
             found.add(Rule.COMMIT, path, "", "has no commit record")
         elif committed[path] != shard:
-            text = "its commit record says otherwise than the manifest"
+            text = "its commit record differs from the manifest"
             found.add(Rule.COMMIT, path, "", text)
 
 
 def check_shard(build: BuildFolder, shard: WrittenFile) -> tuple[Findings, Cells]:
-    """Check digest, schema and rows of one file, and count its rows by source and task."""
+    """Check digest, schema and rows of one file, and count its rows by source and task.
+
+    Returns:
+        The problems, and the counts; no counts if the file cannot be read.
+    """
     found = Findings()
     if not intact(build.path, shard):
         found.add(Rule.DIGEST, shard.path, "", "does not match its recorded sha256")
@@ -106,6 +120,7 @@ def check_shard(build: BuildFolder, shard: WrittenFile) -> tuple[Findings, Cells
     wanted = CONFIGS.get(table, REJECTS)
     try:
         file = build.open_shard(shard.path)
+        # Metadata does not count: it only has hints for `datasets` and pandas.
         if file.schema_arrow.remove_metadata() != wanted.remove_metadata():
             found.add(Rule.COLUMNS, shard.path, "", "has other columns than the schema")
             return found, {}
@@ -113,13 +128,14 @@ def check_shard(build: BuildFolder, shard: WrittenFile) -> tuple[Findings, Cells
         if rows != shard.rows:
             found.add(Rule.COUNTS, shard.path, "", f"has {rows} rows, recorded {shard.rows}")
         split = name.split("-")[0]
+        # The columns that the manifest counts by; it does not count the preview.
         keys = {"pairs": ["source", "task"], "images": ["source"], "entities": ["source"]}
-        kept = keys.get(table, ["reason"] if wanted is REJECTS else [])
-        grouped = file.read(kept).group_by(kept).aggregate([([], "count_all")]).to_pylist()
+        counted = keys.get(table, ["reason"] if wanted is REJECTS else [])
+        grouped = file.read(counted).group_by(counted).aggregate([([], "count_all")]).to_pylist()
     except (pa.ArrowException, OSError, InputError) as error:
         found.add(Rule.COLUMNS, shard.path, "", f"cannot be read: {error}")
         return found, {}
-    if not kept:
+    if not counted:
         return found, {}
     if wanted is REJECTS:
         return found, {("", "rejects", str(row["reason"])): row["count_all"] for row in grouped}
@@ -130,27 +146,32 @@ def check_shard(build: BuildFolder, shard: WrittenFile) -> tuple[Findings, Cells
 
 
 def check_counts(manifest: Mapping[str, Any], cells: Cells) -> Findings:
-    """Compare counted rows with the counts of the manifest."""
+    """Compare the counted rows of all files with the counts in the manifest."""
     found = Findings()
-    said: Counter[tuple[str, str, str]] = Counter()
+    recorded: Counter[tuple[str, str, str]] = Counter()
     for source, splits in manifest["counts"].items():
         for split, counts in splits.items():
-            said.update({(source, split, key): number for key, number in counts.items()})
+            recorded.update({(source, split, key): number for key, number in counts.items()})
     for source, tasks in manifest["benchmark"].get("counts", {}).items():
-        said.update({(source, BENCHMARK, task): number for task, number in tasks.items()})
-    said.update({("", "rejects", reason): n for reason, n in manifest["rejects"].items()})
-    known = {*SPLITS, BENCHMARK, "rejects"}
-    for key in sorted({*said, *cells}):
-        if said[key] != cells.get(key, 0) and key[1] in known:
+        recorded.update({(source, BENCHMARK, task): number for task, number in tasks.items()})
+    recorded.update({("", "rejects", reason): n for reason, n in manifest["rejects"].items()})
+    checked = {*SPLITS, BENCHMARK, "rejects"}
+    # A missing key counts as 0 on either side: the manifest lists cells without samples too.
+    for key in sorted({*recorded, *cells}):
+        if recorded[key] != cells.get(key, 0) and key[1] in checked:
             what = " ".join(filter(None, key))
-            text = f"{what}: {cells.get(key, 0)} rows, recorded {said[key]}"
+            text = f"{what}: {cells.get(key, 0)} rows, recorded {recorded[key]}"
             found.add(Rule.COUNTS, MANIFEST, "", text)
     return found
 
 
 def check_metadata(build: BuildFolder) -> Findings:
-    """Check that card and Croissant file name the build's files, so that it loads as it is."""
+    """Check that the card and the Croissant file name the build's files, so that it can be loaded.
+
+    The rest of the card is text for people and may be edited.
+    """
     found = Findings()
+    # A damaged card is a problem of the build, so bytes that are not UTF-8 must not fail here.
     text = (build.path / CARD).read_text(encoding="utf-8", errors="replace")
     try:
         front = yaml.safe_load(text.split("---\n", 2)[1])

@@ -1,4 +1,4 @@
-"""What verification finds: problems with rule, file and row; all counted, most listed."""
+"""Problems that verification finds, with rule, file and row; all are counted, most are listed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# A damaged build can break a rule in every row; a list of millions would help nobody.
 MOST_LISTED = 1_000
 
 
 class Rule(StrEnum):
-    """What can be broken; `docs/verification.md` says how each is checked."""
+    """The rules; `docs/verification.md` describes how each is checked."""
 
     MANIFEST = "manifest"
     PLAN = "plan"
@@ -44,11 +45,13 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One broken rule.
+    """One broken rule in one place.
 
     Attributes:
-        file: relative to the build folder.
-        row: id of the sample, entity or image; empty where the file as a whole is meant.
+        rule: the rule.
+        file: path relative to the build folder.
+        row: id of the sample, entity or image; empty for a problem of the whole file.
+        text: what is wrong.
     """
 
     rule: Rule
@@ -63,28 +66,41 @@ class Problem:
 
 @dataclass(slots=True)
 class Findings:
-    """Problems in the order in which they were found, and how often each rule is broken."""
+    """Problems of one or more checks.
+
+    Attributes:
+        listed: the first `MOST_LISTED` problems, in the order of the checks.
+        counts: rule -> number of problems, those that are not listed included.
+    """
 
     listed: list[Problem] = field(default_factory=list)
     counts: Counter[Rule] = field(default_factory=Counter)
 
     def add(self, rule: Rule, file: str, row: str, text: str) -> None:
-        """Note one problem."""
+        """Add one problem.
+
+        Args:
+            rule: the rule.
+            file: path relative to the build folder.
+            row: id of the sample, entity or image; empty for a problem of the whole file.
+            text: what is wrong.
+        """
         self.extend([Problem(rule, file, row, text)])
 
     def extend(self, problems: Iterable[Problem]) -> None:
-        """Note problems."""
+        """Add problems."""
         for problem in problems:
             self.counts[problem.rule] += 1
             if len(self.listed) < MOST_LISTED:
                 self.listed.append(problem)
 
     def join(self, other: Findings) -> None:
-        """Add what another check found."""
+        """Add the problems of another check."""
+        # Counts first: `other` may have more problems than it lists.
         self.counts.update(other.counts)
         self.listed += other.listed[: MOST_LISTED - len(self.listed)]
 
     @property
     def total(self) -> int:
-        """How many problems there are, also those that are not listed."""
+        """Number of problems, those that are not listed included."""
         return sum(self.counts.values())

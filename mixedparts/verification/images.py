@@ -1,4 +1,4 @@
-"""Rules of the `images` table: pictures with their digests, sizes and places."""
+"""Rules of the `images` table: image bytes, digests, sizes and row numbers."""
 
 from __future__ import annotations
 
@@ -22,63 +22,78 @@ def check_images(
     """Check one shard of the images table.
 
     Args:
-        first: the row number that the shard begins with.
-        licences: the note that belongs to each source's images.
-        mode: how the build keeps pictures: `embed`, `reference`, or `omit` in a copy without them.
+        build: the build.
+        file: path of the shard, relative to the build folder.
+        split: split of the shard.
+        first: row number of the shard's first row.
+        licences: source -> licence note of its images.
+        mode: how the build stores images: `embed`, `reference`, or `omit` in a copy without them.
+
+    Returns:
+        The problems.
+
+    Raises:
+        InputError: the shard cannot be read.
     """
     found = Findings()
     expected = first
     for batch in build.open_shard(file).iter_batches(64):
         for row in batch.to_pylist():
             name = f"row {expected} ({row['image_id']})"
+            # Rows of `pairs` refer to images by number, across the shards of a split.
             if row["row"] != expected:
-                found.add(Rule.ORDER, file, name, f"says that it is row {row['row']}")
+                found.add(Rule.ORDER, file, name, f"has the row number {row['row']}")
             expected += 1
             if row["split"] != split:
                 found.add(Rule.IMAGE, file, name, f"split '{row['split']}' in a {split} shard")
             if row["licence"] != licences.get(row["source"]):
-                found.add(Rule.IMAGE, file, name, f"licence note '{row['licence']}' of another")
-            for text in _picture_problems(row, mode):
+                text = f"licence note '{row['licence']}' is not that of its source"
+                found.add(Rule.IMAGE, file, name, text)
+            for text in _pixel_problems(row, mode):
                 found.add(Rule.PIXELS, file, name, text)
     return found
 
 
-def _picture_problems(row: Mapping[str, Any], mode: str) -> list[str]:
-    """Return what is wrong with the stored picture, or the file that stands for it."""
+def _pixel_problems(row: Mapping[str, Any], mode: str) -> list[str]:
+    """Return the problems of an image's bytes, in the build or in the file that it refers to."""
     stored = row["image"] or {"bytes": None, "path": None}
     data = stored["bytes"]
     if mode == "omit":
-        return ["a picture where the build says there is none"] if data is not None else []
+        return ["has image bytes in a build without pixels"] if data is not None else []
     if mode == "reference":
         if data is not None:
-            return ["a picture where the build only refers to files"]
+            return ["has image bytes in a build that only refers to files"]
         try:
             data = Path(stored["path"] or "").read_bytes()
         except OSError as error:
-            return [f"the picture it refers to cannot be read: {error.strerror or error}"]
+            return [f"the image file cannot be read: {error.strerror or error}"]
     if data is None:
-        return ["no picture"]
+        return ["no image bytes"]
     problems = []
     digest = hashlib.sha256(data).hexdigest()
     if digest != row["sha256"]:
-        problems.append(f"sha256 {row['sha256']}, the picture has {digest}")
+        problems.append(f"sha256 {row['sha256']}, the image has {digest}")
     fault = image_fault(data)
     if fault is not None:
-        return [*problems, f"the picture cannot be opened: {fault}"]
-    with Image.open(io.BytesIO(data)) as picture:
-        size, turned = picture.size, picture.getexif().get(_ORIENTATION, 1)
+        return [*problems, f"the image cannot be opened: {fault}"]
+    with Image.open(io.BytesIO(data)) as image:
+        size, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
     if size != (row["width"], row["height"]):
-        problems.append(f"size {row['width']} x {row['height']}, the picture has {size}")
-    if mode == "embed" and turned != 1:
-        problems.append(f"EXIF orientation {turned} would turn the picture away from its masks")
+        problems.append(f"size {row['width']} x {row['height']}, the image has {size}")
+    # Masks are on the stored pixel grid. A build removes the tag from the bytes that it stores;
+    # an untouched file may have it, and readers of a reference build must ignore it.
+    if mode == "embed" and orientation != 1:
+        problems.append(f"EXIF orientation {orientation} would turn the image but not its masks")
     return problems
 
 
 def image_fault(data: bytes) -> str | None:
-    """Return why bytes cannot be opened as a picture, None if they can; pixels are not decoded."""
+    """Return why bytes cannot be opened as an image; None if they can. Pixels are not decoded."""
+    # Reading EXIF parses more of the file than opening it, and Pillow raises SyntaxError for some
+    # broken PNG files.
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.getexif()
+        with Image.open(io.BytesIO(data)) as image:
+            image.getexif()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         return str(error)
     return None

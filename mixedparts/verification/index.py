@@ -1,7 +1,7 @@
-"""What rows of `pairs` are compared with: the images and the entities of one split, in memory.
+"""Index of a split in memory: the images and entities that rows of `pairs` are compared with.
 
-Masks are kept as hashes only, so that the index of a full-sized split stays in the hundreds of
-megabytes; hashes are compared within one process and never leave it.
+The index has hashes instead of masks, so that a full-sized split takes some hundred megabytes.
+Python's hashes differ from process to process, so they are compared within one process only.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class EntityRow:
     """One entity that rows may show.
 
     Attributes:
-        key: of sample ids.
+        key: the entity's 64-bit key, from which sample ids are computed.
         region: `region_hash` of the object's mask, box and area.
-        parts: the same of each visible part, by name, in the order of the names.
+        parts_known: whether the source annotates parts of this image.
+        parts: part name -> `region_hash` of each visible part, in the order of the names.
     """
 
     key: int
@@ -37,21 +38,28 @@ class EntityRow:
 
 @dataclass(frozen=True, slots=True)
 class SplitIndex:
-    """Images by row, and entities by image row and class."""
+    """The index of a split.
+
+    Attributes:
+        images: row of `images` -> source, image id, width and height.
+        entities: (row of `images`, class) -> entity.
+    """
 
     images: Mapping[int, ImageMetadata]
     entities: Mapping[tuple[int, str], EntityRow]
 
 
 def region_hash(region: Mapping[str, Any]) -> int:
-    """Return a hash of a region's mask, box and area; the same within this process only."""
+    """Return a hash of a region's mask, box and area, valid within this process only."""
     mask, box = region["mask"], region["bbox"]
     return hash((mask["counts"], tuple(mask["size"]), tuple(box), region["area"]))
 
 
+# One entry: tasks come split by split, so the index of a split is needed no more once another split
+# begins.
 @lru_cache(maxsize=1)
 def image_metadata(build: BuildFolder, split: str) -> Mapping[int, ImageMetadata]:
-    """Return what the images table says of the images of a split, by row."""
+    """Return row -> source, image id, width and height, of the images of a split."""
     return {
         row["row"]: (row["source"], row["image_id"], row["width"], row["height"])
         for row in build.rows("images", split, _IMAGE_COLUMNS)
@@ -60,7 +68,12 @@ def image_metadata(build: BuildFolder, split: str) -> Mapping[int, ImageMetadata
 
 @lru_cache(maxsize=1)
 def split_index(build: BuildFolder, split: str) -> SplitIndex:
-    """Return the index of a split; entities whose row or mask is void are left to their check."""
+    """Return the index of a split, without entities that have no row or an incomplete mask.
+
+    Entities without a row are of images that no sample uses; incomplete ones are reported by the
+    check of `entities`.
+    """
+    # One string object for each name: Arrow makes a new one for every row.
     names: dict[str, str] = {}
     entities: dict[tuple[int, str], EntityRow] = {}
     for row in build.rows("entities", split, [*_ENTITY_COLUMNS, "parts_known", "parts"]):
@@ -77,7 +90,7 @@ def split_index(build: BuildFolder, split: str) -> SplitIndex:
 
 
 def entity_is_whole(row: Mapping[str, Any]) -> bool:
-    """Say whether an entity row has a value wherever the other checks look."""
+    """Return whether an entity row has every value that the other checks read."""
     if any(row[name] is None for name in ("source", "image_id", "category", "parts")):
         return False
     return all(
@@ -87,7 +100,7 @@ def entity_is_whole(row: Mapping[str, Any]) -> bool:
 
 
 def region_is_whole(region: Mapping[str, Any]) -> bool:
-    """Say whether a region has a mask with a size, a box of four numbers and an area."""
+    """Return whether a region has a mask with a size, a box of four numbers and an area."""
     mask, box = region["mask"], region["bbox"]
     if mask is None or mask["counts"] is None or region["area"] is None:
         return False

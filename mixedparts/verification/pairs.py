@@ -1,4 +1,8 @@
-"""Rules of the `pairs` table as a whole: order, repetitions, used images."""
+"""Rules of the `pairs` table as a whole: order of rows, repetitions, unused images.
+
+Shards are checked one by one, maybe in several processes. Each leaves a small summary, and the
+rules across shards are checked on the summaries.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,14 @@ from mixedparts.verification.rows import Comparable, row_problems
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """What a shard leaves for the checks across shards.
+    """What the checks across shards need of one shard.
 
     Attributes:
-        first, last: ids of its first and last row.
-        combinations: (n,) a hash of each row's task and unordered entities.
-        used: rows of the images table that its rows show.
+        first: id of the first row.
+        last: id of the last row.
+        combinations: (n,) uint64, a hash of each row's task and entities, whatever their order; 0
+            for a row with an unknown entity.
+        used: (m,) int64, sorted rows of the images table that the shard's rows show.
     """
 
     first: str
@@ -36,7 +42,20 @@ class ShardSummary:
 def check_pairs(
     build: BuildFolder, file: str, split: str, comparable: Comparable
 ) -> tuple[Findings, ShardSummary]:
-    """Check every row of one shard of `pairs` (not of the benchmark)."""
+    """Check every row of one shard of `pairs`, benchmark excluded.
+
+    Args:
+        build: the build.
+        file: path of the shard, relative to the build folder.
+        split: split of the shard.
+        comparable: returns whether classes of a source may be compared.
+
+    Returns:
+        The problems, and the summary of the shard.
+
+    Raises:
+        InputError: the shard cannot be read.
+    """
     found = Findings()
     index = split_index(build, split)
     ids: list[str] = []
@@ -47,32 +66,35 @@ def check_pairs(
             name = str(row["id"])
             for rule, text in row_problems(row, split, index, comparable):
                 found.add(rule, file, name, text)
+            # Ids are hexadecimal digits of one length, so text order is the order of the values.
             if ids and name <= ids[-1]:
-                what = "the id occurs twice" if name == ids[-1] else "stands out of order"
+                what = "the id occurs twice" if name == ids[-1] else "is out of order"
                 rule = Rule.REPEATED if name == ids[-1] else Rule.ORDER
                 found.add(rule, file, name, f"{what} (after {ids[-1]})")
-            ids = [name] if not ids else [ids[0], name]
+            ids = [name] if not ids else [ids[0], name]  # the first and the last one so far
             used.update(ref["row"] for ref in row["images"] or () if ref)
             combinations.append(_combination(row, split, index))
-    traces = ShardSummary(
+    summary = ShardSummary(
         ids[0] if ids else "",
         ids[-1] if ids else "",
         np.array(combinations, np.uint64),
         np.array(sorted(row for row in used if row is not None), np.int64),
     )
-    return found, traces
+    return found, summary
 
 
 def _combination(row: dict[str, Any], split: str, index: SplitIndex) -> int:
-    """Return a hash of task and entities that their order does not change; 0 if one is unknown."""
+    """Return a hash of task and entities, whatever their order; 0 if an entity is unknown."""
     keys = []
+    # The row may be broken in any way: `row_problems` has reported that, and this must not fail.
     for ref, item in zip(row["images"] or (), row["objects"] or (), strict=False):
-        known = index.entities.get((ref["row"], item["category"])) if ref and item else None
-        if known is None:
+        entity = index.entities.get((ref["row"], item["category"])) if ref and item else None
+        if entity is None:
             return 0
-        keys.append(known.key)
+        keys.append(entity.key)
     if not keys:
         return 0
+    # Sample ids depend on the order of the entities; sorted keys make the id of the set.
     sorted_keys = np.array([sorted(keys)], np.uint64)
     present = np.ones(sorted_keys.shape, np.bool_)
     return int(sample_ids(split, [str(row["task"])], sorted_keys, present)[0])
@@ -81,15 +103,29 @@ def _combination(row: dict[str, Any], split: str, index: SplitIndex) -> int:
 def check_across_shards(
     build: BuildFolder, split: str, shards: Sequence[tuple[str, ShardSummary]]
 ) -> Findings:
-    """Check what only all shards of a split show together, in their order."""
+    """Check the rules about all rows of a split together.
+
+    Args:
+        build: the build.
+        split: the split.
+        shards: (path, summary) of every shard of the split, in the order of the shards.
+
+    Returns:
+        The problems.
+
+    Raises:
+        InputError: a shard cannot be read.
+    """
     found = Findings()
     for (_, before), (file, after) in pairwise(shards):
         if after.first <= before.last:
-            found.add(Rule.ORDER, file, after.first, f"stands after {before.last}, out of order")
+            found.add(Rule.ORDER, file, after.first, f"is after {before.last}, out of order")
+    # Only the rows to report are read again, for their ids: summaries have no ids but two.
     for file, place in _repeated(shards):
         row = build.open_shard(file).read(["id", "task"]).slice(place, 1).to_pylist()[0]
         text = f"its entities have another row of {row['task']} already"
         found.add(Rule.REPEATED, file, row["id"], text)
+    # The build numbers only images that some sample uses, so every row of `images` must be used.
     used = np.unique(np.concatenate([np.zeros(0, np.int64), *(t.used for _, t in shards)]))
     for file, first, ids in _image_rows(build, split):
         for place in np.flatnonzero(~np.isin(np.arange(first, first + len(ids)), used)).tolist():
@@ -99,17 +135,20 @@ def check_across_shards(
 
 
 def _repeated(shards: Sequence[tuple[str, ShardSummary]]) -> Iterator[tuple[str, int]]:
-    """Yield file and place of every row whose task and entities an earlier row has."""
+    """Yield (file, position in it) of every row whose task and entities an earlier row has."""
+    # A stable sort puts equal combinations together in the order of their rows, so every one that
+    # equals its predecessor is a repetition.
     every = np.concatenate([np.zeros(0, np.uint64), *(t.combinations for _, t in shards)])
     order = np.argsort(every, kind="stable")
     again = order[1:][every[order[1:]] == every[order[:-1]]]
-    starts = np.cumsum([0, *(len(t.combinations) for _, t in shards)])
+    starts = np.cumsum([0, *(len(t.combinations) for _, t in shards)])  # first row of each shard
     for row in np.sort(again[every[again] != 0]).tolist():
         shard = int(np.searchsorted(starts, row, side="right")) - 1
         yield shards[shard][0], row - int(starts[shard])
 
 
 def _image_rows(build: BuildFolder, split: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield file, first row number and image ids of each images shard of a split."""
     first = 0
     for shard in build.table_shards("images", split):
         ids = build.open_shard(shard.path).read(["image_id"])["image_id"].to_pylist()

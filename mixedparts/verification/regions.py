@@ -1,4 +1,4 @@
-"""Masks with their areas and boxes: decoded, and measured again."""
+"""Checks of masks with their areas and boxes: each mask is decoded and measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from mixedparts.verification.findings import Rule
 def region_problems(
     regions: Sequence[Mapping[str, Any]], height: int, width: int
 ) -> Iterator[tuple[int, Rule, str]]:
-    """Yield (position, rule, sentence) for what is wrong with regions of one image."""
+    """Yield the problems of the regions of one image.
+
+    Args:
+        regions: regions with `mask`, `bbox` and `area`.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+
+    Yields:
+        (position in `regions`, rule, sentence) for each problem.
+    """
+    # Masks of another size are reported and left out: all others are decoded in one call.
     fitting = []
     for place, region in enumerate(regions):
         if region["mask"]["size"] == [height, width]:
@@ -20,8 +30,8 @@ def region_problems(
         else:
             size = region["mask"]["size"]
             yield place, Rule.MASK, f"mask of size {size}, image {[height, width]}"
-    found = masks.from_strings([regions[p]["mask"]["counts"] for p in fitting], height, width)
-    for place, mask in zip(fitting, found, strict=True):
+    decoded = masks.from_strings([regions[p]["mask"]["counts"] for p in fitting], height, width)
+    for place, mask in zip(fitting, decoded, strict=True):
         region = regions[place]
         if isinstance(mask, masks.InvalidMask):
             yield place, Rule.MASK, f"mask does not decode: {mask}"

@@ -1,4 +1,4 @@
-"""Rules of the rows that are shown or tested apart: the benchmark and the preview."""
+"""Rules of the selected rows: the benchmark and the preview."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from mixedparts.storage.build_folder import BENCHMARK, BuildFolder, shard_patter
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import image_fault
 
-MOST_A_CELL = 112  # of the benchmark
+MOST_A_CELL = 112  # rows of a source and task in the benchmark
 
 
 def check_benchmark(build: BuildFolder) -> Findings:
-    """Check that the benchmark holds copies of test rows: the lowest ids of every filled cell."""
+    """Check that the benchmark has copies of test rows: the lowest ids of every non-empty cell.
+
+    A cell is a source and a task. Every non-empty cell has the same number of rows.
+    """
     found = Findings()
     held = [
         (shard.path, row)
@@ -38,10 +41,11 @@ def check_benchmark(build: BuildFolder) -> Findings:
         cells[row["source"], row["task"]].append(row["id"])
     each = min([MOST_A_CELL, *map(len, cells.values())]) if cells else 0
     wanted = sorted(id for ids in cells.values() for id in sorted(ids)[:each])
-    said = [row["id"] for _, row in held]
-    if said != wanted and not found.total:
+    ids_held = [row["id"] for _, row in held]
+    # Rows that are no copies are reported above; the list of ids would only repeat them.
+    if ids_held != wanted and not found.total:
         file = held[0][0] if held else shard_pattern("pairs", BENCHMARK)
-        odd = sorted((Counter(said) - Counter(wanted)) + (Counter(wanted) - Counter(said)))
+        odd = sorted((Counter(ids_held) - Counter(wanted)) + (Counter(wanted) - Counter(ids_held)))
         text = f"not the {each} lowest ids of each source and task, in their order"
         found.add(Rule.BENCHMARK, file, ", ".join(odd[:5]), text)
     return found
@@ -50,7 +54,8 @@ def check_benchmark(build: BuildFolder) -> Findings:
 def _rows_of(
     build: BuildFolder, split: str, ids: set[str], columns: list[str] | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of a split that have one of the ids."""
+    """Yield id and row of a split's rows that have one of some ids."""
+    # Filtered in Arrow, because turning every row of a split into Python objects is slow.
     wanted = pa.array(sorted(ids), pa.string())
     for batch in build.batches("pairs", split, columns):
         for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
@@ -58,13 +63,14 @@ def _rows_of(
 
 
 def check_preview(build: BuildFolder) -> Findings:
-    """Check that the preview shows samples of the build, with their text and a picture."""
+    """Check that the preview shows samples of the build, with their text and a readable image."""
     found = Findings()
     shown = [
         (shard.path, row)
         for shard in build.table_shards("preview")
         for row in build.open_shard(shard.path).read().to_pylist()
     ]
+    # The preview can be of any split, so its samples are looked for in all of them.
     ids = {row["id"] for _, row in shown}
     columns = ["id", "task", "question", "answer"]
     rows = {id: row for split in SPLITS for id, row in _rows_of(build, split, ids, columns)}
@@ -75,7 +81,5 @@ def check_preview(build: BuildFolder) -> Findings:
             found.add(Rule.PREVIEW, file, str(row["id"]), "not the text of a sample of this id")
         problem = image_fault((row["picture"] or {}).get("bytes") or b"")
         if problem:
-            found.add(
-                Rule.PREVIEW, file, str(row["id"]), f"its picture cannot be opened: {problem}"
-            )
+            found.add(Rule.PREVIEW, file, str(row["id"]), f"its image cannot be opened: {problem}")
     return found

@@ -1,8 +1,8 @@
-"""Checks of a build by anyone, without its sources; every problem is named with file and row.
+"""Verification of a build without its sources; every problem names its file and row.
 
-quick: manifest, plan, commit records, files and their sizes. full: also digests, columns, counts,
-card and metadata. deep: also every picture, every mask, and every row derived again from the
-entities it shows. `docs/verification.md` lists the rules.
+Level quick: manifest, plan, commit records, files and their sizes. Level full: also digests,
+columns, counts, card and metadata. Level deep: also every image and every mask, and every row is
+derived again from the entities that it shows. `docs/verification.md` lists the rules.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def verify(
     Raises:
         InputError: the folder contains no finished build.
     """
+    # Without the check: a damaged manifest is a problem to report, not a reason to stop.
     opened = BuildFolder.open(build, check=False)
     reported = progress or Silent()
     found = check_manifest(opened)
@@ -83,12 +84,14 @@ def _full(build: BuildFolder, engine: LocalEngine, progress: Progress) -> Findin
         results[shard.path] = found, cells
         progress.advance(shard.bytes)
     progress.finish()
+    # In the order of the manifest, not of the processes: the report must be the same every time.
     every, total = Findings(), Cells()
     for shard in shards:
         found, cells = results[shard.path]
         every.join(found)
         for key, number in cells.items():
             total[key] = total.get(key, 0) + number
+    # The counts are only complete if every file could be counted.
     if not every.total:
         every.join(check_counts(build.manifest, total))
     every.join(check_metadata(build))
@@ -96,11 +99,12 @@ def _full(build: BuildFolder, engine: LocalEngine, progress: Progress) -> Findin
 
 
 def _checked(build: BuildFolder, shard: WrittenFile) -> tuple[WrittenFile, Findings, Cells]:
+    """Check a shard in a worker process; results come back in any order, so they name the shard."""
     return shard, *check_shard(build, shard)
 
 
 def _deep(build: BuildFolder, engine: LocalEngine, progress: Progress) -> Findings:
-    """Check every row, then what only all rows show together."""
+    """Check every row, and then the rules about all rows of a split together."""
     tasks = deep_tasks(build)
     rows_of = {task.file: task.rows for task in tasks}
     progress.start("checking rows", sum(rows_of.values()), "rows")
@@ -114,10 +118,9 @@ def _deep(build: BuildFolder, engine: LocalEngine, progress: Progress) -> Findin
         found.join(results[task.file].found)
     for split in SPLITS:
         found.join(check_repeated(build, split))
-        mine = [results[task.file] for task in tasks if task.split == split]
-        found.join(
-            check_across_shards(build, split, [(r.file, r.traces) for r in mine if r.traces])
-        )
+        in_split = [results[task.file] for task in tasks if task.split == split]
+        summaries = [(r.file, r.summary) for r in in_split if r.summary]
+        found.join(check_across_shards(build, split, summaries))
     found.join(check_benchmark(build))
     found.join(check_preview(build))
     return found

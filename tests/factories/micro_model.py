@@ -76,6 +76,11 @@ def micro_config(**changes: Any) -> CalicoConfig:
     return override(override(tiny(), _MICRO, "micro"), changes, "test")
 
 
+def lora_config() -> CalicoConfig:
+    """Return a configuration with dropout, so that the random state matters."""
+    return micro_config(language={"tuning": "lora", "lora_dropout": 0.3})
+
+
 def micro_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer that knows all wordings and the words of `write_build`."""
     texts = [text for texts in QUESTIONS.values() for text in texts]

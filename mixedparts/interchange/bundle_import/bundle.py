@@ -116,6 +116,7 @@ class Bundle:
             "partimagenet": (f"PartImageNet/images/{SHORT[split]}",),
             "ade20k": (f"ADE20KPart234/images/{ADE_FOLDERS[split]}",),
         }[source]
+        # A user can also put the images into the bundle or beside it.
         for base in (self.sources, self.root, self.root.resolve().parent):
             if any((base / folder).is_dir() for folder in folders):
                 return base
@@ -133,7 +134,7 @@ class Bundle:
             f"the bundle's {split} records name {DATASETS[source]}, but none of these is there:\n"
             f"{looked}\nThe whole tree:\n{_TREE}",
             "Name the folder of the upstream files with --root; `mixedparts sources show"
-            f" {source}` says where they come from.",
+            f" {source}` prints where they come from.",
         )
 
     def inputs(self) -> Iterator[tuple[str, str, Path]]:

@@ -1,8 +1,8 @@
-"""What an import needs of the readers of a bundle, and the registry that finds them.
+"""The contract of a bundle's readers, and the registry that finds them.
 
-The readers know native formats, so they live with the readers of the sources, which is above this
-package. They come in through the entry-point group `mixedparts.bundles`, as sources come in through
-`mixedparts.sources`.
+The readers know the native formats, so they are in the package of the source readers, which this
+package must not import. They register in the entry-point group `mixedparts.bundles`, as sources
+register in `mixedparts.sources`.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ Ids = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the files of one source and split lie.
+    """Paths of the files of one source and split.
 
     Attributes:
         objects: file of the object annotations.
         parts: file of the part annotations (PartImageNet), or folder of the part segmentation maps
-            (ADE).
-        pictures: folder that image paths are relative to.
-        named: what `objects` and `parts` are called in rejects, by path.
+            (ADE20K); None for PACO, whose parts are in `objects`.
+        image_root: folder that image paths are relative to.
+        layout_names: path -> name of the file in the bundle's layout, for rejects.
     """
 
     objects: Path
     parts: Path | None
-    pictures: Path
-    named: dict[str, str]
+    image_root: Path
+    layout_names: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class RecordSide:
-    """What a record says about one of its two images.
+    """One of the two images of a record, with the class and parts that the record names.
 
     Attributes:
         image: id of the image in the source's annotation file.
         category: object class, in lower case.
-        objects: annotation ids of its instances.
-        common, unique: part name -> ids; annotation ids, or values of the part segmentation map
-            (ADE).
+        objects: annotation ids of its instances, sorted.
+        common: common parts, name -> annotation ids or (ADE20K) values of the segmentation map.
+        unique: unique parts, likewise.
     """
 
     image: str
@@ -63,7 +63,10 @@ class RecordEntry:
     """One class of a common-object record, or one pair of a part record.
 
     Attributes:
-        name: place in the file: record, and entry within it.
+        name: position in the file: record, and entry within it.
+        source: name of the source here, such as `paco`.
+        is_object: whether it is of a common-object record and names no parts.
+        sides: the two images.
     """
 
     name: str
@@ -74,7 +77,14 @@ class RecordEntry:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record or an entry that cannot be used."""
+    """A record or an entry that cannot be used.
+
+    Attributes:
+        name: position in the file: record, and entry within it.
+        source: name of the source here; empty if the record names none that is known.
+        reason: reason code of the reject.
+        detail: the reason in words.
+    """
 
     name: str
     source: str
@@ -83,14 +93,17 @@ class Refused:
 
 
 class RecordFile(Protocol):
-    """The records of one split, read one by one, never in memory as a whole."""
+    """The records of one split, read one by one.
+
+    An import iterates several times, so each iteration starts at the first record.
+    """
 
     def __len__(self) -> int:
         """Return the number of records."""
         ...
 
     def __iter__(self) -> Iterator[RecordEntry | Refused]:
-        """Yield what the records contain, entry by entry."""
+        """Yield the entries of the records, and a refusal for each that cannot be used."""
         ...
 
 
@@ -138,8 +151,8 @@ def bundle_format() -> BundleFormat:
     """
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == "authors":
-            found: BundleFormat = entry.load()()
-            return found
+            readers: BundleFormat = entry.load()()
+            return readers
     raise EnvironmentFault(
         f"no installed package registers bundle readers (entry-point group {ENTRY_POINT_GROUP})",
         "Install the project again: pip install --editable .",

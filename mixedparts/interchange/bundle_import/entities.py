@@ -56,6 +56,7 @@ class AnnotationBook:
 
     def add_entry(self, entry: RecordEntry) -> None:
         """Add the two entities of a record entry and the parts that it lists."""
+        # A common-object record names no parts, which does not mean that there are none.
         for side in entry.sides:
             number = self.add(key_of(entry.source, side))
             self.entities[number].parts_recorded |= not entry.is_object
@@ -64,6 +65,7 @@ class AnnotationBook:
 
     def add(self, key: Key) -> int:
         """Return the number of an entity, which is added if it is new."""
+        # The order of numbers is that of the records, which makes an import repeatable.
         number = self.numbers.get(key)
         if number is None:
             number = self.numbers[key] = len(self.entities)

@@ -12,12 +12,12 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts import __version__
+from mixedparts._version import __version__
 from mixedparts.entities.table import EntityColumns, map_table
 from mixedparts.errors import InputError
 from mixedparts.interchange.bundle_import.bundle import Bundle, open_bundle
@@ -40,7 +40,8 @@ from mixedparts.pipeline.plan import (
     is_synthetic,
     store_plan,
 )
-from mixedparts.pipeline.rejects import check_rejects, parse_limit
+from mixedparts.pipeline.reject_limit import parse_limit
+from mixedparts.pipeline.rejects import check_rejects
 from mixedparts.pipeline.workspace import WORK, store_table
 from mixedparts.pipeline.write import run_write, write_tasks
 from mixedparts.progress import Progress
@@ -70,7 +71,7 @@ class ImportRequest:
     root: Path
     out: Path
     splits: tuple[str, ...] = ()
-    images: str = "embed"
+    images: Literal["embed", "reference"] = "embed"
     workers: int = 1
     max_rejects: str = "100%"
 
@@ -97,6 +98,7 @@ def import_bundle(
     config = _config(bundle, request)
     plan = _plan(bundle, config)
     prepare(config, plan, overwrite)
+    # A second run of the same import has the same build id and finds the finished build.
     finished = finished_manifest(config.out)
     if finished is not None:
         progress.log(f"{config.out} is complete; nothing to do.")
@@ -124,7 +126,7 @@ def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
     # All splits of a source share one image root; that of the first split stands for all.
     roots = {
         source: next(
-            bundle.place(source, split).pictures
+            bundle.place(source, split).image_root
             for split, used in bundle.used.items()
             if source in used
         )
@@ -150,6 +152,7 @@ def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
 def _plan(bundle: Bundle, config: BuildConfig) -> Plan:
     """Return the plan, whose build id depends on every input file and on the configuration."""
     inputs: dict[str, dict[str, str]] = {source: {} for source in config.sources}
+    # Names of the layout and not paths: the build id must not depend on where the files lie.
     for source, name, path in bundle.inputs():
         inputs[source][name] = digests_below(path.parent, [path.name])[path.name]
     sources = tuple(

@@ -63,6 +63,7 @@ class MaskStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # After an error the files are closed as they are; the next run writes them again.
         if kind is None:
             self._flush()
         for writer, sink in zip(self._writers, self._sinks, strict=True):
@@ -102,6 +103,7 @@ class MaskStore:
                     **_region(item.mask),
                 }
             )
+            # The book has name -> number; here the part's name is looked up by its number.
             names = {number: name for (name, _), number in entity.parts.items()}
             self._waiting[1].extend(
                 {"part": number, "name": names[number], **_region(mask)}

@@ -78,6 +78,7 @@ class AdeWriter:
         painted = labels.copy()
         # Dense masks, (H, W) bool each; only those of one entity are in memory.
         dense = {part["name"]: _dense(part) for part in entity["parts"]}
+        # Unlabelled pixels only: a part never overwrites an earlier one.
         for name, mask in dense.items():
             painted[mask & (painted == UNLABELLED)] = parts[name][0]
         # Read each part back as an import does: the map's values inside the object. A part that

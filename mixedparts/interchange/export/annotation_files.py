@@ -76,6 +76,8 @@ class CocoFile:
     """
 
     def __init__(self, target: Path, work: Path) -> None:
+        # Images stay in memory, since each is looked up for every entity; annotations do not, since
+        # their masks take far more memory.
         self._target = target
         self._annotations = Spool(work / f"{target.stem}-{target.parent.name}-annotations")
         self._images: dict[str, dict[str, Any]] = {}
@@ -206,6 +208,7 @@ class PartImageNetWriter:
         self._taken.add(own)
         category = self._classes.setdefault(entity["category"], len(self._classes))
         self._objects.annotate(own, image, category, entity)
+        # An imported build can have a class that the manifest does not know.
         classes = self._manifest.by_name.get(entity["category"], ())
         superclass = classes[0].superclass.lower() if classes else entity["category"]
         parts: dict[str, Ids] = {}
@@ -218,6 +221,7 @@ class PartImageNetWriter:
 
     def _kind(self, superclass: str, name: str) -> int:
         """Return the id of a part category: upstream's, or from 1000 on for one of a new name."""
+        # A part category of PartImageNet is a part of a superclass, such as "Quadruped Head".
         key = superclass, name
         if key not in self._kinds:
             upstream = [

@@ -114,6 +114,7 @@ class _BundleWriter:
     def _writer(self, source: str, split: str) -> AnnotationWriter:
         """Return the writer of a source's annotation file, which several splits may share."""
         file = objects_file(source, split)
+        # ADE20K's val file serves validation and test, so writers are looked up by file.
         if file not in self._writers:
             profile = self._job.build.profile
             manifest, out = load_manifest(source, profile), self._job.out
@@ -137,6 +138,7 @@ class _BundleWriter:
         job = self._job
         job.progress.start(f"published {split}", job.splits[split], "rows")
         with RecordList(self._work) as records:
+            # Rows that do not fit are counted and reported, never dropped silently.
             for row in exported_rows(job, split):
                 reason = self._unfit(row)
                 if reason is None:
@@ -161,6 +163,7 @@ class _BundleWriter:
         """Return why a record cannot represent a row; None if it can."""
         if len(row["images"]) != 2:
             return "more than two images"
+        # A row of two sources has both names, joined by "+".
         if "+" in row["source"]:
             return "images of two sources"
         if row["source"] not in DATASETS:

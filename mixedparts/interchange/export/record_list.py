@@ -65,6 +65,7 @@ class RecordList:
         """
         head = {"dataset_name": dataset, "img_ids": image_ids, "is_object": is_object}
         key = hashlib.blake2b(_encode(head), digest_size=8).digest()
+        # 64 bits of a digest instead of the head itself: millions of heads would fill the memory.
         self._keys.append(int.from_bytes(key, "little"))
         self._handle.write(_encode({**head, "entry": entry}))
         self._ends.append(self._handle.tell())

@@ -71,6 +71,7 @@ def _export(
     check_target(request.out, overwrite or stored_identity(request.out) == identity)
     with atomic_folder(request.out) as folder:
         outcome = _writer(request.format)(Job(request, build, splits, folder, progress))
+        # The folder becomes the export as it is, so no working file may stay in it.
         shutil.rmtree(folder / ".work", ignore_errors=True)
         summary = {
             "rows": dict(sorted(outcome.rows.items())),

@@ -49,6 +49,7 @@ class Spool:
 
     def add(self, item: Any) -> None:
         """Append one item, any value that msgspec can encode as JSON."""
+        # One item a line: a file of millions of items can then be read by line tools.
         if self.items:
             self._handle.write(b",\n")
         self._handle.write(_encode(item))

@@ -84,6 +84,7 @@ def used_image_rows(job: Job, split: str) -> set[int]:
 
 def _members(row: Row, reader: ImageReader) -> Iterator[tuple[str, Any]]:
     """Yield the key of a sample and (suffix, bytes) of its members."""
+    # `TarWriter` names the members after this entry and does not write it.
     yield "__key__", row["id"]
     yield "json", msgspec.json.encode(row)
     for number, ref in enumerate(row["images"], 1):

@@ -9,38 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from calico.checkpoints.save_load import load_checkpoint
-from calico.config.calico import CalicoConfig
-from calico.dataset.pairs import BuiltDataset
-from calico.pretraining.pretrain import pretrain
-from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError
-from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
-from tests.factories.micro_model import micro_config
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path_factory.mktemp("data") / "build", 6))
-
-
-@pytest.fixture(scope="module")
-def encoders(dataset: BuiltDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pretrain(micro_config(), dataset, tmp_path_factory.mktemp("pre") / "encoders", Silent())
-
-
-@pytest.fixture(scope="module")
-def finished(
-    dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A whole run of 8 steps; do not write here."""
-    output = tmp_path_factory.mktemp("run") / "whole"
-    return train(lora_config(), dataset, RunSettings(output, encoders), Silent())
-
-
-def lora_config() -> CalicoConfig:
-    """Return a configuration with dropout, so that the random state matters."""
-    return micro_config(language={"tuning": "lora", "lora_dropout": 0.3})
 
 
 class TestCheckpoints:

@@ -96,7 +96,7 @@ def test_the_chosen_rows_are_predicted_and_scored(
         (sample.id, 3) for sample in read_ground_truth(BuildFolder.open(build), "test", 5).samples
     ]
     printed = capfd.readouterr()
-    assert "no row of most-frequent" in printed.err  # there is no train split
+    assert "no row for most-frequent" in printed.err  # there is no train split
     assert len(kept.read_text().splitlines()) == 5
     (result,) = json.loads(out.read_text())["results"]
     assert (result["name"], result["kind"], result["missing"]) == ("step-7", "checkpoint", 0)

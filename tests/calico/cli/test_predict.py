@@ -20,21 +20,24 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import from_dense
 from mixedparts.progress import Silent
 from mixedparts.records import Task
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config, pictures
 
 
-class TestCommand:
-    @pytest.fixture(scope="class")
-    def trained(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-        folder = tmp_path_factory.mktemp("trained")
-        dataset = BuiltDataset(write_build(folder / "build", 6))
-        train(micro_config(), dataset, RunSettings(folder / "run", max_steps=1), Silent())
-        table = dataset.images("train")
-        for row in range(2):
-            (folder / f"{row}.png").write_bytes(table.read(row))
-        return folder, folder / "run"
+@pytest.fixture(scope="module")
+def trained(
+    dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A folder with a build, two images of it and a run of one step; and the run's folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "build").symlink_to(dataset.path)
+    train(micro_config(), dataset, RunSettings(folder / "run", encoders, max_steps=1), Silent())
+    table = dataset.images("train")
+    for row in range(2):
+        (folder / f"{row}.png").write_bytes(table.read(row))
+    return folder, folder / "run"
 
+
+class TestCommand:
     def test_it_writes_picture_masks_and_answer(
         self, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -106,13 +109,13 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "said"),
         [
-            ((), 2, "give either pictures, or --pairs"),
-            (("0.png", "--pairs", "."), 2, "give either pictures, or --pairs"),
+            ((), 2, "give either images, or --pairs"),
+            (("0.png", "--pairs", "."), 2, "give either images, or --pairs"),
             (("--pairs", ".", "--question", "?"), 2, "in the column question"),
             (("--pairs", "none"), 3, "there is no none"),
             (("0.png", "1.png", "--out", "0.png"), 2, "is a file"),
             (("0.png", "1.png", "--out", "0.png/x"), 2, "is a file"),
-            (("0.png", "."), 3, "no picture"),
+            (("0.png", "."), 3, "no image"),
         ],
     )
     def test_bad_usage_is_one_message(

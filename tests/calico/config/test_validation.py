@@ -17,7 +17,7 @@ def test_all_faults_of_a_file_come_together() -> None:
     text = str(raised.value)
     for expected in ("vison: unknown, did you mean 'vision'?", "loss.dice", "loss.mask_kind"):
         assert expected in text
-    assert "training.betas: expected 2 values" in text
+    assert "training.betas: expected list of length 2" in text
 
 
 def test_all_faults_of_values_come_together() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from calico.config.presets import seven_b
-from calico.cost.flops import Workload, calico_flops, meta, speak
+from calico.cost.flops import Workload, calico_flops, meta_tensor, run_language_model
 from calico.cost.memory import memory, saved_bytes, with_checkpointing
 from calico.cost.skeleton import parts, skeleton
 from tests.factories.micro_model import micro_config, micro_model
@@ -20,7 +20,9 @@ class TestMemory:
         model, config = micro_model(language={"vocabulary": 300})
         width = config.language.hidden_size
         on_meta = skeleton(config)
-        expected = saved_bytes(lambda: speak(on_meta.language, 5, 20, meta(2, 20, width)), on_meta)
+        expected = saved_bytes(
+            lambda: run_language_model(on_meta.language, 5, 20, meta_tensor(2, 20, width)), on_meta
+        )
         real = torch.zeros(2, 20, width)
         mask = torch.zeros(1, 1, 20, 20, dtype=torch.bool)
 

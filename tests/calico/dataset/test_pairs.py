@@ -1,8 +1,9 @@
-"""Reading samples and pictures of a build, and what training does with them."""
+"""Samples and images of a build as training reads them."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from tests.factories.micro_build import write_build
 KEYS = ("id", "source", "split", "task", "question", "answer")
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path / "build", 6, ("train", "test")))
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
+    """A build of two splits; do not write there."""
+    folder = tmp_path_factory.mktemp("data") / "build"
+    return BuiltDataset(write_build(folder, 6, ("train", "test")))
 
 
 def plain_row(dataset: BuiltDataset, place: int = 1) -> dict[str, Any]:
@@ -179,11 +182,12 @@ class TestTables:
         with pytest.raises(InputError, match="mixedparts build"):
             BuiltDataset(tmp_path)
 
-    def test_a_cut_file_is_one_message(self, dataset: BuiltDataset) -> None:
-        (file,) = (dataset.path / "pairs").glob("train-*")
+    def test_a_cut_file_is_one_message(self, dataset: BuiltDataset, tmp_path: Path) -> None:
+        broken = BuiltDataset(shutil.copytree(dataset.path, tmp_path / "build"))
+        (file,) = (broken.path / "pairs").glob("train-*")
         file.write_bytes(file.read_bytes()[:200])
         with pytest.raises(InputError, match="train"):
-            dataset.pairs("train")
+            broken.pairs("train")
 
 
 class TestImagesOfASample:

@@ -26,16 +26,9 @@ from calico.processing.images import open_image
 from mixedparts.errors import UsageError
 from tests.factories.evaluation import LetterModel, answered
 from tests.factories.micro_batches import training_batch
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_model, micro_tokenizer
 
 DROPOUT = {"tuning": "lora", "lora_dropout": 0.3, "vocabulary": len(micro_tokenizer())}
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    folder = tmp_path_factory.mktemp("data") / "build"
-    return BuiltDataset(write_build(folder, 6, ("train", "validation")))
 
 
 def knowing(dataset: BuiltDataset, wrong: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:

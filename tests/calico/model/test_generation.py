@@ -1,4 +1,4 @@
-"""Search over a cache against full recomputation and an independent library; reading of answers."""
+"""Search over a cache against full recomputation and an independent library."""
 
 from __future__ import annotations
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from calico.dataset.pairs import BuiltDataset
 from calico.pretraining.image_entities import gather_entities
@@ -14,13 +12,7 @@ from calico.pretraining.label_maps import UNKNOWN, augmented, label_set, labelle
 from calico.processing.images import ImageProcessor
 from mixedparts.masks import area
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path / "build", 6, ("train", "test")))
 
 
 class TestLabels:
@@ -68,8 +60,8 @@ class TestLabels:
         numbers = {pair: index for index, pair in enumerate(labels.pairs)}
         kettle = labels.classes.index("kettle")
         handle, lid = (numbers[kettle, labels.parts.index(name)] for name in ("handle", "lid"))
-        assert [by_row[2].truth[index] for index in (handle, lid)] == [1, 0]
-        assert [by_row[4].truth[index] for index in (handle, lid)] == [-1, 1]
+        assert [by_row[2].presence[index] for index in (handle, lid)] == [1, 0]
+        assert [by_row[4].presence[index] for index in (handle, lid)] == [-1, 1]
 
     def test_labels_move_with_the_pixels(self, dataset: BuiltDataset) -> None:
         entities = gather_entities(dataset.pairs("train"))

@@ -14,18 +14,7 @@ from calico.pretraining.encoder_files import load_encoders
 from calico.pretraining.pretrain import pretrain
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config, micro_model
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path_factory.mktemp("data") / "build", 6))
-
-
-@pytest.fixture(scope="module")
-def encoders(dataset: BuiltDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pretrain(micro_config(), dataset, tmp_path_factory.mktemp("pre") / "encoders", Silent())
 
 
 class TestPretraining:

@@ -14,7 +14,6 @@ from calico.dataset.pairs import BuiltDataset
 from calico.pretraining.encoder_files import WEIGHTS
 from calico.pretraining.pretrain import pretrain
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config
 
 STAGES = ("global encoder", "semantic encoder", "Q-Former", "mask encoder and decoder")
@@ -47,13 +46,8 @@ class Watch(Silent):
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path_factory.mktemp("stages") / "build", 6))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(dataset: BuiltDataset) -> Path:
-    return pretrain(config(), dataset, dataset.path.parent / "undisturbed", Silent())
+def undisturbed(dataset: BuiltDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain(config(), dataset, tmp_path_factory.mktemp("undisturbed") / "e", Silent())
 
 
 def config() -> CalicoConfig:

@@ -88,5 +88,5 @@ def test_its_failure_ends_the_command_with_one_message(tmp_path: Path) -> None:
     parent = started(tmp_path, "fail")
     _, said = parent.communicate(timeout=60)
     assert parent.returncode == 3
-    assert "a companion process ended with code 5" in said
+    assert "a worker process ended with code 5" in said
     assert "--resume auto" in said

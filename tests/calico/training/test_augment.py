@@ -30,7 +30,6 @@ from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.masks import decode, from_dense
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config, micro_model, micro_tokenizer
 
 AUGMENT = {"crop": 0.7, "crop_share": 0.4, "colour": 0.3}
@@ -122,11 +121,6 @@ class TestMasks:
         white = Image.fromarray(np.repeat(mask[..., None] * 255, 3, 2))
         shown = np.asarray(view.crop_and_tint(white))[..., 0] // 255
         assert np.array_equal(shown[:, ::-1] if mirrored else shown, view.mask(mask))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path_factory.mktemp("data") / "build", 6))
 
 
 class TestBatches:

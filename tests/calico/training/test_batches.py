@@ -19,7 +19,6 @@ from calico.training.batches import BatchMaker, check_samples
 from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config, micro_tokenizer
 
 
@@ -30,11 +29,6 @@ class RowNumbers:
     def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
         numbers = torch.tensor([[row + 0.5 * view.mirrored] for row, view in images])
         return ImageFeatures(numbers, numbers, numbers)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path_factory.mktemp("data") / "build", 6))
 
 
 def maker(dataset: BuiltDataset, **training: Any) -> BatchMaker:

@@ -13,12 +13,10 @@ from safetensors.torch import load_file
 from calico.dataset.pairs import BuiltDataset
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query
-from calico.pretraining.pretrain import pretrain
 from calico.processing.feature_cache import FeatureCache
 from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config, micro_model, micro_tokenizer
 
 ROOMY = 1 << 30
@@ -30,15 +28,6 @@ def picture(seed: int = 0) -> Image.Image:
 
 
 class TestResults:
-    @pytest.fixture(scope="class")
-    def dataset(self, tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-        return BuiltDataset(write_build(tmp_path_factory.mktemp("data") / "build", 5))
-
-    @pytest.fixture(scope="class")
-    def encoders(self, dataset: BuiltDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("pre") / "encoders"
-        return pretrain(micro_config(), dataset, folder, Silent())
-
     def test_training_learns_the_same_with_and_without(
         self, dataset: BuiltDataset, encoders: Path, tmp_path: Path
     ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,8 +161,7 @@ class TestConversations:
             "common_parts",
         }
 
-    def test_samples_without_companions_stay_alone(self, tmp_path: Path) -> None:
-        dataset = BuiltDataset(write_build(tmp_path / "build", 6))
+    def test_samples_without_companions_stay_alone(self, dataset: BuiltDataset) -> None:
         assert {len(one.turns) for one in steps(maker(dataset, multi_turn=1.0), 3)} == {1}
 
     @pytest.mark.parametrize(

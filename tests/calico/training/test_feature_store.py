@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 from calico.dataset.pairs import BuiltDataset
@@ -12,13 +11,7 @@ from calico.dataset.views import View
 from calico.processing.images import ImageProcessor
 from calico.training.feature_store import feature_store
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_model
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path_factory.mktemp("data") / "build", 6))
 
 
 class TestFeatures:

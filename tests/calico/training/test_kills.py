@@ -21,7 +21,6 @@ from calico.dataset.pairs import BuiltDataset
 from calico.runtime.device import prepare_process
 from calico.training.train import RunSettings, train
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config
 
 KILLS = 10
@@ -70,8 +69,8 @@ def killed(process: BaseProcess, output: Path, step: int, delay: float) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system knows no SIGKILL")
-def test_ten_kills_change_nothing(tmp_path: Path) -> None:
-    build = write_build(tmp_path / "build", 6)
+def test_ten_kills_change_nothing(dataset: BuiltDataset, tmp_path: Path) -> None:
+    build = dataset.path
     calm, hunted = tmp_path / "calm", tmp_path / "hunted"
     undisturbed = started(build, calm)
     undisturbed.join()

@@ -16,12 +16,10 @@ from safetensors.torch import load_file
 
 from calico.config.yaml_io import write_config
 from calico.dataset.pairs import BuiltDataset
-from calico.pretraining.pretrain import pretrain
 from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.progress import Silent
 from tests.checkout import ROOT
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config
 
 RUN = """
@@ -63,11 +61,11 @@ GOING_ON = RUN.replace(
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a build and pretrained encoders."""
+def place(dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, with the shared build and encoders."""
     folder = tmp_path_factory.mktemp("several")
-    dataset = BuiltDataset(write_build(folder / "build", 6))
-    pretrain(micro_config(), dataset, folder / "encoders", Silent())
+    (folder / "build").symlink_to(dataset.path)
+    (folder / "encoders").symlink_to(encoders)
     return folder
 
 

@@ -18,7 +18,6 @@ from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.factories import published_weights as published
-from tests.factories.micro_build import write_build
 from tests.factories.published_weight_files import small_parts
 
 
@@ -29,10 +28,6 @@ def parts(tmp_path: Path) -> tuple[CalicoConfig, dict[str, Any], list[Path]]:
 
 
 class TestRuns:
-    @pytest.fixture
-    def dataset(self, tmp_path: Path) -> BuiltDataset:
-        return BuiltDataset(write_build(tmp_path / "build", 6))
-
     def test_a_run_keeps_trained_weights_only_and_finds_the_rest_again(
         self, parts: Any, dataset: BuiltDataset, tmp_path: Path
     ) -> None:

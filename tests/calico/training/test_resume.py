@@ -1,4 +1,4 @@
-"""Pretraining, training, checkpoints and exact resumption, with a model of micro size."""
+"""Runs that stop and go on bit for bit, the log they keep, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from calico.checkpoints.save_load import find_checkpoint
-from calico.config.calico import CalicoConfig
 from calico.dataset.pairs import BuiltDataset
-from calico.pretraining.pretrain import pretrain
 from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.factories.micro_build import write_build
-from tests.factories.micro_model import micro_config
+from tests.factories.micro_model import lora_config, micro_config
 
 
 class Interrupted(Exception):
@@ -31,30 +29,6 @@ def stop_after(step: int):
             raise Interrupted
 
     return check
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> BuiltDataset:
-    return BuiltDataset(write_build(tmp_path_factory.mktemp("data") / "build", 6))
-
-
-@pytest.fixture(scope="module")
-def encoders(dataset: BuiltDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pretrain(micro_config(), dataset, tmp_path_factory.mktemp("pre") / "encoders", Silent())
-
-
-@pytest.fixture(scope="module")
-def finished(
-    dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A whole run of 8 steps; do not write here."""
-    output = tmp_path_factory.mktemp("run") / "whole"
-    return train(lora_config(), dataset, RunSettings(output, encoders), Silent())
-
-
-def lora_config() -> CalicoConfig:
-    """Return a configuration with dropout, so that the random state matters."""
-    return micro_config(language={"tuning": "lora", "lora_dropout": 0.3})
 
 
 def tensors(checkpoint: Path) -> dict[str, torch.Tensor]:

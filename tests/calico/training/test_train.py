@@ -15,21 +15,19 @@ from safetensors.torch import load_file
 from calico.checkpoints.save_load import find_checkpoint
 from calico.config.calico import CalicoConfig
 from calico.dataset.pairs import BuiltDataset
-from calico.pretraining.pretrain import pretrain
 from calico.training.curves import draw_curves, read_log
 from calico.training.train import RunSettings, train
 from mixedparts.errors import EnvironmentFault
 from mixedparts.progress import Silent
-from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_config
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a build of two splits and pretrained encoders."""
-    folder = tmp_path_factory.mktemp("run")
-    dataset = BuiltDataset(write_build(folder / "build", 6, ("train", "validation")))
-    pretrain(micro_config(), dataset, folder / "encoders", Silent())
+def place(dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, with the shared build and encoders."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "build").symlink_to(dataset.path)
+    (folder / "encoders").symlink_to(encoders)
     return folder
 
 

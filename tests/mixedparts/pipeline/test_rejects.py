@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixedparts.pipeline.rejects import parse_limit
+from mixedparts.pipeline.reject_limit import parse_limit
 
 
 def test_limits_are_shares_or_numbers() -> None:

@@ -1,0 +1,201 @@
+"""Values of dataclass fields, checked and converted by their annotated types.
+
+A field's type states its range, so that parsing, validation and the command line follow from it:
+
+    samples: Annotated[Count | None, Option("rows over all splits", "N")] = None
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+T = TypeVar("T")
+
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+AboveZero = Annotated[float, Meta(gt=0)]
+ZeroOrMore = Annotated[float, Meta(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a field is called on a command line; stands in the annotation of the field.
+
+    Attributes:
+        help: the help text; the default is added by whoever writes it.
+        metavar: what stands for the value in the help.
+        result: whether the field decides what is made; false for where and how it runs.
+        command_line: whether there is an option of the field's name.
+    """
+
+    help: str = ""
+    metavar: str | None = None
+    result: bool = True
+    command_line: bool = True
+
+
+@cache
+def field_types(kind: Any) -> dict[str, Any]:
+    """Return the annotated type of every field of a dataclass, by name."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def option_of(hint: Any) -> Option | None:
+    """Return the `Option` in a field's annotation, None where there is none."""
+    if typing.get_origin(hint) is not Annotated:
+        return None
+    return next((item for item in hint.__metadata__ if isinstance(item, Option)), None)
+
+
+def bare_type(hint: Any) -> Any:
+    """Return a type without annotations and without None, such as int for `Count | None`."""
+    if typing.get_origin(hint) is Annotated:
+        return bare_type(typing.get_args(hint)[0])
+    members = [item for item in typing.get_args(hint) if item is not type(None)]
+    if type(None) in typing.get_args(hint) and len(members) == 1:
+        return bare_type(members[0])
+    return hint
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """Return a value as the annotated type.
+
+    Args:
+        value: plain value, such as YAML has it, or one that is of the type already.
+        hint: the type, with its `msgspec.Meta` ranges.
+
+    Returns:
+        The value; lists become tuples, texts become paths and floats where the type says so.
+
+    Raises:
+        ValueError: it is not of the type, out of its range, or a number that is not finite.
+    """
+    bare = bare_type(hint)
+    if typing.get_origin(bare) is Literal and value not in typing.get_args(bare):
+        raise ValueError(f"{value!r}, choose from {', '.join(map(str, typing.get_args(bare)))}")
+    value = _float_of_text(value, bare)
+    try:
+        converted = msgspec.convert(value, hint, dec_hook=_path_of_text)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{_in_words(str(error))}, got {value!r}") from None
+    _refuse_infinite(converted)
+    return converted
+
+
+def _float_of_text(value: Any, bare: Any) -> Any:
+    # YAML 1.1 reads 1e-3, without a point, as text.
+    if bare is float and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _path_of_text(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise ValueError(f"expected {kind.__name__}")
+
+
+def _refuse_infinite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value}")
+    for item in value.values() if isinstance(value, Mapping) else ():
+        _refuse_infinite(item)
+    for item in value if isinstance(value, tuple) else ():
+        _refuse_infinite(item)
+
+
+def _in_words(message: str) -> str:
+    """Return msgspec's message in the words of YAML; it adds the place, which the path gives."""
+    text = message.split(" - at ")[0].split(", got ")[0].replace("`", "")
+    for theirs, ours in (("array", "list"), ("object", "mapping"), ("str", "text")):
+        text = text.replace(theirs, ours)
+    return text[:1].lower() + text[1:]
+
+
+@cache
+def _without_ranges(hint: Any) -> Any:
+    """Return the type alone: ranges are checked with the rules between values, all together."""
+    if typing.get_origin(hint) is Annotated:
+        return _without_ranges(typing.get_args(hint)[0])
+    arguments = typing.get_args(hint)
+    if not arguments or typing.get_origin(hint) is Literal:
+        return hint
+    bare = tuple(item if item is Ellipsis else _without_ranges(item) for item in arguments)
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return typing.Union[bare]  # noqa: UP007
+    return typing.get_origin(hint)[bare]
+
+
+def value_faults(settings: Any, prefix: str = "") -> Iterator[str]:
+    """Check every field of a dataclass, and of the dataclasses in it, against its type.
+
+    Args:
+        settings: the dataclass instance.
+        prefix: dotted path that leads to it.
+
+    Yields:
+        One sentence a fault, with the dotted name of the value.
+    """
+    kind: type = type(settings)
+    for name, hint in field_types(kind).items():
+        value = getattr(settings, name)
+        if is_dataclass(value):
+            yield from value_faults(value, f"{prefix}{name}.")
+            continue
+        try:
+            convert(value, hint)
+        except ValueError as error:
+            yield f"{prefix}{name}: {error}"
+
+
+def converted(
+    kind: type, data: Mapping[Any, Any], faults: list[str], base: Any = None, prefix: str = ""
+) -> dict[str, Any]:
+    """Convert plain values for some fields of a dataclass, faults of all of them together.
+
+    Args:
+        kind: the dataclass.
+        data: field name -> plain value; a mapping for a field that is a dataclass.
+        faults: gets a sentence for every unknown name and every value that is not of its type.
+            Ranges are left to `value_faults`, so that they are reported with other faults.
+        base: instance that gives what `data` does not name of the dataclasses in it.
+        prefix: dotted path that leads to the dataclass.
+
+    Returns:
+        Field name -> value of its type, without those that have a fault.
+    """
+    hints = field_types(kind)
+    names = [item.name for item in fields(kind)]
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        path = f"{prefix}{key}"
+        if key not in names:
+            near = get_close_matches(str(key), names, n=1)
+            faults.append(f"{path}: unknown" + (f", did you mean '{near[0]}'?" if near else ""))
+        elif is_dataclass(section := getattr(base, key, None)):
+            if isinstance(value, Mapping):
+                inner = converted(type(section), value, faults, section, f"{path}.")
+                values[key] = replace(section, **inner)  # type: ignore[type-var]
+            else:
+                faults.append(f"{path}: expected a mapping, got {value!r}")
+        else:
+            try:
+                values[key] = convert(value, _without_ranges(hints[key]))
+            except ValueError as error:
+                faults.append(f"{path}: {error}")
+    return values
