@@ -38,7 +38,7 @@ from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import build_tokenizer, decode, token_ids
 from calico.training.setup import dataset_vocabulary
 from mixedparts.errors import InputError
-from mixedparts.pairing.admissible import philox
+from mixedparts.pairing.random_streams import philox
 from mixedparts.progress import Progress
 from mixedparts.records import Task
 from mixedparts.text import answers as wording

@@ -21,7 +21,7 @@ from itertools import permutations
 
 from calico.dataset.pairs import BuiltDataset
 from mixedparts.errors import InputError
-from mixedparts.pairing.admissible import philox
+from mixedparts.pairing.random_streams import philox
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 

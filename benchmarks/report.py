@@ -80,6 +80,28 @@ def machine(names: Sequence[str] = ("pycocotools", "pyarrow", "pillow")) -> str:
     )
 
 
+def instruction_sets() -> str:
+    """Name the instruction sets of this CPU that decide how fast products of matrices are."""
+    flags = next(
+        (
+            set(line.split(":", 1)[1].split())
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith(("flags", "Features"))
+        ),
+        set(),
+    )
+    names = {
+        "avx2": "AVX2",
+        "avx512f": "AVX-512",
+        "avx512_bf16": "AVX-512 bf16",
+        "amx_bf16": "AMX bf16",
+        "asimd": "NEON",
+        "bf16": "NEON bf16",
+    }
+    there = [text for flag, text in names.items() if flag in flags]
+    return f"instruction sets: {', '.join(there) or 'unknown'}"
+
+
 def write_section(path: Path, name: str, text: str) -> None:
     """Put the text between the section's marks in a document, or at its end."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"

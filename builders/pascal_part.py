@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from builders.bases.file_source import FileSource, UnusableImage, checked_image
 from builders.formats.image_rejects import ImageHeader, Refuser
@@ -21,6 +20,7 @@ from builders.formats.paths import first_present, safe_name
 from builders.formats.segmentation import Refusal
 from mixedparts import masks
 from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.images.checks import open_image
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import ReadShard
@@ -246,7 +246,7 @@ def _header(root: Path, image_id: str) -> ImageHeader:
     folder = f"{_VOC}/JPEGImages"
     path = first_present(root, (f"{folder}/{image_id}.jpg", f"{folder}/{image_id}.JPG"))
     try:
-        with Image.open(root / path) as image:
+        with open_image(root / path) as image:
             width, height = image.size
     # `checked_image` opens the file again and reports its fault.
     except Exception:

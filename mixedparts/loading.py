@@ -11,6 +11,7 @@ import datasets
 from PIL import Image
 
 from mixedparts.errors import InputError, UsageError
+from mixedparts.images.checks import open_image
 from mixedparts.storage.locate import BUILD_HINT, resolve_build
 from mixedparts.storage.schema import CONFIGS
 
@@ -117,5 +118,5 @@ def open_stored_image(stored: dict[str, Any] | None) -> Image.Image:
             "Load it with pixels=False, or build it from the sources: mixedparts build --help",
         )
     data = stored["bytes"]
-    with Image.open(io.BytesIO(data) if data is not None else stored["path"]) as image:
+    with open_image(io.BytesIO(data) if data is not None else stored["path"]) as image:
         return image.convert("RGB")

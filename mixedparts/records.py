@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # numpy and pycocotools take a tenth of a second, and `--help
     from mixedparts.masks import Rle
 
 SPLITS = ("train", "validation", "test")
+BENCHMARK = "benchmark"  # a split of `pairs` whose rows are copies of rows of test
 
 
 class Task(StrEnum):

@@ -9,15 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
+from mixedparts.synthetic import make_sources
 from tests.factories.ade20k import write_ade20k
 from tests.factories.paco import write_paco
 from tests.factories.partimagenet import write_partimagenet
+from tests.factories.synthetic import IMAGES, SEED
 
 SOURCES = ("ade20k", "paco", "partimagenet")
+
+# Tests check behaviour, never wall time: an example may take as long as a busy machine needs.
+settings.register_profile("mixedparts", deadline=None)
+settings.load_profile("mixedparts")
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +51,33 @@ def built(native_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole build of `native_root`; do not write here."""
     out = tmp_path_factory.mktemp("built") / "mixedparts"
     build(BuildConfig(sources=SOURCES, root=native_root, out=out, samples=900), Silent())
+    return out
+
+
+@pytest.fixture(scope="session")
+def published(native_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of `native_root` in the profile `published`; do not write here."""
+    out = tmp_path_factory.mktemp("published") / "b"
+    config = BuildConfig(
+        sources=SOURCES, root=native_root, out=out, samples=300, profile="published"
+    )
+    build(config, Silent())
+    return out
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic sources with `IMAGES` images each, in three layouts; do not write here."""
+    root = tmp_path_factory.mktemp("synthetic") / "sources"
+    make_sources(root, IMAGES, SEED, 1, lambda done, total: None)
+    return root
+
+
+@pytest.fixture(scope="session")
+def synthetic_build(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of `synthetic_root`; do not write here."""
+    out = tmp_path_factory.mktemp("synthetic_build") / "out"
+    build(BuildConfig(sources=SOURCES, root=synthetic_root, out=out, samples=400), Silent())
     return out
 
 

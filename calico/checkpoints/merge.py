@@ -23,6 +23,7 @@ from calico.checkpoints.save_load import (
 from calico.config.calico import CalicoConfig
 from calico.model.calico import Calico
 from calico.model.precision import store
+from calico.weights.families import EMBEDDINGS
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 
 
@@ -49,7 +50,7 @@ def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
     config = merge_adapters(model, config)
     # LISA's merged checkpoints often had 32,003 tokens and 32,004 rows, or the reverse; too few
     # rows would fail at the first new token only.
-    rows = len(model.state_dict()["language.model.embed_tokens.weight"])
+    rows = len(model.state_dict()[EMBEDDINGS])
     if rows < len(tokenizer):
         raise InputError(f"{place} has {rows} embeddings for {len(tokenizer)} tokens")
     files: dict[str, Mapping[str, Tensor]] = {

@@ -33,7 +33,8 @@ class ImageTable:
         # The footers alone show which rows are in which row group; no image is read here.
         build.check_table("images", split)
         for shard in build.table_shards("images", split):
-            metadata = build.open_shard(shard.path).metadata
+            with build.open_shard(shard.path) as file:
+                metadata = file.metadata
             for group in range(metadata.num_row_groups):
                 self._groups.append((shard.path, group))
                 self._starts.append(self.rows)
@@ -46,10 +47,10 @@ class ImageTable:
         return [text for table in tables for text in table.column("sha256").to_pylist()]
 
     def _read_group(self, shard: str, group: int, columns: list[str]) -> pa.Table:
-        try:
-            return self._build.open_shard(shard).read_row_group(group, columns)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{self._build.path / shard} cannot be read: {error}") from error
+        with self._build.open_shard(shard) as file:
+            table = file.read_row_group(group, columns)
+            table.validate(full=True)
+        return table
 
     def digest(self, row: int) -> str:
         """Return the SHA-256 of an image's stored bytes, in hexadecimal."""

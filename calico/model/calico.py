@@ -18,7 +18,7 @@ from calico.config.calico import ExecutionConfig, LossConfig
 from calico.model.correspondence import Correspondence
 from calico.model.grounding import MaskGrounder
 from calico.model.inputs import TokenIds, TrainingBatch
-from calico.model.language import checkpointed, decoder_layers
+from calico.model.language import cache_argument, checkpointed, decoder_layers
 from calico.model.losses import Counts, Losses, mask_losses
 from calico.model.projector import InstructedQFormerProjector, Projector, Question
 from calico.model.segments import SegStates, read_segments
@@ -169,8 +169,7 @@ class Calico(nn.Module):
                 inputs_embeds=embeddings,
                 attention_mask=attention,
                 position_ids=position_ids,
-                past_key_values=cache,
-                use_cache=cache is not None,
+                **cache_argument(self.language.model, cache),
             ).last_hidden_state
         return hidden
 

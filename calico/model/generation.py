@@ -15,6 +15,7 @@ from transformers import DynamicCache
 from calico.model.beams import search
 from calico.model.calico import Calico
 from calico.model.inputs import PromptBatch
+from calico.model.language import cache_argument
 from calico.model.segments import SegStates, read_segments
 from calico.model.vision import ImageFeatures
 
@@ -120,8 +121,7 @@ class CachedSteps:
             input_ids=tokens[:, None],
             attention_mask=self._attention,
             position_ids=positions[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
+            **cache_argument(self.model.language.model, self._cache),
         ).last_hidden_state
         return hidden[:, -1]
 

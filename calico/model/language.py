@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
+from inspect import signature
 from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, Cache, PreTrainedModel
 
 from calico.config.calico import LanguageConfig
 
@@ -30,6 +31,27 @@ def build_language_model(
     model = build_base(config, attention)
     tune(model, config, new_rows)
     return model
+
+
+def cache_argument(model: nn.Module, stored: Cache | None) -> dict[str, Any]:
+    """Return the keyword argument that hands a cache of keys and values to a decoder.
+
+    transformers 5.24 calls it `cache` and drops `past_key_values` with 5.40; the oldest allowed
+    version knows `past_key_values` only.
+
+    Args:
+        model: the decoder, such as `LlamaModel`.
+        stored: keys and values so far; None keeps none, as in training.
+
+    Returns:
+        The argument by the name that the decoder's `forward` has.
+    """
+    return {_cache_name(type(model).forward): stored, "use_cache": stored is not None}
+
+
+@cache
+def _cache_name(forward: Callable[..., Any]) -> str:
+    return "cache" if "cache" in signature(forward).parameters else "past_key_values"
 
 
 def build_base(config: LanguageConfig, attention: str = "sdpa") -> PreTrainedModel:

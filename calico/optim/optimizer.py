@@ -1,9 +1,9 @@
 """Optimisers: AdamW, or Muon for matrices and AdamW for everything else.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) makes the momentum of a matrix
-orthogonal, so that an update changes all its directions by the same amount; `torch.optim.Muon`
-computes it. Updates are scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so both
-use one learning rate.
+orthogonal, so that an update changes all its directions by the same amount (`calico.optim.muon`).
+Updates are scaled to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so both use one
+learning rate.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 
+from calico.optim.muon import DeviceMuon
 from calico.runtime.distributed import send_from
 
 # A matrix with a shorter side than this is nearly a vector: orthogonal momentum has no advantage
@@ -78,11 +79,11 @@ class DistributedMuon:
             {"params": [one for one in group if self.owner[one] == self.rank], "factor": factor}
             for factor, group in sorted(matrices.items())
         ]
-        self.own = Muon(groups, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        self.own = DeviceMuon(groups, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
 
     def step(self) -> None:
         """Update all matrices; every process calls it."""
-        self.own.step()  # type: ignore[no-untyped-call]
+        self.own.step()
         # One message from each owner: all of its matrices travel in one vector.
         if self.count > 1:
             for rank in range(self.count):

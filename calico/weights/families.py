@@ -19,6 +19,9 @@ from calico.weights.key_names import (
 )
 
 Shape = tuple[int, ...]
+EMBEDDINGS = "language.model.embed_tokens.weight"
+# Stable names of the weights with one row for each token.
+VOCABULARY = (EMBEDDINGS, "language.lm_head.weight")
 
 
 @dataclass(frozen=True, slots=True)

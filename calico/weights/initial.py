@@ -31,15 +31,11 @@ from calico.processing.tokenizer import (
     token_ids,
 )
 from calico.weights.agreement import check_agreement
-from calico.weights.families import Piece, Shape, stable_piece
+from calico.weights.families import EMBEDDINGS, VOCABULARY, Piece, Shape, stable_piece
 from calico.weights.files import WeightFiles
 from calico.weights.matching import Matching, WeightSource, match, reconcile
 from calico.weights.safetensors_io import fitting
 from mixedparts.errors import InputError
-
-_EMBEDDINGS = "language.model.embed_tokens.weight"
-# Weights with one row for each token.
-_VOCABULARY = (_EMBEDDINGS, "language.lm_head.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +118,7 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
     """
     model = on_meta(config, ids)
     fresh = reconcile(matching, weight_shapes(model), config)
-    _check_rows(config, ids, min(rows, matching.shape(_EMBEDDINGS)[0]))
+    _check_rows(config, ids, min(rows, matching.shape(EMBEDDINGS)[0]))
     # These were built without memory, so fresh ones are built again with initial values.
     if "grounding.projection.0.weight" in fresh:
         width, size = config.language.hidden_size, config.sam.prompt_size
@@ -142,7 +138,7 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
         if piece.target not in latest:
             latest = {piece.target: matching.value(piece.target)}
         value = latest[piece.target]
-        if piece.target in _VOCABULARY:
+        if piece.target in VOCABULARY:
             value = _with_new_rows(value[:rows], config.language.vocabulary)
         value = value if piece.of == 1 else value.chunk(piece.of)[piece.order]
         dtype = storage_dtype(name, weight.requires_grad, config.execution)
@@ -192,7 +188,7 @@ def model_from_weights(
     own = model.state_dict()
     # A tied output layer is the embedding matrix itself, which a checkpoint has only once.
     if config.language.tie_embeddings:
-        own.pop(_VOCABULARY[1], None)
+        own.pop(VOCABULARY[1], None)
     for name, value in fitting(own, weights, origin).items():
         _put(model, name, value)
     if config.language.tie_embeddings:
@@ -211,18 +207,18 @@ def weight_shapes(model: nn.Module) -> dict[str, Shape]:
         # The joined weight of the files is `of` times as high as the piece in the model.
         shapes[piece.target] = (shape[0] * piece.of, *shape[1:]) if shape else shape
     if tied is not None and tied.config.tie_word_embeddings:
-        shapes.pop(_VOCABULARY[1], None)
+        shapes.pop(VOCABULARY[1], None)
     return shapes
 
 
 def _language_folder(matching: Matching, files: Sequence[WeightFiles]) -> Path:
     """Return the folder that the language model comes from, which has its tokenizer too."""
-    if _EMBEDDINGS not in matching.recipes:
+    if EMBEDDINGS not in matching.recipes:
         raise InputError(
             "no --init holds a language model",
             "Add the folder of one, for example GLaMM's or InstructBLIP-Vicuna's.",
         )
-    source = files[matching.recipes[_EMBEDDINGS][0].source].place
+    source = files[matching.recipes[EMBEDDINGS][0].source].place
     return source if source.is_dir() else source.parent
 
 

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from calico.config.calico import CalicoConfig
-from calico.weights.families import Ignored, Shape
+from calico.weights.families import VOCABULARY, Ignored, Shape
 from calico.weights.files import WeightFiles
 from calico.weights.layouts import recognise
+from calico.weights.name_lists import fault_lines, listed
 from mixedparts.errors import InputError
 
-_SHOWN = 8  # names that a message lists
-_VOCABULARY = ("language.model.embed_tokens.weight", "language.lm_head.weight")
 # Weights of a Q-Former that only its text tokens pass through.
 _TEXT_PATH = re.compile(
     r"bridge\.qformer\.((word|position)_embeddings|encoder\.layer\.\d+\.(intermediate|output))\."
@@ -116,7 +115,7 @@ class Matching:
         for number, source in enumerate(self.sources):
             lines.append(f"{source.origin}: {self.layouts[number]}, {len(self.used[number])} used")
             for reason, names in self.ignored[number].items():
-                lines.append(f"  {len(names)} ignored: {reason} ({_listed(names, 2)})")
+                lines.append(f"  {len(names)} ignored: {reason} ({listed(names, 2)})")
         return lines
 
 
@@ -145,7 +144,7 @@ def match(sources: Iterable[WeightSource]) -> Matching:
                     part = Ingredient(number, name, piece.order, piece.of, piece.share)
                     recipes[piece.target].append(part)
         if unknown:
-            faults.append(f"{source.origin} ({layout.name}): unexpected {_listed(unknown)}")
+            faults.append(f"{source.origin} ({layout.name}): unexpected {listed(unknown)}")
         matching.layouts.append(layout.name)
         matching.ignored.append(dict(ignored))
         matching.used.append(set())
@@ -190,9 +189,6 @@ def reconcile(
     """
     missing = [name for name in wanted if name not in matching.recipes]
     fresh = {name for name in missing if _may_be_fresh(name, config)}
-    faults = [f"missing: {_listed([n for n in missing if n not in fresh])}"] * (
-        len(missing) > len(fresh)
-    )
     unexpected = []
     for name, recipe in matching.recipes.items():
         reason = None if name in wanted else _reason(name, config)
@@ -205,16 +201,15 @@ def reconcile(
             for part in recipe:
                 matching.ignored[part.source].setdefault(reason, []).append(part.name)
     _supersede(matching)
-    if unexpected:
-        faults.append(f"unexpected: {_listed(unexpected)}")
     # Only a check of the shapes shows a model of another size: its names are the same.
     shapes = [
         f"{matching.recipes[name][0].name} is {matching.shape(name)}, {name} needs {shape}"
         for name, shape in wanted.items()
         if name in matching.recipes and not _fits(name, matching.shape(name), shape)
     ]
-    faults += [f"of another shape: {_listed(shapes)}"] * bool(shapes)
-    if faults:
+    needed = [name for name in missing if name not in fresh]
+    kinds = {"missing": needed, "unexpected": unexpected, "of another shape": shapes}
+    if faults := fault_lines(kinds):
         raise InputError(
             f"the weights do not fill the model '{config.name}':\n"
             + "\n".join(f"  {fault}" for fault in faults),
@@ -225,7 +220,7 @@ def reconcile(
 
 def _fits(name: str, given: Shape, wanted: Shape) -> bool:
     # The rows of the vocabulary follow from the tokenizers; `initial` cuts them or adds new ones.
-    return given[1:] == wanted[1:] if name in _VOCABULARY else given == wanted
+    return given[1:] == wanted[1:] if name in VOCABULARY else given == wanted
 
 
 def _may_be_fresh(name: str, config: CalicoConfig) -> bool:
@@ -249,7 +244,7 @@ def _reason(name: str, config: CalicoConfig) -> str | None:
         return "the Q-Former's text path: it sees queries only"
     if name.startswith("correspondence.") and not config.correspondence.layers:
         return "this ablation has no correspondence modules"
-    if name == _VOCABULARY[1] and config.language.tie_embeddings:
+    if name == VOCABULARY[1] and config.language.tie_embeddings:
         return "tied to the input embeddings"
     return None
 
@@ -268,8 +263,3 @@ def _shape(source: WeightSource, name: str) -> Shape:
     if isinstance(source.weights, WeightFiles):
         return source.weights.shape(name)  # without reading the tensor
     return tuple(source.weights[name].shape)
-
-
-def _listed(names: list[str], shown: int = _SHOWN) -> str:
-    more = f", … {len(names)} in all" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

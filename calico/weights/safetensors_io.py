@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from calico.weights.key_names import installed_names
+from calico.weights.name_lists import fault_lines
 from mixedparts.errors import InputError
-
-_SHOWN = 8  # names that an error message lists
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -62,9 +61,8 @@ def fitting(
         for name in sorted(into.keys() & values.keys())
         if into[name].shape != values[name].shape
     ]
-    faults = [*_listed("missing", missing), *_listed("unexpected", unexpected)]
-    faults += _listed("of another shape", shapes)
-    if faults:
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if faults := fault_lines(kinds):
         raise InputError(
             f"{origin} does not fit the model:\n" + "\n".join(f"  {fault}" for fault in faults),
             "It belongs to another configuration or another version of the code.",
@@ -88,10 +86,3 @@ def copy_weights(into: Mapping[str, Tensor], values: Mapping[str, Tensor], origi
         # `detach` shares the memory but not the graph: leaves that require gradients refuse
         # changes in place.
         into[name].detach().copy_(value)
-
-
-def _listed(kind: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    more = f", … {len(names)} in all" if len(names) > _SHOWN else ""
-    return [f"{kind}: {', '.join(names[:_SHOWN])}{more}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from mixedparts.storage.build_folder import shard_pattern
+from mixedparts.storage.build_folder import SPLIT_ORDER, shard_pattern
 from mixedparts.storage.schema import CONFIGS, card_features
 
 # Never change this text: `is_unfinished` compares a folder's README with it byte by byte, and must
@@ -33,7 +33,6 @@ _BIBTEX = """\
   eprint    = {2412.19331}
 }"""
 
-_SPLITS = ("train", "validation", "test", "benchmark")
 _TASKS = ("common_object", "common_parts", "unique_parts")
 
 
@@ -64,7 +63,7 @@ def card(manifest: Mapping[str, Any]) -> str:
 def split_rows(manifest: Mapping[str, Any], table: str) -> dict[str, int]:
     """Return {split: rows} of a table, in the usual order of splits, without absent ones."""
     rows: dict[str, int] = {}
-    for split in (*_SPLITS, "preview"):
+    for split in SPLIT_ORDER:
         prefix = f"{table}/{split}-"
         of_shards = [s["rows"] for s in manifest["shards"] if s["path"].startswith(prefix)]
         if of_shards:
@@ -98,7 +97,7 @@ def loading_configs(manifest: Mapping[str, Any], prefix: str = "") -> list[dict[
 
 def in_split_order(splits: dict[str, Any]) -> list[tuple[str, Any]]:
     """Return the items of {split: value}, train first and the benchmark last."""
-    return [(split, splits[split]) for split in _SPLITS if split in splits]
+    return [(split, splits[split]) for split in SPLIT_ORDER if split in splits]
 
 
 def _front(manifest: Mapping[str, Any]) -> dict[str, Any]:

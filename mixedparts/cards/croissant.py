@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixedparts.storage.build_folder import BENCHMARK, shard_pattern
-from mixedparts.storage.schema import CONFIGS, PICTURE
+from mixedparts.records import BENCHMARK
+from mixedparts.storage.build_folder import shard_pattern
+from mixedparts.storage.schema import CONFIGS, ENCODED_IMAGE
 
 CROISSANT = "croissant.json"
 _PAPER = "https://arxiv.org/abs/2412.19331"
@@ -198,7 +199,7 @@ def _field(
         "extract": {"column": column},
     }
     # An image is a struct of bytes and path; readers decode the bytes.
-    if kind == PICTURE:
+    if kind == ENCODED_IMAGE:
         source["transform"] = {"jsonPath": "bytes"}
         return {**described, "dataType": "sc:ImageObject", "source": source}
     if pa.types.is_list(kind):

@@ -12,13 +12,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixedparts.cli.verbs import add_verb
+from mixedparts.cli.verbs import ROOT_VARIABLE, add_verb
 
 if TYPE_CHECKING:
     from mixedparts.pipeline.config import BuildConfig
     from mixedparts.progress import Progress
-
-ROOT_VARIABLE = "MIXEDPARTS_ROOT"
 
 
 def add_build(verbs: Any) -> None:

@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mixedparts.cli.verbs import add_verb
+from mixedparts.cli.verbs import add_root, add_verb, sources_folder
+from mixedparts.records import BENCHMARK, SPLITS
 
 # Written out here: importing the enumerations would load the packages that an export needs.
 _FORMATS = ("published", "coco", "webdataset", "parquet")
-_SPLITS = ("train", "validation", "test", "benchmark")
 
 
 def add_export(verbs: Any) -> None:
@@ -31,7 +31,7 @@ def add_export(verbs: Any) -> None:
     add("build", type=Path, metavar="DIR")
     add("--format", required=True, choices=_FORMATS)
     add("--out", type=Path, required=True, metavar="OUT", help="folder to write")
-    add("--split", nargs="+", choices=_SPLITS, default=(), metavar="SPLIT",
+    add("--split", nargs="+", choices=(*SPLITS, BENCHMARK), default=(), metavar="SPLIT",
         help="train, validation, test, benchmark (the first three)")  # fmt: skip
     add("--limit", type=int, metavar="N", help="rows of each split (all; parquet: 1,000)")
     add("--shard-rows", type=int, default=1_000, metavar="N", help="webdataset, parquet (1000)")
@@ -41,7 +41,7 @@ def add_export(verbs: Any) -> None:
     add("--annotations", choices=("own", "original"), default="own",
         help="published: write PACO file and ADE part maps (own), or refer to the ids and maps of"
         " upstream's files (original, needs --root)")  # fmt: skip
-    add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
+    add_root(parser)
     add("--overwrite", action="store_true", help="replace what an earlier export left there")
     add("--json", action="store_true", help="print the summary as JSON")
     add("--quiet", action="store_true", help="no progress")
@@ -64,17 +64,11 @@ def _export(arguments: argparse.Namespace) -> int:
         shard_rows=arguments.shard_rows,
         visibility=Visibility(arguments.visibility),
         annotations=Origin(arguments.annotations),
-        root=_root(arguments.root),
+        root=sources_folder(arguments.root),
     )
     report = export(request, terminal_progress(arguments.quiet), arguments.overwrite)
     print(json.dumps(report.values, indent=1) if arguments.json else report.text)
     return 0
-
-
-def _root(given: Path | None) -> Path:
-    """Return the folder of the sources: the flag, else `MIXEDPARTS_ROOT`, else `./sources`."""
-    # An empty variable counts as one that is not set.
-    return given or Path(os.environ.get("MIXEDPARTS_ROOT") or "sources")
 
 
 def add_import(verbs: Any) -> None:
@@ -91,8 +85,8 @@ def add_import(verbs: Any) -> None:
     add("bundle", type=Path, metavar="BUNDLE", help="folder with mixed_parts_{train,val,test}.json")
     add("--format", required=True, choices=("published",))
     add("--out", type=Path, required=True, metavar="DIR", help="build folder")
-    add("--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)")
-    add("--split", nargs="+", choices=_SPLITS[:3], default=(), metavar="SPLIT",
+    add_root(parser)
+    add("--split", nargs="+", choices=SPLITS, default=(), metavar="SPLIT",
         help="train, validation, test (all that are there)")  # fmt: skip
     add("--images", choices=("embed", "reference"), default="embed",
         help="store images, or only their paths")  # fmt: skip
@@ -118,7 +112,7 @@ def _import(arguments: argparse.Namespace) -> int:
 
     request = ImportRequest(
         bundle=arguments.bundle,
-        root=_root(arguments.root),
+        root=sources_folder(arguments.root),
         out=arguments.out,
         splits=tuple(arguments.split),
         images=arguments.images,

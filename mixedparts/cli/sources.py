@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from pathlib import Path
 from typing import Any
 
-from mixedparts.cli.build import ROOT_VARIABLE
-from mixedparts.cli.verbs import add_verb
+from mixedparts.cli.verbs import add_root, add_verb, sources_folder
 
 
 def add_sources(verbs: Any) -> None:
@@ -26,9 +23,7 @@ def add_sources(verbs: Any) -> None:
     )
     parser.add_argument("action", nargs="?", choices=("show", "check"))
     parser.add_argument("name", nargs="?", metavar="NAME", help="source to show")
-    parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="sources' folder (./sources, $MIXEDPARTS_ROOT)"
-    )
+    add_root(parser)
     parser.add_argument("--profile", default="full", metavar="NAME", help="full, or published")
     parser.add_argument("--json", action="store_true")
 
@@ -47,7 +42,7 @@ def _sources(arguments: argparse.Namespace) -> int:
     if arguments.action and not arguments.name:
         raise UsageError("show which source?", "For example: mixedparts sources show paco")
     if arguments.name:
-        root = arguments.root or Path(os.environ.get(ROOT_VARIABLE) or "sources")
+        root = sources_folder(arguments.root)
         report = source_report(arguments.name, root, arguments.profile)
     else:
         report = source_list()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+ROOT_VARIABLE = "MIXEDPARTS_ROOT"
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -60,3 +64,15 @@ def add_verb(
     # `main` calls this function with the parsed arguments.
     parser.set_defaults(verb=run)
     return parser
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--root`, whose value `sources_folder` completes."""
+    text = f"sources' folder (./sources, ${ROOT_VARIABLE})"
+    parser.add_argument("--root", type=Path, metavar="DIR", help=text)
+
+
+def sources_folder(given: Path | None) -> Path:
+    """Return the folder of the sources: the flag, else `MIXEDPARTS_ROOT`, else `./sources`."""
+    # An empty variable counts as one that is not set.
+    return given or Path(os.environ.get(ROOT_VARIABLE) or "sources")

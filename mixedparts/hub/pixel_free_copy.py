@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mixedparts.cards.card import card
 from mixedparts.cards.croissant import CROISSANT, croissant_text
-from mixedparts.storage.build_folder import CARD, MANIFEST
+from mixedparts.storage.build_folder import CARD, MANIFEST, BuildFolder
 from mixedparts.storage.parquet import parquet_rows, write_parquet
 from mixedparts.storage.schema import IMAGES
 from mixedparts.storage.shards import WrittenFile, intact, write_json, write_shard, write_text
@@ -40,32 +38,28 @@ class PushFile:
     bytes: int
 
 
-def push_files(manifest: Mapping[str, Any], build: Path, pixels: bool) -> list[PushFile]:
-    """Return the data files that a push would send, without writing the copy.
+def push_files(build: BuildFolder, pixels: bool) -> list[PushFile]:
+    """Return the data files that a push would send, in the order of the manifest.
 
-    Args:
-        manifest: manifest of the build.
-        build: the build folder.
-        pixels: whether images are sent.
-
-    Returns:
-        The files in the order of the manifest.
+    Raises:
+        DamagedShard: a shard of `images` is missing or damaged.
     """
     files = []
-    for shard in manifest["shards"]:
-        if not pixels and shard["path"].startswith(_PIXELS):
+    for shard in build.shards:
+        if not pixels and shard.path.startswith(_PIXELS):
             continue
-        size = shard["bytes"]
-        if not pixels and shard["path"].startswith("images/"):
-            size = _without_pixels(build / shard["path"])
-        files.append(PushFile(shard["path"], size))
+        size = shard.bytes
+        if not pixels and shard.path.startswith("images/"):
+            size = _without_pixels(build, shard.path)
+        files.append(PushFile(shard.path, size))
     return files
 
 
-def _without_pixels(path: Path) -> int:
+def _without_pixels(build: BuildFolder, relative: str) -> int:
     """Return the compressed bytes of all columns of an images shard except the image bytes."""
     # From the footer: it has the compressed size of every column in every row group.
-    metadata = pq.read_metadata(path)
+    with build.open_shard(relative) as file:
+        metadata = file.metadata
     columns = (
         metadata.row_group(group).column(column)
         for group in range(metadata.num_row_groups)
@@ -74,24 +68,26 @@ def _without_pixels(path: Path) -> int:
     return sum(c.total_compressed_size for c in columns if c.path_in_schema != "image.bytes")
 
 
-def make_copy(build: Path, manifest: Mapping[str, Any], pixels: bool, url: str) -> Path:
+def make_copy(build: BuildFolder, pixels: bool, url: str) -> Path:
     """Write the copy into the build's `_build` folder, reusing what an earlier push left there.
 
     Args:
-        build: the build folder.
-        manifest: its manifest.
+        build: the build.
         pixels: whether the copy contains images.
         url: page of the dataset, for the Croissant metadata.
 
     Returns:
         The folder of the copy: data files, manifest, card and Croissant metadata.
+
+    Raises:
+        DamagedShard: a shard of `images` is missing or damaged.
     """
     # Two folders, so that pushes with and without pixels do not undo each other's work.
-    copy = build / "_build" / ("push-with-pixels" if pixels else "push")
+    copy = build.path / "_build" / ("push-with-pixels" if pixels else "push")
     shards = [
-        _shard(build, copy, WrittenFile(**shard), pixels)
-        for shard in manifest["shards"]
-        if pixels or not shard["path"].startswith(_PIXELS)
+        _shard(build, copy, shard, pixels)
+        for shard in build.shards
+        if pixels or not shard.path.startswith(_PIXELS)
     ]
     # Files of an earlier build in this folder: `push` sends every Parquet file that it finds.
     current = {shard.path for shard in shards}
@@ -99,20 +95,20 @@ def make_copy(build: Path, manifest: Mapping[str, Any], pixels: bool, url: str) 
         if stray.relative_to(copy).as_posix() not in current:
             stray.unlink()
     # Digests, sizes and `images: omit` describe the copy, so that it passes verification by itself.
-    described = {**manifest, "shards": [asdict(shard) for shard in shards]}
+    described = {**build.manifest, "shards": [asdict(shard) for shard in shards]}
     if not pixels:
-        described["configuration"] = {**manifest["configuration"], "images": "omit"}
+        described["configuration"] = {**build.configuration, "images": "omit"}
     write_json(copy / MANIFEST, described)
     write_text(copy / CROISSANT, croissant_text(described, url))
     write_text(copy / CARD, card(described))
     return copy
 
 
-def _shard(build: Path, copy: Path, shard: WrittenFile, pixels: bool) -> WrittenFile:
+def _shard(build: BuildFolder, copy: Path, shard: WrittenFile, pixels: bool) -> WrittenFile:
     """Put one shard into the copy, and return its record."""
     if pixels or not shard.path.startswith("images/"):
         if not intact(copy, shard):
-            _link(build / shard.path, copy / shard.path)
+            _link(build.path / shard.path, copy / shard.path)
         return shard
     # The note names the digest of the original shard: without it, finding out whether the copy is
     # of this build would mean to write it again.
@@ -121,7 +117,7 @@ def _shard(build: Path, copy: Path, shard: WrittenFile, pixels: bool) -> Written
     if stored is not None and stored[0] == shard.sha256 and intact(copy, stored[1]):
         return stored[1]
     written = write_shard(
-        copy, shard.path, lambda path: write_parquet(path, IMAGES, _stripped(build / shard.path)),
+        copy, shard.path, lambda path: write_parquet(path, IMAGES, _stripped(build, shard.path)),
         parquet_rows,
     )  # fmt: skip
     write_json(note, {"of": shard.sha256, "file": asdict(written)})
@@ -137,11 +133,11 @@ def _noted(note: Path) -> tuple[str, WrittenFile] | None:
         return None
 
 
-def _stripped(path: Path) -> Iterator[pa.RecordBatch]:
+def _stripped(build: BuildFolder, relative: str) -> Iterator[pa.RecordBatch]:
     """Yield the rows of an images shard with a null in place of each image."""
     # The image column is not read at all: it has nearly all bytes of the shard.
     columns = [name for name in IMAGES.names if name != "image"]
-    for batch in pq.ParquetFile(path).iter_batches(1_000, columns=columns):
+    for batch in build.shard_batches(relative, columns):
         nulls = pa.nulls(batch.num_rows, IMAGES.field("image").type)
         arrays = [nulls if name == "image" else batch[name] for name in IMAGES.names]
         yield pa.RecordBatch.from_arrays(arrays, schema=IMAGES)

@@ -153,18 +153,18 @@ def push_plan(build: Path, repo_id: str, pixels: bool) -> Report:
         The report: files and sizes by table, and the licences that sending images must respect.
 
     Raises:
-        InputError: there is no finished build in the folder.
+        InputError: there is no finished build in the folder, or a shard of `images` is damaged.
         UsageError: `pixels` is true and the build contains no pixels.
     """
-    manifest = _manifest(build, pixels)
-    files = push_files(manifest, build, pixels)
+    opened = _opened(build, pixels)
+    files = push_files(opened, pixels)
     rows = []
     for table in (*CONFIGS, "rejects"):
         # `pairs/train-….parquet` belongs to pairs, `rejects.parquet` to rejects.
         sizes = [file.bytes for file in files if file.path.split("/")[0].split(".")[0] == table]
         rows.append([table, str(len(sizes)), f"{sum(sizes) / 1e6:.2f} MB"])
     lines = [f"to the dataset repository {repo_id}:", text_table(["table", "files", "bytes"], rows)]
-    lines += _licence_lines(manifest, pixels)
+    lines += _licence_lines(opened.manifest, pixels)
     values = {
         "repo_id": repo_id,
         "pixels": pixels,
@@ -190,19 +190,19 @@ def push(
         The numbers of files `sent`, `skipped` (the Hub has them) and `removed`.
 
     Raises:
-        InputError: there is no finished build in the folder.
+        InputError: there is no finished build in the folder, or a shard of `images` is damaged.
         UsageError: `pixels` is true and the build contains none, or `repo_id` is not valid.
         ProblemsFound: verification finds a problem in the build.
         EnvironmentFault: the Hub refuses or cannot be reached.
     """
-    manifest = _manifest(build, pixels)
+    opened = _opened(build, pixels)
     problems = verify(build, "full")
     if problems.total:
         raise ProblemsFound(
             f"{build} is not whole: {problems.listed[0]} ({problems.total} problems)",
             f"Look at all of them: mixedparts verify {build}",
         )
-    copy = make_copy(build, manifest, pixels, f"{_SITE}/{repo_id}")
+    copy = make_copy(opened, pixels, f"{_SITE}/{repo_id}")
     hub.create(repo_id, private)
     stored = hub.digests(repo_id)
     files = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*.parquet"))
@@ -210,32 +210,32 @@ def push(
     progress.start("sending files", len(missing), "files")
     for start in range(0, len(missing), _FILES_A_COMMIT):
         batch = missing[start : start + _FILES_A_COMMIT]
-        message = f"Build {manifest['build_id']}: {len(batch)} files"
+        message = f"Build {opened.build_id}: {len(batch)} files"
         hub.commit(repo_id, copy, batch, [], message)
         progress.advance(len(batch))
     progress.finish()
     # Other files of the repository (`.gitattributes`, files that its owner added) stay.
     tables = {*CONFIGS, REJECTS_FILE}
     stale = sorted(p for p in stored if p.split("/")[0] in tables and p not in set(files))
-    hub.commit(repo_id, copy, _LAST, stale, f"Build {manifest['build_id']}")
+    hub.commit(repo_id, copy, _LAST, stale, f"Build {opened.build_id}")
     skipped = len(files) - len(missing)
     return {"sent": len(missing) + len(_LAST), "skipped": skipped, "removed": len(stale)}
 
 
-def _manifest(build: Path, pixels: bool) -> Mapping[str, Any]:
-    """Return the manifest of a build.
+def _opened(build: Path, pixels: bool) -> BuildFolder:
+    """Open the build to push.
 
     Raises:
         InputError: there is no finished build in the folder.
         UsageError: `pixels` is true and the build contains no pixels.
     """
-    manifest = BuildFolder.open(build).manifest
-    if pixels and manifest["configuration"]["images"] != "embed":
+    opened = BuildFolder.open(build)
+    if pixels and opened.configuration["images"] != "embed":
         raise UsageError(
-            f"{build} holds no pixels (images: {manifest['configuration']['images']})",
+            f"{build} holds no pixels (images: {opened.configuration['images']})",
             "Push it without --with-pixels, or build with --images embed.",
         )
-    return manifest
+    return opened
 
 
 def _licence_lines(manifest: Mapping[str, Any], pixels: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -12,12 +13,22 @@ from mixedparts.images.exif import neutral_bytes
 from mixedparts.images.jpeg import intact_jpeg_size
 from mixedparts.records import Reason
 
-__all__ = ["check_image", "decoding_fault", "neutral_bytes"]
+__all__ = ["check_image", "decoding_fault", "neutral_bytes", "open_image"]
 
 # The formats that occur in datasets. Pillow selects a decoder by the content of a file, not by its
 # suffix, so every other decoder is closed: one of them starts Ghostscript on a file that is really
 # a PostScript program, and the files come from the internet.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+
+
+def open_image(file: str | Path | BinaryIO) -> Image.Image:
+    """Open an image file of one of the formats that occur in datasets; pixels are not decoded.
+
+    Raises:
+        OSError: the file cannot be read, or has another format. For broken bytes Pillow also raises
+            errors of other classes.
+    """
+    return Image.open(file, formats=_FORMATS)
 
 
 def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | None:
@@ -42,7 +53,7 @@ def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | Non
         # Pillow warns of large images and of odd metadata, which are no faults here.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
+            with open_image(path) as image:
                 size = image.size
                 if size == (width, height):
                     # At an eighth of its size a JPEG is read to its last byte, but few pixels are

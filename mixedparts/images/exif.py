@@ -59,7 +59,7 @@ def _neutral_jpeg(data: bytes) -> bytes:
         if marker == 0xE1:
             payload = data[position + 4 : stop]
             data = data[: position + 4] + _neutral_payload(payload) + data[stop:]
-        position = max(stop, position + 2)
+        position = stop
     return data
 
 

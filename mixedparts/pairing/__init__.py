@@ -11,7 +11,8 @@ The modules in the order in which a build uses them; `mixedparts.pipeline.select
 4. `balanced_sampler` selects the rows of one cell (`BalancedSampler`).
 5. `samples` puts the rows of all cells into one array, gives them ids and sorts them.
 
-`lookup` holds the array operations that 1 and 4 share; it imports none of the others.
+`lookup` has the array operations that 1 and 4 share, `random_streams` the random numbers of each
+cell; both import none of the others.
 
 Words of this package:
 

@@ -15,7 +15,6 @@ class of 2,000 entities has two million pairs, but few different signatures.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -345,11 +344,3 @@ def admitted_rows(task: Task, index: EntityIndex, members: NDArray[np.int64]) ->
             seen = seen | bits[column]
     shown: NDArray[np.bool_] = np.bitwise_or.reduce((seen & ~repeated).T) != 0
     return fit & shown
-
-
-def philox(seed: int, key: str) -> np.random.Generator:
-    """Return the random stream of a build's seed and a key; the same on every machine."""
-    # Philox is counter-based: streams of different 128-bit keys are independent, and no stream
-    # depends on how many numbers another one has given.
-    digest = hashlib.blake2b(f"{seed}|{key}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

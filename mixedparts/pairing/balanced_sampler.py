@@ -20,11 +20,11 @@ if no cell can take them, limits are doubled, until all rows are there or all ad
 are. A limit that the user sets replaces this rule and is never exceeded. Rows can then be fewer,
 but no admissible sample is left whose images are all below the limit.
 
-Everything random comes from one stream, Philox keyed by seed, split, source and task. The selection
-runs in one process, on an entity table whose rows are in the order of the plan and not in the order
-in which workers finish; readers sort what they find in folders. The result therefore depends on
-the entities, the options and the seed only. It also depends on every call of the stream and on
-`BATCH`: a change of either gives every build other rows.
+Everything random comes from one stream, keyed by seed, split, source and task (`random_streams`).
+The selection runs in one process, on an entity table whose rows are in the order of the plan and
+not in the order in which workers finish; readers sort what they find in folders. The result
+therefore depends on the entities, the options and the seed only. It also depends on every call of
+the stream and on `BATCH`: a change of either gives every build other rows.
 """
 
 from __future__ import annotations

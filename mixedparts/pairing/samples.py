@@ -17,6 +17,7 @@ from mixedparts.entities.table import EntityColumns
 from mixedparts.records import Task
 
 TASKS = tuple(Task)
+BENCHMARK_CELL = 112  # most rows of a source and task in the benchmark
 Cell = tuple[str, str]  # source (two of them joined by "+"), task
 Coded = tuple[NDArray[np.int64], tuple[str, ...]]  # code of each row, text of each code
 Ids = NDArray[np.uint64]
@@ -157,7 +158,7 @@ def cell_counts(samples: NDArray[np.void], columns: EntityColumns) -> dict[str, 
 
 
 def benchmark_rows(
-    samples: NDArray[np.void], columns: EntityColumns, cells: list[Cell], most: int = 112
+    samples: NDArray[np.void], columns: EntityColumns, cells: list[Cell], most: int = BENCHMARK_CELL
 ) -> tuple[NDArray[np.int64], list[Cell]]:
     """Choose the fixed subset of the test split, the same number from every non-empty cell.
 

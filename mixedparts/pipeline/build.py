@@ -1,7 +1,12 @@
-"""The pipeline: plan, read, pair, write, publish; each step starts from what is on disk.
+"""The pipeline of a build: plan, read, pair, write, finalize.
 
-Nothing that loads exists before the end: finished shards wait in `_build/ready`, and the folder's
-README names a data file that is not there until the last one has been moved into place.
+Every stage starts from what is on disk: a task whose commit record matches its files is not run
+again (`mixedparts.storage.shards`). The same command therefore continues an interrupted build, also
+with another number of workers or another engine, and the result has the same bytes.
+
+Nothing can be loaded before the end. Finished shards wait in `_build/ready`; until the last step
+the folder has no manifest, and its README names a data file that never exists
+(`mixedparts.pipeline.finalize`).
 """
 
 from __future__ import annotations
@@ -44,27 +49,34 @@ from mixedparts.progress import Progress
 from mixedparts.storage.build_folder import CARD, MANIFEST, PLAN, REJECTS_FILE, stored_plan
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import Commit
+from mixedparts.storage.target_folder import holds_earlier
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T", ReadTask, WriteTask)
 
 
 def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> dict[str, Any]:
-    """Build the dataset, or go on where an earlier run of the same build stopped.
+    """Build the dataset, or continue an earlier run of the same build.
 
     Args:
-        overwrite: first remove what an earlier build, of whatever plan, left in the folder.
+        config: of the build.
+        progress: shows messages and the progress of each stage.
+        overwrite: first remove what an earlier build, of any plan, left in the folder.
 
     Returns:
-        The manifest; with a shard range that leaves work to others, only what is still open.
+        The manifest. With a shard range that leaves work to other runs: the stage that is not
+        complete (`waiting`) and the range (`shard_range`).
 
     Raises:
-        UsageError: the folder holds another build, or something that is no build.
-        InputError: a source is missing, unreadable as a whole, or gives no sample at all.
+        UsageError: the folder contains another build or something that is no build, or a class is
+            in none of the sources.
+        InputError: a source is missing, unreadable as a whole, or there is no admissible sample.
         ProblemsFound: more records were rejected than `config.max_rejects` allows.
+        EnvironmentFault: the engine is not installed, or a worker process died.
     """
     plan = make_plan(config)
     prepare(config, plan, overwrite)
+    # A second run of a finished build ends here, without a change to any file.
     finished = finished_manifest(config.out)
     if finished is not None:
         progress.log(f"{config.out} is complete; nothing to do.")
@@ -77,24 +89,24 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
 
 
 def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
-    """Clear the folder for the plan where that is asked for, or say why it cannot be used.
+    """Check that the build folder can be used for a plan; remove an earlier build if asked to.
+
+    Args:
+        config: of the build; `config.out` is the folder.
+        plan: the plan of the build.
+        overwrite: remove a build that is in the folder, of any plan.
 
     Raises:
-        UsageError: the folder holds another build or something that is no build.
+        UsageError: the folder contains another build, or something that is no build.
     """
     out = config.out
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "Choose another folder with --out.")
     stored = stored_plan(out)
-    if stored is None and out.is_dir() and any(out.iterdir()):
-        if not is_unfinished(out):
-            raise UsageError(
-                f"{out} is not empty and holds no build", "Choose another folder with --out."
-            )
+    # A build that was interrupted before it stored its plan has the card of an unfinished build.
+    if not holds_earlier(out, "build", lambda folder: stored is not None or is_unfinished(folder)):
+        return
+    if stored is None or overwrite:
         remove_build(out)
-    elif stored is not None and overwrite:
-        remove_build(out)
-    elif stored is not None and stored["build_id"] != plan.build_id:
+    elif stored["build_id"] != plan.build_id:
         lines = differences(stored["identity"], plan.identity)
         raise UsageError(
             f"{out} holds another build. What differs (there -> asked for):\n"
@@ -104,7 +116,9 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
 
 
 def remove_build(out: Path) -> None:
-    """Remove a build's files; first of all what makes it load."""
+    """Remove the files of a build, and leave other files in its folder alone."""
+    # Card and manifest go first, so that an interrupted removal leaves nothing that can be loaded.
+    # The plan goes last: by it, the next run recognises the rest as a build.
     for name in (CARD, MANIFEST, CROISSANT, REJECTS_FILE):
         (out / name).unlink(missing_ok=True)
     for name in (*CONFIGS, str(PLAN.parent)):
@@ -112,7 +126,14 @@ def remove_build(out: Path) -> None:
 
 
 class Stages:
-    """Runs the tasks of one stage after the other on an engine, and tells how far they are."""
+    """Runs the tasks of each stage on an engine and reports their progress.
+
+    Args:
+        config: of the build; its shard range selects the tasks of this run.
+        engine: runs the tasks.
+        progress: shows how many images or rows are done.
+        log: adds an event and its values to the build's log.
+    """
 
     def __init__(
         self, config: BuildConfig, engine: Engine, progress: Progress, log: Callable[..., None]
@@ -124,41 +145,58 @@ class Stages:
 
     def run(
         self,
-        what: str,
+        stage: str,
         tasks: Sequence[T],
         work: Callable[[T], Commit],
         sizes: list[int],
         unit: str,
     ) -> list[Commit] | None:
-        """Return the record of every task; None where a shard range leaves some to other runs."""
+        """Run those tasks of a stage that belong to this run.
+
+        Args:
+            stage: name of the stage in progress and log.
+            tasks: all tasks of the stage.
+            work: runs one task and returns its commit record.
+            sizes: size of each task in `unit`.
+            unit: what progress counts, such as `images`.
+
+        Returns:
+            The record of every task, in the order of `tasks`. None if a shard range leaves tasks to
+            other runs that have not finished them.
+        """
         size_of = {task.name: size for task, size in zip(tasks, sizes, strict=True)}
-        mine = list(tasks)
+        share = list(tasks)
         if self.config.shard_range:
             at, of = self.config.shard_range
-            mine = mine[at::of]
+            # Every `of`-th task and not a block of them: adjacent tasks belong to one source or
+            # table and take about the same time, so all shares get some of each.
+            share = share[at::of]
         records: dict[str, Commit | None] = {}
-        self.progress.start(what, sum(size_of[task.name] for task in mine), unit)
-        for record in self._engine.run(work, mine):
+        self.progress.start(stage, sum(size_of[task.name] for task in share), unit)
+        for record in self._engine.run(work, share):
             records[record.task] = record
             self.progress.advance(size_of[record.task])
-            self.log(what, task=record.task, files=len(record.files))
+            self.log(stage, task=record.task, files=len(record.files))
         self.progress.finish()
         for task in tasks:
             if task.name not in records:
                 records[task.name] = done_elsewhere(self.config.out, task.name)
-        found = [records[task.name] for task in tasks]
-        whole = [record for record in found if record is not None]
-        return whole if len(whole) == len(found) else None
+        # Tasks end in any order. The next stage gets their records in the order of the plan, so
+        # the result does not depend on timing or on the number of workers.
+        in_order = [records[task.name] for task in tasks]
+        complete = [record for record in in_order if record is not None]
+        return complete if len(complete) == len(in_order) else None
 
 
 def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
+    """Run all stages; return the manifest, or what a run of a shard range returns instead."""
     stages.log("begin", build_id=plan.build_id)
     reads = _read(config, plan, stages)
     if reads is None:
         return _waiting(config, "reading", stages.progress)
     check_rejects(config.out, parse_limit(config.max_rejects), reads)
     paired = _pair(config, reads)
-    stages.log("paired", rows={name: found.get("pairs") for name, found in paired.counts.items()})
+    stages.log("paired", rows={name: item.get("pairs") for name, item in paired.counts.items()})
     tasks = write_tasks(config, paired)
     sizes = [task.stop - task.start for task in tasks]
     written = stages.run("writing", tasks, run_write, sizes, "rows")
@@ -172,15 +210,29 @@ def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
 def read_and_pair(
     config: BuildConfig, plan: Plan, progress: Progress
 ) -> tuple[list[Commit], Commit]:
-    """Run the stages before writing, without log; `config` has no shard range."""
+    """Run the stages before writing, without a log.
+
+    Args:
+        config: of the build, without a shard range.
+        plan: the plan of the build.
+        progress: shows the progress of reading.
+
+    Returns:
+        The commit records of the read tasks and of pairing.
+
+    Raises:
+        InputError: a source is unreadable as a whole, or there is no admissible sample.
+        EnvironmentFault: the engine is not installed, or a worker process died.
+    """
     with closing(get_engine(config.engine, config.workers)) as engine:
-        stages = Stages(config, engine, progress, lambda event, **facts: None)
+        stages = Stages(config, engine, progress, lambda event, **values: None)
         reads = _read(config, plan, stages)
-    assert reads is not None
+    assert reads is not None  # None occurs only with a shard range
     return reads, _pair(config, reads)
 
 
 def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | None:
+    """Plan the read shards, store the plan, and run the read tasks."""
     shards = read_shards(config, plan)
     store_plan(config.out, plan, shards)
     filters = Filters(config.min_object_area, config.min_part_area, frozenset(config.classes))
@@ -190,10 +242,10 @@ def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | Non
 
 
 def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
-    """Draw the samples.
+    """Run the pairing stage.
 
     Raises:
-        InputError: there is none to draw.
+        InputError: there is no admissible sample.
     """
     paired = run_pair(config, reads)
     if not any(counts.get("pairs") for counts in paired.counts.values()):
@@ -205,17 +257,19 @@ def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
     return paired
 
 
-def _waiting(config: BuildConfig, what: str, progress: Progress) -> dict[str, Any]:
+def _waiting(config: BuildConfig, stage: str, progress: Progress) -> dict[str, Any]:
+    """Report that other runs have not finished their tasks of a stage, and return the same."""
     assert config.shard_range is not None
     at, of = config.shard_range
     progress.log(
-        f"{what}: share {at}/{of} is done, other shares are not. Run this command again when they"
+        f"{stage}: share {at}/{of} is done, other shares are not. Run this command again when they"
         " are; the command without --shard-range does all that is left."
     )
-    return {"waiting": what, "shard_range": [at, of]}
+    return {"waiting": stage, "shard_range": [at, of]}
 
 
 def _reject_lines(reads: Sequence[Commit]) -> str:
+    """Return one line for each reason of rejection, with the number of records."""
     reasons: dict[str, int] = {}
     for record in reads:
         for reason, number in record.counts["rejects"].items():
@@ -225,15 +279,17 @@ def _reject_lines(reads: Sequence[Commit]) -> str:
 
 @contextmanager
 def event_log(out: Path) -> Iterator[Callable[..., None]]:
-    """Yield a function that adds an event to the build's log, the only place for times."""
+    """Yield a function that adds an event with its values to the build's log, one JSON a line."""
+    # The log is the only file of a build that contains times: all others depend on the plan alone.
     path = out / PLAN.parent / "log.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as handle:
 
-        def log(event: str, **facts: Any) -> None:
-            LOG.debug("%s %s", event, facts)
-            line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **facts}
+        def log(event: str, **values: Any) -> None:
+            LOG.debug("%s %s", event, values)
+            line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}
             handle.write(json.dumps(line) + "\n")
+            # Line by line, so that the log of a killed run ends with its last event.
             handle.flush()
 
         yield log

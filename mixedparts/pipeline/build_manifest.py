@@ -1,4 +1,4 @@
-"""The manifest: everything a reader may want to know of a build, and the mark that it is whole."""
+"""The manifest of a build: its metadata and its files, written when the tables are complete."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from mixedparts.pipeline.plan import Plan, SourcePlan
-from mixedparts.sources.contract import SPLITS
+from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.sources.manifests import Rename, profiles
-from mixedparts.storage.build_folder import BENCHMARK
 from mixedparts.storage.schema import SCHEMA_VERSION
 from mixedparts.storage.shards import Commit, WrittenFile
 
@@ -21,7 +20,20 @@ def make_manifest(
     paired: Commit,
     files: Sequence[WrittenFile],
 ) -> dict[str, Any]:
-    """Return everything that a reader may want to know of a build, as JSON values."""
+    """Return the manifest of a build as JSON values.
+
+    Args:
+        plan: the plan of the build.
+        reads: commit records of all read tasks.
+        paired: commit record of pairing.
+        files: all data files of the dataset.
+
+    Returns:
+        Build id, versions, configuration, sources and their inputs, counts of rows, filtered and
+        rejected records, and the files with their digests. There is no time and no path of this
+        machine in it (but for image folders that the configuration refers to), so that equal
+        builds have equal manifests.
+    """
     rejects: Counter[str] = Counter()
     for record in (*reads, paired):
         rejects.update(record.counts["rejects"])
@@ -49,9 +61,9 @@ def make_manifest(
         ],
         "counts": _counts(plan, paired),
         "selection": {
-            split: found["selection"]
-            for split, found in paired.counts.items()
-            if "selection" in found
+            split: counts["selection"]
+            for split, counts in paired.counts.items()
+            if "selection" in counts
         },
         "benchmark": {
             "counts": benchmark.get("cells", {}),
@@ -64,8 +76,9 @@ def make_manifest(
 
 
 def _inputs(source: SourcePlan) -> list[dict[str, str]]:
-    """Return the source's files with the digest of their bytes, its folders with that of a list."""
+    """Return the inputs of a source, each with its digest and with what the digest is of."""
     inputs = []
+    # The digest of a folder is `listing:HEX`, that of a file only `HEX` (`plan.digests_below`).
     for path, digest in sorted(source.inputs.items()):
         kind, _, value = digest.rpartition(":")
         inputs.append({"source": source.name, "path": path, "of": kind or "bytes", "sha256": value})
@@ -73,47 +86,53 @@ def _inputs(source: SourcePlan) -> list[dict[str, str]]:
 
 
 def renames_of(plan: Plan, name: str) -> tuple[Rename, ...]:
-    """Return the names that a source's manifest changes."""
-    known = plan.manifests.get(name)
-    return known.renames if known else ()
+    """Return the renames in the manifest of a source, from native to canonical names."""
+    manifest = plan.manifests.get(name)
+    return manifest.renames if manifest else ()
 
 
 def _upstream(plan: Plan, name: str) -> dict[str, Any]:
-    known = plan.manifests.get(name)
-    if known is None:
+    """Return the metadata of a source's manifest; nothing for a source without one."""
+    manifest = plan.manifests.get(name)
+    if manifest is None:
         return {}
     return {
-        "classes": len(known.by_name),
-        "parts": len(known.part_names()),
-        "left_out": sorted(known.left_out),
-        "title": known.title,
-        "homepage": known.homepage,
-        "licence": known.licence,
-        "image_licence": known.image_licence,
-        "citation": known.citation,
+        "classes": len(manifest.by_name),
+        "parts": len(manifest.part_names()),
+        "left_out": sorted(manifest.left_out),
+        "title": manifest.title,
+        "homepage": manifest.homepage,
+        "licence": manifest.licence,
+        "image_licence": manifest.image_licence,
+        "citation": manifest.citation,
     }
 
 
 def _comparable(plan: Plan, source: SourcePlan) -> dict[str, dict[str, list[str]]]:
-    """Return the class pairs of a source that brings its manifest along: nobody else has them."""
-    known = plan.manifests.get(source.name)
-    if known is None or not source.described:
+    """Return the comparable classes of a source that describes itself."""
+    # Those of other sources follow from `manifests/groups.yaml` of the code version. A manifest
+    # that a source brings along may be missing when the build is verified or read later.
+    manifest = plan.manifests.get(source.name)
+    if manifest is None or not source.described:
         return {}
-    return {"comparable": {name: sorted(others) for name, others in known.neighbours().items()}}
+    return {"comparable": {name: sorted(others) for name, others in manifest.neighbours().items()}}
 
 
 def _counts(plan: Plan, paired: Commit) -> dict[str, dict[str, dict[str, int]]]:
+    """Return {source: {split: {images, entities, and rows of each task}}}."""
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for source in plan.sources:
         counts[source.name] = {}
         for split in source.splits:
-            found = paired.counts.get(split, {})
+            of_split = paired.counts.get(split, {})
             counts[source.name][split] = {
-                "images": found.get("source_images", {}).get(source.name, 0),
-                "entities": found.get("source_entities", {}).get(source.name, 0),
-                **found.get("cells", {}).get(source.name, {}),
+                "images": of_split.get("source_images", {}).get(source.name, 0),
+                "entities": of_split.get("source_entities", {}).get(source.name, 0),
+                **of_split.get("cells", {}).get(source.name, {}),
             }
-    for split in SPLITS:  # rows of two sources; their images are counted under each source
+    # Cells of two sources have a label of their own, such as `ade20k+paco`. Their images and
+    # entities are counted under each source already.
+    for split in SPLITS:
         for label, tasks in paired.counts.get(split, {}).get("cells", {}).items():
             if label not in counts or split not in counts[label]:
                 counts.setdefault(label, {})[split] = {"images": 0, "entities": 0, **tasks}
@@ -121,6 +140,7 @@ def _counts(plan: Plan, paired: Commit) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _filtered(plan: Plan, reads: Sequence[Commit]) -> dict[str, dict[str, dict[str, int]]]:
+    """Return {source: {split: {objects, parts}}} that were smaller than the least areas."""
     dropped = {
         source.name: {split: {"objects": 0, "parts": 0} for split in source.splits}
         for source in plan.sources

@@ -1,4 +1,4 @@
-"""Every choice of a build in one validated value: from options, from YAML, or from Python.
+"""The configuration of a build, validated as one value: from options, from YAML, or from Python.
 
 A field of `BuildConfig` states its type, its range and its help text once; parsing, validation and
 the options of `mixedparts build` follow from it.
@@ -32,33 +32,42 @@ _ImagesPerSample = Annotated[int, Meta(ge=2, le=MOST_IMAGES)]
 
 @dataclass(frozen=True, slots=True)
 class BuildConfig:
-    """What a build is asked for.
+    """The choices of a build.
 
     Attributes:
-        sources: names of registered readers.
+        sources: names of registered source readers.
         root: folder that contains the upstream archives as they unpack.
         source_roots: other folders for single sources.
         out: the build folder.
         samples: rows over all splits and tasks; None: 27 for every image with a selected entity,
             the paper's 2.4M samples on the full sources.
-        seed: of every draw.
+        seed: of the sampler.
         tasks: the tasks to make rows for.
-        classes: canonical names of the object classes to use; none: all of them.
-        min_object_area, min_part_area: least share of the image, in [0, 1].
+        classes: canonical names of the object classes to use; empty: all of them.
+        min_object_area, min_part_area: least share of the image's area that an object or a part
+            covers, in [0, 1]; smaller ones are dropped.
         profile: which classes and names of `manifests/profiles.yaml` are used; `full` is all of
-            them, `published` what is known of the authors' bundle.
+            them, `published` those known from the authors' bundle.
         per_image_limit: most samples of one source and task that an image may be in; None: twice
             the even use, raised where rows are short of it
             (`mixedparts.pairing.balanced_sampler`).
-        images_per_sample: 2 to 4.
+        images_per_sample: number of images of each sample, 2 to 4.
         cross_source: also make samples of images of two sources.
         ade20k_test: `hash` divides ADE's validation images between validation and test;
             `official` puts all of them in both, as the authors' bundle does.
         images: `embed` stores the bytes of the images, `reference` only their paths.
         max_rejects: rejected records over which a build fails: a share (`5%`, `0.05`) or a number;
             by default more than half, which points to a wrong folder rather than to bad records.
-        read_shard_images, pair_shard_rows, image_shard_rows: sizes of the shards.
-        workers, engine, shard_range: where and how much runs; they never change the result.
+        read_shard_images, pair_shard_rows, image_shard_rows: most images or rows of a shard.
+        workers: number of processes.
+        engine: where tasks run, `local` or `ray`.
+        shard_range: (i, N): run only every N-th task, from the i-th on; None: all of them. Like
+            workers and engine, it never changes the result.
+
+    Raises:
+        UsageError: values are out of range or do not fit each other (all of them in one message),
+            or a source is unknown or not covered by the profile.
+        InputError: the package of a source cannot be imported.
     """
 
     sources: Annotated[
@@ -124,15 +133,17 @@ class BuildConfig:
     ] = None
 
     def __post_init__(self) -> None:
+        # All faults together: nobody should correct one fault to find the next.
         faults = [*value_faults(self), *self._faults()]
         if faults:
             raise UsageError("\n".join(faults))
+        # These two raise errors of their own, with a hint for the source.
         for name in self.sources:
             get_source(name)
             profile_for(name, self.profile)
 
     def _faults(self) -> Iterator[str]:
-        """Yield a sentence for each choice that does not fit the others or what is installed."""
+        """Yield a sentence for each value that does not fit the others or what is installed."""
         if not self.sources:
             yield f"name at least one source: {', '.join(available())}"
         if len(set(self.sources)) != len(self.sources):
@@ -148,7 +159,7 @@ class BuildConfig:
             if name not in set(Task):
                 yield unknown_name("task", name, tuple(Task))
         if self.cross_source and len(set(self.sources)) < 2:
-            yield "cross_source wants at least two sources"
+            yield "cross_source needs at least two sources"
         try:
             parse_limit(self.max_rejects)
         except ValueError as error:
@@ -157,45 +168,58 @@ class BuildConfig:
             yield "shard range must be i/N with 0 <= i < N"
 
     def source_root(self, name: str) -> Path:
-        """Return the folder that a source's layout starts from."""
+        """Return the folder that the layout of a source starts from."""
         return self.source_roots.get(name, self.root)
 
     def variant(self, name: str) -> str:
-        """Return the source's own choice, as `ReadShard.variant` carries it."""
+        """Return the value of `ReadShard.variant` for a source; empty for its default."""
         ade = name in ("ade20k", "ade20k_full")
         return "official" if ade and self.ade20k_test == "official" else ""
 
     def identity(self) -> dict[str, Any]:
         """Return the choices that decide the result, as JSON values; folders are not among them."""
         every = asdict(self)
-        known = {name: every[name] for name in result_fields(BuildConfig)}
-        known["sources"] = sorted(self.sources)
-        known["tasks"] = [task for task in Task if task in self.tasks]
-        known["classes"] = sorted(set(self.classes))
+        choices = {name: every[name] for name in result_fields(BuildConfig)}
+        # The order of names, and a class named twice, do not change the result. In one order they
+        # give one build id.
+        choices["sources"] = sorted(self.sources)
+        choices["tasks"] = [task for task in Task if task in self.tasks]
+        choices["classes"] = sorted(set(self.classes))
+        # Without embedded bytes the table `images` contains absolute paths, so that the folders
+        # decide the result too.
         if self.images == "reference":
-            known["source_roots"] = {n: str(self.source_root(n).resolve()) for n in self.sources}
-        return known
+            choices["source_roots"] = {n: str(self.source_root(n).resolve()) for n in self.sources}
+        return choices
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
-    """Return the sentence about a name that is not known, with the names near to it."""
-    near = get_close_matches(name.lower(), known, n=3)
-    if near:
-        guess = " or ".join(f"'{one}'" for one in near)
+    """Return the sentence about an unknown name, with similar names if there are any.
+
+    Args:
+        kind: what the name is of, such as `class`.
+        name: the unknown name.
+        known: all names of this kind.
+
+    Returns:
+        A sentence with up to three similar names, or else with the first ten names.
+    """
+    similar = get_close_matches(name.lower(), known, n=3)
+    if similar:
+        guess = " or ".join(f"'{match}'" for match in similar)
         return f"there is no {kind} '{name}'; did you mean {guess}?"
-    some = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
-    return f"there is no {kind} '{name}'; known: {some}"
+    examples = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    return f"there is no {kind} '{name}'; known: {examples}"
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read choices from a YAML file; keys are the fields of `BuildConfig`.
+    """Read values of some fields of `BuildConfig` from a YAML file, by field name.
 
     Raises:
         InputError: the file is missing or is not YAML.
-        UsageError: it contains unknown keys or values of another type; all of them are named.
+        UsageError: it contains unknown keys or values of another type; the message names all.
     """
     data = read_yaml_mapping(path)
-    # YAML reads 5% as text, but 0.05 and 100 as numbers.
+    # The limit is parsed as text later. YAML reads 5% as text, but 0.05 and 100 as numbers.
     if isinstance(data.get("max_rejects"), int | float):
         data["max_rejects"] = str(data["max_rejects"])
     if isinstance(text := data.get("shard_range"), str):
@@ -212,10 +236,10 @@ def parse_shard_range(text: str, origin: str) -> tuple[int, int]:
     """Return (i, N) of `i/N`.
 
     Raises:
-        UsageError: it is not of this form; `origin` is named in the message.
+        UsageError: the text is not of this form; the message names `origin`.
     """
     part, _, whole = text.partition("/")
     try:
         return int(part), int(whole)
     except ValueError:
-        raise UsageError(f"{origin} wants i/N, not '{text}'") from None
+        raise UsageError(f"{origin} must be i/N, not '{text}'") from None

@@ -1,4 +1,4 @@
-"""What a build would hold: read and paired for real, in a folder that is thrown away."""
+"""Report what a build would contain: read and pair for real, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -26,19 +26,30 @@ _TRIAL_ROWS = 1_000  # of a table, written to see how large it becomes
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """The report of a dry run, and why the build would fail, None if it would not."""
+    """Result of a dry run.
+
+    Attributes:
+        report: sources, splits, rows and bytes, as text and as values.
+        refused: why the build would fail for too many rejected records; None if it would not.
+    """
 
     report: Report
     refused: str | None
 
 
 def dry_run(config: BuildConfig, progress: Progress) -> DryRun:
-    """Say what a build would hold; nothing is written to the build folder.
+    """Return the report of what a build would contain; nothing is written to the build folder.
 
-    Numbers of rows are exact. Bytes of `images` are those of the pictures on disk; bytes of
+    Numbers of rows are exact. Bytes of `images` are those of the image files on disk; bytes of
     `pairs` and `entities` are extrapolated from at most a thousand rows of each.
+
+    Raises:
+        UsageError: a class is in none of the sources.
+        InputError: a source is missing, unreadable as a whole, or there is no admissible sample.
+        EnvironmentFault: the engine is not installed, or a worker process died.
     """
     with tempfile.TemporaryDirectory(prefix="mixedparts-dry-run-") as folder:
+        # The numbers are for the whole build, whatever share of it this command would run.
         trial = replace(config, out=Path(folder), shard_range=None)
         plan = make_plan(trial)
         reads, paired = read_and_pair(trial, plan, progress)
@@ -55,27 +66,28 @@ def dry_run(config: BuildConfig, progress: Progress) -> DryRun:
 def _values(
     plan: Plan, reads: Sequence[Commit], paired: Commit, tasks: Sequence[WriteTask]
 ) -> dict[str, Any]:
+    """Return all numbers of the report but the bytes, as JSON values."""
     cells: dict[str, dict[str, dict[str, int]]] = {}
 
     def cell(source: str, split: str) -> dict[str, int]:
-        kept = dict.fromkeys(("images", "objects", "parts", "pairs"), 0)
-        return cells.setdefault(source, {}).setdefault(split, kept)
+        zeros = dict.fromkeys(("images", "objects", "parts", "pairs"), 0)
+        return cells.setdefault(source, {}).setdefault(split, zeros)
 
     for record in reads:
-        mine = cell(record.counts["source"], record.counts["split"])
+        totals = cell(record.counts["source"], record.counts["split"])
         for key, count in (("images", "images"), ("objects", "entities"), ("parts", "parts")):
-            mine[key] += record.counts[count]
+            totals[key] += record.counts[count]
     for split in (split for split in SPLITS if split in paired.counts):
-        for source, found in paired.counts[split]["cells"].items():
-            cell(source, split)["pairs"] = sum(found.values())
+        for source, tasks_of_cell in paired.counts[split]["cells"].items():
+            cell(source, split)["pairs"] = sum(tasks_of_cell.values())
     return {
         "build_id": plan.build_id,
         "synthetic": plan.synthetic,
         "sources": cells,
         "splits": {
-            split: {key: found.get(key, 0) for key in ("images", "entities", "pairs")}
-            for split, found in paired.counts.items()
-            if "pairs" in found
+            split: {key: counts.get(key, 0) for key in ("images", "entities", "pairs")}
+            for split, counts in paired.counts.items()
+            if "pairs" in counts
         },
         "entities": sum(record.counts["entities"] for record in reads),
         "shards": {table: sum(task.table == table for task in tasks) for table in CONFIGS},
@@ -89,31 +101,34 @@ def _values(
 
 def _estimated(tasks: Sequence[WriteTask], table: str) -> int:
     """Return how many bytes a table will have, by writing some rows of it."""
-    mine = [task for task in tasks if task.table == table]
-    if not mine:
+    # Only writing shows how well masks and texts compress.
+    of_table = [task for task in tasks if task.table == table]
+    if not of_table:
         return 0
-    trial = replace(mine[0], stop=min(mine[0].stop, mine[0].start + _TRIAL_ROWS))
+    first = of_table[0]
+    trial = replace(first, stop=min(first.stop, first.start + _TRIAL_ROWS))
     written = run_write(trial).files[0]
-    rows = sum(task.stop - task.start for task in mine)
+    rows = sum(task.stop - task.start for task in of_table)
     return round(written.bytes * rows / written.rows)
 
 
 def _text(values: dict[str, Any], out: Path) -> str:
+    """Return the report as lines of text."""
     read = [
-        [source, split, *(str(found[key]) for key in ("images", "objects", "parts", "pairs"))]
+        [source, split, *(str(totals[key]) for key in ("images", "objects", "parts", "pairs"))]
         for source, splits in sorted(values["sources"].items())
-        for split, found in in_split_order(splits)
+        for split, totals in in_split_order(splits)
     ]
     files = []
     for table in CONFIGS:
         size = values["bytes"].get(table)
-        told = "" if size is None else f"about {size / 1e6:.2f} MB"
-        files.append([table, str(values["rows"][table]), str(values["shards"][table]), told])
+        megabytes = "" if size is None else f"about {size / 1e6:.2f} MB"
+        files.append([table, str(values["rows"][table]), str(values["shards"][table]), megabytes])
     lines = [
-        "What the sources hold, after the filters, and the rows drawn from it:",
+        "What the sources contain after the filters, and the rows sampled from it:",
         text_table(["source", "split", "images", "objects", "parts", "pairs"], read),
         "",
-        "What would be written (bytes are estimated from a sample; those of pictures are exact):",
+        "What would be written (bytes are estimated from a sample; those of images are exact):",
         text_table(["table", "rows", "shards", "bytes"], files),
         *reject_lines(values["rejects"]),
         f"dry run: nothing was written to {out}",

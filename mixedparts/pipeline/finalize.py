@@ -1,4 +1,14 @@
-"""The last step of a build, and the marks of a folder that is begun, whole, or neither."""
+"""The last step of a build, and the marks of finished and unfinished folders.
+
+Once `mark_unfinished` has run, `finalize` is the only step that changes what readers of the folder
+see. It may be interrupted at any point: a reader then finds no build, or one with complete tables,
+and the next run repeats the step. The order of the changes ensures this.
+
+1. The table folders move into place, each with one rename (`TABLES`).
+2. The manifest is written: programs of this project open the folder from then on.
+3. The card replaces the card of an unfinished build: `datasets` loads the tables from then on.
+4. Working files are removed; plan, commit records and log stay in `_build`.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +42,21 @@ from mixedparts.storage.shards import (
     write_text,
 )
 
-TABLES = ("images", "entities", "preview", "pairs")  # in the order in which they move into place
+# The order in which the tables move into place. Rows of `pairs` name rows of `images`, and `pairs`
+# is what is loaded by default, so it comes last: where it is, all that it refers to is there.
+TABLES = ("images", "entities", "preview", "pairs")
 
 
 def mark_unfinished(build: Path) -> None:
-    """Mark a folder as a build that is not whole: it has a card that makes nothing load."""
+    """Mark a folder as an unfinished build: no manifest, and a card that loads nothing."""
+    # The manifest goes first: without it, no program of this project opens the folder.
     (build / MANIFEST).unlink(missing_ok=True)
     if not is_unfinished(build):
         write_text(build / CARD, unfinished_card())
 
 
 def is_unfinished(build: Path) -> bool:
-    """Say whether a folder carries the mark of `mark_unfinished`."""
+    """Return whether a folder has the card that `mark_unfinished` writes."""
     try:
         return (build / CARD).read_text(encoding="utf-8") == unfinished_card()
     except (OSError, UnicodeDecodeError):
@@ -51,7 +64,12 @@ def is_unfinished(build: Path) -> bool:
 
 
 def finished_manifest(build: Path) -> dict[str, Any] | None:
-    """Return the manifest if it fits the stored plan and every shard still matches its hash."""
+    """Return the manifest of a finished build whose files are intact; None for anything else.
+
+    Intact means that the build id is that of the stored plan and every shard matches its digest.
+    """
+    # All shards are read for this. A build with a damaged or missing shard counts as unfinished, so
+    # that running its command again repairs it.
     manifest, plan = stored_manifest(build), stored_plan(build)
     if manifest is None or plan is None or manifest.get("build_id") != plan["build_id"]:
         return None
@@ -60,17 +78,28 @@ def finished_manifest(build: Path) -> dict[str, Any] | None:
 
 
 def done_elsewhere(build: Path, task: str) -> Commit | None:
-    """Return the record of a task that some run of this build has finished."""
+    """Return the record of a task that any run of this build has finished; None if none has."""
+    # Working files are in `WORK`, shards in `READY`, or in place if `finalize` was interrupted.
     return committed(build, task, build / WORK, build / READY, build)
 
 
 def finalize(
     config: BuildConfig, plan: Plan, reads: Sequence[Commit], paired: Commit, written: list[Commit]
 ) -> dict[str, Any]:
-    """Add rejects, manifest and card, and move everything into place.
+    """Add rejects, manifest and card to the tables, and move everything into place.
+
+    Args:
+        config: of the build.
+        plan: the plan of the build.
+        reads: commit records of all read tasks.
+        paired: commit record of pairing.
+        written: commit records of all write tasks, each with one shard.
 
     Returns:
         The manifest.
+
+    Raises:
+        OSError: a file cannot be written or moved.
     """
     build = config.out
     _gather(build, written)
@@ -80,20 +109,25 @@ def finalize(
     for table in TABLES:
         _move(build / READY / table, build / table)
     os.replace(build / READY / REJECTS_FILE, build / REJECTS_FILE)
-    (build / WORK.parent / REJECTS_FILE).unlink(missing_ok=True)  # of a run that was refused
+    # An earlier run may have ended with too many rejects and left them here (`check_rejects`).
+    (build / WORK.parent / REJECTS_FILE).unlink(missing_ok=True)
     write_json(build / MANIFEST, manifest)
     write_text(build / CROISSANT, croissant_text(manifest))
     write_text(build / CARD, card(manifest))
     point_checkout_at(build, manifest)
+    # From here on the build is finished, so failing to tidy up does no harm.
     for folder in (WORK, READY):
         shutil.rmtree(build / folder, ignore_errors=True)
+    # A killed process leaves its temporary files. No task runs any more that could own one.
     for stray in build.rglob(".*.tmp"):
         stray.unlink(missing_ok=True)
     return manifest
 
 
 def _gather(build: Path, written: list[Commit]) -> None:
-    """Bring shards that an interrupted publication had moved already back beside the others."""
+    """Move shards that an interrupted `finalize` has put into place back to `READY`."""
+    # `_move` replaces the folder of a table as a whole, so its shards must all be in `READY`, those
+    # of the interrupted run beside those that had to be written again.
     for record in written:
         for item in record.files:
             ready, final = build / READY / item.path, build / item.path
@@ -103,7 +137,8 @@ def _gather(build: Path, written: list[Commit]) -> None:
 
 
 def _move(ready: Path, final: Path) -> None:
-    """Put a table's folder into place with one rename."""
+    """Put the folder of a table into place with one rename."""
+    # After `_gather`, the old folder contains at most damaged shards that were written again.
     shutil.rmtree(final, ignore_errors=True)
     if ready.is_dir():
         ready.rename(final)

@@ -1,7 +1,16 @@
-"""What a build will do, written before it does anything: inputs, choices, read shards, build id.
+"""The plan of a build, fixed before any work starts: identity, build id, and read shards.
 
-Same plan, same bytes: the build id is a hash of the configuration, the schema and code versions,
-the inputs' digests and the manifests' digest.
+The identity is a JSON object of everything that decides the bytes of the result:
+
+- the configuration without folders, workers and engine (`BuildConfig.identity`);
+- the schema version, the version of this package, and a digest of its code;
+- the digest of the manifests of all sources;
+- for each source its version, its splits, and the digests of its annotation files and folders.
+
+The build id is a hash of this object. Builds of one id have equal bytes, provided that images of
+equal names and sizes are equal and the same versions of numpy and pyarrow wrote the files. The plan
+is stored in the build folder. A run with another build id stops and lists the differences, so that
+a folder never mixes shards of two builds.
 """
 
 from __future__ import annotations
@@ -35,10 +44,12 @@ class SourcePlan:
     """One source of a build.
 
     Attributes:
-        splits: those that are there, in the order train, validation, test.
-        synthetic: made by `mixedparts sample`, said wherever the data shows.
+        name: registered name.
+        version: version of the reader.
+        splits: those whose files are present, in the order train, validation, test.
+        synthetic: made by `mixedparts sample`; the manifest and the card record it.
         inputs: digest of every annotation file and folder, by path relative to the root.
-        described: digest of the manifest that the source brings along, else empty.
+        described: digest of the manifest of a source that describes itself, else empty.
     """
 
     name: str
@@ -51,10 +62,13 @@ class SourcePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Identity of a build and its read shards; what follows from reading is planned later.
+    """Identity of a build. Tasks of later stages are planned when reading has ended.
 
     Attributes:
-        manifests: what is known of each source, by name.
+        build_id: 32 hexadecimal digits, a hash of `identity`.
+        identity: JSON values of everything that decides the result.
+        sources: the sources in alphabetical order.
+        manifests: the manifest of each source, by name; None for a source without one.
     """
 
     build_id: str
@@ -69,21 +83,22 @@ class Plan:
 
     @property
     def profile(self) -> str:
-        """Which classes and names are used."""
+        """Name of the profile, which decides the classes and names."""
         return str(self.identity["configuration"]["profile"])
 
 
 def make_plan(config: BuildConfig) -> Plan:
-    """Look at the inputs and fix what the build is.
+    """Return the plan of a build, after digesting all of its inputs.
 
     Raises:
         InputError: a source has no split at all, or a folder of a split is missing.
-        UsageError: a class is asked for that none of the sources has.
+        UsageError: a class is in none of the sources.
     """
     names = sorted(config.sources)
     sources = tuple(_plan_source(config, name) for name in names)
-    known = {name: manifest_of(name, config.source_root(name), config.profile) for name in names}
-    _check_classes(config, list(known.values()))
+    roots = {name: config.source_root(name) for name in names}
+    manifests = {name: manifest_of(name, root, config.profile) for name, root in roots.items()}
+    _check_classes(config, list(manifests.values()))
     identity = {
         "configuration": config.identity(),
         "schema_version": SCHEMA_VERSION,
@@ -91,17 +106,24 @@ def make_plan(config: BuildConfig) -> Plan:
         "manifests": manifests_digest(),
         "sources": {source.name: asdict(source) for source in sources},
     }
+    # Sorted keys give equal identities one text. The identity is read back from this text, so that
+    # it compares equal to a stored one: JSON turns tuples into lists.
     text = json.dumps(identity, sort_keys=True)
     build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return Plan(build_id, json.loads(text), sources, known)
+    return Plan(build_id, json.loads(text), sources, manifests)
 
 
 def _check_classes(config: BuildConfig, manifests: list[Manifest | None]) -> None:
-    """Refuse class names that no source has; a source without a manifest may have any."""
-    known = [manifest for manifest in manifests if manifest is not None]
-    if len(known) < len(manifests):
+    """Check that each class of the configuration is in some source.
+
+    Raises:
+        UsageError: classes are in none of the sources; the message names all of them.
+    """
+    # A source without a manifest may have any class; only reading it would show which.
+    present = [manifest for manifest in manifests if manifest is not None]
+    if len(present) < len(manifests):
         return
-    names = sorted({name for manifest in known for name in manifest.by_name})
+    names = sorted({name for manifest in present for name in manifest.by_name})
     faults = [unknown_name("class", name, names) for name in config.classes if name not in names]
     if faults:
         hint = f"List the classes with: mixedparts sources show {config.sources[0]}"
@@ -110,7 +132,9 @@ def _check_classes(config: BuildConfig, manifests: list[Manifest | None]) -> Non
 
 @cache
 def code_digest() -> str:
-    """Return one SHA-256 (hex) over the code that makes a build; a version alone can lag behind."""
+    """Return one SHA-256 (hex) over the code of `mixedparts` and `builders`."""
+    # The version stays the same between releases while code changes; a digest does not. Names go
+    # in with the contents, so that moving a module changes the digest too.
     digest = hashlib.sha256()
     for package in ("mixedparts", "builders"):
         folder = Path(str(resources.files(package)))
@@ -121,10 +145,16 @@ def code_digest() -> str:
 
 
 def _plan_source(config: BuildConfig, name: str) -> SourcePlan:
+    """Return the plan of one source.
+
+    Raises:
+        InputError: the source has no split at all, or a folder of a split is missing.
+    """
     source, root = get_source(name), config.source_root(name)
     splits = source.splits(root)
     if not splits:
         raise missing_source(source, root)
+    # Splits can share files; the keys of a dict name each file once, in a fixed order.
     required = {path: None for split in splits for path in source.required_files(root, split)}
     inputs = digests_below(root, required)
     described = _described(source, root)
@@ -132,19 +162,21 @@ def _plan_source(config: BuildConfig, name: str) -> SourcePlan:
 
 
 def _described(source: Source, root: Path) -> str:
-    """Return one SHA-256 (hex) over the manifest that a source brings along, else nothing."""
-    known = source.manifest(root) if isinstance(source, SelfDescribed) else None
-    if known is None:
+    """Return one SHA-256 (hex) over the manifest of a source that describes itself, else ''."""
+    manifest = source.manifest(root) if isinstance(source, SelfDescribed) else None
+    if manifest is None:
         return ""
-    text = json.dumps(asdict(known), sort_keys=True, default=sorted)  # sets of names
+    # JSON has no sets; as sorted lists, equal sets of names give one text.
+    text = json.dumps(asdict(manifest), sort_keys=True, default=sorted)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def missing_source(source: Source, root: Path) -> InputError:
-    """Return the error for a source of which nothing is there."""
+    """Return the error for a source without any annotation file, with its layout and download."""
     try:
         manifest = manifest_of(source.name, root)
-    except InputError:  # what would say it is among the missing files
+    # A source that describes itself may have its manifest among the missing files.
+    except InputError:
         manifest = None
     lines = [f"source '{source.name}': no annotation file under {root}. Looked for:"]
     lines += [f"  {line}" for line in source.layout(root).splitlines()]
@@ -158,38 +190,53 @@ def missing_source(source: Source, root: Path) -> InputError:
 
 
 def is_synthetic(root: Path, paths: Iterable[str]) -> bool:
+    """Return whether files below a root were made by `mixedparts sample`.
+
+    `mixedparts sample` marks each top folder below the root with a file.
+    """
     tops = {Path(path).parts[0] for path in paths}
     return any((root / top / SYNTHETIC_MARK).is_file() for top in tops)
 
 
 def digests_below(root: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Return the digest of each file's bytes, or of each folder's list of names and sizes.
+    """Return the digest of each file's bytes, and of each folder's list of names and sizes.
 
-    In a folder, annotation files that stand for one image each count by their bytes.
+    In the list of a folder, annotation files have a digest of their bytes instead of their size.
     """
     names = sorted(paths)
+    # Threads are enough: reading files and hashing large buffers both release the interpreter lock.
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(names, pool.map(lambda name: _digest(root / name), names), strict=True))
 
 
 def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file (hex), or that of a folder's list (`listing:` and hex)."""
     if path.is_file():
         return sha256_of(path)
+    # The images of a source have many gigabytes; their names and sizes are read in seconds. Links
+    # are followed because users link image folders instead of copying them.
     digest = hashlib.sha256()
     for folder, inner, files in os.walk(path, followlinks=True):
+        # In place: `os.walk` enters folders in the order of this list. File systems list names in
+        # any order.
         inner.sort()
         inside = os.path.relpath(folder, path)
         for name in sorted(files):
             if not name.startswith("."):
                 inner_path = Path(folder, name)
-                is_note = name.endswith(_ANNOTATIONS)
-                fact = sha256_of(inner_path) if is_note else inner_path.stat().st_size
-                digest.update(f"{inside}/{name}\0{fact}\n".encode("utf-8", "surrogateescape"))
+                annotates = name.endswith(_ANNOTATIONS)
+                content = sha256_of(inner_path) if annotates else inner_path.stat().st_size
+                # Names that are not UTF-8 come from `os.walk` with escaped bytes.
+                digest.update(f"{inside}/{name}\0{content}\n".encode("utf-8", "surrogateescape"))
     return "listing:" + digest.hexdigest()
 
 
 def read_shards(config: BuildConfig, plan: Plan) -> list[ReadShard]:
-    """Divide every split of every source into read shards."""
+    """Divide every split of every source into read shards, in the order of the plan.
+
+    Raises:
+        InputError: an annotation file cannot be read as a whole.
+    """
     shards = []
     for item in plan.sources:
         source, root = get_source(item.name), config.source_root(item.name)
@@ -199,17 +246,25 @@ def read_shards(config: BuildConfig, plan: Plan) -> list[ReadShard]:
 
 
 def absent_splits(plan: Plan) -> list[tuple[str, str]]:
-    """Return (source, split) of every split that a source does not have here."""
+    """Return (source, split) of every split whose files are not present."""
     return [(s.name, split) for s in plan.sources for split in SPLITS if split not in s.splits]
 
 
 def store_plan(build: Path, plan: Plan, shards: list[ReadShard]) -> None:
-    """Write the plan; roots stay out of it, so that two machines write the same bytes."""
+    """Write the plan into the build folder.
+
+    Args:
+        build: the build folder.
+        plan: the plan.
+        shards: the read shards; the roots of their sources are not written, so that two machines
+            write the same bytes.
+    """
     reads = [
         {"task": read_task(shard), "file": shard.file, "images": [shard.start, shard.stop]}
         for shard in shards
     ]
     value = {"build_id": plan.build_id, "identity": plan.identity, "read": reads}
+    # A run that continues a build leaves the file as it is.
     if stored_plan(build) != value:
         write_json(build / PLAN, value)
 
@@ -220,7 +275,16 @@ def read_task(shard: ReadShard) -> str:
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Return a line for every leaf in which two JSON values differ."""
+    """Return a line for every leaf in which two JSON values differ.
+
+    Args:
+        old: one value.
+        new: the other value.
+        where: dotted path of both in the value that contains them; empty at the top.
+
+    Returns:
+        Lines such as `configuration.seed: 0 -> 1`, in the order of the paths.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in sorted(set(old) | set(new)):

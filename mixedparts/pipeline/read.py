@@ -1,4 +1,4 @@
-"""The first stage: native files to entities, one task a read shard."""
+"""The first stage: from native files to entities, one task for each read shard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from mixedparts.storage.shards import Commit, commit, committed
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
-    """Read one shard of a source and normalise it."""
+    """Task that reads one shard of a source and normalises its records.
+
+    Attributes:
+        build: the build folder.
+        shard: the image records to read.
+        filters: which objects and parts are large enough to be used.
+        profile: decides the names of classes and parts.
+    """
 
     build: Path
     shard: ReadShard
@@ -30,12 +37,17 @@ class ReadTask:
 
     @property
     def name(self) -> str:
-        """Name of the task, unique in its build."""
+        """Name of the task, unique in its build; also the name of its commit record."""
         return read_task(self.shard)
 
 
 def run_read(task: ReadTask) -> Commit:
-    """Read, normalise and store the entities of one shard, unless that is done already."""
+    """Read, normalise and store the entities of one shard, unless that is done already.
+
+    Raises:
+        InputError: the annotation file cannot be read as a whole.
+        OSError: a working file cannot be written.
+    """
     done = committed(task.build, task.name, task.build / WORK)
     if done:
         return done
@@ -48,6 +60,7 @@ def run_read(task: ReadTask) -> Commit:
     if rejects:
         files.append(store_rejects(base, f"rejects/{task.name}.arrow", rejects))
     reasons = Counter(str(reject.reason) for reject in rejects)
+    # The commit record has all counts, so that later stages and later runs need not read the table.
     record: dict[str, Any] = {
         "source": task.shard.source,
         "split": task.shard.split,
@@ -64,18 +77,30 @@ def run_read(task: ReadTask) -> Commit:
 def _read(
     task: ReadTask, dropped: FilterCounts, rejects: list[Reject], counts: Counter[str]
 ) -> Iterator[tuple[ImageRecord, list[Entity]]]:
+    """Yield each image record of the shard with its entities.
+
+    Args:
+        task: the task.
+        dropped: counts entities and parts that the filters drop.
+        rejects: gets the rejected records.
+        counts: gets the numbers of images, records and parts.
+    """
     names = _names(task.shard.source, task.shard.root, task.profile)
     for item in get_source(task.shard.source).read(task.shard):
         if isinstance(item, Reject):
             rejects.append(item)
             continue
         counts["images"] += 1
+        # An image, each of its objects and each of its parts is one record, as each reject is one.
+        # Together they give the share of rejected records.
         counts["records"] += 1 + len(item.objects) + len(item.parts)
         entities = entities_of(item, names, task.filters, dropped)
         counts["parts"] += sum(len(entity.parts) for entity in entities)
         yield item, entities
 
 
+# A worker process reads many shards of few sources.
 @lru_cache
 def _names(source: str, root: str, profile: str) -> Names:
+    """Return the canonical names of a source."""
     return Names(manifest_of(source, Path(root), profile))

@@ -1,4 +1,4 @@
-"""How many rejected records a build tolerates, as a user writes it."""
+"""The limit of rejected records that a build tolerates, as a share or as a number."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 
 @dataclass(frozen=True, slots=True)
 class RejectLimit:
-    """A largest share of the records, in [0, 1], or a largest number.
+    """The most rejected records that a build tolerates.
 
     Attributes:
-        text: as a person wrote it.
+        text: the limit as it is written in options and messages.
+        share: of all records, in [0, 1]; None if the limit is a number.
+        number: of rejected records; None if the limit is a share.
     """
 
     text: str
@@ -21,21 +23,23 @@ class RejectLimit:
     number: int | None = None
 
     def exceeded(self, rejected: int, records: int) -> bool:
-        """Say whether so many rejects, of so many records, are too many."""
+        """Return whether `rejected` of `records` are more than the limit."""
         if self.number is not None:
             return rejected > self.number
         return rejected > (self.share or 0.0) * records
 
 
 def parse_limit(text: str) -> RejectLimit:
-    """Read `5%`, `0.05` (both a share of the records) or `100` (a number of rejects).
+    """Return the limit that a text states: `5%` or `0.05` of the records, or `100` records.
 
     Raises:
-        ValueError: it is none of these, or a share over 1.
+        ValueError: the text is none of these, or a share over 1.
     """
     match = _LIMIT.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"'{text}' is no share such as 5% or 0.05, and no number of rejects")
+    # A whole number without a percent sign is a number of records: `1` is one record, and `1.0` is
+    # all of them.
     number, percent = match.groups()
     if percent or "." in number:
         share = float(number) / (100 if percent else 1)

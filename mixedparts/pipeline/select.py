@@ -1,4 +1,9 @@
-"""From the entities of all splits to the list of samples: quotas, draws, order."""
+"""From the entities of all splits to the list of samples: allocations, sampling, order.
+
+Rows are allocated to splits in proportion to their images, then evenly to the cells of each split
+(source and task). `BalancedSampler` selects the samples of one cell. Nothing here depends on the
+number of workers: the cells come in a fixed order, and each has a random stream of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns
-from mixedparts.pairing.admissible import Comparable, EntityIndex, PairSpace, philox
+from mixedparts.pairing.admissible import Comparable, EntityIndex, PairSpace
 from mixedparts.pairing.allocation import proportional, water_fill
 from mixedparts.pairing.balanced_sampler import BalancedSampler
+from mixedparts.pairing.random_streams import philox
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.pairing.samples import TASKS, Cell, in_order, sample_type
 from mixedparts.pipeline.config import SAMPLES_AN_IMAGE, BuildConfig
@@ -26,10 +32,11 @@ class Selection:
     """The samples of one split.
 
     Attributes:
-        samples: of `sample_type`, in the order of their ids; `entities` are rows of the split's
-            entity table in the order of the sample's images.
-        limits: most samples an image of each cell may be in, as asked for or as it came out.
-        class_pairs: how many class pairs each cell shows.
+        samples: `(n,)` of `sample_type`, in the order of their ids; `entities` are rows of the
+            split's entity table in the order of the sample's images.
+        limits: for each cell the most samples that one image may be in: the limit of the
+            configuration, or the largest that the sampler used.
+        class_pairs: for each cell the number of class pairs that have samples.
     """
 
     samples: NDArray[np.void]
@@ -38,50 +45,66 @@ class Selection:
 
 
 def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, Selection]:
-    """Draw the samples of every split.
+    """Select the samples of every split.
 
-    `config.samples` bounds all rows together: splits in proportion to their images, then cells
-    (source and task) evenly; what one cannot fill goes to the others. How a cell's rows are
-    divided over its images and class pairs is the rule of `BalancedSampler`.
+    `config.samples` is the number of rows of all splits together. There are fewer only if no more
+    admissible samples are found, or `config.per_image_limit` allows no more. Rows that a split or a
+    cell cannot hold go to the others.
+
+    Returns:
+        The samples of each split and the limits that its cells had.
     """
     cells = {split: dict(_cells(config, split, columns)) for split, columns in splits.items()}
     images = [columns.first_of_image().size for columns in splits.values()]
     wanted = SAMPLES_AN_IMAGE * sum(images) if config.samples is None else config.samples
+    # Every cell first gives what it can within the limits of its images. Only if rows are missing
+    # after that does a second pass raise the limits.
     for relax in (False, True):
-        if sum(drawn.number for mine in cells.values() for drawn in mine.values()) < wanted:
-            _draw(cells, images, wanted, relax)
+        if sum(cell.number for samplers in cells.values() for cell in samplers.values()) < wanted:
+            _sample_cells(cells, images, wanted, relax)
     return {
         split: Selection(
-            in_order(split, splits[split], _samples(mine, config.images_per_sample)),
-            {cell: drawn.limit for cell, drawn in mine.items()},
-            {cell: drawn.class_pairs for cell, drawn in mine.items()},
+            in_order(split, splits[split], _samples(samplers, config.images_per_sample)),
+            {cell: sampler.limit for cell, sampler in samplers.items()},
+            {cell: sampler.class_pairs for cell, sampler in samplers.items()},
         )
-        for split, mine in cells.items()
+        for split, samplers in cells.items()
     }
 
 
-def _draw(
+def _sample_cells(
     cells: dict[str, dict[Cell, BalancedSampler]], images: list[int], wanted: int, relax: bool
 ) -> None:
-    """Divide the rows over splits and cells; what a cell falls short of goes to the others."""
-    room = {
-        split: {cell: drawn.capacity for cell, drawn in mine.items()}
-        for split, mine in cells.items()
+    """Allocate rows to splits and cells, and let the sampler of each cell select that many.
+
+    Args:
+        cells: for each split the samplers of its cells; they keep what they select.
+        images: number of images of each split.
+        wanted: number of rows of all splits together.
+        relax: let samplers raise the limits of images.
+    """
+    capacities = {
+        split: {cell: sampler.capacity for cell, sampler in samplers.items()}
+        for split, samplers in cells.items()
     }
+    # Capacities are upper bounds. A cell that gives fewer rows than its allocation has shown its
+    # true capacity, and the rows it lacks are allocated anew. Samplers only ever add samples, and
+    # each round but the last lowers a capacity, so the loop ends.
     short = True
     while short:
-        shares = proportional(wanted, images, [sum(mine.values()) for mine in room.values()])
+        totals = [sum(of_split.values()) for of_split in capacities.values()]
+        shares = proportional(wanted, images, totals)
         short = False
-        for (split, mine), share in zip(cells.items(), shares, strict=True):
-            allocations = water_fill(int(share), list(room[split].values()))
-            for (cell, drawn), quota in zip(mine.items(), allocations.tolist(), strict=True):
-                if drawn.sample(quota, relax) < quota:
-                    room[split][cell] = drawn.number
+        for (split, samplers), share in zip(cells.items(), shares, strict=True):
+            allocations = water_fill(int(share), list(capacities[split].values())).tolist()
+            for (cell, sampler), allocation in zip(samplers.items(), allocations, strict=True):
+                if sampler.sample(allocation, relax) < allocation:
+                    capacities[split][cell] = sampler.number
                     short = True
 
 
 def sources_of_cells(config: BuildConfig) -> list[tuple[str, ...]]:
-    """Return the sources of each kind of sample: every one alone, then every two if asked for."""
+    """Return the sources of each kind of cell: single ones, then pairs if `cross_source` is set."""
     names = sorted(config.sources)
     alone = [(name,) for name in names]
     return [*alone, *combinations(names, 2)] if config.cross_source else list(alone)
@@ -90,6 +113,7 @@ def sources_of_cells(config: BuildConfig) -> list[tuple[str, ...]]:
 def _cells(
     config: BuildConfig, split: str, columns: EntityColumns
 ) -> Iterator[tuple[Cell, BalancedSampler]]:
+    """Yield the cells of a split with their samplers; none for sources without an entity there."""
     entities = _SplitEntities(columns)
     for sources in sources_of_cells(config):
         index = entities.index(sources)
@@ -99,21 +123,34 @@ def _cells(
         label = "+".join(sources)
         for task in (task for task in Task if task in config.tasks):
             admitted = SampleSpace(space, task, config.images_per_sample)
+            # A stream for each cell: a further source, task or split does not change its samples
+            # as long as its allocations stay the same.
             rng = philox(config.seed, f"{split}|{label}|{task}")
             yield (label, str(task)), BalancedSampler(admitted, config.per_image_limit, rng)
 
 
 def _comparable(config: BuildConfig, sources: tuple[str, ...]) -> Comparable:
-    """Return what says whether two class names are comparable, in a source or across the two."""
-    found = [manifest_of(name, config.source_root(name), config.profile) for name in sources]
-    known = [manifest for manifest in found if manifest]
-    return cache(lambda one, two: any(a.comparable(one, two, b) for a in known for b in known))
+    """Return the function that decides whether two class names of these sources are comparable."""
+    optional = [manifest_of(name, config.source_root(name), config.profile) for name in sources]
+    manifests = [manifest for manifest in optional if manifest]
+
+    # Cached: the cells of these sources ask for the same classes again and again.
+    @cache
+    def comparable(first: str, second: str) -> bool:
+        return any(a.comparable(first, second, b) for a in manifests for b in manifests)
+
+    return comparable
 
 
 class _SplitEntities:
-    """The entities of a split as columns of numbers, from which indices are cut."""
+    """The entities of a split as columns of numbers, from which indices of sources are made.
+
+    Args:
+        columns: the entities of the split.
+    """
 
     def __init__(self, columns: EntityColumns) -> None:
+        # Entities of one image are adjacent, so run lengths give each entity its image's number.
         starts = columns.first_of_image()
         lengths = np.diff(np.append(starts, columns.table.num_rows))
         self._columns = columns
@@ -123,11 +160,13 @@ class _SplitEntities:
         self._known = columns.column("parts_known").to_numpy(zero_copy_only=False)
 
     def index(self, sources: tuple[str, ...]) -> EntityIndex | None:
-        """Return the index of one source or of two together; None where one has no entity."""
+        """Return the index of one source or of two; None if one of them has no entity here."""
         if not set(sources) <= set(self._source_names):
             return None
         codes = [self._source_names.index(name) for name in sources]
         rows = np.flatnonzero(np.isin(self._sources, codes))
+        # One number for source and class name together: in an index of two sources a class of both
+        # has two entries, and `EntityIndex.sides` holds the source of each.
         width = len(self._category_names)
         classes = self._sources[rows] * width + self._categories[rows]
         present, categories = np.unique(classes, return_inverse=True)
@@ -143,23 +182,28 @@ class _SplitEntities:
 
 
 def _visible(columns: EntityColumns, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return (n, p) which part names each entity shows; p is the vocabulary of these rows."""
+    """Return `(n, p)` bool, which part names the entities of `(n,)` rows show.
+
+    The p columns are the part names that any of these entities shows.
+    """
+    # `owner` is the row of each part in the table, `position` the place of a row among `rows`.
     counts = np.diff(columns.part_starts)
     owner = np.repeat(np.arange(counts.size), counts)
     position = np.full(counts.size, -1)
     position[rows] = np.arange(rows.size)
-    mine = position[owner] >= 0
-    codes, columns_of = np.unique(columns.part_codes[mine], return_inverse=True)
+    of_rows = position[owner] >= 0
+    codes, columns_of = np.unique(columns.part_codes[of_rows], return_inverse=True)
     visible = np.zeros((rows.size, codes.size), np.bool_)
-    visible[position[owner[mine]], columns_of] = True
+    visible[position[owner[of_rows]], columns_of] = True
     return visible
 
 
 def _samples(cells: dict[Cell, BalancedSampler], images: int) -> NDArray[np.void]:
-    drawn = [np.zeros(0, sample_type(images))]
-    for (_, task), cell in cells.items():
-        rows = cell.rows()
-        drawn.append(np.zeros(len(rows), sample_type(images)))
-        drawn[-1]["entities"] = rows
-        drawn[-1]["task"] = TASKS.index(Task(task))
-    return np.concatenate(drawn)
+    """Return the samples of all cells of a split as one array of `sample_type`, without ids."""
+    samples = [np.zeros(0, sample_type(images))]
+    for (_, task), sampler in cells.items():
+        rows = sampler.rows()
+        samples.append(np.zeros(len(rows), sample_type(images)))
+        samples[-1]["entities"] = rows
+        samples[-1]["task"] = TASKS.index(Task(task))
+    return np.concatenate(samples)

@@ -1,4 +1,4 @@
-"""The last stage: samples and their pictures to shards of the tables, one task a shard."""
+"""The third stage: from samples and images to shards of the tables, one task for each shard."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pyarrow as pa
 from mixedparts.entities.table import EntityColumns, map_table
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.workspace import READY, WORK
-from mixedparts.sources.contract import SPLITS
+from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.sources.manifests import manifest_of
-from mixedparts.storage.build_folder import BENCHMARK, shard_name
+from mixedparts.storage.build_folder import SPLIT_ORDER, shard_name
 from mixedparts.storage.parquet import parquet_rows, write_parquet
 from mixedparts.storage.schema import ENTITY_TABLE, IMAGES, PAIRS, PREVIEW
 from mixedparts.storage.shards import Commit, commit, committed, write_shard
@@ -23,20 +23,26 @@ from mixedparts.tables.entities import entity_batches
 from mixedparts.tables.images import ImageSource, image_batches
 from mixedparts.tables.pairs import PairRows
 
-ROW_GROUP = 10_000  # of 1,000: twice the bytes and time, as fewer masks repeat within a group
+# Rows of a row group of `pairs`. With 1,000 the files need twice the bytes and the time, because
+# fewer masks repeat within a group.
+ROW_GROUP = 10_000
+# Rows that the preview draws and encodes at a time.
+_PREVIEW_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class WriteTask:
-    """Write one shard of a table.
+    """Task that writes one shard of a table.
 
     Attributes:
+        build: the build folder.
         table: `pairs`, `images`, `entities` or `preview`.
-        split: the shard's split; also `benchmark` and `preview`.
-        origin: the split whose samples the shard holds.
-        number, of: place of the shard among those of its split.
-        start, stop: the rows it holds.
-        sources: where pictures lie, by source.
+        split: the split of the shard; also `benchmark` and `preview`.
+        origin: the split whose samples the shard contains; the benchmark is a part of test.
+        number, of: place of the shard among those of its split, from 0, and their number.
+        start, stop: its first row in the table of the split, and the one after its last.
+        embed: store the bytes of images, not only their paths.
+        sources: name, image folder and licence of each source.
     """
 
     build: Path
@@ -52,20 +58,21 @@ class WriteTask:
 
     @property
     def name(self) -> str:
-        """Name of the task, unique in its build."""
+        """Name of the task, unique in its build; also the name of its commit record."""
         return f"{self.table}-{self.split}-{self.number:05d}"
 
     @property
     def output(self) -> str:
-        """The file it writes, relative to the build folder."""
+        """The file that the task writes, relative to the build folder."""
         return shard_name(self.table, self.split, self.number, self.of)
 
 
 def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
-    """Return the tasks that write the tables, from what pairing counted."""
+    """Return the tasks that write all tables, from the numbers of rows in the record of pairing."""
     sources = tuple((name, _image_source(config, name)) for name in sorted(config.sources))
     tasks = []
-    # Pairs need the most memory, the preview the most time: neither comes on top of the other.
+    # Engines start tasks in this order. Pairs need the most memory, so they have the machine to
+    # themselves. The preview is a single long task: other workers write the other tables meanwhile.
     tables = (
         ("pairs", config.pair_shard_rows),
         ("preview", 1 << 30),
@@ -73,9 +80,10 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
         ("images", config.image_shard_rows),
     )
     for table, size in tables:
-        for split in (*SPLITS, BENCHMARK, "preview"):
+        for split in SPLIT_ORDER:
             counts = paired.counts.get(split, {})
             rows = counts.get(table, 0)
+            # Rounded up; no shard at all for a table without rows.
             shards = -(-rows // size)
             for number in range(shards):
                 task = WriteTask(
@@ -95,11 +103,12 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
 
 
 def image_bytes(config: BuildConfig, paired: Commit) -> int:
-    """Return how many bytes the pictures that samples use have on disk."""
+    """Return the size of all image files that samples use, in bytes."""
     total = 0
     for split in (split for split in SPLITS if split in paired.counts):
         columns = EntityColumns.of(map_table(config.out / WORK / f"{split}.arrow"))
         rows = np.load(config.out / WORK / f"{split}-image-rows.npy")
+        # The first entity of an image represents it; row -1 marks images without a sample.
         firsts = columns.first_of_image()
         chosen = pa.array(firsts[rows[firsts] >= 0])
         sources, paths = (columns.column(n).take(chosen).to_pylist() for n in ("source", "path"))
@@ -109,14 +118,21 @@ def image_bytes(config: BuildConfig, paired: Commit) -> int:
 
 
 def _image_source(config: BuildConfig, name: str) -> ImageSource:
+    """Return the image folder and the licence note of a source."""
     root = config.source_root(name)
     manifest = manifest_of(name, root)
     return ImageSource(root, manifest.image_licence if manifest else "")
 
 
 def run_write(task: WriteTask) -> Commit:
-    """Write one shard of a table, unless that is done already."""
+    """Write one shard of a table, unless that is done already.
+
+    Raises:
+        InputError: an image cannot be read any more.
+        OSError: the shard cannot be written.
+    """
     ready = task.build / READY
+    # A shard is in place already if an interrupted `finalize` has moved it.
     done = committed(task.build, task.name, ready, task.build)
     if done:
         return done
@@ -126,7 +142,9 @@ def run_write(task: WriteTask) -> Commit:
 
 
 def _write_pairs(task: WriteTask, path: Path) -> int:
+    """Write a shard of `pairs` and return its number of rows."""
     base = task.build / WORK
+    # Mapped into memory: a task reads only the rows of its shard.
     samples = np.load(base / f"{task.origin}-samples.npy", mmap_mode="r")
     chosen = np.load(base / f"{BENCHMARK}-rows.npy") if task.split == BENCHMARK else None
     table = _pair_rows(task.build, task.origin)
@@ -141,15 +159,20 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
     return write_parquet(path, PAIRS, batches())
 
 
+# Cached, because it numbers all names of a split when it is made, and the next shard of a worker is
+# usually of the same split.
 @lru_cache(maxsize=1)
 def _pair_rows(build: Path, split: str) -> PairRows:
+    """Return the builder of rows of `pairs` for the entities of a split."""
     base = build / WORK
     columns = EntityColumns.of(map_table(base / f"{split}.arrow"))
     return PairRows(columns, np.load(base / f"{split}-image-rows.npy"), split)
 
 
 def _write_preview(task: WriteTask, path: Path) -> int:
-    from mixedparts.tables.preview import preview_batch  # brings OpenCV, which no other task needs
+    """Write the shard of `preview` and return its number of rows."""
+    # Imported here because it brings OpenCV, which no other task needs.
+    from mixedparts.tables.preview import preview_batch
 
     base = task.build / WORK
     chosen = np.load(base / "preview-rows.npy")
@@ -159,14 +182,16 @@ def _write_preview(task: WriteTask, path: Path) -> int:
 
     rows = table.batch(samples).to_pylist()
     images = samples["entities"].shape[1]
-    drawn = (
-        preview_batch(rows[at : at + 10], files[images * at : images * (at + 10)])
-        for at in range(0, len(rows), 10)
+    step = _PREVIEW_ROWS
+    batches = (
+        preview_batch(rows[at : at + step], files[images * at : images * (at + step)])
+        for at in range(0, len(rows), step)
     )
-    return write_parquet(path, PREVIEW, drawn)
+    return write_parquet(path, PREVIEW, batches)
 
 
 def _write_images(task: WriteTask, path: Path) -> int:
+    """Write a shard of `images` and return its number of rows."""
     base = task.build / WORK
     columns = EntityColumns.of(map_table(base / f"{task.split}.arrow"))
     rows = np.load(base / f"{task.split}-image-rows.npy")
@@ -176,6 +201,7 @@ def _write_images(task: WriteTask, path: Path) -> int:
 
 
 def _write_entities(task: WriteTask, path: Path) -> int:
+    """Write a shard of `entities` and return its number of rows."""
     base = task.build / WORK
     columns = EntityColumns.of(map_table(base / f"{task.split}.arrow"))
     rows = np.load(base / f"{task.split}-image-rows.npy")

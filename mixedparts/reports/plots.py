@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedparts.errors import EnvironmentFault
-from mixedparts.records import Task
+from mixedparts.records import SPLITS, Task
 from mixedparts.reports.statistics import Cell, Statistics
 from mixedparts.storage.shards import written_beside
 
@@ -110,7 +110,7 @@ def _samples(statistics: Statistics) -> Figure:
     """Draw the numbers of samples by source, split and task as stacked bars."""
     rows = sorted(
         {(source, split) for split, source, _ in statistics.samples},
-        key=lambda key: (key[0], ("train", "validation", "test").index(key[1])),
+        key=lambda key: (key[0], SPLITS.index(key[1])),
     )
     figure = _new(statistics, "Samples by source, split and task", 8, 1.2 + 0.34 * len(rows))
     axes = figure.add_subplot()

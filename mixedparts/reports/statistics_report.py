@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedparts.cards.summary import text_table
-from mixedparts.records import Task
+from mixedparts.records import SPLITS, Task
 from mixedparts.reports.statistics import Cell, EntityCounts, Statistics
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -156,9 +156,8 @@ def _sample_table(statistics: Statistics) -> str:
     """Return the table of images and samples by source and split, with the sums."""
     tasks = [str(task) for task in Task]
     keys = sorted({(source, split) for split, source, _ in statistics.samples})
-    order = {"train": 0, "validation": 1, "test": 2}
     rows = []
-    for source, split in sorted(keys, key=lambda key: (key[0], order[key[1]])):
+    for source, split in sorted(keys, key=lambda key: (key[0], SPLITS.index(key[1]))):
         numbers = [statistics.samples[split, source, task] for task in tasks]
         # The images of a pair of sources are counted under each of the two sources.
         images = "" if "+" in source else str(statistics.images.get((split, source), 0))

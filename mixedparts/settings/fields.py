@@ -1,4 +1,4 @@
-"""Values of dataclass fields, checked and converted by their annotated types.
+"""Check and convert values of dataclass fields by their annotated types.
 
 A field's type states its range, so that parsing, validation and the command line follow from it:
 
@@ -31,12 +31,12 @@ ZeroOrMore = Annotated[float, Meta(ge=0)]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How a field is called on a command line; stands in the annotation of the field.
+    """Command-line option of a field, given in the field's annotation.
 
     Attributes:
-        help: the help text; the default is added by whoever writes it.
-        metavar: what stands for the value in the help.
-        result: whether the field decides what is made; false for where and how it runs.
+        help: the help text, with the default in parentheses.
+        metavar: name of the value in the help.
+        result: True if the field decides the result; False if it decides where and how work runs.
         command_line: whether there is an option of the field's name.
     """
 
@@ -69,32 +69,66 @@ def bare_type(hint: Any) -> Any:
     return hint
 
 
+class ValueFault(ValueError):
+    """A value that is not of its type, out of its range, or not finite.
+
+    Args:
+        message: what is wrong.
+        place: where in the value, such as `.paco` for that key of a mapping.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
+
+
 def convert(value: Any, hint: Any) -> Any:
     """Return a value as the annotated type.
 
     Args:
-        value: plain value, such as YAML has it, or one that is of the type already.
+        value: plain value, as YAML has it, or one that is of the type already.
         hint: the type, with its `msgspec.Meta` ranges.
 
     Returns:
-        The value; lists become tuples, texts become paths and floats where the type says so.
+        The value; lists become tuples, texts become paths and floats where the type requires it.
 
     Raises:
-        ValueError: it is not of the type, out of its range, or a number that is not finite.
+        ValueFault: it is not of the type, out of its range, or a number that is not finite.
     """
+    # msgspec does not list the choices in its message.
     bare = bare_type(hint)
     if typing.get_origin(bare) is Literal and value not in typing.get_args(bare):
-        raise ValueError(f"{value!r}, choose from {', '.join(map(str, typing.get_args(bare)))}")
+        raise ValueFault(f"{value!r}, choose from {', '.join(map(str, typing.get_args(bare)))}")
+    if typing.get_origin(bare) is Mapping:
+        return _convert_mapping(value, typing.get_args(bare)[1])
     value = _float_of_text(value, bare)
     try:
         converted = msgspec.convert(value, hint, dec_hook=_path_of_text)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{_in_words(str(error))}, got {value!r}") from None
-    _refuse_infinite(converted)
+        raise ValueFault(f"{_in_words(str(error))}, got {value!r}") from None
+    # YAML has .inf and .nan, and a range such as `gt=0` accepts infinity.
+    for number in converted if isinstance(converted, tuple) else (converted,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueFault(f"expected a finite number, got {number}")
     return converted
 
 
+def _convert_mapping(value: Any, hint: Any) -> dict[str, Any]:
+    """Return a mapping with converted values."""
+    # Item by item, so that the message names the key.
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueFault(f"expected a mapping of names to values, got {value!r}")
+    items: dict[str, Any] = {}
+    for name, item in value.items():
+        try:
+            items[name] = convert(item, hint)
+        except ValueFault as error:
+            raise ValueFault(str(error), f".{name}{error.place}") from None
+    return items
+
+
 def _float_of_text(value: Any, bare: Any) -> Any:
+    """Return text as a float where the type is float and the text is a number."""
     # YAML 1.1 reads 1e-3, without a point, as text.
     if bare is float and isinstance(value, str):
         try:
@@ -105,22 +139,15 @@ def _float_of_text(value: Any, bare: Any) -> Any:
 
 
 def _path_of_text(kind: type, value: Any) -> Any:
+    """Convert text to a path; msgspec calls this for types that it does not know."""
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     raise ValueError(f"expected {kind.__name__}")
 
 
-def _refuse_infinite(value: Any) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {value}")
-    for item in value.values() if isinstance(value, Mapping) else ():
-        _refuse_infinite(item)
-    for item in value if isinstance(value, tuple) else ():
-        _refuse_infinite(item)
-
-
 def _in_words(message: str) -> str:
-    """Return msgspec's message in the words of YAML; it adds the place, which the path gives."""
+    """Return a message of msgspec in the words of YAML."""
+    # Cut off: the place and the value, which the caller adds itself.
     text = message.split(" - at ")[0].split(", got ")[0].replace("`", "")
     for theirs, ours in (("array", "list"), ("object", "mapping"), ("str", "text")):
         text = text.replace(theirs, ours)
@@ -129,7 +156,7 @@ def _in_words(message: str) -> str:
 
 @cache
 def _without_ranges(hint: Any) -> Any:
-    """Return the type alone: ranges are checked with the rules between values, all together."""
+    """Return a type without its ranges, which `value_faults` checks."""
     if typing.get_origin(hint) is Annotated:
         return _without_ranges(typing.get_args(hint)[0])
     arguments = typing.get_args(hint)
@@ -137,6 +164,7 @@ def _without_ranges(hint: Any) -> Any:
         return hint
     bare = tuple(item if item is Ellipsis else _without_ranges(item) for item in arguments)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        # `X | Y` cannot be written for members that are in a tuple.
         return typing.Union[bare]  # noqa: UP007
     return typing.get_origin(hint)[bare]
 
@@ -149,7 +177,7 @@ def value_faults(settings: Any, prefix: str = "") -> Iterator[str]:
         prefix: dotted path that leads to it.
 
     Yields:
-        One sentence a fault, with the dotted name of the value.
+        One sentence for each fault, with the dotted name of the value.
     """
     kind: type = type(settings)
     for name, hint in field_types(kind).items():
@@ -159,21 +187,21 @@ def value_faults(settings: Any, prefix: str = "") -> Iterator[str]:
             continue
         try:
             convert(value, hint)
-        except ValueError as error:
-            yield f"{prefix}{name}: {error}"
+        except ValueFault as error:
+            yield f"{prefix}{name}{error.place}: {error}"
 
 
 def converted(
     kind: type, data: Mapping[Any, Any], faults: list[str], base: Any = None, prefix: str = ""
 ) -> dict[str, Any]:
-    """Convert plain values for some fields of a dataclass, faults of all of them together.
+    """Convert plain values for some fields of a dataclass, and collect the faults of all of them.
 
     Args:
         kind: the dataclass.
         data: field name -> plain value; a mapping for a field that is a dataclass.
         faults: gets a sentence for every unknown name and every value that is not of its type.
             Ranges are left to `value_faults`, so that they are reported with other faults.
-        base: instance that gives what `data` does not name of the dataclasses in it.
+        base: instance whose nested dataclasses give the values that `data` does not name.
         prefix: dotted path that leads to the dataclass.
 
     Returns:
@@ -196,6 +224,6 @@ def converted(
         else:
             try:
                 values[key] = convert(value, _without_ranges(hints[key]))
-            except ValueError as error:
-                faults.append(f"{path}: {error}")
+            except ValueFault as error:
+                faults.append(f"{path}{error.place}: {error}")
     return values

@@ -1,4 +1,4 @@
-"""Command-line options made from the fields of a dataclass, and read back into its values."""
+"""Make command-line options from the fields of a dataclass, and read the given ones back."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mixedparts.settings.fields import bare_type, field_types, option_of
 def add_field_options(parser: argparse.ArgumentParser, kind: type, result: bool) -> None:
     """Add an option for every field that has an `Option` in its annotation.
 
-    No option has a default: None says that it was not given, so that a configuration file or the
-    dataclass decides.
-
     Args:
         parser: gets the options.
         kind: the dataclass.
-        result: add those that decide what is made, or those that say where and how it runs.
+        result: add the options that decide the result (True), or those that decide where and how
+            work runs (False).
     """
+    # No option has a default: None means that it was not given, so that the configuration file or
+    # the default of the dataclass applies.
     for name, hint in field_types(kind).items():
         option = option_of(hint)
         if option is None or not option.command_line or option.result is not result:
@@ -34,6 +34,7 @@ def add_field_options(parser: argparse.ArgumentParser, kind: type, result: bool)
         elif _is_list(bare):
             parser.add_argument(flag, nargs="+", metavar=option.metavar, help=option.help)
         else:
+            # Other types, such as a share `i/N`, are texts that the command parses itself.
             kind_of = bare if bare in (int, float, Path) else str
             parser.add_argument(flag, type=kind_of, metavar=option.metavar, help=option.help)
 
@@ -58,12 +59,14 @@ def given_options(arguments: argparse.Namespace, kind: type) -> dict[str, Any]:
 
 
 def result_fields(kind: type) -> tuple[str, ...]:
-    """Return the fields that decide what is made, in their order."""
+    """Return the names of the fields that decide the result, in their order."""
     types: Mapping[str, Any] = field_types(kind)
     options = {name: option_of(hint) for name, hint in types.items()}
     return tuple(name for name, option in options.items() if option is None or option.result)
 
 
 def _is_list(bare: Any) -> bool:
+    """Return whether a type is a tuple of any length."""
+    # `tuple[int, int]` is one value of two numbers; `tuple[str, ...]` is a list of values.
     arguments = typing.get_args(bare)
     return typing.get_origin(bare) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis

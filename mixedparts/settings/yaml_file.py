@@ -1,4 +1,4 @@
-"""Choices in YAML files: one reader, one message for a file that cannot be used."""
+"""Read configurations from YAML files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     Raises:
         InputError: the file is missing, is not YAML, or contains no mapping.
     """
+    # Nested deeply enough, a file exceeds the recursion limit of the parser.
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError) as error:

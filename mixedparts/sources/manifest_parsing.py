@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from mixedparts.records import SPLITS
 from mixedparts.sources.manifest_types import (
     ComparableGroup,
     Manifest,
@@ -19,7 +20,6 @@ from mixedparts.sources.yaml_entries import Entry, load_yaml
 _IDENTITY = ("source", "title", "version", "homepage", "download")
 _TERMS = ("licence", "image_licence", "citation")
 GROUPS = ("groups", "alone")
-_SPLITS = ("train", "validation", "test")
 _EVIDENCE = ("documented", "third party", "unverified")
 
 
@@ -85,7 +85,7 @@ def read_manifest(
 
 def _counts(entry: Entry) -> dict[str, dict[str, int | str]]:
     """Return upstream numbers and their evidence by split."""
-    entry.only(*_SPLITS)
+    entry.only(*SPLITS)
     counts: dict[str, dict[str, int | str]] = {}
     for split, numbers in entry.items():
         numbers.only("images", "objects", "parts", "evidence")

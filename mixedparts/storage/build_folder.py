@@ -1,4 +1,4 @@
-"""The one door to a finished build: its manifest, schema version, splits, shards and tables.
+"""The only reader of finished builds: manifest, schema version, splits, shards and tables.
 
 Everything that reads a build folder opens it here: `load_dataset`, verification, statistics,
 gallery, export, push, and training and evaluation of CALICO. The pipeline, which writes the folder,
@@ -9,48 +9,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedparts.errors import InputError, UsageError, near_names
-from mixedparts.records import SPLITS
-from mixedparts.storage.schema import CONFIGS, SCHEMA_VERSION
+from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.storage.manifest_shape import manifest_faults, manifest_hint
+from mixedparts.storage.schema import CONFIGS, REJECTS
 from mixedparts.storage.shards import WrittenFile
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
 REJECTS_FILE = "rejects.parquet"
 PLAN = Path("_build/plan.json")
-BENCHMARK = "benchmark"  # a split of `pairs` whose rows are copies of rows of test
 # The order of splits wherever they are listed; `preview` is the split of the table of that name.
 SPLIT_ORDER = (*SPLITS, BENCHMARK, "preview")
+# What reading a damaged file raises: a wrong byte in the name of a column is no error of Arrow.
+_READ_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)
 
 
-class _Configuration(msgspec.Struct):
-    min_object_area: float
-    min_part_area: float
-    images: str
-    profile: str = "full"
+class DamagedShard(InputError):
+    """A data file of a build is missing or cannot be read.
 
+    Args:
+        build: the build folder.
+        shard: path of the file, relative to the build folder.
+        reason: why it cannot be read.
+    """
 
-class _ManifestShape(msgspec.Struct):
-    """What readers rely on; a manifest may hold more."""
+    def __init__(self, build: Path, shard: str, reason: str) -> None:
+        super().__init__(
+            f"{build / shard} cannot be read: {reason}", f"Type: mixedparts verify {build}"
+        )
+        self.build, self.shard, self.reason = build, shard, reason
 
-    build_id: str
-    schema_version: int
-    synthetic: bool
-    configuration: _Configuration
-    sources: dict[str, dict[str, Any]]
-    counts: dict[str, dict[str, dict[str, int]]]
-    benchmark: dict[str, Any]
-    rejects: dict[str, int]
-    shards: list[WrittenFile]
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (self.build, self.shard, self.reason)
 
 
 def shard_name(table: str, split: str, number: int, of: int) -> str:
@@ -74,7 +74,9 @@ def shard_pattern(table: str, split: str) -> str:
 
 
 def stored_manifest(path: Path) -> dict[str, Any] | None:
-    """Return the manifest in a folder as it is written; None where there is no finished build."""
+    """Return the manifest in a folder, unchecked; None where there is no finished build."""
+    # A file that somebody edited can contain anything. Deeply nested JSON exceeds the recursion
+    # limit of the parser.
     try:
         value = json.loads((path / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -83,32 +85,12 @@ def stored_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def stored_plan(path: Path) -> dict[str, Any] | None:
-    """Return the plan that a build folder was begun with; None where there is none."""
+    """Return the plan that was stored in a build folder; None where there is none."""
     try:
         value = json.loads((path / PLAN).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) and "build_id" in value else None
-
-
-def manifest_faults(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for everything that makes a manifest unusable.
-
-    The version comes first: a manifest of another schema version may have any shape.
-    """
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
-        return [f"schema version {version}, this program reads version {SCHEMA_VERSION}"]
-    try:
-        shape = msgspec.convert(dict(manifest), _ManifestShape)
-    except msgspec.ValidationError as error:
-        return [f"not as a build writes it: {error}"]
-    # A manifest can come from anywhere, and readers join these paths to the folder.
-    return [
-        f"names a file outside the build: {shard.path}"
-        for shard in shape.shards
-        if PurePosixPath(shard.path).is_absolute() or ".." in PurePosixPath(shard.path).parts
-    ]
 
 
 @dataclass(frozen=True)
@@ -146,7 +128,7 @@ class BuildFolder:
                 "Run the `mixedparts build` command again: it goes on where it stopped.",
             )
         if check and (faults := manifest_faults(manifest)):
-            raise InputError(f"{path / MANIFEST}: {faults[0]}", _hint(path, manifest))
+            raise InputError(f"{path / MANIFEST}: {faults[0]}", manifest_hint(path, manifest))
         return cls(path, manifest)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -171,7 +153,7 @@ class BuildFolder:
 
     @property
     def configuration(self) -> Mapping[str, Any]:
-        """The choices that the build was made with."""
+        """The configuration of the build, without folders, workers and engine."""
         configuration: Mapping[str, Any] = self.manifest["configuration"]
         return configuration
 
@@ -182,7 +164,7 @@ class BuildFolder:
 
     @cached_property
     def shards(self) -> tuple[WrittenFile, ...]:
-        """All data files with their rows, bytes and digests, `rejects.parquet` included."""
+        """All data files with their rows, bytes and digests, with `rejects.parquet`."""
         return tuple(WrittenFile(**shard) for shard in self.manifest["shards"])
 
     @property
@@ -192,28 +174,29 @@ class BuildFolder:
 
     def splits(self, table: str = "pairs") -> tuple[str, ...]:
         """Return the splits that a table has files of, train first."""
-        there = {_split_of(shard) for shard in self.shards if _table_of(shard) == table}
-        ordered = [split for split in SPLIT_ORDER if split in there]
-        return (*ordered, *sorted(there.difference(ordered)))
+        present = {_split_of(shard) for shard in self.shards if _table_of(shard) == table}
+        ordered = [split for split in SPLIT_ORDER if split in present]
+        # A manifest from elsewhere may list others; they come last.
+        return (*ordered, *sorted(present.difference(ordered)))
 
     def check_split(self, split: str, table: str = "pairs") -> None:
-        """Refuse a split that a table does not have.
+        """Check that a table has a split that a user named.
 
         Raises:
-            UsageError: there is no such split; the message names those there are.
+            UsageError: it does not; the message lists its splits.
         """
-        there = self.splits(table)
-        if split not in there:
+        splits = self.splits(table)
+        if split not in splits:
             raise UsageError(
-                f"{self.path} has no split '{split}'.{near_names(split, there)}",
-                f"Splits there: {', '.join(there) or 'none'}",
+                f"{self.path} has no split '{split}'.{near_names(split, splits)}",
+                f"Splits there: {', '.join(splits) or 'none'}",
             )
 
     def check_table(self, table: str, split: str) -> None:
-        """Refuse to read a table that has no file of a split.
+        """Check that a table has files of a split before it is read.
 
         Raises:
-            InputError: there is none; the message names the splits that the table has.
+            InputError: it has none; the message lists its splits.
         """
         if split not in self.splits(table):
             raise InputError(
@@ -223,34 +206,94 @@ class BuildFolder:
 
     def table_shards(self, table: str, split: str | None = None) -> tuple[WrittenFile, ...]:
         """Return the files of a table, of one split or of all, in the order of their names."""
-        mine = (
+        shards = (
             shard
             for shard in self.shards
             if _table_of(shard) == table and (split is None or _split_of(shard) == split)
         )
-        return tuple(sorted(mine, key=lambda shard: shard.path))
-
-    def files(self, table: str, split: str | None = None) -> list[Path]:
-        """Return the paths of `table_shards`."""
-        return [self.path / shard.path for shard in self.table_shards(table, split)]
+        # Shard numbers have five digits, so names in order are rows in order.
+        return tuple(sorted(shards, key=lambda shard: shard.path))
 
     def count(self, table: str, split: str | None = None) -> int:
-        """Return the rows of a table, of one split or of all."""
+        """Return the number of rows of a table, of one split or of all."""
         return sum(shard.rows for shard in self.table_shards(table, split))
 
-    def open_shard(self, relative: str) -> pq.ParquetFile:
-        """Open one data file, named relative to the build folder.
+    @contextmanager
+    def open_shard(self, relative: str, **options: Any) -> Iterator[pq.ParquetFile]:
+        """Open one data file for the length of a `with` block.
+
+        Args:
+            relative: path of the file, relative to the build folder.
+            **options: passed on to `pyarrow.parquet.ParquetFile`, such as `read_dictionary`.
+
+        Yields:
+            The open file.
 
         Raises:
-            InputError: the file is missing or is not Parquet.
+            DamagedShard: the file is missing, has other columns than the schema, or opening or
+                reading it in the block fails.
         """
-        path = self.path / relative
+        # Opening reads the footer alone; a damaged page raises its error when it is read.
         try:
-            return pq.ParquetFile(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(
-                f"{path} cannot be read: {error}", f"Type: mixedparts verify {self.path}"
-            ) from error
+            with pq.ParquetFile(self.path / relative, **options) as file:
+                # Readers name the columns they want, and Parquet leaves out a column that is not
+                # there without a word. Metadata does not count: it only has hints for `datasets`
+                # and pandas.
+                columns = file.schema.to_arrow_schema().remove_metadata()
+                if columns != CONFIGS.get(relative.partition("/")[0], REJECTS):
+                    raise DamagedShard(self.path, relative, "other columns than the schema has")
+                yield file
+        except _READ_ERRORS as error:
+            # Messages of Arrow have several lines, and one problem is one line of a report.
+            reason = " ".join(str(error).split())
+            raise DamagedShard(self.path, relative, reason) from error
+
+    def shard_batches(
+        self, relative: str, columns: Sequence[str] | None = None, rows: int = 1_000
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield one data file batch by batch.
+
+        Args:
+            relative: path of the file, relative to the build folder.
+            columns: columns, or paths of leaf columns; None for all of them.
+            rows: most rows of a batch.
+
+        Yields:
+            Record batches with these columns.
+
+        Raises:
+            DamagedShard: the file is missing or damaged.
+        """
+        wanted = None if columns is None else list(columns)
+        with self.open_shard(relative) as file:
+            for batch in file.iter_batches(rows, columns=wanted):
+                # Arrow does not check texts until they become Python values, which is too late.
+                batch.validate(full=True)
+                yield batch
+
+    def read_shard(
+        self, relative: str, columns: Sequence[str] | None = None, **options: Any
+    ) -> pa.Table:
+        """Read one data file into memory.
+
+        Args:
+            relative: path of the file, relative to the build folder.
+            columns: columns, or paths of leaf columns; None for all of them.
+            **options: passed on to `pyarrow.parquet.ParquetFile`, such as `read_dictionary`.
+
+        Returns:
+            The rows with these columns, one chunk or more a row group.
+
+        Raises:
+            DamagedShard: the file is missing or damaged.
+        """
+        wanted = None if columns is None else list(columns)
+        with self.open_shard(relative, **options) as file:
+            # One by one: Arrow cannot read nested dictionaries of several row groups at once.
+            groups = [file.read_row_group(n, wanted) for n in range(file.num_row_groups)]
+            table = pa.concat_tables(groups) if groups else file.read(wanted)
+            table.validate(full=True)
+        return table
 
     def batches(
         self,
@@ -265,23 +308,16 @@ class BuildFolder:
             table: `pairs`, `images`, `entities` or `preview`.
             split: one split; None for all of them.
             columns: columns, or paths of leaf columns; None for all of them.
-            rows: at most so many rows a batch.
+            rows: most rows of a batch.
 
         Yields:
             Record batches with these columns, in the order of the files.
 
         Raises:
-            InputError: a file is missing or damaged.
+            DamagedShard: a file is missing or damaged.
         """
-        wanted = None if columns is None else list(columns)
         for shard in self.table_shards(table, split):
-            try:
-                yield from self.open_shard(shard.path).iter_batches(rows, columns=wanted)
-            except (OSError, pa.ArrowException) as error:
-                raise InputError(
-                    f"{self.path / shard.path} cannot be read: {error}",
-                    f"Type: mixedparts verify {self.path}",
-                ) from error
+            yield from self.shard_batches(shard.path, columns, rows)
 
     def rows(
         self, table: str, split: str | None = None, columns: Sequence[str] | None = None
@@ -297,7 +333,7 @@ class BuildFolder:
             One dict a row.
 
         Raises:
-            InputError: a file is missing or damaged.
+            DamagedShard: a file is missing or damaged.
         """
         for batch in self.batches(table, split, columns):
             yield from batch.to_pylist()
@@ -311,20 +347,21 @@ class BuildFolder:
             table: `pairs`, `images`, `entities` or `preview`.
             split: one split.
             columns: columns, or paths of leaf columns; None for all of them.
-            **options: passed on to `pyarrow.parquet.read_table`, such as `read_dictionary`.
+            **options: passed on to `pyarrow.parquet.ParquetFile`, such as `read_dictionary`.
 
         Returns:
             The rows in the order of the files, one or more chunks a file.
 
         Raises:
-            InputError: the build has no such split, or a file is missing or damaged.
+            InputError: the build has no such split.
+            DamagedShard: a file is missing or damaged.
         """
         self.check_table(table, split)
-        files = self.files(table, split)
-        wanted = None if columns is None else list(columns)
+        shards = self.table_shards(table, split)
+        tables = [self.read_shard(shard.path, columns, **options) for shard in shards]
         try:
-            return pa.concat_tables(pq.read_table(f, columns=wanted, **options) for f in files)
-        except (OSError, pa.ArrowException) as error:
+            return pa.concat_tables(tables)
+        except pa.ArrowException as error:  # files of different columns
             raise InputError(
                 f"{table} of split '{split}' cannot be read: {error}",
                 f"Type: mixedparts verify {self.path}",
@@ -333,25 +370,16 @@ class BuildFolder:
 
 @lru_cache(maxsize=4)
 def _reopened(path: Path) -> BuildFolder:
+    """Return the build of a path; a process opens it once, without a second check."""
     return BuildFolder.open(path, check=False)
 
 
 def _table_of(shard: WrittenFile) -> str:
+    """Return the table of a data file; empty for `rejects.parquet`."""
     table, slash, _ = shard.path.partition("/")
     return table if slash and table in CONFIGS else ""
 
 
 def _split_of(shard: WrittenFile) -> str:
+    """Return the split of a shard, which its name begins with (`shard_name`)."""
     return PurePosixPath(shard.path).name.split("-")[0]
-
-
-def _hint(path: Path, manifest: Mapping[str, Any]) -> str:
-    """Return the command that helps with a manifest that cannot be used."""
-    version = manifest.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        return "A newer mixedparts wrote it: pip install --upgrade mixedparts (checkout: git pull)"
-    if version == SCHEMA_VERSION:
-        return f"See what else is wrong: mixedparts verify {path}"
-    sources = manifest.get("sources")
-    names = " ".join(sorted(sources)) if isinstance(sources, dict) and sources else "NAME"
-    return f"Build it again: mixedparts build --sources {names} --out {path} --overwrite"

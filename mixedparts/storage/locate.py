@@ -1,4 +1,4 @@
-"""Where a built dataset is: by folder, by name, or by the note of the last build."""
+"""Find a built dataset: by folder, by the name `mixedparts`, or by the note of the last build."""
 
 from __future__ import annotations
 
@@ -19,33 +19,47 @@ BUILD_HINT = (
 
 
 def resolve_build(name_or_path: str | os.PathLike[str] | None = None) -> Path | str:
-    """Return the folder of a whole build, or the text of a Hub id as it is.
+    """Return the folder of a finished build, or the text of a Hub id as it is.
+
+    Args:
+        name_or_path: a build folder, a Hub id, or `mixedparts` (also None), which means the first
+            of these folders that exists: `$MIXEDPARTS_HOME`, `data/mixedparts`, the last build.
 
     Raises:
-        InputError: there is no whole build where it was looked for.
+        InputError: there is no folder, or it contains no finished build.
     """
     text = NAME if name_or_path is None else os.fspath(name_or_path)
     if text != NAME:
         folder = Path(text)
         if folder.is_dir():
-            return _whole(folder)
+            return _finished(folder)
+        # Only after the folders: `data/mixedparts` has the form of a Hub id too.
         if _is_hub_id(text):
             return text
         raise InputError(f"there is no build folder {text}", BUILD_HINT)
     places = [Path(os.environ[HOME])] if os.environ.get(HOME) else []
     places += [DEFAULT_BUILD, *([last] if (last := last_build()) else [])]
+    # An unfinished build in the first folder is an error. Another dataset from a later folder would
+    # go unnoticed.
     for folder in places:
         if folder.is_dir():
-            return _whole(folder)
+            return _finished(folder)
     looked = ", ".join(str(folder) for folder in places)
     raise InputError(f"no built dataset found; looked in {looked}", BUILD_HINT)
 
 
 def _is_hub_id(text: str) -> bool:
+    """Return whether a text has the form OWNER/NAME and is not obviously a path."""
     return text.count("/") == 1 and not text.startswith((".", "/", "~")) and "\\" not in text
 
 
-def _whole(folder: Path) -> Path:
+def _finished(folder: Path) -> Path:
+    """Return a folder after checking that it contains a finished build.
+
+    Raises:
+        InputError: it does not, or the build has another schema version.
+    """
+    # `datasets` reads the card to find the files of each split.
     if not (BuildFolder.open(folder).path / CARD).is_file():
         raise InputError(
             f"{folder} contains no finished build (no {CARD})",
@@ -55,7 +69,7 @@ def _whole(folder: Path) -> Path:
 
 
 def last_build() -> Path | None:
-    """Return the folder of the last build of this user, as `remember_build` noted it."""
+    """Return the folder of this user's last build (`remember_build`); None if there is no note."""
     try:
         return Path(json.loads(_note().read_text(encoding="utf-8"))["last_build"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -63,7 +77,8 @@ def last_build() -> Path | None:
 
 
 def remember_build(folder: Path) -> None:
-    """Note where the last build went; a machine where that cannot be written goes without."""
+    """Note the folder of the last build in the user's cache folder."""
+    # The note is a convenience: a build must not fail because the cache folder is read-only.
     try:
         _note().parent.mkdir(parents=True, exist_ok=True)
         _note().write_text(json.dumps({"last_build": str(folder.resolve())}), encoding="utf-8")
@@ -72,5 +87,6 @@ def remember_build(folder: Path) -> None:
 
 
 def _note() -> Path:
+    """Return the path of the note."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / NAME / "last_build.json"

@@ -1,4 +1,4 @@
-"""Parquet files of the tables: written by row groups, read batch by batch."""
+"""Write the Parquet files of the tables, one row group a batch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from mixedparts.storage.schema import with_image_hint
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write batches as row groups of one Parquet file; returns the rows written."""
+    """Write batches as the row groups of one Parquet file.
+
+    Args:
+        path: the file.
+        schema: columns of the table.
+        batches: rows of this schema; each batch becomes one row group.
+
+    Returns:
+        Number of rows written.
+    """
     hinted = with_image_hint(schema)
     leaves = list(leaf_paths(schema))
-    pictures = {leaf for leaf in leaves if leaf.endswith(".bytes")}  # compressed by nature
+    # Encoded images are compressed already and do not repeat: a second compression, dictionaries
+    # and statistics would only cost time.
+    encoded = {leaf for leaf in leaves if leaf.endswith(".bytes")}
     rows = 0
     with pq.ParquetWriter(
         path,
         hinted,
-        compression={leaf: "NONE" if leaf in pictures else "ZSTD" for leaf in leaves},
-        use_dictionary=[leaf for leaf in leaves if leaf not in pictures],
-        # Masks repeat within a row group, so their dictionaries pay however large they get: files
-        # of a third of the size, written in half the time.
+        compression={leaf: "NONE" if leaf in encoded else "ZSTD" for leaf in leaves},
+        use_dictionary=[leaf for leaf in leaves if leaf not in encoded],
+        # Masks repeat within a row group, so a dictionary pays at any size: files have a third of
+        # the size and are written in half the time. The default limit of 1 MiB would stop it early.
         dictionary_pagesize_limit=1 << 26,
-        write_statistics=[leaf for leaf in leaves if leaf not in pictures],
+        write_statistics=[leaf for leaf in leaves if leaf not in encoded],
     ) as writer:
         for batch in batches:
             writer.write_batch(batch.replace_schema_metadata(hinted.metadata))
@@ -50,5 +61,5 @@ def leaf_paths(schema: pa.Schema) -> Iterator[str]:
 
 
 def parquet_rows(path: Path) -> int:
-    """Return how many rows a Parquet file's footer states."""
+    """Return the number of rows that the footer of a Parquet file states."""
     return int(pq.read_metadata(path).num_rows)

@@ -1,7 +1,7 @@
-"""Column types of the tables, and what `datasets` needs to know about them.
+"""Column types of the tables, and the metadata that `datasets` needs to read them.
 
-The tables are plain Parquet; the only hint beside the types is which column holds a picture. The
-same schemas give the YAML of the dataset card, so that both can never disagree.
+The tables are plain Parquet. The only metadata beside the types names the columns of encoded
+images. The YAML of the dataset card is made from the same schemas, so that both always agree.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+# Must change with every change of a column's name, type or meaning. It is part of the build id, and
+# readers refuse a build of any other version.
 SCHEMA_VERSION = 2
 
 _SIZE = pa.field("size", pa.list_(pa.int32()))
@@ -32,7 +34,8 @@ PART = pa.struct(
     [("image", pa.int8()), ("name", pa.string()), ("kind", pa.string()), _MASK, _BBOX, _AREA]
 )
 SEG = pa.struct([("kind", pa.string()), ("index", pa.int32())])
-PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# The layout in which `datasets` stores images: encoded bytes, or else a path.
+ENCODED_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 PAIRS = pa.schema(
     [
@@ -52,7 +55,7 @@ IMAGES = pa.schema(
     [
         ("row", pa.int32()),
         ("image_id", pa.string()),
-        ("image", PICTURE),
+        ("image", ENCODED_IMAGE),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("sha256", pa.string()),
@@ -62,7 +65,7 @@ IMAGES = pa.schema(
     ]
 )
 PREVIEW = pa.schema(
-    [("id", pa.string()), ("task", pa.string()), ("picture", PICTURE), ("text", pa.string())]
+    [("id", pa.string()), ("task", pa.string()), ("picture", ENCODED_IMAGE), ("text", pa.string())]
 )
 REJECTS = pa.schema(
     [(name, pa.string()) for name in ("source", "split", "file", "record_id", "level")]
@@ -74,7 +77,7 @@ ENTITY_TABLE = pa.schema(
         ("source", pa.string()),
         ("split", pa.string()),
         ("image_id", pa.string()),
-        ("row", pa.int32()),  # of the images table; null where no sample uses the image
+        ("row", pa.int32()),  # in the images table; null where no sample uses the image
         ("file_name", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -88,7 +91,9 @@ ENTITY_TABLE = pa.schema(
 )
 CONFIGS = {"pairs": PAIRS, "images": IMAGES, "entities": ENTITY_TABLE, "preview": PREVIEW}
 
-# One row an entity: one object class in one image. The working format between reading and pairing.
+# The working format between reading and pairing: one row an entity (one object class in one image).
+# Masks and part lists have 64-bit offsets: those of a whole split are one array, whose bytes can be
+# more than 32 bits address.
 ENTITY_PART = pa.struct(
     [("name", pa.string()), ("counts", pa.large_string()), ("bbox", _BBOX.type), _AREA]
 )
@@ -111,10 +116,11 @@ ENTITIES = pa.schema(
 
 
 def with_image_hint(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with the metadata that makes `datasets` decode its picture column."""
-    pictures = {field.name: {"_type": "Image"} for field in schema if field.type == PICTURE}
-    info = {"info": {"features": pictures}}
-    return schema.with_metadata({"huggingface": json.dumps(info)}) if pictures else schema
+    """Return the schema with the metadata that makes `datasets` decode its encoded images."""
+    # `datasets` infers the features of all other columns from their types.
+    images = {field.name: {"_type": "Image"} for field in schema if field.type == ENCODED_IMAGE}
+    info = {"info": {"features": images}}
+    return schema.with_metadata({"huggingface": json.dumps(info)}) if images else schema
 
 
 def card_features(schema: pa.Schema) -> list[dict[str, Any]]:
@@ -123,7 +129,8 @@ def card_features(schema: pa.Schema) -> list[dict[str, Any]]:
 
 
 def _card_feature(name: str, kind: pa.DataType) -> dict[str, Any]:
-    if kind == PICTURE:
+    """Return one entry of `features`: a name with a dtype, a list or a struct."""
+    if kind == ENCODED_IMAGE:
         return {"name": name, "dtype": "image"}
     if pa.types.is_list(kind):
         inner = kind.value_type
@@ -136,4 +143,5 @@ def _card_feature(name: str, kind: pa.DataType) -> dict[str, Any]:
 
 
 def _card_dtype(kind: pa.DataType) -> str:
+    """Return the name that `datasets` has for a simple type; only that of float32 differs."""
     return {"float": "float32"}.get(str(kind), str(kind))

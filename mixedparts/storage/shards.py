@@ -1,7 +1,20 @@
-"""How a shard comes to be on disk: written beside, flushed, read back, renamed, then committed.
+"""How the files of a build are written, and how a task records that it is done.
 
-A shard task is a pure function of the plan. Its commit record (`_build/commits/NAME.json`) lists
-the files it wrote with rows, bytes and sha256; a task whose files still match is never run again.
+The contract of a shard, step by step:
+
+1. It is written to a temporary file in the folder of its final name.
+2. The temporary file is read back. It must have as many rows as were written; its size and SHA-256
+   are noted.
+3. The temporary file is flushed to disk.
+4. It is renamed to its final name. A file of this name is therefore always a complete one.
+5. When all files of a task are in place, its commit record is written (`_build/commits/TASK.json`):
+   the files with rows, bytes and SHA-256, and what the task counted.
+
+A task is a pure function of the plan, so it does not matter which run or process executes it. A
+build continues by this rule: a task whose record matches its files is done, and any other task runs
+from its start. Nothing else marks progress. A killed process, a full disk, a crash of the machine
+and a file that was changed later all end in the same case, a record that is missing or does not
+match.
 """
 
 from __future__ import annotations
@@ -21,7 +34,16 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """One file of a finished task; `path` is relative to the task's base, POSIX separators."""
+    """One file of a finished task.
+
+    Attributes:
+        path: relative to the folder that the task writes to, POSIX separators.
+        rows: number of rows that were read back.
+        bytes: size in bytes.
+        sha256: digest of the bytes, 64 hexadecimal digits.
+    """
+
+    # The field names are keys of commit records and of the manifest.
 
     path: str
     rows: int
@@ -31,12 +53,15 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a finished task wrote, and what it counted on the way.
+    """Commit record of a finished task.
 
     Attributes:
         task: name of the task, unique in its build.
-        counts: numbers that add up over tasks (images, entities, dropped, rejects by reason).
+        files: what the task wrote.
+        counts: what the task counted, such as images, entities, and rejects by reason.
     """
+
+    # The field names are keys of the record's JSON.
 
     task: str
     files: tuple[WrittenFile, ...]
@@ -45,36 +70,43 @@ class Commit:
 
 @contextmanager
 def written_beside(target: Path, flush: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success flush it to disk and rename it.
+    """Yield a temporary path in the folder of `target`; on success, flush and rename the file.
 
-    The temporary file is removed when anything goes wrong. Working files do without the flush: a
-    crash of the machine that cuts one is seen by its hash.
+    The temporary file is removed if an exception leaves the block. Without `flush` the file is
+    renamed at once: enough for files that a crash of the machine may damage, because their digest
+    is checked or they can be made again.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system. The leading dot
+    # hides the file from patterns such as `pairs/train-*`. The process id is for runs of several
+    # shard ranges, which all run the task `pair` in one folder.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        # Without the flush, a file system may store the new name before the contents, and a crash
+        # in between would leave a file of the final name without its bytes.
         if flush:
             with temporary.open("rb") as handle:
                 os.fsync(handle.fileno())
         temporary.replace(target)
     finally:
+        # Does nothing after the rename.
         temporary.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically: it is complete or unchanged."""
     with written_beside(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all; keys sorted, so equal values give equal bytes."""
+    """Write a JSON file atomically, with sorted keys, so that equal values give equal bytes."""
     write_text(target, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def sha256_of(path: Path) -> str:
-    """Return the hex digest of a file's bytes."""
+    """Return the SHA-256 of a file's bytes (hex), without reading the whole file into memory."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while chunk := handle.read(_CHUNK):
@@ -89,38 +121,51 @@ def write_shard(
     count_rows: Callable[[Path], int],
     flush: bool = True,
 ) -> WrittenFile:
-    """Write one output file of a task.
+    """Write one output file of a task by the contract of this module.
 
     Args:
-        base: the folder that the output's name starts from.
-        relative: name of the output in it.
-        write: writes the file at the path it is given and returns the rows it wrote.
-        count_rows: opens a written file and returns the rows it finds.
+        base: folder that the task writes to.
+        relative: path of the file below it.
+        write: writes the file to a path and returns the number of rows that it wrote.
+        count_rows: opens a written file and returns its number of rows.
+        flush: flush the file to disk before it gets its name; False for working files.
+
+    Returns:
+        The written file, with the digest that its commit record gets.
 
     Raises:
-        OSError: the file that was read back holds another number of rows.
+        OSError: the file cannot be written, or another number of rows was read back.
     """
     target = base / relative
     with written_beside(target, flush) as temporary:
         rows = write(temporary)
-        found = count_rows(temporary)
-        if found != rows:
-            raise OSError(f"{target}: wrote {rows} rows, read {found} back")
+        # Reading back proves that the file can be opened and is complete, before it gets its name.
+        rows_read = count_rows(temporary)
+        if rows_read != rows:
+            raise OSError(f"{target}: wrote {rows} rows, read {rows_read} back")
         written = WrittenFile(relative, rows, temporary.stat().st_size, sha256_of(temporary))
     return written
 
 
 def commit(build: Path, record: Commit) -> Commit:
-    """Write a task's commit record, the last thing a task does."""
+    """Write the commit record of a task and return it."""
+    # This must be the last thing that a task does: the record states that its files are complete.
     write_json(build / COMMITS / f"{record.task}.json", asdict(record))
     return record
 
 
 def committed(build: Path, task: str, *bases: Path) -> Commit | None:
-    """Return the record of a task whose files are all there with matching hashes, else None.
+    """Return the commit record of a task that is done; None if the task has to run.
+
+    A task is done if each of its files is in one of the folders and matches its digest.
 
     Args:
-        bases: folders that the files may lie under.
+        build: the build folder.
+        task: name of the task.
+        bases: folders that the files may be below; shards move while a build is finalized.
+
+    Returns:
+        The record, or None if there is none or a file is missing or damaged.
     """
     record = read_commit(build, task)
     if record is None:
@@ -132,7 +177,7 @@ def committed(build: Path, task: str, *bases: Path) -> Commit | None:
 
 
 def read_commit(build: Path, task: str) -> Commit | None:
-    """Return a task's commit record as it stands, without looking at its files."""
+    """Return the commit record of a task without checking its files; None if it is unreadable."""
     try:
         value = json.loads((build / COMMITS / f"{task}.json").read_bytes())
         files = tuple(WrittenFile(**item) for item in value["files"])
@@ -142,7 +187,8 @@ def read_commit(build: Path, task: str) -> Commit | None:
 
 
 def intact(base: Path, written: WrittenFile) -> bool:
-    """Say whether a file is there with the size and the hash that its record states."""
+    """Return whether a file has the recorded size and digest."""
+    # The size first: it is known without reading the file.
     path = base / written.path
     try:
         return path.stat().st_size == written.bytes and sha256_of(path) == written.sha256

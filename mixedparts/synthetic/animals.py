@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
+from mixedparts.synthetic.overlay import difference, intersection, union
 from mixedparts.synthetic.shapes import Shape, ellipse, limb, polygon, ribbon, smooth
 
 
@@ -34,12 +35,12 @@ def dog(rng: Generator) -> list[Shape]:
     parts.append(Shape("body", body))
     # Half of the dogs have a coat with a patch.
     if rng.random() < 0.5:
-        patch = ellipse(rng.uniform(0.45, 0.7), 0.4, 0.12, 0.07, 0.2).intersection(body)
+        patch = intersection(ellipse(rng.uniform(0.45, 0.7), 0.4, 0.12, 0.07, 0.2), body)
         parts.append(Shape("body", patch, "second", 1.0, True))
     parts.extend(_legs(rng, (0.33, 0.80), leg, 1.0))
     skull = ellipse(hx + 0.02, hy, 0.115, 0.1)
     snout = ellipse(hx - 0.1, hy + 0.035, 0.1, 0.058, -0.1)
-    parts.append(Shape("head", skull.union(snout), "main", 1.08))
+    parts.append(Shape("head", union(skull, snout), "main", 1.08))
     drop = rng.uniform(0.3, 1.1)
     ear = ellipse(hx + 0.085, hy + 0.02, 0.05, 0.1, -drop * 0.4)
     # Some ears are pricked and do not hang.
@@ -82,14 +83,14 @@ def bird(rng: Generator) -> list[Shape]:
         knee = x + rng.uniform(-0.02, 0.04)
         stroke = limb([(x, 0.66), (knee, 0.78), (x - 0.01, 0.92)], 0.04)
         toes = polygon([(x - 0.11, 0.97), (x - 0.02, 0.9), (x + 0.07, 0.97)])
-        parts.append(Shape("foot", stroke.union(toes), "beak", 0.9))
+        parts.append(Shape("foot", union(stroke, toes), "beak", 0.9))
     body = [
         (0.2, 0.36), (0.34, 0.3), (0.5, 0.38), (0.68, 0.48), (0.74, 0.58), (0.62, 0.7),
         (0.46, 0.75), (0.3, 0.68), (0.2, 0.52),
     ]  # fmt: skip
     hx, hy = 0.2, 0.24 - stretch
     neck = polygon([(hx - 0.06, hy), (hx + 0.1, hy - 0.02), (0.42, 0.42), (0.2, 0.5)])
-    parts.append(Shape("body", smooth(body).union(neck)))
+    parts.append(Shape("body", union(smooth(body), neck)))
     # The wing is folded at the side, or raised above the back.
     if rng.random() < 0.55:
         wing = [(0.34, 0.44), (0.52, 0.42), (0.8, 0.58), (0.86, 0.66), (0.6, 0.66), (0.4, 0.6)]
@@ -115,9 +116,10 @@ def fish(rng: Generator) -> list[Shape]:
     outline = np.stack([0.42 + 0.42 * np.cos(angle), 0.5 + height * swell * np.sin(angle)], axis=1)
     whole = polygon(outline)
     spread = height * rng.uniform(0.9, 1.3)
-    tail = polygon(
+    lobes = polygon(
         [(0.76, 0.5), (1.03, 0.5 - spread), (1.03 - fork, 0.5), (1.03, 0.5 + spread), (0.76, 0.52)]
-    ).union(ellipse(0.8, 0.5, 0.05, height * 0.3))
+    )
+    tail = union(lobes, ellipse(0.8, 0.5, 0.05, height * 0.3))
     rise = rng.uniform(0.12, 0.22)
     above = smooth(
         [(0.26, 0.52 - height), (0.38, 0.5 - height - rise), (0.6, 0.5 - height - rise * 0.6),
@@ -127,17 +129,17 @@ def fish(rng: Generator) -> list[Shape]:
     # An ellipse beyond the mouth divides head and body along the gill, without a gap between them.
     gill = rng.uniform(0.2, 0.27)
     face = ellipse(gill - 0.22, 0.5, 0.25, 0.5)
-    head = whole.intersection(face)
+    head = intersection(whole, face)
     parts = [
         Shape("fin", above, "second"),
         Shape("fin", below, "second", 0.9),
         Shape("tail", tail, "second", 1.05),
-        Shape("body", whole.difference(face)),
+        Shape("body", difference(whole, face)),
     ]
     # Bands across the body; the head stays free of them.
     if rng.random() < 0.6:
         for x in (0.42, 0.58):
-            band = ellipse(x, 0.5, 0.035, 0.4).intersection(whole).difference(face)
+            band = difference(intersection(ellipse(x, 0.5, 0.035, 0.4), whole), face)
             parts.append(Shape("body", band, "third", 1.0, True))
     side_fin = smooth([(0.32, 0.53), (0.48, 0.52), (0.46, 0.64)])
     parts.append(Shape("fin", side_fin, "second", 0.8))
@@ -163,7 +165,7 @@ def snake(rng: Generator) -> list[Shape]:
     # Bands are pieces of the same ribbon, so they follow its bends.
     for start in range(6, 52, 9):
         band = ribbon(line[start : start + 5], widths[start : start + 5])
-        parts.append(Shape("body", band.intersection(body), "second", 1.0, True))
+        parts.append(Shape("body", intersection(band, body), "second", 1.0, True))
     # The head extends the line beyond its first point.
     (hx, hy), (nx, ny) = line[0], line[3]
     turn = float(np.arctan2(ny - hy, nx - hx))
@@ -191,7 +193,7 @@ def turtle(rng: Generator) -> list[Shape]:
     lift = rng.uniform(-0.08, 0.06)
     neck = smooth([(0.3, base - 0.14), (0.3, base + 0.0), (0.08, base - 0.06 + lift),
                    (0.06, base - 0.16 + lift)])  # fmt: skip
-    head = ellipse(0.04, base - 0.13 + lift, 0.12, 0.09).union(neck)
+    head = union(ellipse(0.04, base - 0.13 + lift, 0.12, 0.09), neck)
     parts.append(Shape("head", head, "second", 1.05))
     parts.append(
         Shape("head", ellipse(-0.01, base - 0.16 + lift, 0.022, 0.022), "black", 1.0, True)
@@ -202,9 +204,9 @@ def turtle(rng: Generator) -> list[Shape]:
     )  # fmt: skip
     parts.append(Shape("body", shell))
     for x, y, size in ((0.36, 0.42, 0.085), (0.53, 0.58, 0.1), (0.7, 0.42, 0.085)):
-        plate = ellipse(x, base - dome * y, size, dome * 0.26).intersection(shell)
+        plate = intersection(ellipse(x, base - dome * y, size, dome * 0.26), shell)
         parts.append(Shape("body", plate, "third", 1.0, True))
     # A darker rim along the lower edge of the shell.
-    rim = shell.intersection(ellipse(0.53, base + 0.12, 0.6, 0.14))
+    rim = intersection(shell, ellipse(0.53, base + 0.12, 0.6, 0.14))
     parts.append(Shape("body", rim, "main", 0.75, True))
     return parts

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
+from mixedparts.synthetic.overlay import union
 from mixedparts.synthetic.shapes import Oblique, Shape, ellipse, limb, polygon, rectangle, smooth
 
 
@@ -129,11 +130,10 @@ def stool(rng: Generator) -> list[Shape]:
     parts.append(Shape("footrest", limb([rung[0], rung[1]], 0.045), "second", 0.75))
     parts.append(Shape("footrest", limb([rung[2], rung[3]], 0.055), "second"))
     # The seat is a flat drum: its side, then a lighter top.
-    drum = (
-        ellipse(0, 0.1, rx, ry).union(rectangle(-rx, 0.03, rx, 0.1)).union(ellipse(0, 0.03, rx, ry))
-    )
+    top = ellipse(0, 0.03, rx, ry)
+    drum = union(union(ellipse(0, 0.1, rx, ry), rectangle(-rx, 0.03, rx, 0.1)), top)
     parts.append(Shape("seat", drum, "main", 0.85))
-    parts.append(Shape("seat", ellipse(0, 0.03, rx, ry), "main", 1.15, True))
+    parts.append(Shape("seat", top, "main", 1.15, True))
     return parts
 
 
@@ -150,12 +150,10 @@ def lamp(rng: Generator) -> list[Shape]:
          (0.035, height), (-0.035, height), (-belly, 0.7 * height), (-0.03, drop + 0.08)], 2
     )  # fmt: skip
     parts.append(Shape("column", column, "metal"))
-    base = ellipse(0, height, foot, 0.06).union(
-        polygon([(-0.07, height - 0.1), (0.07, height - 0.1), (foot, height), (-foot, height)])
-    )
-    parts.append(Shape("base", base, "second"))
+    cone = polygon([(-0.07, height - 0.1), (0.07, height - 0.1), (foot, height), (-foot, height)])
+    parts.append(Shape("base", union(ellipse(0, height, foot, 0.06), cone), "second"))
     # The shade is a trapezoid with an elliptic lower edge, and a darker opening on top.
     shade = polygon([(-upper, 0.0), (upper, 0.0), (lower, drop), (-lower, drop)])
-    parts.append(Shape("shade", shade.union(ellipse(0, drop, lower, 0.035)), "main", 1.1))
+    parts.append(Shape("shade", union(shade, ellipse(0, drop, lower, 0.035)), "main", 1.1))
     parts.append(Shape("shade", ellipse(0, 0.0, upper, 0.025), "main", 0.75))
     return parts

@@ -8,7 +8,7 @@ from it, and exactly these pixels are painted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from mixedparts import masks
+from mixedparts.synthetic.overlay import difference, intersection, union, union_all
 
 Mask = NDArray[np.bool_]
 Polygons = list[list[float]]
 
 _EMPTY: BaseGeometry = shapely.Polygon()
-_OVERLAY_GRID = 1e-3  # pixels
 _SLIVER = 0.1  # square pixels; smaller holes and pieces come from rounding and are ignored
 
 
@@ -89,7 +89,8 @@ def rings(area: BaseGeometry, tolerance: float = 0.0, origin: tuple[int, int] = 
         cut = round(middle) if hole_left < round(middle) < hole_right else middle
         # One pixel beyond the bounds, so that no outer edge lies on the edge of the box.
         for half in ((left - 1, cut), (cut, right + 1)):
-            todo.append(piece.intersection(shapely.box(half[0], top - 1, half[1], bottom + 1)))
+            box = shapely.box(half[0], top - 1, half[1], bottom + 1)
+            todo.append(intersection(piece, box))
     # Fewer than three points have no area; pycocotools would read four numbers as a box.
     return [ring for ring in done if len(ring) >= 6]
 
@@ -103,7 +104,7 @@ def trace(mask: Mask) -> Polygons:
     steps = np.diff(padded, axis=1)
     rows, starts = np.nonzero(steps == 1)
     stops = np.nonzero(steps == -1)[1]
-    return rings(shapely.union_all(shapely.box(starts, rows, stops, rows + 1)))
+    return rings(union_all(shapely.box(starts, rows, stops, rows + 1)))
 
 
 def cut_visible(layers: list[tuple[int, BaseGeometry]], height: int, width: int) -> dict[int, Cut]:
@@ -125,15 +126,15 @@ def cut_visible(layers: list[tuple[int, BaseGeometry]], height: int, width: int)
     covered = _EMPTY
     # From front to back: what is visible of a layer is what no layer before it covers.
     for owner, area in reversed(layers):
-        shown = area if frame.contains(area) else _robust(shapely.intersection, area, frame)
-        visible.setdefault(owner, []).append(_robust(shapely.difference, shown, covered))
-        covered = _robust(shapely.union, covered, area)
+        shown = area if frame.contains(area) else intersection(area, frame)
+        visible.setdefault(owner, []).append(difference(shown, covered))
+        covered = union(covered, area)
     # Areas are disjoint now, but their rasters can still meet in a pixel of a shared border. The
     # dict is in the order of insertion, so owners nearer to the viewer come first here too.
     taken = np.zeros((height, width), dtype=bool)
     cuts = {}
     for owner, pieces in visible.items():
-        area = shapely.union_all(pieces) if len(pieces) > 1 else pieces[0]
+        area = union_all(pieces) if len(pieces) > 1 else pieces[0]
         polygons = rings(area, 0.2)
         mask = rasterise(polygons, height, width)
         if (mask & taken).any():
@@ -142,16 +143,6 @@ def cut_visible(layers: list[tuple[int, BaseGeometry]], height: int, width: int)
         taken |= mask
         cuts[owner] = Cut(mask, polygons)
     return cuts
-
-
-def _robust(
-    overlay: Callable[..., BaseGeometry], one: BaseGeometry, other: BaseGeometry
-) -> BaseGeometry:
-    """Return an overlay of two areas, on a fixed grid where floating-point edges make it fail."""
-    try:
-        return overlay(one, other)
-    except shapely.GEOSException:
-        return overlay(one.buffer(0), other.buffer(0), grid_size=_OVERLAY_GRID)
 
 
 def stamp(areas: Sequence[tuple[int, BaseGeometry]], height: int, width: int) -> NDArray[np.uint8]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from mixedparts.synthetic.overlay import union_all
 from mixedparts.synthetic.painting import paint
 from mixedparts.synthetic.raster import Cut, Mask, cut_visible, label_shapes
 from mixedparts.synthetic.scene import Actor, Scene, compose
@@ -125,7 +125,7 @@ def _runs(owners: list[int], actors: tuple[Actor, ...]) -> list[tuple[int, BaseG
             layers.append((solid[0][0], actor.outline))
             continue
         for owner, run in groupby(solid, key=lambda item: item[0]):
-            layers.append((owner, shapely.union_all([area for _, area in run])))
+            layers.append((owner, union_all([area for _, area in run])))
     return layers
 
 

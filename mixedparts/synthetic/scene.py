@@ -18,6 +18,7 @@ from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from mixedparts.synthetic.overlay import union_all
 from mixedparts.synthetic.raster import stamp
 from mixedparts.synthetic.shapes import Shape, bar, ellipse, smooth
 from mixedparts.synthetic.vocabulary import CARRIER, SOURCES, Subject, subjects
@@ -200,7 +201,7 @@ def _placed(
     areas = shapely.transform(areas, lambda points: (points - corner) * scale)
     placed = tuple(shape._replace(geometry=area) for shape, area in zip(shapes, areas, strict=True))
     solid = [shape.geometry for shape in placed if not shape.detail]
-    actor = Actor(subject, key, placed, shapely.union_all(solid))
+    actor = Actor(subject, key, placed, union_all(solid))
     # The actor fits into the frame at (0, 0), so its map there counts all of its pixels.
     alone = np.bincount(_stamp(actor, frame).ravel(), minlength=2 + len(_names(actor)))
     return replace(actor, pixels=tuple(alone.tolist()))

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.random import Generator
 
+from mixedparts.synthetic.overlay import difference, intersection, union
 from mixedparts.synthetic.shapes import Shape, bar, ellipse, limb, polygon, rectangle, smooth
 
 
@@ -39,7 +40,7 @@ def car(rng: Generator) -> list[Shape]:
     cabin = [(front - 0.08, belt + 0.03), (front + 0.06, roof), (back - 0.14, roof - 0.005)]
     cabin += [(back + 0.03, belt + 0.03)]
     # Cabin and lower body are one area, so no seam of the mask shows between them.
-    parts = [Shape("body", smooth(cabin, 1).union(lower))]
+    parts = [Shape("body", union(smooth(cabin, 1), lower))]
     middle = rng.uniform(0.54, 0.58)
     top, bottom = roof + 0.035, belt - 0.005
     ahead, behind = middle - 0.015, middle + 0.015
@@ -125,7 +126,7 @@ def bicycle(rng: Generator) -> list[Shape]:
         disc = ellipse(x, axle, radius, radius)
         inner = ellipse(x, axle, radius * 0.8, radius * 0.8)
         if ring:
-            parts.append(Shape("wheel", disc.difference(inner), "tyre"))
+            parts.append(Shape("wheel", difference(disc, inner), "tyre"))
             parts.append(Shape("wheel", bar((x - radius, axle), (x + radius, axle), 0.02), "metal"))
             parts.append(Shape("wheel", bar((x, axle - radius), (x, axle + radius), 0.02), "metal"))
             continue
@@ -145,11 +146,11 @@ def bicycle(rng: Generator) -> list[Shape]:
     parts.append(Shape("fork", limb([(0.30, 0.22), (0.27, 0.4), (front, axle)], width), "second"))
     reach = rng.uniform(0.1, 0.16)
     grip = limb([(0.42, 0.17), (0.3, 0.16), (0.3 - reach, 0.12), (0.3 - reach, 0.22)], 0.05)
-    parts.append(Shape("handlebar", grip.union(limb([(0.3, 0.25), (0.3, 0.15)], 0.05)), "dark"))
+    parts.append(Shape("handlebar", union(grip, limb([(0.3, 0.25), (0.3, 0.15)], 0.05)), "dark"))
     seat = smooth(
         [(0.49, 0.19), (0.6, 0.17), (0.74, 0.14), (0.76, 0.22), (0.64, 0.26), (0.5, 0.24)]
     )
-    parts.append(Shape("saddle", seat.union(limb([(0.61, 0.32), (0.62, 0.22)], 0.035)), "dark"))
+    parts.append(Shape("saddle", union(seat, limb([(0.61, 0.32), (0.62, 0.22)], 0.035)), "dark"))
     return parts
 
 
@@ -175,7 +176,7 @@ def boat(rng: Generator) -> list[Shape]:
     parts.append(Shape("sail", polygon(right), "sail"))
     # The hull covers the foot of the mast, which belongs to it.
     parts.append(Shape("hull", hull))
-    stripe = rectangle(0.0, deck + 0.05, 1.05, deck + 0.09).intersection(hull)
+    stripe = intersection(rectangle(0.0, deck + 0.05, 1.05, deck + 0.09), hull)
     parts.append(Shape("hull", stripe, "second", 1.0, True))
     return parts
 
@@ -213,9 +214,8 @@ def tractor(rng: Generator) -> list[Shape]:
     )
     # Cab and roof are one area. The pane is a detail of the body: no source has a part for it.
     cab = polygon([(0.46, 0.6), (0.52, cab_top), (0.92, cab_top), (0.94, 0.6)])
-    parts.append(
-        Shape("body", cab.union(rectangle(0.47, cab_top - 0.03, 0.97, cab_top + 0.03, 0.01)))
-    )
+    roof = rectangle(0.47, cab_top - 0.03, 0.97, cab_top + 0.03, 0.01)
+    parts.append(Shape("body", union(cab, roof)))
     pane = polygon([(0.53, 0.4), (0.575, cab_top + 0.06), (0.87, cab_top + 0.06), (0.885, 0.4)])
     parts.append(Shape("body", pane, "glass", 1.0, True))
     # Both wheels stand on the floor, whatever their size.
@@ -223,11 +223,6 @@ def tractor(rng: Generator) -> list[Shape]:
     parts += _wheel(0.78, floor - big, big, 0.45)
     # The mirror is held by an arm at the cab.
     mirror = rectangle(0.36, cab_top + 0.1, 0.45, cab_top + 0.24, 0.015)
-    parts.append(
-        Shape(
-            "mirror",
-            mirror.union(bar((0.44, cab_top + 0.12), (0.53, cab_top + 0.1), 0.02)),
-            "second",
-        )
-    )
+    arm = bar((0.44, cab_top + 0.12), (0.53, cab_top + 0.1), 0.02)
+    parts.append(Shape("mirror", union(mirror, arm), "second"))
     return parts

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from mixedparts.images.checks import open_image
 from mixedparts.masks import Rle
 from mixedparts.storage.schema import PREVIEW
 from mixedparts.tables.overlay import PANEL_HEIGHT, ImageArray, Marked, draw_sample
@@ -66,7 +67,7 @@ def decode(path: Path) -> ImageArray:
 
     A JPEG of more than twice a panel's height is decoded at half its size or less.
     """
-    with Image.open(path) as opened:
+    with open_image(path) as opened:
         scale = PANEL_HEIGHT / opened.height
         # `draft` lets the JPEG decoder skip detail that the panel cannot show, which takes a
         # fraction of the time; it never goes below the requested size. Other formats ignore it.

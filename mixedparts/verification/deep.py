@@ -10,7 +10,7 @@ from itertools import combinations
 
 from mixedparts.sources.contract import SPLITS
 from mixedparts.sources.manifests import manifest_of, manifests_digest
-from mixedparts.storage.build_folder import BuildFolder, shard_pattern
+from mixedparts.storage.build_folder import BuildFolder, DamagedShard, shard_pattern
 from mixedparts.verification.entities import Shares, check_entities
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import check_images
@@ -61,11 +61,14 @@ class DeepResult:
         file: path of the shard.
         found: problems of its rows.
         summary: for a shard of `pairs`, what the checks across shards need.
+        damaged: the shard that could not be read, the task's own or one of its split, and why;
+            None if all could be read.
     """
 
     file: str
     found: Findings
     summary: ShardSummary | None = None
+    damaged: tuple[str, str] | None = None
 
 
 def deep_tasks(build: BuildFolder) -> list[DeepTask]:
@@ -105,6 +108,13 @@ def deep_tasks(build: BuildFolder) -> list[DeepTask]:
 
 def run_deep(task: DeepTask) -> DeepResult:
     """Check the rows of one shard, in this or in a worker process."""
+    try:
+        return _checked(task)
+    except DamagedShard as error:
+        return DeepResult(task.file, Findings(), damaged=(error.shard, error.reason))
+
+
+def _checked(task: DeepTask) -> DeepResult:
     # A task is sent to a worker process, so it has tuples and plain values instead of functions.
     if task.table == "images":
         licences = dict(task.licences)

@@ -38,13 +38,13 @@ def check_entities(build: BuildFolder, file: str, split: str, shares: Shares) ->
         The problems.
 
     Raises:
-        InputError: the shard cannot be read.
+        DamagedShard: the shard, or one of the split's images or entities, cannot be read.
     """
     found = Findings()
     images = image_metadata(build, split)
     # Entities name their image by source and id; `images` is indexed by row.
     rows_of = {(source, image): row for row, (source, image, _, _) in images.items()}
-    for batch in build.open_shard(file).iter_batches(500):
+    for batch in build.shard_batches(file, rows=500):
         for row in batch.to_pylist():
             name = f"{row['source']} {row['image_id']} {row['category']}"
             if not entity_is_whole(row) or not (row["width"] and row["height"]):

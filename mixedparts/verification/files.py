@@ -13,21 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import yaml
 
 from mixedparts.cards.card import loading_configs
 from mixedparts.cards.croissant import CROISSANT, croissant_problems
-from mixedparts.errors import InputError
-from mixedparts.sources.contract import SPLITS
+from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.storage.build_folder import (
-    BENCHMARK,
     CARD,
     MANIFEST,
     PLAN,
     BuildFolder,
-    manifest_faults,
+    DamagedShard,
 )
+from mixedparts.storage.manifest_shape import manifest_faults
 from mixedparts.storage.schema import CONFIGS, REJECTS
 from mixedparts.storage.shards import COMMITS, WrittenFile, intact, read_commit
 from mixedparts.verification.findings import Findings, Rule
@@ -118,24 +116,21 @@ def check_shard(build: BuildFolder, shard: WrittenFile) -> tuple[Findings, Cells
         return found, {}
     table, _, name = shard.path.partition("/")
     wanted = CONFIGS.get(table, REJECTS)
+    split = name.split("-")[0]
+    # The columns that the manifest counts by; it does not count the preview.
+    keys = {"pairs": ["source", "task"], "images": ["source"], "entities": ["source"]}
+    counted = keys.get(table, ["reason"] if wanted is REJECTS else [])
     try:
-        file = build.open_shard(shard.path)
-        # Metadata does not count: it only has hints for `datasets` and pandas.
-        if file.schema_arrow.remove_metadata() != wanted.remove_metadata():
-            found.add(Rule.COLUMNS, shard.path, "", "has other columns than the schema")
-            return found, {}
-        rows = file.metadata.num_rows
+        with build.open_shard(shard.path) as file:
+            rows = file.metadata.num_rows
         if rows != shard.rows:
             found.add(Rule.COUNTS, shard.path, "", f"has {rows} rows, recorded {shard.rows}")
-        split = name.split("-")[0]
-        # The columns that the manifest counts by; it does not count the preview.
-        keys = {"pairs": ["source", "task"], "images": ["source"], "entities": ["source"]}
-        counted = keys.get(table, ["reason"] if wanted is REJECTS else [])
-        grouped = file.read(counted).group_by(counted).aggregate([([], "count_all")]).to_pylist()
-    except (pa.ArrowException, OSError, InputError) as error:
-        found.add(Rule.COLUMNS, shard.path, "", f"cannot be read: {error}")
-        return found, {}
-    if not counted:
+        if not counted:
+            return found, {}
+        cells = build.read_shard(shard.path, counted).group_by(counted)
+        grouped = cells.aggregate([([], "count_all")]).to_pylist()
+    except DamagedShard as error:
+        found.add(Rule.COLUMNS, shard.path, "", f"cannot be read: {error.reason}")
         return found, {}
     if wanted is REJECTS:
         return found, {("", "rejects", str(row["reason"])): row["count_all"] for row in grouped}

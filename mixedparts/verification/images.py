@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
+from mixedparts.images.checks import open_image
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.findings import Findings, Rule
 
@@ -33,11 +34,11 @@ def check_images(
         The problems.
 
     Raises:
-        InputError: the shard cannot be read.
+        DamagedShard: the shard cannot be read.
     """
     found = Findings()
     expected = first
-    for batch in build.open_shard(file).iter_batches(64):
+    for batch in build.shard_batches(file, rows=64):
         for row in batch.to_pylist():
             name = f"row {expected} ({row['image_id']})"
             # Rows of `pairs` refer to images by number, across the shards of a split.
@@ -76,7 +77,7 @@ def _pixel_problems(row: Mapping[str, Any], mode: str) -> list[str]:
     fault = image_fault(data)
     if fault is not None:
         return [*problems, f"the image cannot be opened: {fault}"]
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(io.BytesIO(data)) as image:
         size, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
     if size != (row["width"], row["height"]):
         problems.append(f"size {row['width']} x {row['height']}, the image has {size}")
@@ -92,7 +93,7 @@ def image_fault(data: bytes) -> str | None:
     # Reading EXIF parses more of the file than opening it, and Pillow raises SyntaxError for some
     # broken PNG files.
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             image.getexif()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         return str(error)

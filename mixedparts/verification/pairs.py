@@ -54,14 +54,14 @@ def check_pairs(
         The problems, and the summary of the shard.
 
     Raises:
-        InputError: the shard cannot be read.
+        DamagedShard: the shard, or one of the split's images or entities, cannot be read.
     """
     found = Findings()
     index = split_index(build, split)
     ids: list[str] = []
     combinations: list[int] = []
     used: set[int] = set()
-    for batch in build.open_shard(file).iter_batches(500):
+    for batch in build.shard_batches(file, rows=500):
         for row in batch.to_pylist():
             name = str(row["id"])
             for rule, text in row_problems(row, split, index, comparable):
@@ -114,7 +114,7 @@ def check_across_shards(
         The problems.
 
     Raises:
-        InputError: a shard cannot be read.
+        DamagedShard: a shard cannot be read.
     """
     found = Findings()
     for (_, before), (file, after) in pairwise(shards):
@@ -122,7 +122,7 @@ def check_across_shards(
             found.add(Rule.ORDER, file, after.first, f"is after {before.last}, out of order")
     # Only the rows to report are read again, for their ids: summaries have no ids but two.
     for file, place in _repeated(shards):
-        row = build.open_shard(file).read(["id", "task"]).slice(place, 1).to_pylist()[0]
+        row = build.read_shard(file, ["id", "task"]).slice(place, 1).to_pylist()[0]
         text = f"its entities have another row of {row['task']} already"
         found.add(Rule.REPEATED, file, row["id"], text)
     # The build numbers only images that some sample uses, so every row of `images` must be used.
@@ -151,6 +151,6 @@ def _image_rows(build: BuildFolder, split: str) -> Iterator[tuple[str, int, list
     """Yield file, first row number and image ids of each images shard of a split."""
     first = 0
     for shard in build.table_shards("images", split):
-        ids = build.open_shard(shard.path).read(["image_id"])["image_id"].to_pylist()
+        ids = build.read_shard(shard.path, ["image_id"])["image_id"].to_pylist()
         yield shard.path, first, ids
         first += len(ids)

@@ -9,12 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixedparts.sources.contract import SPLITS
-from mixedparts.storage.build_folder import BENCHMARK, BuildFolder, shard_pattern
+from mixedparts.pairing.samples import BENCHMARK_CELL
+from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.storage.build_folder import BuildFolder, shard_pattern
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.images import image_fault
-
-MOST_A_CELL = 112  # rows of a source and task in the benchmark
 
 
 def check_benchmark(build: BuildFolder) -> Findings:
@@ -26,7 +25,7 @@ def check_benchmark(build: BuildFolder) -> Findings:
     held = [
         (shard.path, row)
         for shard in build.table_shards("pairs", BENCHMARK)
-        for row in build.open_shard(shard.path).read().to_pylist()
+        for row in build.read_shard(shard.path).to_pylist()
     ]
     test = dict(_rows_of(build, "test", {row["id"] for _, row in held}))
     for file, row in held:
@@ -39,7 +38,7 @@ def check_benchmark(build: BuildFolder) -> Findings:
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in build.rows("pairs", "test", ["id", "source", "task"]):
         cells[row["source"], row["task"]].append(row["id"])
-    each = min([MOST_A_CELL, *map(len, cells.values())]) if cells else 0
+    each = min([BENCHMARK_CELL, *map(len, cells.values())]) if cells else 0
     wanted = sorted(id for ids in cells.values() for id in sorted(ids)[:each])
     ids_held = [row["id"] for _, row in held]
     # Rows that are no copies are reported above; the list of ids would only repeat them.
@@ -68,7 +67,7 @@ def check_preview(build: BuildFolder) -> Findings:
     shown = [
         (shard.path, row)
         for shard in build.table_shards("preview")
-        for row in build.open_shard(shard.path).read().to_pylist()
+        for row in build.read_shard(shard.path).to_pylist()
     ]
     # The preview can be of any split, so its samples are looked for in all of them.
     ids = {row["id"] for _, row in shown}

@@ -8,6 +8,7 @@ derived again from the entities that it shows. `docs/verification.md` lists the 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from mixedparts.pipeline.engines.local import LocalEngine
 from mixedparts.progress import Progress, Silent
 from mixedparts.sources.contract import SPLITS
-from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.build_folder import BuildFolder, DamagedShard
 from mixedparts.storage.shards import WrittenFile
 from mixedparts.verification.deep import DeepResult, check_repeated, deep_tasks, run_deep
 from mixedparts.verification.files import (
@@ -26,7 +27,7 @@ from mixedparts.verification.files import (
     check_quick,
     check_shard,
 )
-from mixedparts.verification.findings import Findings
+from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.pairs import check_across_shards
 from mixedparts.verification.subsets import check_benchmark, check_preview
 
@@ -116,11 +117,26 @@ def _deep(build: BuildFolder, engine: LocalEngine, progress: Progress) -> Findin
     found = Findings()
     for task in tasks:
         found.join(results[task.file].found)
-    for split in SPLITS:
-        found.join(check_repeated(build, split))
-        in_split = [results[task.file] for task in tasks if task.split == split]
-        summaries = [(r.file, r.summary) for r in in_split if r.summary]
-        found.join(check_across_shards(build, split, summaries))
-    found.join(check_benchmark(build))
-    found.join(check_preview(build))
+    # A damaged shard can be in the way of several tasks, and is one problem.
+    damaged = dict(r.damaged for task in tasks if (r := results[task.file]).damaged)
+    if not damaged:
+        try:
+            for more in _across_shards(build, [(task.split, results[task.file]) for task in tasks]):
+                found.join(more)
+        except DamagedShard as error:
+            damaged[error.shard] = error.reason
+    for shard, reason in damaged.items():
+        found.add(Rule.COLUMNS, shard, "", f"cannot be read: {reason}")
     return found
+
+
+def _across_shards(
+    build: BuildFolder, results: Sequence[tuple[str, DeepResult]]
+) -> Iterator[Findings]:
+    """Yield the problems of each split as a whole, then those of the benchmark and the preview."""
+    for split in SPLITS:
+        yield check_repeated(build, split)
+        summaries = [(r.file, r.summary) for name, r in results if name == split and r.summary]
+        yield check_across_shards(build, split, summaries)
+    yield check_benchmark(build)
+    yield check_preview(build)

@@ -19,11 +19,18 @@ from tests.factories.micro_build import write_build
 from tests.factories.micro_model import lora_config, micro_config
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Micro models run faster in one thread than in several that wait for each other."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
-def _denormals_stay() -> Iterator[None]:
-    """Training flushes denormal numbers to zero; other tests in this process must not."""
+def _process_settings_stay() -> Iterator[None]:
+    """Commands set threads and flush denormal numbers to zero: undo both for other tests."""
     yield
     torch.set_flush_denormal(False)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

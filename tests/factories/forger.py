@@ -55,6 +55,31 @@ def stamp(build: Path) -> None:
     (build / "croissant.json").write_text(croissant_text(manifest))
 
 
+def damage(build: Path, shard: str, column: str) -> None:
+    """Destroy the pages of one column and record the new digest; footer and sizes stay."""
+    path = build / shard
+    data = bytearray(path.read_bytes())
+    group = pq.read_metadata(path).row_group(0)
+    chunks = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
+    chunk = chunks[column]
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    path.write_bytes(data)
+    record_digest(build, shard)
+
+
+def record_digest(build: Path, shard: str) -> None:
+    """Write the digest of one file anew, in the manifest and in its commit record."""
+    for file in [build / "manifest.json", *(build / "_build" / "commits").glob("*.json")]:
+        value = json.loads(file.read_text())
+        for item in value.get("shards", value.get("files")):
+            if item["path"] == shard:
+                item["sha256"] = sha256_of(build / shard)
+        file.write_text(json.dumps(value))
+    manifest = json.loads((build / "manifest.json").read_text())
+    (build / "croissant.json").write_text(croissant_text(manifest))
+
+
 def _count(build: Path, manifest: dict[str, Any]) -> None:
     counted: dict[tuple[str, str], Counter[str]] = {}
     benchmark: dict[str, Counter[str]] = {}

@@ -23,7 +23,7 @@ from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from mixedparts.reports.gallery import write_page
 from mixedparts.reports.statistics import collect
-from mixedparts.synthetic import make_sources
+from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.verify import verify
 from tests.conftest import SOURCES
 from tests.oracles import native_files as oracle
@@ -34,19 +34,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic sources, some of whose classes are in two of them."""
-    folder = tmp_path_factory.mktemp("sources")
-    make_sources(folder, 40, 2, 1, lambda done, total: None)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def config(root: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
+def config(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> BuildConfig:
     """A small build of three images a sample, also across sources."""
     return BuildConfig(
         sources=SOURCES,
-        root=root,
+        root=synthetic_root,
         out=tmp_path_factory.mktemp("three") / "build",
         samples=400,
         images_per_sample=3,
@@ -64,8 +56,8 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return [row for split in SPLITS for row in iter_rows(out, "pairs", split)]
 
 
-def test_rows_of_three_follow_the_definitions(three: Path, root: Path) -> None:
-    images = oracle.paco(root) | oracle.partimagenet(root) | oracle.ade20k(root)
+def test_rows_of_three_follow_the_definitions(three: Path, synthetic_root: Path) -> None:
+    images = oracle.native_images(synthetic_root)
     rows = rows_of(three)
     sources, tasks = Counter(r["source"] for r in rows), Counter(r["task"] for r in rows)
     assert len(rows) == 400
@@ -101,7 +93,7 @@ def test_all_that_reads_a_build_reads_it(three: Path, tmp_path: Path) -> None:
     sample = BuiltDataset(three).pairs("test")[0]
     assert len(sample.images) == 3
     assert {region.image for region in sample.targets} == {0, 1, 2}
-    assert read_ground_truth(three, "benchmark").samples
+    assert read_ground_truth(BuildFolder.open(three), "benchmark").samples
     manifest = json.loads((three / "manifest.json").read_text())
     counts = manifest["counts"]["paco+partimagenet"]
     assert sum(counts[s][t] for s in counts for t in counts[s] if "_" in t) == sum(
@@ -124,14 +116,14 @@ def test_it_is_the_same_with_two_workers(three: Path, config: BuildConfig, tmp_p
 
 
 def test_classes_tasks_and_limit_narrow_a_build(
-    root: Path, tmp_path: Path, run_mixedparts: Run
+    synthetic_root: Path, tmp_path: Path, run_mixedparts: Run
 ) -> None:
     out = tmp_path / "narrow"
     words = [
         "--sources",
         "paco",
         "--root",
-        root,
+        synthetic_root,
         "--out",
         out,
         "--quiet",
@@ -163,11 +155,14 @@ def test_classes_tasks_and_limit_narrow_a_build(
         ({"tasks": ("common_part",)}, "no task 'common_part'; did you mean 'common_parts'"),
         ({"images_per_sample": 5}, "images_per_sample must be 2 to 4, not 5"),
         ({"per_image_limit": 0}, "per_image_limit must be at least 1, not 0"),
-        ({"cross_source": True}, "cross_source wants at least two sources"),
+        ({"cross_source": True}, "cross_source needs at least two sources"),
     ],
 )
 def test_choices_that_cannot_be_are_named(
-    root: Path, tmp_path: Path, choices: dict[str, Any], said: str
+    synthetic_root: Path, tmp_path: Path, choices: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        build(BuildConfig(sources=("paco",), root=root, out=tmp_path / "o", **choices), Silent())
+        build(
+            BuildConfig(sources=("paco",), root=synthetic_root, out=tmp_path / "o", **choices),
+            Silent(),
+        )

@@ -22,3 +22,9 @@ def read_manifest(build: Path) -> dict[str, Any]:
     """Return the manifest of a build."""
     manifest: dict[str, Any] = json.loads((build / "manifest.json").read_bytes())
     return manifest
+
+
+def all_rows(out: Path) -> list[dict[str, Any]]:
+    """Return the rows of `pairs` of every split and of the benchmark."""
+    splits = ("train", "validation", "test", "benchmark")
+    return [row for split in splits for row in iter_rows(out, "pairs", split)]

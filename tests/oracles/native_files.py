@@ -133,6 +133,11 @@ def ade20k(root: Path) -> Images:
     return found
 
 
+def native_images(root: Path) -> Images:
+    """Read the three sources."""
+    return paco(root) | partimagenet(root) | ade20k(root)
+
+
 def seen_in(row: dict[str, Any], image_id: str, images: Images) -> dict[str, Seen]:
     """Find an image of a row by its id; a row of two sources does not say which one has it."""
     found = [images[s, image_id] for s in row["source"].split("+") if (s, image_id) in images]

@@ -14,7 +14,7 @@ DATASETS = {"paco": "paco_lvis", "partimagenet": "part_image_net", "ade20k": "ad
 # ADE20K has no test split: the bundle's test records refer to the val file and its images.
 ADE_FILES = {"train": "train", "validation": "val", "test": "val"}
 ADE_FOLDERS = {"train": "training", "validation": "validation", "test": "validation"}
-MARK = "export.json"  # present in a bundle that `mixedparts export` wrote
+MARK = "export.json"  # present in every export; the authors' bundle does not have it
 
 
 def records_file(split: str) -> str:

@@ -182,21 +182,12 @@ def entity_table(
     taken = objects.take(pa.array(rows[order]))
     inner = parts.take(pa.array(chosen, pa.int64())).combine_chunks()
     structs = pa.StructArray.from_arrays(
-        [_single(inner[field.name], field.type) for field in ENTITY_PART], fields=list(ENTITY_PART)
+        [inner[field.name].combine_chunks() for field in ENTITY_PART], fields=list(ENTITY_PART)
     )
     lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), structs)
     columns = [
-        lists if field.name == "parts" else _single(taken[field.name], field.type)
-        for field in ENTITIES
+        lists if field.name == "parts" else taken[field.name].combine_chunks() for field in ENTITIES
     ]
     row_of = np.empty(len(views), np.int64)
     row_of[order] = np.arange(len(views))
     return pa.Table.from_arrays(columns, schema=ENTITIES), row_of
-
-
-def _single(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    """Return a column as one array; a column without chunks needs its type to make an empty one."""
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):
-        return combined.chunk(0) if combined.num_chunks else pa.array([], kind)
-    return combined

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mixedparts.interchange.export.pictures import open_images
+from mixedparts.interchange.export.images import open_images
 from mixedparts.interchange.export.regions import AnnotationNumbers, CocoAnnotation
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, exported_entities, exported_rows, image_split

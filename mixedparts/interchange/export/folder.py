@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.errors import UsageError
-
-MARK = "export.json"
+from mixedparts.interchange.bundle_import.layout import MARK
+from mixedparts.storage.target_folder import holds_earlier
 
 
 def stored_identity(out: Path) -> dict[str, Any] | None:
@@ -30,15 +30,8 @@ def check_target(out: Path, overwrite: bool) -> None:
     Raises:
         UsageError: the folder contains other files, or an export and `overwrite` is false.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "Choose another folder with --out.")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if stored_identity(out) is None:
-        raise UsageError(
-            f"{out} is not empty and holds no export", "Choose another folder with --out."
-        )
-    if not overwrite:
+    earlier = holds_earlier(out, "export", lambda folder: stored_identity(folder) is not None)
+    if earlier and not overwrite:
         raise UsageError(
             f"{out} holds another export",
             "Write to another folder with --out, or replace that one with --overwrite.",

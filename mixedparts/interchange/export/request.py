@@ -11,8 +11,8 @@ from typing import Any
 
 from mixedparts.errors import UsageError
 from mixedparts.progress import Progress
-from mixedparts.sources.contract import SPLITS
-from mixedparts.storage.build_folder import BENCHMARK, BuildFolder
+from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.storage.build_folder import BuildFolder
 
 EXPORT_SPLITS = (*SPLITS, BENCHMARK)
 # Default limit of rows a split for Parquet, which repeats an image in every row that shows it.

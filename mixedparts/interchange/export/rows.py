@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any
 
 from mixedparts.errors import InputError, UsageError
-from mixedparts.interchange.export.request import ExportRequest, Job
-from mixedparts.sources.contract import SPLITS
-from mixedparts.storage.build_folder import BENCHMARK, BuildFolder
+from mixedparts.interchange.export.request import EXPORT_SPLITS, ExportRequest, Job
+from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.storage.build_folder import BuildFolder
 
 Row = dict[str, Any]
 
@@ -22,7 +22,7 @@ def chosen_splits(request: ExportRequest, build: BuildFolder) -> dict[str, int]:
         InputError: the build has no rows at all.
     """
     # The manifest has the numbers of rows, so no shard is opened here.
-    held = {split: build.count("pairs", split) for split in (*SPLITS, BENCHMARK)}
+    held = {split: build.count("pairs", split) for split in EXPORT_SPLITS}
     for split in request.splits:
         if not held[split]:
             there = ", ".join(name for name, rows in held.items() if rows)
@@ -31,7 +31,7 @@ def chosen_splits(request: ExportRequest, build: BuildFolder) -> dict[str, int]:
     most = request.rows_a_split
     chosen = {
         split: held[split] if most is None else min(most, held[split])
-        for split in (*SPLITS, BENCHMARK)
+        for split in EXPORT_SPLITS
         if split in wanted and held[split]
     }
     if not chosen:
@@ -59,6 +59,13 @@ def exported_entities(job: Job, split: str) -> Iterator[Row]:
     for entity in job.build.rows("entities", image_split(split)):
         if shown is None or (entity["source"], entity["image_id"]) in shown:
             yield entity
+
+
+def used_image_rows(job: Job, split: str) -> set[int]:
+    """Return the row numbers in `images` of all images in a split's exported rows."""
+    rows = job.build.rows("pairs", split, ["images"])
+    taken = islice(rows, job.splits[split])
+    return {ref["row"] for row in taken for ref in row["images"]}
 
 
 def image_split(split: str) -> str:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import yaml
 
-from mixedparts.errors import InputError
-from mixedparts.interchange.export.folder import MARK, atomic_folder, check_target, stored_identity
+from mixedparts.interchange.bundle_import.layout import MARK
+from mixedparts.interchange.export.folder import atomic_folder, check_target, stored_identity
 from mixedparts.interchange.export.request import ExportRequest, Format, Job, Outcome, Writer
 from mixedparts.interchange.export.rows import chosen_splits
 from mixedparts.progress import Progress
@@ -53,18 +52,6 @@ def export(request: ExportRequest, progress: Progress, overwrite: bool = False) 
         EnvironmentFault: the format needs a package that is not installed.
     """
     build = BuildFolder.open(request.build)
-    try:
-        return _export(request, build, progress, overwrite)
-    except pa.ArrowInvalid as error:  # a damaged table
-        raise InputError(
-            f"{request.build}: a table cannot be read: {error}",
-            f"Look at what `mixedparts verify {request.build}` reports.",
-        ) from error
-
-
-def _export(
-    request: ExportRequest, build: BuildFolder, progress: Progress, overwrite: bool
-) -> ExportReport:
     splits = chosen_splits(request, build)
     identity = {"build_id": build.build_id, **request.identity()}
     # An equal export may be replaced without --overwrite: the result is the same.

@@ -17,11 +17,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mixedparts import masks
-from mixedparts.interchange.export.pictures import ImageReader, open_images
+from mixedparts.interchange.export.images import ImageReader, open_images
 from mixedparts.interchange.export.request import Job, Outcome
-from mixedparts.interchange.export.rows import Row, exported_rows, image_split
-from mixedparts.interchange.export.webdataset import used_image_rows
-from mixedparts.storage.schema import PAIRS, PICTURE
+from mixedparts.interchange.export.rows import Row, exported_rows, image_split, used_image_rows
+from mixedparts.storage.schema import ENCODED_IMAGE, PAIRS
 
 _BATCH = 20  # rows in a row group: about 5 MB of images
 _USE = """\
@@ -97,7 +96,8 @@ def _schema() -> pa.Schema:
 
 
 def _with_field(field: pa.Field, name: str) -> pa.Field:
-    return field.with_type(pa.list_(pa.struct([*field.type.value_type, pa.field(name, PICTURE)])))
+    image = pa.field(name, ENCODED_IMAGE)
+    return field.with_type(pa.list_(pa.struct([*field.type.value_type, image])))
 
 
 def _with_images(row: Row, reader: ImageReader) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from mixedparts.errors import EnvironmentFault
-from mixedparts.interchange.export.pictures import ImageReader, image_suffix, open_images
+from mixedparts.interchange.export.images import ImageReader, image_suffix, open_images
 from mixedparts.interchange.export.request import Job, Outcome
-from mixedparts.interchange.export.rows import Row, exported_rows, image_split
+from mixedparts.interchange.export.rows import Row, exported_rows, image_split, used_image_rows
 
 _USE = """\
 ```python
@@ -73,13 +73,6 @@ def write_webdataset(job: Job) -> Outcome:
                 number += 1
             job.progress.finish()
     return outcome
-
-
-def used_image_rows(job: Job, split: str) -> set[int]:
-    """Return the row numbers in `images` of all images in a split's exported rows."""
-    rows = job.build.rows("pairs", split, ["images"])
-    taken = islice(rows, job.splits[split])
-    return {ref["row"] for row in taken for ref in row["images"]}
 
 
 def _members(row: Row, reader: ImageReader) -> Iterator[tuple[str, Any]]:

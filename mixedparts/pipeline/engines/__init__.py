@@ -1,4 +1,8 @@
-"""Where tasks run. An engine names no files and decides nothing about what is done."""
+"""Engines run the tasks of a stage: in this process, in worker processes, or on a Ray cluster.
+
+An engine only schedules. Which tasks there are, and which of them are done already, follows from
+the plan and the commit records, so an engine can be changed between two runs of one build.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,28 @@ ENGINES = ("local", "ray")
 
 
 class Engine(Protocol):
-    """Runs tasks in any order and hands back each commit record as it comes."""
+    """Runs tasks in any order."""
 
     def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterable[Commit]:
-        """Call `work` once for every task; the first exception ends the run."""
+        """Call `work` once for every task, and yield each result when it is ready.
+
+        The first exception of a task ends the run and is raised here.
+        """
         ...
 
     def close(self) -> None:
-        """Give back what running took."""
+        """Release the processes and connections of the engine."""
         ...
 
 
 def get_engine(name: str, workers: int) -> Engine:
-    """Return the engine of this name.
+    """Return an engine by name, with a number of worker processes.
 
     Raises:
-        UsageError: there is none of this name.
-        EnvironmentFault: its extra is not installed.
+        UsageError: there is no engine of this name.
+        EnvironmentFault: the package that the engine needs is not installed.
     """
+    # Imported only when chosen: Ray is an extra, and a slow import.
     if name == "local":
         from mixedparts.pipeline.engines.local import LocalEngine
 

@@ -1,4 +1,10 @@
-"""Tasks on this machine: in this process for one worker, else in a pool of processes."""
+"""Run tasks on this machine: in this process for one worker, otherwise in a pool of processes.
+
+Workers are forked from a fork server and not from this process, because forking a process that has
+threads, as pyarrow starts them, can deadlock. The fork server imports the modules of the tasks, so
+that a new worker starts with them. It does so while this process still imports and plans
+(`warm_up`).
+"""
 
 from __future__ import annotations
 
@@ -20,11 +26,15 @@ from mixedparts.pipeline.arrow_setup import set_up_arrow
 
 T = TypeVar("T")
 R = TypeVar("R")
-_WORK = ("mixedparts.pipeline.read", "mixedparts.pipeline.write")  # modules that every worker needs
+_TASK_MODULES = ("mixedparts.pipeline.read", "mixedparts.pipeline.write")
 
 
 class LocalEngine:
-    """Runs tasks with `workers` processes, which live until the engine is closed."""
+    """Runs tasks with a number of processes, which live until the engine is closed.
+
+    Args:
+        workers: number of processes; 1 runs all tasks in this process.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -34,42 +44,51 @@ class LocalEngine:
             warm_up()
 
     def run(self, work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-        """Yield results as tasks end, never with more than two tasks a worker queued."""
+        """Yield results as tasks end.
+
+        Raises:
+            EnvironmentFault: a worker process died.
+        """
         queue = list(tasks)
+        # Starting processes for a single task would only cost time.
         if self._workers == 1 or len(queue) < 2:
             yield from map(work, queue)
             return
         try:
+            # Two tasks for each worker: it has the next one at hand while this process handles the
+            # result of the last, and after an error few tasks are still waiting.
             yield from _in_flight(self._processes(), work, iter(queue), 2 * self._workers)
         except BrokenProcessPool as error:
             raise EnvironmentFault(
-                "a worker process died, most likely for want of memory",
+                "a worker process died, most likely because memory ran out",
                 "Run the same command again with fewer --workers; finished shards are kept.",
             ) from error
 
     def _processes(self) -> ProcessPoolExecutor:
+        """Return the pool; its processes start with the first stage that needs them."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self._workers, mp_context=self._context, initializer=_begin_worker
+                self._workers, mp_context=self._context, initializer=_set_up_worker
             )
         return self._pool
 
     def close(self) -> None:
-        """End the processes; tasks that have not begun are dropped."""
+        """End the processes; tasks that have not started are dropped."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
 
 def warm_up() -> None:
-    """Let the process that workers are forked from begin to import; once is enough."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_WORK))
+    """Start the fork server, which imports the modules of the tasks; later calls do nothing."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_TASK_MODULES))
     forkserver.ensure_running()
 
 
 def _in_flight(
     pool: ProcessPoolExecutor, work: Callable[[T], R], tasks: Iterator[T], most: int
 ) -> Iterator[R]:
+    """Yield results as tasks end, with at most `most` tasks submitted at a time."""
     running: set[Future[R]] = {pool.submit(work, task) for task in islice(tasks, most)}
     while running:
         done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -78,20 +97,23 @@ def _in_flight(
             yield future.result()
 
 
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, end when the parent is gone, look for garbage seldom.
-
-    Records are many small objects without cycles: the usual rhythm of collections took a twentieth
-    of the time of reading.
-    """
+def _set_up_worker() -> None:
+    """Set up a worker process: garbage collection, pyarrow, signals, and its end."""
+    # Records are many small objects without cycles. With the default thresholds, searching them for
+    # cycles took a twentieth of the time of reading.
     gc.set_threshold(100_000, 50, 50)
     set_up_arrow()
+    # Ctrl-C reaches all processes of the terminal. The main process alone handles it and ends the
+    # pool; a worker that ended by itself would look like one that crashed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent is the fork server, which ends when the main process does, also if that is killed.
+    # The worker then has another parent. It must end, or it would wait for tasks forever.
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
+        # `sys.exit` would end only this thread.
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster that shares the build folder's file system."""
+"""Run tasks on a Ray cluster whose machines share the file systems of the build and the sources."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ T = TypeVar("T")
 
 
 class RayEngine:
-    """Runs tasks as Ray Core tasks, on the running cluster or on one started here."""
+    """Runs tasks as Ray Core tasks, on the running cluster or on one that is started here.
+
+    Args:
+        workers: number of CPUs of a cluster that is started here; half of the tasks in flight.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
 
     def run(self, work: Callable[[T], Commit], tasks: Iterable[T]) -> Iterator[Commit]:
-        """Yield commit records as tasks end, never with more than two tasks a worker queued."""
+        """Yield commit records as tasks end."""
         if not ray.is_initialized():
             ray.init(num_cpus=self._workers, include_dashboard=False, log_to_driver=False)
         remote = ray.remote(work)
         queue = iter(tasks)
+        # Two tasks for each worker, as in the local engine. Files pass through the shared file
+        # system; Ray carries only tasks and commit records.
         running = [remote.remote(task) for task in islice(queue, 2 * self._workers)]
         while running:
             done, running = ray.wait(running)
@@ -32,5 +38,5 @@ class RayEngine:
             yield from ray.get(done)
 
     def close(self) -> None:
-        """Leave the cluster."""
+        """Disconnect from the cluster, and stop it if it was started here."""
         ray.shutdown()

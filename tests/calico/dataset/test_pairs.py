@@ -16,6 +16,7 @@ from calico.dataset.swap import swapped
 from calico.training.setup import dataset_vocabulary
 from mixedparts.errors import InputError
 from mixedparts.storage import schema
+from tests.factories.forger import damage
 from tests.factories.micro_build import write_build
 
 KEYS = ("id", "source", "split", "task", "question", "answer")
@@ -170,6 +171,13 @@ class TestTables:
     def test_rows_that_do_not_exist_are_one_message(self, dataset: BuiltDataset) -> None:
         with pytest.raises(InputError, match="row 9"):
             dataset.images("train").read(9)
+
+    def test_a_damaged_picture_is_one_message(self, dataset: BuiltDataset, tmp_path: Path) -> None:
+        build = Path(shutil.copytree(dataset.path, tmp_path / "build"))
+        damage(build, "images/train-00000-of-00001.parquet", "image.bytes")
+        table = BuiltDataset(build).images("train")
+        with pytest.raises(InputError, match=r"images/train.* cannot be read"):
+            table.read(0)
 
     def test_used_rows_by_split(self, dataset: BuiltDataset) -> None:
         assert dataset.pairs("train").image_rows() == {"train": [0, 1, 2, 3, 4, 5]}

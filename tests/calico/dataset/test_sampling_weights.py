@@ -121,10 +121,16 @@ class TestFaults:
         ("text", "message"),
         [
             ("source_weights: 3", "source_weights: expected a mapping"),
-            ("source_weights: {paco: much}", "source_weights: expected float, got 'much'"),
+            ("source_weights: {paco: much}", "source_weights.paco: expected float, got 'much'"),
             ("task_weights: {1: 2}", "task_weights: expected a mapping of names"),
-            ("task_weights: {common_object: -1}", "-1.0 is not a weight"),
-            ("task_weights: {common_object: .inf}", "inf is not a weight"),
+            (
+                "task_weights: {common_object: -1}",
+                r"task_weights\.common_object: expected float >= 0\.0, got -1\.0",
+            ),
+            (
+                "task_weights: {common_object: .inf}",
+                r"task_weights\.common_object: expected a finite number, got inf",
+            ),
             ("task_weights: {common_object: 0}", "all weights are 0"),
         ],
     )

@@ -176,8 +176,8 @@ class TestFaults:
         [
             ({"crop": 0.5}, r"augment\.crop: needs training\.features: encode"),
             ({"colour": 0.5}, r"augment\.colour: needs training\.features: encode"),
-            ({"crop_share": 0.0}, r"augment\.crop_share: 0\.0 is not above 0"),
-            ({"crop_share": 1.5}, r"augment\.crop_share: 1\.5 is not above 0"),
+            ({"crop_share": 0.0}, r"augment\.crop_share: expected float > 0\.0, got 0\.0"),
+            ({"crop_share": 1.5}, r"augment\.crop_share: expected float <= 1\.0, got 1\.5"),
         ],
     )
     def test_configurations_that_cannot_work(self, augment: Any, message: str) -> None:
@@ -190,5 +190,5 @@ class TestFaults:
         assert store.read([(1, View())]).sam.shape == (1, 3)
         with pytest.raises(UsageError, match="not mirrored"):
             store.read([(1, View(mirrored=True))])
-        with pytest.raises(UsageError, match="whole pictures"):
+        with pytest.raises(UsageError, match="whole images"):
             replace(store, variants=2).read([(0, View(True, Box(0, 0, 1, 1)))])

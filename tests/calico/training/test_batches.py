@@ -98,5 +98,5 @@ class TestFaults:
             check_samples(dataset.pairs("train"), micro_config(prompt={"max_images": 1}))
 
     def test_no_samples_are_one_message(self, dataset: BuiltDataset) -> None:
-        with pytest.raises(InputError, match="without samples"):
+        with pytest.raises(InputError, match="at least one sample"):
             maker(dataset).batch([])

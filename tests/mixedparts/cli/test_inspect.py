@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts.pipeline.build import build
-from mixedparts.pipeline.config import BuildConfig
-from mixedparts.progress import Silent
-from mixedparts.synthetic import make_sources
 from tests.conftest import SOURCES
 from tests.oracles.build_tables import iter_rows
 
@@ -30,10 +26,10 @@ def test_stats_count_what_is_there(built: Path, run_mixedparts: Run) -> None:
     assert run_mixedparts("stats", built).stdout.startswith("build ")
 
 
-def test_synthetic_data_is_called_so_everywhere(tmp_path: Path, run_mixedparts: Run) -> None:
-    make_sources(tmp_path / "src", 20, 1, 1, lambda done, total: None)
-    out = tmp_path / "out"
-    build(BuildConfig(sources=SOURCES, root=tmp_path / "src", out=out, samples=90), Silent())
+def test_synthetic_data_is_called_so_everywhere(
+    synthetic_build: Path, tmp_path: Path, run_mixedparts: Run
+) -> None:
+    out = synthetic_build
     page = tmp_path / "view.html"
     assert run_mixedparts("view", out, "--out", page).returncode == 0
     assert "Synthetic" in page.read_text()

@@ -20,7 +20,6 @@ from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from mixedparts.verification.verify import verify
-from tests.conftest import SOURCES
 from tests.factories.paco import write_paco
 from tests.oracles.build_tables import iter_rows
 
@@ -42,9 +41,18 @@ def dense(value: dict[str, Any]) -> Any:
     return coco_mask.decode(value | {"counts": value["counts"].encode()}).astype(bool)
 
 
-def test_everything_comes_back(built: Path, native_root: Path, tmp_path: Path) -> None:
-    bundle_of(built, tmp_path / "bundle")
-    request = ImportRequest(tmp_path / "bundle", native_root, tmp_path / "again")
+@pytest.fixture(scope="module")
+def bundle(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `built`; do not write here."""
+    out = tmp_path_factory.mktemp("bundle") / "bundle"
+    bundle_of(built, out)
+    return out
+
+
+def test_everything_comes_back(
+    built: Path, bundle: Path, native_root: Path, tmp_path: Path
+) -> None:
+    request = ImportRequest(bundle, native_root, tmp_path / "again")
     manifest = import_bundle(request, Silent())
     for table in ("pairs", "entities", "images"):
         assert rows(tmp_path / "again", table) == rows(built, table), table
@@ -53,11 +61,10 @@ def test_everything_comes_back(built: Path, native_root: Path, tmp_path: Path) -
     assert verify(tmp_path / "again", "deep").listed == []
 
 
-def test_a_build_of_the_published_profile_comes_back(native_root: Path, tmp_path: Path) -> None:
-    out = tmp_path / "profile"
-    build(
-        BuildConfig(SOURCES, root=native_root, out=out, samples=150, profile="published"), Silent()
-    )
+def test_a_build_of_the_published_profile_comes_back(
+    published: Path, native_root: Path, tmp_path: Path
+) -> None:
+    out = published
     for origin in Origin:
         folder = tmp_path / origin
         bundle_of(out, folder / "bundle", annotations=origin, root=native_root)
@@ -104,10 +111,8 @@ def test_pairs_come_back_through_the_original_files(
         bundle_of(built, tmp_path / "b3", annotations=Origin.ORIGINAL, root=tmp_path / "no")
 
 
-def test_records_have_the_published_schema(built: Path, tmp_path: Path) -> None:
+def test_records_have_the_published_schema(built: Path, bundle: Path) -> None:
     """Read the bundle with plain json, as its published loaders do, and decode what it names."""
-    bundle = tmp_path / "bundle"
-    bundle_of(built, bundle)
     tasks: Counter[tuple[str, str, str]] = Counter()
     for split, short in SHORT.items():
         files = {name: _annotations(bundle, name, short) for name in DATASETS.values()}

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixedparts.pairing import sample_space
-from mixedparts.pairing.admissible import PairSpace, philox
+from mixedparts.pairing.admissible import PairSpace
 from mixedparts.pairing.balanced_sampler import BalancedSampler
+from mixedparts.pairing.random_streams import philox
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.records import Task
 from tests.factories.entities import Indexed, comparable, indices

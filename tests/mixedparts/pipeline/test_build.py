@@ -17,22 +17,16 @@ from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from mixedparts.storage.schema import CONFIGS
-from mixedparts.synthetic import make_sources
 from tests.checkout import REAL_SAMPLES
 from tests.conftest import SOURCES
 from tests.oracles import native_files as oracle
-from tests.oracles.build_tables import iter_rows
+from tests.oracles.build_tables import all_rows, iter_rows
 
 SPLITS = ("train", "validation", "test")
 
 
-def all_rows(out: Path) -> list[dict[str, Any]]:
-    return [row for split in (*SPLITS, "benchmark") for row in iter_rows(out, "pairs", split)]
-
-
 def test_masks_equal_an_independent_computation(built: Path, native_root: Path) -> None:
-    images = oracle.paco(native_root) | oracle.partimagenet(native_root)
-    images |= oracle.ade20k(native_root)
+    images = oracle.native_images(native_root)
     compared: Counter[str] = Counter()
     for row in all_rows(built):
         compared[row["source"]] += oracle.check_row(row, images)
@@ -41,8 +35,7 @@ def test_masks_equal_an_independent_computation(built: Path, native_root: Path) 
 
 
 def test_common_and_unique_parts_follow_their_definition(built: Path, native_root: Path) -> None:
-    images = oracle.paco(native_root) | oracle.partimagenet(native_root)
-    images |= oracle.ade20k(native_root)
+    images = oracle.native_images(native_root)
     for row in all_rows(built):
         named = [{p["name"] for p in row["parts"] if p["image"] == side} for side in (0, 1)]
         assert named == oracle.parts_of_row(row, images)
@@ -153,23 +146,6 @@ def test_a_smaller_share_is_divided_evenly(native_root: Path, tmp_path: Path) ->
     cells = Counter((row["source"], row["task"]) for row in rows)
     assert len(cells) == 9
     assert max(cells.values()) - min(cells.values()) <= 1
-
-
-def test_samples_of_the_sample_sources_equal_an_independent_computation(tmp_path: Path) -> None:
-    make_sources(tmp_path / "src", 40, 5, 1, lambda done, total: None)
-    out = tmp_path / "out"
-    manifest = build(
-        BuildConfig(sources=SOURCES, root=tmp_path / "src", out=out, samples=400), Silent()
-    )
-    root = tmp_path / "src"
-    images = oracle.paco(root) | oracle.partimagenet(root) | oracle.ade20k(root)
-    compared = Counter[str]()
-    for row in all_rows(out):
-        compared[row["source"]] += oracle.check_row(row, images)
-    assert min(compared[source] for source in SOURCES) > 50
-    assert manifest["rejects"] == {}
-    assert manifest["synthetic"] is True
-    assert "synthetic" in (out / "README.md").read_text()
 
 
 @pytest.mark.skipif(not REAL_SAMPLES.is_dir(), reason="the real samples are not on this machine")

@@ -45,11 +45,17 @@ def arguments(root: Path, out: Path, workers: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(native_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Fingerprint of an undisturbed build with one worker."""
+def undisturbed(native_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed build with one worker; do not write here."""
     out = tmp_path_factory.mktemp("whole") / "out"
     subprocess.run([command("mixedparts"), *arguments(native_root, out, 1)], check=True)
-    return fingerprint(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(undisturbed: Path) -> dict[str, str]:
+    """Fingerprint of the undisturbed build."""
+    return fingerprint(undisturbed)
 
 
 def assert_loads_nothing(out: Path) -> None:
@@ -94,10 +100,9 @@ def count_files(out: Path) -> int:
 
 
 def test_a_second_run_changes_nothing(
-    native_root: Path, whole: dict[str, str], tmp_path: Path, run_mixedparts: Run
+    native_root: Path, undisturbed: Path, tmp_path: Path, run_mixedparts: Run
 ) -> None:
-    out = tmp_path / "out"
-    run_mixedparts(*arguments(native_root, out, 1))
+    out = shutil.copytree(undisturbed, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     words = [word for word in arguments(native_root, out, 1) if word != "--quiet"]
     again = run_mixedparts(*words)
@@ -107,10 +112,13 @@ def test_a_second_run_changes_nothing(
 
 
 def test_a_damaged_shard_is_made_again(
-    native_root: Path, whole: dict[str, str], tmp_path: Path, run_mixedparts: Run
+    native_root: Path,
+    undisturbed: Path,
+    whole: dict[str, str],
+    tmp_path: Path,
+    run_mixedparts: Run,
 ) -> None:
-    out = tmp_path / "out"
-    run_mixedparts(*arguments(native_root, out, 1))
+    out = shutil.copytree(undisturbed, tmp_path / "out")
     shard = sorted((out / "pairs").glob("train-*"))[1]
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 0xFF

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from calico.dataset.pairs import BuiltDataset
-from calico.training.setup import dataset_vocabulary
 from mixedparts.errors import UsageError
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
@@ -17,16 +15,6 @@ from mixedparts.progress import Silent
 from mixedparts.sources.manifests import load_manifest
 from tests.conftest import SOURCES
 from tests.oracles.build_tables import iter_rows
-
-
-@pytest.fixture(scope="module")
-def published(native_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("published") / "b"
-    config = BuildConfig(
-        sources=SOURCES, root=native_root, out=out, samples=300, profile="published"
-    )
-    build(config, Silent())
-    return out
 
 
 def test_names_of_the_rows_are_those_of_the_profile(published: Path, built: Path) -> None:
@@ -72,14 +60,3 @@ def test_profiles_that_cannot_be_are_refused(tmp_path: Path) -> None:
         BuildConfig(sources=("paco",), profile="publisht")
     with pytest.raises(UsageError, match="does not cover source 'partinventory'"):
         BuildConfig(sources=("partinventory",), profile="published")
-
-
-def test_a_tokenizer_is_made_for_the_names_of_the_profile(published: Path, built: Path) -> None:
-    for folder, words, missing in (
-        (published, "the seat cushion", "a motorcycle"),
-        (built, "a motorcycle", "the seat cushion"),
-    ):
-        dataset = BuiltDataset(folder)
-        found = set(dataset_vocabulary(dataset.pairs("train"), profile=dataset.profile))
-        assert words in found
-        assert missing not in found

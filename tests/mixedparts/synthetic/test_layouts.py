@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from mixedparts.sources.manifests import load_manifest
 from mixedparts.synthetic.render import Rendered
 from tests.checkout import REAL_SAMPLES
-from tests.mixedparts.synthetic.conftest import IMAGES
+from tests.factories.synthetic import IMAGES
 from tests.oracles.coco_masks import dense
 from tests.oracles.painted import painted
 
@@ -29,11 +29,11 @@ ANNOTATIONS = {
 TAXONOMIES = REAL_SAMPLES / "taxonomies"
 
 
-def read(made: Path, source: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def read(synthetic_root: Path, source: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Return (image, its annotations) of all splits, in the order of the image index."""
     found = []
     for file in ANNOTATIONS[source]:
-        content = json.loads((made / file).read_bytes())
+        content = json.loads((synthetic_root / file).read_bytes())
         for image in content["images"]:
             own = [item for item in content["annotations"] if item["image_id"] == image["id"]]
             found.append((image, own))
@@ -41,9 +41,11 @@ def read(made: Path, source: str) -> list[tuple[dict[str, Any], list[dict[str, A
     return sorted(found, key=lambda pair: str(pair[0][number]).zfill(12)[-12:])
 
 
-def test_paco_masks_are_the_painted_pixels(made: Path, rendered: dict[str, list[Rendered]]) -> None:
+def test_paco_masks_are_the_painted_pixels(
+    synthetic_root: Path, rendered: dict[str, list[Rendered]]
+) -> None:
     names = {item.id: item for item in load_manifest("paco").objects.values()}
-    for index, (image, own) in enumerate(read(made, "paco")):
+    for index, (image, own) in enumerate(read(synthetic_root, "paco")):
         truth = painted(rendered["paco"][index])
         objects = [item for item in own if item["category_id"] in names]
         assert len(objects) == len(truth)
@@ -65,18 +67,18 @@ def test_paco_masks_are_the_painted_pixels(made: Path, rendered: dict[str, list[
                 assert isinstance(part["segmentation"]["counts"], str)
                 mask = dense(part["segmentation"], *whole.shape)
                 np.testing.assert_array_equal(mask, parts[native[part["category_id"]]])
-        assert Image.open(made / "coco" / image["file_name"]).size == (
+        assert Image.open(synthetic_root / "coco" / image["file_name"]).size == (
             image["width"],
             image["height"],
         )
 
 
 def test_partimagenet_polygons_and_maps_are_the_painted_pixels(
-    made: Path, rendered: dict[str, list[Rendered]]
+    synthetic_root: Path, rendered: dict[str, list[Rendered]]
 ) -> None:
-    root = made / "PartImageNet"
+    root = synthetic_root / "PartImageNet"
     manifest = load_manifest("partimagenet")
-    for index, (image, own) in enumerate(read(made, "partimagenet")):
+    for index, (image, own) in enumerate(read(synthetic_root, "partimagenet")):
         truth = painted(rendered["partimagenet"][index])
         stem = Path(image["file_name"]).stem
         (split,) = [p.parent.name for p in (root / "images").glob(f"*/{image['file_name']}")]
@@ -110,12 +112,12 @@ def test_partimagenet_polygons_and_maps_are_the_painted_pixels(
 
 
 def test_ade20k_rle_and_part_map_are_the_painted_pixels(
-    made: Path, rendered: dict[str, list[Rendered]]
+    synthetic_root: Path, rendered: dict[str, list[Rendered]]
 ) -> None:
-    root = made / "ADE20KPart234"
+    root = synthetic_root / "ADE20KPart234"
     names = {item.id: item for item in load_manifest("ade20k").objects.values()}
     folders = {"ADE_train": "training", "ADE_val_0": "validation"}
-    for index, (image, own) in enumerate(read(made, "ade20k")):
+    for index, (image, own) in enumerate(read(synthetic_root, "ade20k")):
         truth = painted(rendered["ade20k"][index])
         folder = folders[image["id"][:9]]
         path = root / "annotations_detectron2_part" / folder / f"{image['id']}.png"
@@ -137,10 +139,10 @@ def test_ade20k_rle_and_part_map_are_the_painted_pixels(
 
 
 @pytest.mark.parametrize("source", sorted(ANNOTATIONS))
-def test_files_open_with_pycocotools_and_say_synthetic(made: Path, source: str) -> None:
+def test_files_open_with_pycocotools_and_say_synthetic(synthetic_root: Path, source: str) -> None:
     seen = 0
     for file in ANNOTATIONS[source]:
-        api = COCO(str(made / file))
+        api = COCO(str(synthetic_root / file))
         assert "synthetic" in api.dataset["info"]["description"].lower()
         numbers = [item["id"] for item in api.dataset["annotations"]]
         assert len(numbers) == len(set(numbers))
@@ -150,14 +152,14 @@ def test_files_open_with_pycocotools_and_say_synthetic(made: Path, source: str) 
             assert all(isinstance(number, str) for number in api.imgs)
         seen += len(api.imgs)
     assert seen == IMAGES
-    root = made / ANNOTATIONS[source][0].split("/")[0]
+    root = synthetic_root / ANNOTATIONS[source][0].split("/")[0]
     assert "synthetic" in (root / "SYNTHETIC.md").read_text().lower()
 
 
-def test_paco_splits_are_not_coco_splits(made: Path) -> None:
+def test_paco_splits_are_not_coco_splits(synthetic_root: Path) -> None:
     folders = {}
     for file in ANNOTATIONS["paco"]:
-        images = json.loads((made / file).read_bytes())["images"]
+        images = json.loads((synthetic_root / file).read_bytes())["images"]
         folders[file] = {image["file_name"].split("/")[0] for image in images}
     train, val, test = ANNOTATIONS["paco"]
     assert folders[train] == folders[val] == {"train2017"}
@@ -165,9 +167,9 @@ def test_paco_splits_are_not_coco_splits(made: Path) -> None:
 
 
 @pytest.mark.skipif(not TAXONOMIES.is_dir(), reason="no real samples beside the checkout")
-def test_categories_are_the_real_ones(made: Path) -> None:
+def test_categories_are_the_real_ones(synthetic_root: Path) -> None:
     def block(source: str, key: str = "categories") -> list[dict[str, Any]]:
-        content: dict[str, Any] = json.loads((made / ANNOTATIONS[source][0]).read_bytes())
+        content: dict[str, Any] = json.loads((synthetic_root / ANNOTATIONS[source][0]).read_bytes())
         found: list[dict[str, Any]] = content[key]
         return found
 

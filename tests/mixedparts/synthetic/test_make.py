@@ -11,7 +11,7 @@ import pytest
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.synthetic import MARKER, make_sources
 from mixedparts.synthetic.native import split_of
-from tests.mixedparts.synthetic.conftest import IMAGES, SEED
+from tests.factories.synthetic import IMAGES, SEED
 
 
 def silent(done: int, total: int) -> None:
@@ -27,18 +27,20 @@ def digests(root: Path) -> dict[str, str]:
     }
 
 
-def test_two_workers_write_the_bytes_of_one(made: Path, tmp_path: Path) -> None:
+def test_two_workers_write_the_bytes_of_one(synthetic_root: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     make_sources(tmp_path / "two", IMAGES, SEED, 2, lambda done, total: calls.append((done, total)))
-    assert digests(tmp_path / "two") == digests(made)
+    assert digests(tmp_path / "two") == digests(synthetic_root)
     assert calls[0] == (0, 3 * IMAGES)
     assert calls[-1] == (3 * IMAGES, 3 * IMAGES)
     assert calls == sorted(calls)
 
 
-def test_a_picture_does_not_depend_on_how_many_there_are(made: Path, tmp_path: Path) -> None:
+def test_a_picture_does_not_depend_on_how_many_there_are(
+    synthetic_root: Path, tmp_path: Path
+) -> None:
     make_sources(tmp_path, 5, SEED, 1, silent)
-    few, many = digests(tmp_path), digests(made)
+    few, many = digests(tmp_path), digests(synthetic_root)
     pictures = {name for name in few if name.lower().endswith(("jpg", "jpeg", "png"))}
     assert len(pictures) == 5 * (1 + 3 + 2)
     assert {name: few[name] for name in pictures} == {name: many[name] for name in pictures}
@@ -55,7 +57,7 @@ def test_another_seed_gives_other_pictures_and_leaves_no_old_ones(tmp_path: Path
 
 
 def test_an_interrupted_run_leaves_no_annotation_file_and_can_be_repeated(
-    made: Path, tmp_path: Path
+    synthetic_root: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "sources"
     make_sources(out, 3, SEED, 1, silent)  # its annotations must not outlive their pictures
@@ -70,7 +72,7 @@ def test_an_interrupted_run_leaves_no_annotation_file_and_can_be_repeated(
     assert left == []
     assert len(list(out.glob("coco/*/*.jpg"))) >= 16
     make_sources(out, IMAGES, SEED, 1, silent)
-    assert digests(out) == digests(made)
+    assert digests(out) == digests(synthetic_root)
 
 
 @pytest.mark.parametrize("root", ["paco", "coco", "PartImageNet", "ADE20KPart234"])
@@ -115,8 +117,8 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_annotation_file(
     assert not any(name.endswith((".json", ".tmp")) for name in names)
 
 
-def test_every_layout_is_marked(made: Path) -> None:
-    marked = {path.parent.name for path in made.rglob(MARKER)}
+def test_every_layout_is_marked(synthetic_root: Path) -> None:
+    marked = {path.parent.name for path in synthetic_root.rglob(MARKER)}
     assert marked == {"paco", "coco", "PartImageNet", "ADE20KPart234"}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mixedparts.synthetic.render import Rendered
 from mixedparts.synthetic.vocabulary import SOURCES, object_class, part_id, subjects
-from tests.mixedparts.synthetic.conftest import IMAGES
+from tests.factories.synthetic import IMAGES
 
 
 @pytest.mark.parametrize("source", SOURCES)

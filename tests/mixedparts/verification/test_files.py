@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixedparts.errors import InputError
-from mixedparts.storage.shards import sha256_of
 from mixedparts.verification.findings import Rule
 from mixedparts.verification.verify import verify
-from tests.factories.forger import Row, stamp
+from tests.factories.forger import Row, damage, record_digest, stamp
+
+PREVIEW = "preview/preview-00000-of-00001.parquet"
 
 
 def edit_manifest(build: Path, change: Callable[[Row], None]) -> None:
@@ -53,17 +54,13 @@ def drop_column(build: Path) -> None:
 
 
 def write_no_parquet(build: Path) -> None:
-    path = build / "preview" / "preview-00000-of-00001.parquet"
-    pq.write_table(pq.read_table(path), path)
-    stamp(build)
+    path = build / PREVIEW
     path.write_bytes(b"PAR1" + b"\0" * (path.stat().st_size - 8) + b"PAR1")
-    digest = sha256_of(path)
-    for file in [build / "manifest.json", *(build / "_build" / "commits").glob("preview*.json")]:
-        value = json.loads(file.read_text())
-        for item in value.get("shards", value.get("files")):
-            if item["path"].startswith("preview/"):
-                item["sha256"] = digest
-        file.write_text(json.dumps(value))
+    record_digest(build, PREVIEW)
+
+
+def damage_counted_column(build: Path) -> None:
+    damage(build, "entities/test-00000-of-00001.parquet", "source")
 
 
 def count_wrong(build: Path) -> None:
@@ -151,11 +148,12 @@ FILE_CHANGES = [
     (later_schema, "quick", Rule.MANIFEST, "manifest.json"),
     (remove_commit, "quick", Rule.COMMIT, "pairs/train-00000-of-00001.parquet"),
     (spoil_commit, "quick", Rule.COMMIT, "_build/commits/pairs-train-00000.json"),
-    (forge_rows, "quick", Rule.COMMIT, "preview/preview-00000-of-00001.parquet"),
+    (forge_rows, "quick", Rule.COMMIT, PREVIEW),
     (remove_card, "quick", Rule.FILE, "README.md"),
     (flip_byte, "full", Rule.DIGEST, "images/test-00000-of-00001.parquet"),
     (drop_column, "full", Rule.COLUMNS, "pairs/train-00000-of-00001.parquet"),
-    (write_no_parquet, "full", Rule.COLUMNS, "preview/preview-00000-of-00001.parquet"),
+    (write_no_parquet, "full", Rule.COLUMNS, PREVIEW),
+    (damage_counted_column, "full", Rule.COLUMNS, "entities/test-00000-of-00001.parquet"),
     (count_wrong, "full", Rule.COUNTS, "manifest.json"),
     (count_images_wrong, "full", Rule.COUNTS, "manifest.json"),
     (count_rejects_wrong, "full", Rule.COUNTS, "manifest.json"),
@@ -174,6 +172,38 @@ def test_quick_and_full_name_the_file_that_was_changed(
         assert verify(build, "quick").listed == []
     found = verify(build, level).listed
     assert (rule, file) in {(problem.rule, problem.file) for problem in found}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("shard", "column"),
+    [
+        ("pairs/train-00000-of-00001.parquet", "question"),
+        ("pairs/train-00000-of-00001.parquet", "objects.list.element.mask.counts"),
+        ("pairs/benchmark-00000-of-00001.parquet", "answer"),
+        ("images/train-00000-of-00001.parquet", "image.bytes"),
+        ("images/train-00000-of-00001.parquet", "width"),
+        ("entities/test-00000-of-00001.parquet", "parts.list.element.area"),
+        (PREVIEW, "text"),
+    ],
+)
+def test_deep_names_a_file_that_is_damaged_in_the_middle(
+    build: Path, shard: str, column: str, workers: int
+) -> None:
+    damage(build, shard, column)
+    assert verify(build, "full", workers).listed == []
+    listed = verify(build, "deep", workers).listed
+    assert [(problem.rule, problem.file) for problem in listed] == [(Rule.COLUMNS, shard)]
+    assert listed[0].text.startswith("cannot be read: ")
+
+
+def test_deep_names_every_damaged_file_once(build: Path) -> None:
+    images, entities = (f"{t}/train-00000-of-00001.parquet" for t in ("images", "entities"))
+    damage(build, images, "sha256")
+    damage(build, entities, "area")
+    listed = verify(build, "deep").listed
+    # Rows of `pairs` need the entities, so two tasks meet the second file.
+    assert [problem.file for problem in listed] == [images, entities]
 
 
 def test_an_unfinished_build_is_an_input_error(build: Path) -> None:
