@@ -1,0 +1,102 @@
+"""Random access to the images of a build, through a memory-mapped copy of those that are needed.
+
+Rows of `pairs` show images in no particular order, and Parquet can only be read row group by row
+group. An uncompressed Arrow file gives any row without reading its neighbours.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mixedparts.entities.table import map_table
+from mixedparts.errors import InputError
+from mixedparts.images.checks import neutral_bytes, open_image
+from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.schema import IMAGES
+
+_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp"}
+
+
+class ImageReader:
+    """Random access to the `images` rows of one split.
+
+    Args:
+        table: rows of `images`, memory-mapped; any subset in any order.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        rows = table["row"].to_numpy()
+        self._place: NDArray[np.int64] = np.full(int(rows.max(initial=-1)) + 1, -1)
+        self._place[rows] = np.arange(len(rows))
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Return the row of `images` with a number; its `image` always has bytes.
+
+        A build with `--images reference` stores paths only; the bytes then come from the file.
+
+        Raises:
+            InputError: the file that the build refers to cannot be read.
+        """
+        row: dict[str, Any] = self._table.slice(int(self._place[number]), 1).to_pylist()[0]
+        if row["image"]["bytes"] is None:
+            row["image"] = {"bytes": _referenced(row["image"]["path"]), "path": None}
+        return row
+
+
+@contextmanager
+def open_images(
+    build: BuildFolder, split: str, wanted: Collection[int], work: Path
+) -> Iterator[ImageReader]:
+    """Copy the wanted rows of a split's `images` to a working file, and yield a reader of it.
+
+    Args:
+        build: the build.
+        split: a split of the table `images`.
+        wanted: row numbers of the images to copy.
+        work: path of the working file, which is removed at the end.
+
+    Yields:
+        A reader of the wanted rows.
+
+    Raises:
+        InputError: a shard of `images` is missing or damaged.
+    """
+    work.parent.mkdir(parents=True, exist_ok=True)
+    rows = pa.array(sorted(wanted), pa.int32())
+    try:
+        with pa.OSFile(str(work), "wb") as sink, pa.ipc.new_file(sink, IMAGES) as writer:
+            for batch in build.batches("images", split, rows=100):
+                selected = batch.filter(pc.is_in(batch["row"], rows))
+                if selected.num_rows:
+                    # Drop the metadata for `datasets`: the schema of the working file has none.
+                    writer.write_batch(selected.replace_schema_metadata(None))
+        yield ImageReader(map_table(work))
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def image_suffix(data: bytes) -> str:
+    """Return the file suffix that fits the format of an encoded image, from its bytes alone."""
+    with open_image(io.BytesIO(data)) as image:
+        return _SUFFIXES.get(image.format or "", "img")
+
+
+def _referenced(path: str) -> bytes:
+    """Return the bytes of an image file as a build with `--images embed` would store them."""
+    try:
+        return neutral_bytes(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"image {path} cannot be read: {error.strerror or error}",
+            "The build only refers to its images; put them back, or build with --images embed.",
+        ) from error

@@ -1,0 +1,34 @@
+"""The folder that a command writes to: it is new or empty, or holds what the command wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mixedparts.errors import UsageError
+
+_HINT = "Choose another folder with --out."
+
+
+def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bool:
+    """Check that a folder can be written to, and return whether an earlier output is in it.
+
+    Args:
+        out: the folder; it need not exist.
+        what: name of the output in messages, such as `build`.
+        recognise: returns whether a folder that is not empty holds such an output.
+
+    Returns:
+        True for an earlier output, False for a folder that is new or empty.
+
+    Raises:
+        UsageError: `out` is a file, or holds something else, which belongs to somebody else and
+            is never changed.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file", _HINT)
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    if not recognise(out):
+        raise UsageError(f"{out} is not empty and holds no {what}", _HINT)
+    return True
