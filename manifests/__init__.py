@@ -1,0 +1,1 @@
+"""What is known about each source, as YAML: classes, names, comparable groups, profiles."""

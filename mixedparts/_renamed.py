@@ -64,7 +64,16 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module that has moved; None for any other module."""
+        """Find a module that has moved.
+
+        Args:
+            fullname: dotted name of the module.
+            path: where its package would be searched; not used.
+            target: module that is being reloaded; not used.
+
+        Returns:
+            Its spec, None for any other module.
+        """
         return ModuleSpec(fullname, _Moved()) if fullname in MODULES else None
 
 

@@ -181,7 +181,7 @@ def _prepare(
         (text.whole_string(p), text.whole_string(g))
         for p, g in zip(predicted, annotated, strict=True)
     ]
-    # Equal strings have cosine 1 without the model; they are the longest texts by far.
+    # Equal strings have cosine 1 without the model, and whole strings take longest to encode.
     different = {string for pair in strings if pair[0] != pair[1] for string in pair}
     ss_model.prepare(every | different)
 

@@ -21,7 +21,19 @@ class _HidePandas(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Raise ModuleNotFoundError for pandas; leave other modules to the other finders."""
+        """Hide pandas; leave other modules to the other finders.
+
+        Args:
+            fullname: dotted name of the module.
+            path: where its package would be searched; not used.
+            target: module that is being reloaded; not used.
+
+        Returns:
+            None: this finder finds nothing.
+
+        Raises:
+            ModuleNotFoundError: pandas is asked for.
+        """
         if fullname == "pandas":
             raise ModuleNotFoundError("pandas is hidden for a moment", name=fullname)
         return None

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from calico.checkpoints.save_load import save_checkpoint
+from calico.config.calico import CalicoConfig
 from calico.dataset.pairs import BuiltDataset
 from calico.pretraining.pretrain import pretrain
 from calico.training.train import RunSettings, train
 from mixedparts.progress import Silent
 from tests.factories.micro_build import write_build
-from tests.factories.micro_model import lora_config, micro_config
+from tests.factories.micro_model import (
+    lora_config,
+    micro_config,
+    micro_model,
+    micro_tokenizer,
+    random_cams,
+)
+from tests.factories.published_weight_files import small_parts
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,3 +64,22 @@ def finished(
     """The last checkpoint of a run of 8 steps with `lora_config()`; do not write there."""
     output = tmp_path_factory.mktemp("run") / "whole"
     return train(lora_config(), dataset, RunSettings(output, encoders), Silent())
+
+
+@pytest.fixture
+def lora_checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint of a model with adapters that matter; the test's own."""
+    words = len(micro_tokenizer())
+    model, config = micro_model(seed=4, language={"tuning": "lora", "vocabulary": words})
+    random_cams(model)
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    save_checkpoint(tmp_path / "trained", model, config, micro_tokenizer(), 7)
+    return tmp_path / "trained"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> tuple[CalicoConfig, dict[str, Any], list[Path]]:
+    """InstructBLIP, DINOv2 and native SAM of micro size, as models and as files of the test."""
+    return small_parts(tmp_path)

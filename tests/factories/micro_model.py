@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from calico.config.calico import CalicoConfig
@@ -118,12 +116,4 @@ def random_features(images: int, config: CalicoConfig, seed: int = 0) -> ImageFe
         torch.randn(images, grid * grid + 1, config.vision.hidden_size, generator=noise),
         torch.randn(images, grid * grid, config.semantic.hidden_size, generator=noise),
         torch.randn(images, config.sam.prompt_size, sam, sam, generator=noise),
-    )
-
-
-def pictures(count: int) -> tuple[Image.Image, ...]:
-    rng = np.random.default_rng(1)
-    return tuple(
-        Image.fromarray(rng.integers(0, 255, (30 + 3 * n, 41, 3), dtype=np.uint8))
-        for n in range(count)
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -65,7 +65,7 @@ def small_parts(tmp_path: Path) -> tuple[CalicoConfig, dict[str, Any], list[Path
     made: dict[str, Any] = {
         "blip": published.instructblip(config, len(tokenizer) + 3),
         "dino": published.dinov2(config),
-        "sam": published.segment_anything(config),
+        "sam": published.segment_anything(config.sam),
     }
     paths = [
         write(tmp_path / "blip", made["blip"].state_dict(), tokenizer),
@@ -74,3 +74,16 @@ def small_parts(tmp_path: Path) -> tuple[CalicoConfig, dict[str, Any], list[Path
     ]
     torch.save(made["sam"].state_dict(), paths[-1])
     return config, made, paths
+
+
+def bert_like() -> PreTrainedTokenizerFast:
+    """Return a small tokenizer of the kind that InstructBLIP's Q-Former has."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]", "which", "object", "parts", "both", "?"]
+    backend = Tokenizer(models.WordPiece({w: n for n, w in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]"
+    )

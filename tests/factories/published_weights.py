@@ -22,7 +22,7 @@ from transformers import (
     SamModel,
 )
 
-from calico.config.calico import CalicoConfig
+from calico.config.calico import CalicoConfig, SamConfig
 from calico.model.grounding import build_sam
 
 State = dict[str, Tensor]
@@ -104,9 +104,8 @@ def sam(config: CalicoConfig) -> SamModel:
     return randomised(build_sam(config.sam))  # type: ignore[return-value]
 
 
-def segment_anything(config: CalicoConfig) -> nn.Module:
+def segment_anything(chosen: SamConfig) -> nn.Module:
     """Return segment-anything's own model."""
-    chosen = config.sam
     grid = chosen.image_size // chosen.patch_size
     model = sam_modeling.Sam(
         image_encoder=sam_modeling.ImageEncoderViT(
@@ -235,7 +234,7 @@ def glamm(config: CalicoConfig, rows: int) -> State:
     """Return GLaMM's layout: language model, SAM, [SEG] projection, and what CALICO drops."""
     width = config.language.hidden_size
     state = dict(llama(config, rows).state_dict())
-    state |= _prefixed("model.grounding_encoder.", segment_anything(config).state_dict())
+    state |= _prefixed("model.grounding_encoder.", segment_anything(config.sam).state_dict())
     state |= _linear("model.text_hidden_fcs.0.0", width, width)
     state |= _linear("model.text_hidden_fcs.0.2", config.sam.prompt_size, width)
     state |= _linear("model.mm_projector.0", width, 1024)

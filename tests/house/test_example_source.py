@@ -19,7 +19,8 @@ from mixedparts.sources.contract import get_source
 from tests.builders.conformance import SourceConformance, images_of, read_split, rejects_of
 from tests.checkout import DOCS
 from tests.conftest import command
-from tests.factories.scenes import corners, write_json, write_picture
+from tests.factories.scenes import write_json
+from tests.factories.teaware import write_teaware
 
 EXAMPLE = DOCS / "example_source"
 WIDTH, HEIGHT = 80, 60
@@ -41,27 +42,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _importable(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(installed))
-
-
-def write_teaware(root: Path, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
-    """Write teapots and milk jugs side by side; every third image lacks the teapot's knob."""
-    written = {}
-    for split, count in counts.items():
-        images = []
-        for index in range(count):
-            name = f"{split}-{index}.jpg"
-            write_picture(root / "teaware/images" / name, WIDTH, HEIGHT, index)
-            parts = [
-                {"name": part, "outline": corners((4 + 12 * at, 6, 10, 40))}
-                for at, part in enumerate(("spout", "handle", "knob")[: 2 + (index % 3 > 0)])
-            ]
-            pot = {"class": "teapot", "outline": corners((2, 4, 38, 50)), "parts": parts}
-            spout = {"name": "spout", "outline": corners((46, 8, 20, 30))}
-            jug = {"class": "MILK_JUG", "outline": corners((44, 4, 30, 50)), "parts": [spout]}
-            images.append({"name": name, "width": WIDTH, "height": HEIGHT, "objects": [pot, jug]})
-        write_json(root / f"teaware/{split}.json", {"images": images})
-        written[split] = images
-    return written
 
 
 class TestTeawareConformance(SourceConformance):

@@ -18,31 +18,19 @@ from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import token_ids
 from calico.weights.initial import initial_model
 from mixedparts.errors import InputError
-from tests.factories.micro_model import micro_model, micro_tokenizer, random_cams, random_features
+from tests.factories.micro_model import random_features
 from tests.factories.published_weight_files import small_parts
 
 QUESTION = "Which object do both pictures contain?"
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    words = len(micro_tokenizer())
-    model, config = micro_model(seed=4, language={"tuning": "lora", "vocabulary": words})
-    random_cams(model)
-    for name, weight in model.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(weight, std=0.2)
-    save_checkpoint(tmp_path / "trained", model, config, micro_tokenizer(), 7)
-    return tmp_path / "trained"
-
-
 class TestMerge:
     def test_it_answers_as_before_and_has_no_adapters(
-        self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, lora_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert command.main([str(checkpoint), "--out", str(tmp_path / "alone")]) == 0
+        assert command.main([str(lora_checkpoint), "--out", str(tmp_path / "alone")]) == 0
         assert "stand-alone checkpoint" in capsys.readouterr().out
-        before, config, tokenizer = load_checkpoint(checkpoint)
+        before, config, tokenizer = load_checkpoint(lora_checkpoint)
         after, merged, _ = load_checkpoint(tmp_path / "alone")
         assert merged.language.tuning == "frozen"
         assert not any("lora_" in name for name, _ in after.named_parameters())
@@ -75,8 +63,8 @@ class TestMerge:
                 model.language(tokens).logits, start.model.language(tokens).logits
             )
 
-    def test_a_key_that_is_renamed_is_named(self, checkpoint: Path, tmp_path: Path) -> None:
-        assert command.main([str(checkpoint), "--out", str(tmp_path / "alone")]) == 0
+    def test_a_key_that_is_renamed_is_named(self, lora_checkpoint: Path, tmp_path: Path) -> None:
+        assert command.main([str(lora_checkpoint), "--out", str(tmp_path / "alone")]) == 0
         path = tmp_path / "alone" / "frozen.safetensors"
         weights = load_file(path)
         weights["language.lm_head.wieght"] = weights.pop("language.lm_head.weight")
@@ -87,14 +75,14 @@ class TestMerge:
         assert "unexpected: language.lm_head.wieght" in str(raised.value)
 
     def test_a_folder_that_exists_is_left_alone(
-        self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, lora_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert command.main([str(checkpoint), "--out", str(tmp_path)]) == 2
+        assert command.main([str(lora_checkpoint), "--out", str(tmp_path)]) == 2
         assert "exists already" in capsys.readouterr().err
 
     def test_too_little_room_is_one_message(
         self,
-        checkpoint: Path,
+        lora_checkpoint: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
@@ -103,6 +91,6 @@ class TestMerge:
 
         usage = namedtuple("usage", "total used free")
         monkeypatch.setattr("calico.checkpoints.merge.shutil.disk_usage", lambda _: usage(9, 8, 1))
-        assert command.main([str(checkpoint), "--out", str(tmp_path / "alone")]) == 3
+        assert command.main([str(lora_checkpoint), "--out", str(tmp_path / "alone")]) == 3
         assert "GiB free" in capsys.readouterr().err
         assert not (tmp_path / "alone").exists()

@@ -20,7 +20,8 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import from_dense
 from mixedparts.progress import Silent
 from mixedparts.records import Task
-from tests.factories.micro_model import micro_config, pictures
+from tests.factories.micro_model import micro_config
+from tests.factories.noise import noise_images
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ class TestCommand:
     def test_masks_of_an_earlier_answer_do_not_stay(
         self, trained: tuple[Path, Path], tmp_path: Path
     ) -> None:
-        shown = tuple(pictures(2))
+        shown = noise_images(2)
         mask = from_dense(np.ones((shown[0].height, shown[0].width), np.uint8))
         both = (Segment("mug", 0, mask), Segment("a/b", 0, mask))
         (tmp_path / "mine.txt").write_text("stays")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import random
 from typing import Any
 
@@ -11,15 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from calico.evaluation.average_precision import Detections, average_precision
 from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.scoring import ScoreTable, Sum, score
 from calico.predictions.types import Prediction, Segment
-from mixedparts import masks
-from tests.factories.evaluation import HEIGHT, WIDTH, LetterModel, box, predicted, truth
+from tests.factories.evaluation import LetterModel, box, predicted, truth
+from tests.oracles.coco_average_precision import coco, naive
 
 Case = tuple[list[SampleGroundTruth], dict[str, Prediction]]
 
@@ -52,53 +48,6 @@ def table_of(case: Case) -> ScoreTable:
 def ours(table: ScoreTable, detections: Detections) -> float:
     targets = table.sums[:, Sum.TARGETS].astype(np.int64)
     return float(average_precision(detections, targets, np.ones((1, len(targets)), int))[0])
-
-
-def coco(case: Case, scored: bool) -> float:
-    """Let COCOeval compute AP50 with units numbered by (sample id, image)."""
-    samples, predictions = case
-    by_id = {sample.id: sample for sample in samples}
-    units = [(name, image) for name in sorted(by_id) for image in (0, 1)]
-    truths: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for number, (name, image) in enumerate(units, 1):
-        for segment in by_id[name].segments:
-            if segment.image == image:
-                truths.append(entry(len(truths) + 1, number, segment))
-        for segment in predictions[name].segments:
-            if segment.image == image:
-                value = segment.score if scored else 1.0
-                results.append({**entry(len(results) + 1, number, segment), "score": value})
-    dataset = {
-        "images": [{"id": i + 1, "height": HEIGHT, "width": WIDTH} for i in range(len(units))],
-        "annotations": truths,
-        "categories": [{"id": 1, "name": "any"}],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        annotated, found = COCO(), COCO()
-        annotated.dataset = dataset
-        annotated.createIndex()
-        found.dataset = {**dataset, "annotations": results}
-        found.createIndex()
-        evaluation = COCOeval(annotated, found, "segm")
-        evaluation.params.iouThrs = np.array([0.5])
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluation.params.maxDets = [100]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return float(evaluation.eval["precision"].mean())
-
-
-def entry(number: int, unit: int, segment: Segment) -> dict[str, Any]:
-    return {
-        "id": number,
-        "image_id": unit,
-        "category_id": 1,
-        "segmentation": segment.mask.to_coco(),
-        "area": masks.area(segment.mask),
-        "bbox": list(masks.bbox(segment.mask)),
-        "iscrowd": 0,
-    }
 
 
 SCORES = st.sampled_from([0.1, 0.5, 0.5, 0.9])
@@ -134,20 +83,6 @@ def test_weights_agree_with_repeated_detections(
         times = np.array(row)
         expected = naive(np.repeat(hit, times[sample]).tolist(), int(times @ targets))
         assert value == pytest.approx(expected, abs=1e-12, nan_ok=True)
-
-
-def naive(hits: list[bool], positives: int) -> float:
-    """Average, over 101 recalls, the best precision at that recall or a higher one."""
-    if not positives:
-        return float("nan")
-    curve = [(sum(hits[:n]) / positives, sum(hits[:n]) / n) for n in range(1, len(hits) + 1)]
-    return (
-        sum(
-            max((precision for reached, precision in curve if reached >= recall), default=0.0)
-            for recall in np.linspace(0, 1, 101)
-        )
-        / 101
-    )
 
 
 def test_only_a_hundred_detections_an_image_count() -> None:

@@ -7,11 +7,11 @@ import numpy as np
 from calico.inference.drawing import draw_prediction
 from calico.predictions.types import Prediction, Segment
 from mixedparts.masks import Rle, from_dense
-from tests.factories.micro_model import pictures
+from tests.factories.noise import noise_images
 
 
 def test_the_picture_shows_masks_in_the_colour_of_their_words() -> None:
-    shown = pictures(2)
+    shown = noise_images(2)
     masks = []
     for picture in shown:
         dense = np.zeros((picture.height, picture.width), np.uint8)
@@ -26,7 +26,7 @@ def test_the_picture_shows_masks_in_the_colour_of_their_words() -> None:
 
 
 def test_an_empty_mask_and_a_long_answer_can_be_drawn() -> None:
-    shown = pictures(2)
+    shown = noise_images(2)
     empty = Rle(30, 41, from_dense(np.zeros((30, 41), np.uint8)).counts)
     answer = "<p> " + "very " * 60 + "long </p> [SEG] (IMAGE1)"
     draw_prediction(shown, "?" * 300, Prediction("x", answer, (Segment("", 0, empty),)))

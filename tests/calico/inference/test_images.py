@@ -15,9 +15,9 @@ from calico.processing.tokenizer import build_tokenizer, token_ids
 from mixedparts.text import questions as wordings
 from tests.factories.micro_model import (
     micro_config,
-    pictures,
     random_cams,
 )
+from tests.factories.noise import noise_images
 
 QUESTIONS = (
     "Which object do both pictures contain?",
@@ -61,7 +61,7 @@ def say(predictor: Predictor, text: str, monkeypatch: pytest.MonkeyPatch) -> Non
 class TestImages:
     def test_three_images_keep_their_masks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         predictor = predictor_of(3)
-        shown = pictures(3)
+        shown = noise_images(3)
         say(predictor, "<p> a mug </p> [SEG] (IMAGE3) [SEG] (IMAGE1) [SEG] (IMAGE2)", monkeypatch)
         (found,) = predictor.predict([Query("x", "Which object?", shown)])
         assert [one.image for one in found.segments] == [2, 0, 1]
@@ -74,7 +74,7 @@ class TestImages:
 
     def test_three_images_are_answered_in_batches(self) -> None:
         predictor = predictor_of(3, num_beams=2)
-        shown = pictures(4)
+        shown = noise_images(4)
         queries = [
             Query(str(n), question, (shown[n], shown[n + 1], shown[(n + 3) % 4]))
             for n, question in enumerate(QUESTIONS[:2])
@@ -87,7 +87,7 @@ class TestImages:
     ) -> None:
         """Each mask is the one that its own state decodes to, whatever stands around it."""
         predictor = predictor_of(2)
-        shown = pictures(2)
+        shown = noise_images(2)
         text = "<p> a mug </p> [SEG] (IMAGE2) [SEG] (IMAGE1) [SEG] (IMAGE2)"
         say(predictor, text, monkeypatch)
         (whole,) = predictor.predict([Query("x", "Which object?", shown)])
@@ -103,7 +103,7 @@ class TestImages:
     def test_many_masks_are_drawn_up_to_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         predictor = predictor_of(2, max_masks=70)
         say(predictor, "<p> a mug </p> " + "[SEG] (IMAGE1) " * 90, monkeypatch)
-        (found,) = predictor.predict([Query("x", "Which object?", pictures(2))])
+        (found,) = predictor.predict([Query("x", "Which object?", noise_images(2))])
         assert len(found.segments) == 70
         assert found.over_limit == predictor.outcomes.over_limit == 20
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from calico.dataset.pairs import BuiltDataset
 from calico.inference.predictor import Predictor
@@ -19,14 +17,7 @@ from calico.processing.images import open_image
 from mixedparts.errors import InputError
 from tests.factories.micro_build import write_build
 from tests.factories.micro_model import micro_model, micro_tokenizer
-
-
-def pictures(count: int) -> list[Image.Image]:
-    rng = np.random.default_rng(0)
-    return [
-        Image.fromarray(rng.integers(0, 255, (30 + 3 * n, 41, 3), dtype=np.uint8))
-        for n in range(count)
-    ]
+from tests.factories.noise import noise_images
 
 
 @pytest.fixture
@@ -55,7 +46,7 @@ def answering(
 
 
 def ask(predictor: Predictor, count: int) -> list[Prediction]:
-    shown = tuple(pictures(2))
+    shown = noise_images(2)
     return list(
         predictor.predict([Query(str(n), "Which object?", shown) for n in range(count)], count)
     )
@@ -107,7 +98,7 @@ class TestOutcomes:
         self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spoken = answering(predictor, ["<p> a mug </p> [SEG] (IMAGE2) [SEG] (IMAGE1)"], monkeypatch)
-        (found,) = spoken.predict([Query("one", "Which object?", tuple(pictures(1)))])
+        (found,) = spoken.predict([Query("one", "Which object?", noise_images(1))])
         assert [(s.label, s.image) for s in found.segments] == [("mug", 0)]
         assert spoken.outcomes.unknown_image == 1
 
@@ -126,7 +117,7 @@ class TestOutcomes:
 
 class TestBatches:
     def test_batches_equal_single_questions(self, predictor: Predictor) -> None:
-        shown = pictures(5)
+        shown = noise_images(5)
         queries = [
             Query(str(n), question, (shown[n], shown[(n + 2) % 5]))
             for n, question in enumerate(
@@ -141,7 +132,7 @@ class TestBatches:
         assert first == second
 
     def test_each_picture_is_encoded_once(self, predictor: Predictor) -> None:
-        shown = pictures(3)
+        shown = noise_images(3)
         encoded = []
         predictor.model.encoders.vision.register_forward_hook(
             lambda _, inputs, __: encoded.append(len(inputs[0]))
@@ -156,13 +147,13 @@ class TestBatches:
     def test_queries_with_other_numbers_of_pictures_can_be_mixed(
         self, predictor: Predictor
     ) -> None:
-        shown = pictures(2)
+        shown = noise_images(2)
         queries = [Query(str(n), "Which object?", tuple(shown[: 1 + n % 2])) for n in range(4)]
         assert [p.id for p in predictor.predict(queries, 4)] == ["0", "1", "2", "3"]
 
     def test_too_many_pictures_are_refused(self, predictor: Predictor) -> None:
         with pytest.raises(InputError, match="3 images"):
-            list(predictor.predict([Query("x", "Which object?", tuple(pictures(3)))]))
+            list(predictor.predict([Query("x", "Which object?", noise_images(3))]))
 
     def test_rows_without_pictures_are_refused(self, predictor: Predictor) -> None:
         row = {"id": "x", "question": "?", "images": [{"row": 0}], "source": "", "split": ""}

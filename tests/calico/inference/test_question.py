@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from calico.checkpoints.save_load import load_checkpoint, save_checkpoint
 from calico.config.calico import CalicoConfig
@@ -37,11 +35,11 @@ from tests.factories.micro_model import (
     micro_config,
     micro_model,
     micro_tokenizer,
-    pictures,
     random_cams,
     random_features,
 )
-from tests.factories.published_weight_files import small, small_parts
+from tests.factories.noise import noise_images
+from tests.factories.published_weight_files import bert_like, small, small_parts
 
 ASKING: dict[str, Any] = {"sees_question": True, "vocabulary": 1000, "layers": 2}
 
@@ -152,7 +150,7 @@ class TestAnswers:
 
     def test_cached_features_serve_every_question(self, tmp_path: Path) -> None:
         model, config = asking(generation={"max_new_tokens": 6})
-        shown = pictures(2)
+        shown = noise_images(2)
         queries = [Query(str(n), question, shown) for n, question in enumerate(QUESTIONS)]
         tokenizer = micro_tokenizer()
         expected = list(Predictor(model, config, tokenizer).predict(queries, 1))
@@ -167,7 +165,7 @@ class TestAnswers:
         tokenizer = micro_tokenizer()
         save_checkpoint(tmp_path / "checkpoint-1", model, config, tokenizer, 1)
         again = Predictor.from_pretrained(tmp_path / "checkpoint-1", "cpu")
-        query = [Query("0", QUESTIONS[0], pictures(2))]
+        query = [Query("0", QUESTIONS[0], noise_images(2))]
         assert list(again.predict(query)) == list(
             Predictor(model, config, tokenizer).predict(query)
         )
@@ -205,7 +203,7 @@ class TestTraining:
         name = "bridge.qformer.embeddings.word_embeddings.weight"
         assert not torch.equal(before[name], after[name]), "questions reached it"
         found = Predictor.from_pretrained(place, "cpu").predict(
-            [Query("0", QUESTIONS[0], pictures(2))]
+            [Query("0", QUESTIONS[0], noise_images(2))]
         )
         assert len(list(found)) == 1
 
@@ -217,19 +215,6 @@ class TestTraining:
     def test_more_words_than_rows_are_refused(self) -> None:
         with pytest.raises(UsageError, match=r"qformer\.vocabulary is 5"):
             micro_model(qformer={**ASKING, "vocabulary": 5})
-
-
-def bert_like() -> PreTrainedTokenizerFast:
-    """Return a small tokenizer of the kind that InstructBLIP's Q-Former has."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]", "which", "object", "parts", "both", "?"]
-    backend = Tokenizer(models.WordPiece({w: n for n, w in enumerate(words)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]"
-    )
 
 
 class TestPublished:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ from calico.model.points import sample_points, uncertain_points
 from mixedparts.errors import UsageError
 from tests.factories.micro_batches import training_batch
 from tests.factories.micro_model import micro_model
+from tests.oracles.mask_losses import between, by_hand
 
 SIZE = 12
 EXTENTS = torch.tensor([[12, 9], [5, 12], [12, 12], [1, 3]])
@@ -27,44 +27,6 @@ def masks(seed: int = 0) -> tuple[Tensor, Tensor]:
     noise = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(len(EXTENTS), SIZE, SIZE, generator=noise)
     return logits, torch.rand(len(EXTENTS), SIZE, SIZE, generator=noise)
-
-
-def by_hand(pairs: list[list[tuple[float, float]]], config: LossConfig) -> tuple[float, float]:
-    """Return mask term and Dice from (logit, target) of every cell or point of every mask."""
-    terms, dices = [], []
-    for own in pairs:
-        term = overlap = total = 0.0
-        for logit, target in own:
-            chance = 1 / (1 + math.exp(-logit))
-            entropy = -target * math.log(chance) - (1 - target) * math.log(1 - chance)
-            if config.mask_kind == "focal":
-                miss = chance * (1 - target) + (1 - chance) * target
-                alpha = config.focal_alpha * target + (1 - config.focal_alpha) * (1 - target)
-                entropy *= alpha * miss**config.focal_gamma
-            term += entropy / len(own)
-            overlap += 2 * chance * target
-            total += chance + target
-        terms.append(term)
-        dices.append(1 - (overlap / 1000 + 1e-6) / (total / 1000 + 1e-6))
-    images = IMAGE.tolist()
-    weights = [1 / len(images)] * len(images)
-    if config.normalise == "image":
-        weights = [1 / images.count(one) / len(set(images)) for one in images]
-    return tuple(  # type: ignore[return-value]
-        sum(weight * value for weight, value in zip(weights, found, strict=True))
-        for found in (terms, dices)
-    )
-
-
-def between(values: Tensor, x: float, y: float) -> float:
-    """Interpolate one mask at a point, cells having their values at their centres."""
-    x, y = (min(max(place - 0.5, 0), SIZE - 1) for place in (x, y))
-    left, top = min(int(x), SIZE - 2), min(int(y), SIZE - 2)
-    across, down = x - left, y - top
-    one, two = values[top], values[top + 1]
-    upper = float(one[left]) * (1 - across) + float(one[left + 1]) * across
-    lower = float(two[left]) * (1 - across) + float(two[left + 1]) * across
-    return upper * (1 - down) + lower * down
 
 
 @pytest.mark.parametrize("kind", ["bce", "focal"])
@@ -82,7 +44,9 @@ class TestAgainstLoops:
             for number, (rows, columns) in enumerate(EXTENTS.tolist())
         ]
         found = mask_losses(logits, targets, EXTENTS, IMAGE, config, COUNTS)
-        assert [one.item() for one in found] == pytest.approx(by_hand(pairs, config), rel=1e-4)
+        assert [one.item() for one in found] == pytest.approx(
+            by_hand(pairs, IMAGE.tolist(), config), rel=1e-4
+        )
 
     def test_points_are_chosen_and_read_as_they_should_be(self, kind: str, normalise: str) -> None:
         config = LossConfig(
@@ -117,7 +81,9 @@ class TestAgainstLoops:
             )
         torch.manual_seed(5)
         found = mask_losses(logits, targets, EXTENTS, IMAGE, config, COUNTS)
-        assert [one.item() for one in found] == pytest.approx(by_hand(pairs, config), rel=1e-3)
+        assert [one.item() for one in found] == pytest.approx(
+            by_hand(pairs, IMAGE.tolist(), config), rel=1e-3
+        )
 
 
 class TestPoints:

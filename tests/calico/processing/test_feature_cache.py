@@ -7,10 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from calico.config.calico import CalicoConfig
 from calico.model.calico import Calico
@@ -19,13 +17,9 @@ from calico.processing.feature_encoder import PARTS, FeatureEncoder, image_reque
 from calico.processing.images import ImageProcessor
 from mixedparts.errors import EnvironmentFault
 from tests.factories.micro_model import micro_model
+from tests.factories.noise import noise_image
 
 ROOMY = 1 << 30
-
-
-def picture(seed: int = 0) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 255, (33, 41, 3), dtype=np.uint8))
 
 
 def keys(model: Calico, config: CalicoConfig, folder: Path, seed: int = 0) -> dict[str, str]:
@@ -33,7 +27,7 @@ def keys(model: Calico, config: CalicoConfig, folder: Path, seed: int = 0) -> di
     encoder = FeatureEncoder(
         model.encoders, processor, config.execution, FeatureCache(folder, ROOMY)
     )
-    return {part: encoder.key(part, image_request(picture(seed), processor)) for part in PARTS}
+    return {part: encoder.key(part, image_request(noise_image(seed), processor)) for part in PARTS}
 
 
 def stored(folder: Path) -> int:
@@ -71,7 +65,7 @@ class TestKeys:
         processor = ImageProcessor(config)
         cache = FeatureCache(tmp_path, ROOMY)
         encoder = FeatureEncoder(model.encoders, processor, config.execution, cache)
-        wanted = image_request(picture(), processor)
+        wanted = image_request(noise_image(), processor)
         straight, mirrored = (
             encoder.encode([replace(wanted, mirrored=turned)]) for turned in (False, True)
         )
@@ -95,7 +89,7 @@ class TestFiles:
         processor = ImageProcessor(config)
         cache = FeatureCache(tmp_path, ROOMY)
         encoder = FeatureEncoder(model.encoders, processor, config.execution, cache)
-        wanted = image_request(picture(), processor)
+        wanted = image_request(noise_image(), processor)
         first = encoder.encode([wanted])
         path = tmp_path / encoder.key("sam", wanted)[:2]
         path = path / f"{encoder.key('sam', wanted)}.safetensors"

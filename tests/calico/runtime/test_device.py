@@ -19,7 +19,8 @@ from calico.runtime.device import choose_device
 from mixedparts.errors import EnvironmentFault, UsageError
 from tests.factories.elsewhere import THERE, Elsewhere
 from tests.factories.micro_batches import training_batch
-from tests.factories.micro_model import micro_model, micro_tokenizer, pictures, random_cams
+from tests.factories.micro_model import micro_model, micro_tokenizer, random_cams
+from tests.factories.noise import noise_images
 
 QUESTION = "Which object do both pictures contain?"
 
@@ -71,7 +72,7 @@ class TestNames:
     def test_the_commands_say_so_before_they_load(
         self, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        (picture,) = pictures(1)
+        (picture,) = noise_images(1)
         picture.save(tmp_path / "a.png")
         shown = [str(tmp_path / "a.png")] * 2
         for name, code in (("cuda:99", 3), ("tpu", 2)):
@@ -91,7 +92,7 @@ class TestElsewhere:
     def test_an_answer_is_made_on_the_device_as_it_is_here(
         self, checkpoint: Path, beams: int
     ) -> None:
-        queries = [Query(str(n), QUESTION, pictures(2), ("a", f"b{n}")) for n in range(2)]
+        queries = [Query(str(n), QUESTION, noise_images(2), ("a", f"b{n}")) for n in range(2)]
         here = Predictor.from_pretrained(checkpoint, "cpu")
         here.configure({"num_beams": beams})
         expected = list(here.predict(queries))
@@ -112,7 +113,11 @@ class TestElsewhere:
         """The stand-in for a device refuses what a device would refuse."""
         monkeypatch.setattr(PromptBatch, "to", lambda self, _: self)
         with Elsewhere(), pytest.raises(AssertionError, match="two devices"):
-            list(Predictor.from_pretrained(checkpoint).predict([Query("0", QUESTION, pictures(2))]))
+            list(
+                Predictor.from_pretrained(checkpoint).predict(
+                    [Query("0", QUESTION, noise_images(2))]
+                )
+            )
 
     @pytest.mark.parametrize("resolution", ["decoder", "points"])
     def test_losses_and_gradients_are_made_on_the_device(self, resolution: str) -> None:
@@ -138,10 +143,10 @@ class TestElsewhere:
     def test_transformers_door_leads_there_too(self, checkpoint: Path) -> None:
         place = find_checkpoint(checkpoint)
         processor = CalicoProcessor.from_pretrained(place)
-        inputs = processor([pictures(2)], [QUESTION])
+        inputs = processor([noise_images(2)], [QUESTION])
         expected = AutoModel.from_pretrained(place).generate(inputs, 6)
         with Elsewhere():
             model = AutoModel.from_pretrained(place, device_map="cuda:0")
-            found = model.generate(processor([pictures(2)], [QUESTION]), 6)
+            found = model.generate(processor([noise_images(2)], [QUESTION]), 6)
             assert found.tokens.device == THERE
         assert torch.equal(found.tokens, expected.tokens)

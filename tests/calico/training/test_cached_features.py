@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from calico.dataset.pairs import BuiltDataset
@@ -18,13 +16,9 @@ from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.progress import Silent
 from tests.factories.micro_model import micro_config, micro_model, micro_tokenizer
+from tests.factories.noise import noise_image
 
 ROOMY = 1 << 30
-
-
-def picture(seed: int = 0) -> Image.Image:
-    rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 255, (33, 41, 3), dtype=np.uint8))
 
 
 class TestResults:
@@ -59,7 +53,7 @@ class TestResults:
 
     def test_answers_are_the_same_with_and_without(self, tmp_path: Path) -> None:
         model, config = micro_model(seed=2)
-        queries = [Query("x", "Which object?", (picture(0), picture(1)))]
+        queries = [Query("x", "Which object?", (noise_image(0), noise_image(1)))]
         plain = Predictor(model, config, micro_tokenizer())
         expected = list(plain.predict(queries))
         for hits in (0, 6):

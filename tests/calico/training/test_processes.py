@@ -60,15 +60,6 @@ GOING_ON = RUN.replace(
 )
 
 
-@pytest.fixture(scope="module")
-def place(dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for runs, with the shared build and encoders."""
-    folder = tmp_path_factory.mktemp("several")
-    (folder / "build").symlink_to(dataset.path)
-    (folder / "encoders").symlink_to(encoders)
-    return folder
-
-
 def launched(
     place: Path, name: str, count: int, script: str = RUN, **changes: Any
 ) -> list[dict[str, Any]]:
@@ -132,8 +123,7 @@ class TestParts:
     def test_dealt_matrices_give_the_losses_of_one(self, place: Path) -> None:
         one = alone(place, "muon")
         two = launched(place, "dealt", 2)
-        # Muon iterates in bfloat16, which makes more of the last bits of a gradient.
-        torch.testing.assert_close(losses(two), losses(one), rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(losses(two), losses(one), rtol=1e-4, atol=1e-6)
         ours, theirs = (state(place / name) for name in ("dealt", "muon"))
         assert ours.keys() == theirs.keys()  # Muon's moments are those of both processes
         for name, value in ours.items():

@@ -11,20 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from calico.checkpoints.save_load import load_checkpoint
-from calico.config.calico import CalicoConfig
 from calico.config.presets import seven_b
 from calico.dataset.pairs import BuiltDataset
 from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.factories import published_weights as published
-from tests.factories.published_weight_files import small_parts
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> tuple[CalicoConfig, dict[str, Any], list[Path]]:
-    """InstructBLIP, DINOv2 and native SAM of micro size, as models and as files."""
-    return small_parts(tmp_path)
 
 
 class TestRuns:
@@ -56,7 +48,7 @@ class TestRuns:
         config, _, paths = parts
         settings = RunSettings(tmp_path / "run", init=tuple(paths), max_steps=1)
         train(config, dataset, settings, Silent())
-        torch.save(published.segment_anything(config).state_dict(), paths[2])
+        torch.save(published.segment_anything(config.sam).state_dict(), paths[2])
         with pytest.raises(InputError, match="other weights"):
             load_checkpoint(tmp_path / "run")
         paths[2].unlink()

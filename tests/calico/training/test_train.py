@@ -22,15 +22,6 @@ from mixedparts.progress import Silent
 from tests.factories.micro_model import micro_config
 
 
-@pytest.fixture(scope="module")
-def place(dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for runs, with the shared build and encoders."""
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "build").symlink_to(dataset.path)
-    (folder / "encoders").symlink_to(encoders)
-    return folder
-
-
 def trained(place: Path, name: str, config: CalicoConfig) -> Path:
     settings = RunSettings(place / name, place / "encoders", device="cpu")
     return train(config, BuiltDataset(place / "build"), settings, Silent())

@@ -11,19 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from calico.config.calico import CalicoConfig
 from calico.weights.files import WeightFiles
 from calico.weights.initial import Initial, initial_model
 from mixedparts.errors import InputError, UsageError
 from tests.factories import published_weights as published
 from tests.factories.micro_model import micro_tokenizer
-from tests.factories.published_weight_files import plain_tokenizer, small, small_parts, write
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> tuple[CalicoConfig, dict[str, Any], list[Path]]:
-    """InstructBLIP, DINOv2 and native SAM of micro size, as models and as files."""
-    return small_parts(tmp_path)
+from tests.factories.published_weight_files import plain_tokenizer, small, write
 
 
 class TestOutputs:

@@ -31,7 +31,7 @@ def full(name: str, config: CalicoConfig) -> list[State]:
             "dinov2": lambda: dict(published.dinov2(config).state_dict()),
             "hub": lambda: published.dinov2_hub(published.dinov2(config), config),
             "sam": lambda: dict(published.sam(config).state_dict()),
-            "native sam": lambda: dict(published.segment_anything(config).state_dict()),
+            "native sam": lambda: dict(published.segment_anything(config.sam).state_dict()),
             "glamm": lambda: published.glamm(config, ROWS),
             "calico": lambda: published.calico(config, ROWS),
             "lavis": lambda: published.lavis(config),

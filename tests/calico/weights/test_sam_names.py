@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import pytest
 import torch
 from torch import nn
 
 from calico.config.calico import SamConfig
 from calico.model.grounding import MaskGrounder, SegProjection, build_sam
 from calico.weights.key_names import from_segment_anything
-
-sam_modeling = pytest.importorskip("segment_anything.modeling")
+from tests.factories.published_weights import segment_anything
 
 SMALL = SamConfig(
     image_size=64,
@@ -34,38 +30,7 @@ SMALL = SamConfig(
 def published() -> nn.Module:
     """Return segment-anything's model of the same size, every weight random."""
     torch.manual_seed(0)
-    grid = SMALL.image_size // SMALL.patch_size
-    sam = sam_modeling.Sam(
-        image_encoder=sam_modeling.ImageEncoderViT(
-            depth=SMALL.layers,
-            embed_dim=SMALL.hidden_size,
-            img_size=SMALL.image_size,
-            mlp_ratio=SMALL.mlp_size / SMALL.hidden_size,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            num_heads=SMALL.heads,
-            patch_size=SMALL.patch_size,
-            qkv_bias=True,
-            use_rel_pos=True,
-            global_attn_indexes=SMALL.global_layers,
-            window_size=SMALL.window,
-            out_chans=SMALL.prompt_size,
-        ),
-        prompt_encoder=sam_modeling.PromptEncoder(
-            SMALL.prompt_size, (grid, grid), (SMALL.image_size, SMALL.image_size), 16
-        ),
-        mask_decoder=sam_modeling.MaskDecoder(
-            num_multimask_outputs=3,
-            transformer=sam_modeling.TwoWayTransformer(
-                depth=SMALL.decoder_layers,
-                embedding_dim=SMALL.prompt_size,
-                mlp_dim=SMALL.decoder_mlp_size,
-                num_heads=SMALL.decoder_heads,
-            ),
-            transformer_dim=SMALL.prompt_size,
-            iou_head_depth=3,
-            iou_head_hidden_dim=SMALL.iou_head_size,
-        ),
-    )
+    sam = segment_anything(SMALL)
     for weight in sam.parameters():
         nn.init.normal_(weight, std=0.2)
     return sam.eval()

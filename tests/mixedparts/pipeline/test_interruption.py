@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -22,18 +21,10 @@ from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from tests.conftest import SOURCES, command
+from tests.oracles.digests import digests
 
 SMALL = "read_shard_images: 4\npair_shard_rows: 60\nimage_shard_rows: 7\n"  # many shards
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def fingerprint(out: Path) -> dict[str, str]:
-    """Hash of every file of a build but its log."""
-    return {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != "log.jsonl"
-    }
 
 
 def arguments(root: Path, out: Path, workers: int) -> list[str]:
@@ -55,7 +46,7 @@ def undisturbed(native_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def whole(undisturbed: Path) -> dict[str, str]:
     """Fingerprint of the undisturbed build."""
-    return fingerprint(undisturbed)
+    return digests(undisturbed, "log.jsonl")
 
 
 def assert_loads_nothing(out: Path) -> None:
@@ -71,7 +62,7 @@ def test_two_workers_write_the_same_bytes(
 ) -> None:
     out = tmp_path / "out"
     subprocess.run([command("mixedparts"), *arguments(native_root, out, 2)], check=True)
-    assert fingerprint(out) == whole
+    assert digests(out, "log.jsonl") == whole
 
 
 @pytest.mark.parametrize("kill_at", range(5))
@@ -91,7 +82,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(
     if not (out / "manifest.json").exists() and out.exists():
         assert_loads_nothing(out)
     subprocess.run(words, check=True)
-    assert fingerprint(out) == whole
+    assert digests(out, "log.jsonl") == whole
 
 
 def count_files(out: Path) -> int:
@@ -125,7 +116,7 @@ def test_a_damaged_shard_is_made_again(
     shard.write_bytes(data)
     (sorted((out / "images").glob("*"))[0]).unlink()
     run_mixedparts(*arguments(native_root, out, 2))
-    assert fingerprint(out) == whole
+    assert digests(out, "log.jsonl") == whole
 
 
 def test_shares_of_the_shards_make_up_the_whole(
@@ -136,7 +127,7 @@ def test_shares_of_the_shards_make_up_the_whole(
         for share in ("0/3", "1/3", "2/3"):
             done = run_mixedparts(*arguments(native_root, out, 1), "--shard-range", share)
             assert done.returncode == 0, done.stderr
-    assert fingerprint(out) == whole
+    assert digests(out, "log.jsonl") == whole
 
 
 def test_ray_writes_the_same_bytes(
@@ -146,7 +137,7 @@ def test_ray_writes_the_same_bytes(
     out = tmp_path / "out"
     done = run_mixedparts(*arguments(native_root, out, 2), "--engine", "ray")
     assert done.returncode == 0, done.stderr
-    assert fingerprint(out) == whole
+    assert digests(out, "log.jsonl") == whole
 
 
 def test_an_input_that_changed_stops_the_build_and_is_named(
@@ -183,7 +174,7 @@ def test_a_full_disk_is_told_and_the_build_goes_on_later(
         assert_loads_nothing(out)
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
         assert run_mixedparts(*arguments_elsewhere(native_root, out, tmp_path)).returncode == 0
-        assert fingerprint(out) == whole
+        assert digests(out, "log.jsonl") == whole
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

@@ -12,19 +12,11 @@ from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.synthetic import MARKER, make_sources
 from mixedparts.synthetic.native import split_of
 from tests.factories.synthetic import IMAGES, SEED
+from tests.oracles.digests import digests
 
 
 def silent(done: int, total: int) -> None:
     """Say nothing."""
-
-
-def digests(root: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_two_workers_write_the_bytes_of_one(synthetic_root: Path, tmp_path: Path) -> None:

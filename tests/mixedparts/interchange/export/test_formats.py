@@ -24,6 +24,7 @@ from mixedparts.interchange.export.request import ExportRequest, Format
 from mixedparts.interchange.export.run import export
 from mixedparts.progress import Silent
 from tests.oracles.build_tables import iter_rows
+from tests.oracles.digests import digests
 
 Rows = dict[str, dict[str, Any]]
 
@@ -41,14 +42,6 @@ def run(build: Path, name: str, out: Path, overwrite: bool = False, **choices: A
 
 def rows_by_id(build: Path, split: str) -> Rows:
     return {row["id"]: row for row in iter_rows(build, "pairs", split)}
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
 
 
 def stored_pictures(build: Path, split: str) -> dict[int, bytes]:
