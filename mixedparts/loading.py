@@ -15,7 +15,7 @@ from mixedparts.images.checks import open_image
 from mixedparts.storage.locate import BUILD_HINT, resolve_build
 from mixedparts.storage.schema import CONFIGS
 
-__all__ = ["PixelJoin", "load_dataset", "open_stored_image", "resolve_build"]
+__all__ = ["PixelJoin", "load_dataset", "open_picture", "open_stored_image", "resolve_build"]
 
 
 def load_dataset(
@@ -120,3 +120,6 @@ def open_stored_image(stored: dict[str, Any] | None) -> Image.Image:
     data = stored["bytes"]
     with open_image(io.BytesIO(data) if data is not None else stored["path"]) as image:
         return image.convert("RGB")
+
+
+open_picture = open_stored_image  # the name in earlier versions

@@ -45,6 +45,11 @@ class VisualAnswer:
         """Label, image (from 0), COCO RLE mask and score of every region, in order."""
         return self.prediction.segments
 
+    @property
+    def pictures(self) -> tuple[Image.Image, ...]:
+        """The images, under the name that they had in earlier versions."""
+        return self.images
+
     def masks(self) -> Iterator[tuple[str, int, NDArray[np.bool_]]]:
         """Yield label, image (from 0) and (H, W) bool mask in original size of every region."""
         for segment in self.segments:

@@ -166,7 +166,10 @@ class TestConversations:
 
     @pytest.mark.parametrize(
         ("training", "message"),
-        [({"multi_turn": 1.1}, "multi_turn: 1.1"), ({"max_turns": 1}, "max_turns: 1 are no conv")],
+        [
+            ({"multi_turn": 1.1}, "multi_turn: expected float <= 1.0, got 1.1"),
+            ({"max_turns": 1}, "max_turns: expected int >= 2, got 1"),
+        ],
     )
     def test_values_that_cannot_work(self, training: Any, message: str) -> None:
         with pytest.raises(UsageError, match=message):
