@@ -165,8 +165,7 @@ class _Reader(CocoSource):
         name = _category(index, annotation)
         if name in self._objects or name in self._parts:
             return Level.PART if name in self._parts else Level.OBJECT
-        linked = annotation.link is not None and id_text(annotation.link) != annotation.id
-        return Level.PART if linked else Level.OBJECT
+        return self.level_by_link(annotation)
 
     def read_image(
         self,

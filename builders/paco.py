@@ -76,9 +76,7 @@ class PacoSource(CocoSource):
         meaning = _classes(index).get(annotation.category_id)
         if meaning is not None:
             return Level.OBJECT if meaning.part is None else Level.PART
-        # In PACO an object links to itself.
-        linked = annotation.link is not None and id_text(annotation.link) != annotation.id
-        return Level.PART if linked else Level.OBJECT
+        return self.level_by_link(annotation)
 
     def read_image(
         self,

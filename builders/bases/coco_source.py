@@ -6,7 +6,7 @@ instance or one reject of level object or part. A subclass adds the meaning of i
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from builders.bases.coco_index import CocoIndex, Fault, malformed, open_index
+from builders.bases.sharded_source import ShardedSource
 from builders.formats.identifiers import Id, id_text, whole_number
 from builders.formats.image_rejects import MAX_PIXELS, ImageHeader, Refuser
 from builders.formats.json_file import UNREADABLE
 from builders.formats.paths import first_present, is_resource_fork, safe_name
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError
 from mixedparts.images.checks import check_image
 from mixedparts.records import (
     ImageRecord,
@@ -73,14 +74,11 @@ class _ImageFields(msgspec.Struct):
 _image_fields = msgspec.json.Decoder(_ImageFields)
 
 
-class CocoSource(ABC):
+class CocoSource(ShardedSource):
     """Base of the readers with one COCO-style JSON file a split."""
 
-    name: str
-    version: str
     level: ClassVar[Level]
     """Level of an annotation that may be an object or a part."""
-    variants: ClassVar[tuple[str, ...]] = ("",)
     link_key: str = "obj_ann_id"
     """Key under which the annotation of a part has the id of the annotation of its object."""
 
@@ -161,37 +159,20 @@ class CocoSource(ABC):
         optional = tuple(path for path in files.optional if (root / path).exists())
         return (files.annotations, *optional, *files.folders)
 
-    def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
-        """Divide a split into shards; see `Source.plan`.
-
-        Args:
-            root: folder that the source's layout starts from.
-            split: `train`, `validation` or `test`.
-            shard_images: most image records in a shard.
-            variant: one of `variants`.
-
-        Returns:
-            The shards in file order; one empty shard for a file without images.
+    def entries(self, root: Path, split: str) -> tuple[str, int] | None:
+        """Return the annotation file and the number of its image records.
 
         Raises:
             InputError: the annotation file cannot be read as a whole.
-            UsageError: the source has no such split or variant, or `shard_images` is below 1.
         """
-        if variant not in self.variants:
-            variants = ", ".join(f"'{item}'" for item in self.variants)
-            raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {variants}")
-        if split not in SPLITS or not (file := self.files(root, split).annotations):
-            raise UsageError(f"{self.name} has no split '{split}'", f"Splits: {', '.join(SPLITS)}")
-        if shard_images < 1:
-            raise UsageError(f"a shard of {shard_images} images is not possible", "Use 1 or more")
-        total = len(open_index(root / file, self.image_key).images)
-        # Without images there is still one shard: the one that starts at 0 reports stray records.
-        return [
-            ReadShard(
-                self.name, split, str(root), file, start, min(start + shard_images, total), variant
-            )
-            for start in range(0, max(total, 1), shard_images)
-        ]
+        file = self.files(root, split).annotations
+        return (file, len(open_index(root / file, self.image_key).images)) if file else None
+
+    def level_by_link(self, annotation: Annotation) -> Level:
+        """Return the level of an annotation by its link to another annotation alone."""
+        # In PACO an object links to itself.
+        linked = annotation.link is not None and id_text(annotation.link) != annotation.id
+        return Level.PART if linked else Level.OBJECT
 
     def read(self, shard: ReadShard) -> Iterator[ImageRecord | Reject]:
         """Yield the records and rejects of a shard; see `Source.read`."""

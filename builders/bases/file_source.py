@@ -6,17 +6,17 @@ level image and does not stop the reader.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from builders.bases.sharded_source import ShardedSource
 from builders.formats.image_rejects import MAX_PIXELS, ImageHeader, Refuser
 from builders.formats.val_test_split import OFFICIAL, val_or_test
-from mixedparts.errors import UsageError
 from mixedparts.images.checks import check_image
 from mixedparts.records import ImageRecord, Level, Reason, Reject
-from mixedparts.sources.contract import SPLITS, ReadShard
+from mixedparts.sources.contract import ReadShard
 
 
 class UnusableImage(Exception):
@@ -33,15 +33,13 @@ class UnusableImage(Exception):
         self.detail = detail
 
 
-class FileSource(ABC):
+class FileSource(ShardedSource):
     """Base of the readers with one annotation file an image.
 
     Upstream has train and validation. A hash of the image id puts each validation image into
     `validation` or `test`, as for ADE20K-Part-234, unless the variant is `official`.
     """
 
-    name: str
-    version: str
     variants: ClassVar[tuple[str, ...]] = ("", "hash", OFFICIAL)
 
     @abstractmethod
@@ -80,39 +78,16 @@ class FileSource(ABC):
             UnusableImage: the image cannot be used.
         """
 
-    def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
-        """Divide a split into shards; see `Source.plan`.
-
-        Args:
-            root: folder that the source's layout starts from.
-            split: `train`, `validation` or `test`.
-            shard_images: most annotation files in a shard.
-            variant: one of `variants`.
-
-        Returns:
-            The shards in the order of `listing`; one empty shard for a split without files.
+    def entries(self, root: Path, split: str) -> tuple[str, int]:
+        """Return the first required file and the number of annotation files.
 
         Raises:
             InputError: the list of the images is missing or unreadable.
-            UsageError: the source has no such split or variant, or `shard_images` is below 1.
         """
-        if variant not in self.variants:
-            variants = ", ".join(f"'{item}'" for item in self.variants)
-            raise UsageError(f"{self.name} has no variant '{variant}'", f"It has: {variants}")
-        if split not in SPLITS:
-            raise UsageError(f"{self.name} has no split '{split}'", f"Splits: {', '.join(SPLITS)}")
-        if shard_images < 1:
-            raise UsageError(f"a shard of {shard_images} images is not possible", "Use 1 or more")
         # Positions count all files of the upstream split: `validation` and `test` share a list, and
         # each shard leaves out the images of the other split.
         total = len(self.listing(root, split))
-        file = self.required_files(root, split)[0]
-        return [
-            ReadShard(
-                self.name, split, str(root), file, start, min(start + shard_images, total), variant
-            )
-            for start in range(0, max(total, 1), shard_images)
-        ]
+        return self.required_files(root, split)[0], total
 
     def read(self, shard: ReadShard) -> Iterator[ImageRecord | Reject]:
         """Yield the records and rejects of a shard; see `Source.read`."""

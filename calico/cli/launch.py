@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from calico.runtime.launch import follow_parent, is_worker, was_launched, worker_processes
+from calico.runtime.launch import is_worker, was_launched, worker_processes
 
 if TYPE_CHECKING:
     from calico.config.calico import CalicoConfig
@@ -35,6 +35,7 @@ def launched(
         EnvironmentFault: this machine has no such device.
     """
     from calico.runtime.device import available_cores, prepare_process
+    from mixedparts.pipeline.engines.follow_parent import follow_parent
     from mixedparts.progress import Silent, terminal_progress
 
     count = _processes(config, arguments, available_cores())

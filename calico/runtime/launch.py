@@ -8,12 +8,10 @@ starts, which can be used instead.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -80,22 +78,6 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
             other.wait()
         for name in variables:
             os.environ.pop(name, None)
-
-
-def follow_parent() -> None:
-    """Let a worker end with the process that started it, and ignore interrupts."""
-    # Ctrl-C reaches all processes of a terminal. The first one handles it and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def poll() -> None:
-        # A process whose parent is gone gets another parent.
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        # Not `sys.exit`, which would end this thread only: the main thread waits in a collective.
-        os._exit(1)
-
-    threading.Thread(target=poll, daemon=True).start()
 
 
 def _rank(number: int) -> dict[str, str]:

@@ -75,17 +75,39 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
         EnvironmentFault: the engine is not installed, or a worker process died.
     """
     plan = make_plan(config)
-    prepare(config, plan, overwrite)
-    # A second run of a finished build ends here, without a change to any file.
-    finished = finished_manifest(config.out)
-    if finished is not None:
-        progress.log(f"{config.out} is complete; nothing to do.")
+    if (finished := begin(config, plan, progress, overwrite)) is not None:
         return finished
-    mark_unfinished(config.out)
     for source, split in absent_splits(plan):
         progress.log(f"{source}: no {split} split here, skipped")
     with event_log(config.out) as log, closing(get_engine(config.engine, config.workers)) as engine:
         return _run(config, plan, Stages(config, engine, progress, log))
+
+
+def begin(
+    config: BuildConfig, plan: Plan, progress: Progress, overwrite: bool
+) -> dict[str, Any] | None:
+    """Make the build folder ready for a plan, and mark it as an unfinished build.
+
+    Args:
+        config: of the build; `config.out` is the folder.
+        plan: the plan of the build.
+        progress: shows that there is nothing to do.
+        overwrite: remove a build that is in the folder, of any plan.
+
+    Returns:
+        The manifest if the folder contains the finished build of this plan, else None.
+
+    Raises:
+        UsageError: the folder contains another build, or something that is no build.
+    """
+    prepare(config, plan, overwrite)
+    # A second run of a finished build ends here, without a change to any file.
+    finished = finished_manifest(config.out)
+    if finished is None:
+        mark_unfinished(config.out)
+    else:
+        progress.log(f"{config.out} is complete; nothing to do.")
+    return finished
 
 
 def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
@@ -197,11 +219,30 @@ def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
     check_rejects(config.out, parse_limit(config.max_rejects), reads)
     paired = _pair(config, reads)
     stages.log("paired", rows={name: item.get("pairs") for name, item in paired.counts.items()})
+    manifest = write_and_finalize(config, plan, stages, reads, paired)
+    return _waiting(config, "writing", stages.progress) if manifest is None else manifest
+
+
+def write_and_finalize(
+    config: BuildConfig, plan: Plan, stages: Stages, reads: Sequence[Commit], paired: Commit
+) -> dict[str, Any] | None:
+    """Run the stages after pairing.
+
+    Args:
+        config: of the build.
+        plan: the plan of the build.
+        stages: runs the write tasks.
+        reads: commit records of the read tasks.
+        paired: commit record of pairing.
+
+    Returns:
+        The manifest; None if a shard range leaves shards to other runs that have not finished them.
+    """
     tasks = write_tasks(config, paired)
     sizes = [task.stop - task.start for task in tasks]
     written = stages.run("writing", tasks, run_write, sizes, "rows")
     if written is None:
-        return _waiting(config, "writing", stages.progress)
+        return None
     manifest = finalize(config, plan, reads, paired, written)
     stages.log("end", build_id=plan.build_id)
     return manifest

@@ -99,8 +99,26 @@ def make_plan(config: BuildConfig) -> Plan:
     roots = {name: config.source_root(name) for name in names}
     manifests = {name: manifest_of(name, root, config.profile) for name, root in roots.items()}
     _check_classes(config, list(manifests.values()))
+    return plan_of(config.identity(), sources, manifests)
+
+
+def plan_of(
+    configuration: Mapping[str, Any],
+    sources: tuple[SourcePlan, ...],
+    manifests: Mapping[str, Manifest | None],
+) -> Plan:
+    """Return the plan whose build id is the hash of everything that the result depends on.
+
+    Args:
+        configuration: the choices that change the result, as JSON values.
+        sources: with the digests of their inputs.
+        manifests: source -> its manifest; None for a source without one.
+
+    Returns:
+        The plan.
+    """
     identity = {
-        "configuration": config.identity(),
+        "configuration": configuration,
         "schema_version": SCHEMA_VERSION,
         "code_version": f"{__version__}+{code_digest()[:12]}",
         "manifests": manifests_digest(),

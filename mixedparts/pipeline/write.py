@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns, map_table
 from mixedparts.pipeline.config import BuildConfig
@@ -164,9 +165,7 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
 @lru_cache(maxsize=1)
 def _pair_rows(build: Path, split: str) -> PairRows:
     """Return the builder of rows of `pairs` for the entities of a split."""
-    base = build / WORK
-    columns = EntityColumns.of(map_table(base / f"{split}.arrow"))
-    return PairRows(columns, np.load(base / f"{split}-image-rows.npy"), split)
+    return PairRows(*_entities_and_image_rows(build, split), split)
 
 
 def _write_preview(task: WriteTask, path: Path) -> int:
@@ -190,11 +189,16 @@ def _write_preview(task: WriteTask, path: Path) -> int:
     return write_parquet(path, PREVIEW, batches)
 
 
+def _entities_and_image_rows(build: Path, split: str) -> tuple[EntityColumns, NDArray[np.int32]]:
+    """Return a split's entities, and the row of `images` that each of its images has."""
+    base = build / WORK
+    columns = EntityColumns.of(map_table(base / f"{split}.arrow"))
+    return columns, np.load(base / f"{split}-image-rows.npy")
+
+
 def _write_images(task: WriteTask, path: Path) -> int:
     """Write a shard of `images` and return its number of rows."""
-    base = task.build / WORK
-    columns = EntityColumns.of(map_table(base / f"{task.split}.arrow"))
-    rows = np.load(base / f"{task.split}-image-rows.npy")
+    columns, rows = _entities_and_image_rows(task.build, task.split)
     span = task.start, task.stop
     batches = image_batches(columns, rows, span, task.split, dict(task.sources), task.embed)
     return write_parquet(path, IMAGES, batches)
@@ -202,9 +206,7 @@ def _write_images(task: WriteTask, path: Path) -> int:
 
 def _write_entities(task: WriteTask, path: Path) -> int:
     """Write a shard of `entities` and return its number of rows."""
-    base = task.build / WORK
-    columns = EntityColumns.of(map_table(base / f"{task.split}.arrow"))
-    rows = np.load(base / f"{task.split}-image-rows.npy")
+    columns, rows = _entities_and_image_rows(task.build, task.split)
     span = task.start, task.stop
     return write_parquet(path, ENTITY_TABLE, entity_batches(columns, rows, span, task.split))
 

@@ -75,22 +75,23 @@ def shard_pattern(table: str, split: str) -> str:
 
 def stored_manifest(path: Path) -> dict[str, Any] | None:
     """Return the manifest in a folder, unchecked; None where there is no finished build."""
-    # A file that somebody edited can contain anything. Deeply nested JSON exceeds the recursion
-    # limit of the parser.
-    try:
-        value = json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) and "shards" in value else None
+    return _stored(path / MANIFEST, "shards")
 
 
 def stored_plan(path: Path) -> dict[str, Any] | None:
     """Return the plan that was stored in a build folder; None where there is none."""
+    return _stored(path / PLAN, "build_id")
+
+
+def _stored(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a JSON object that has a key; None where a file holds no such object."""
+    # A file that somebody edited can contain anything. Deeply nested JSON exceeds the recursion
+    # limit of the parser.
     try:
-        value = json.loads((path / PLAN).read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) and "build_id" in value else None
+    return value if isinstance(value, dict) and key in value else None
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class RecordEntry:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record or an entry that cannot be used.
+    """A record or an entry that cannot be used, or a pair that gives no row.
 
     Attributes:
         name: position in the file: record, and entry within it.

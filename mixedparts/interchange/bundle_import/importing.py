@@ -6,48 +6,38 @@ manifest are written by the same code as in `mixedparts build`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts._version import __version__
 from mixedparts.entities.table import EntityColumns, map_table
 from mixedparts.errors import InputError
 from mixedparts.interchange.bundle_import.bundle import Bundle, open_bundle
 from mixedparts.interchange.bundle_import.split_import import SplitImport, task_name
 from mixedparts.pairing.samples import in_order
-from mixedparts.pipeline.build import Stages, event_log, prepare
+from mixedparts.pipeline.build import Stages, begin, event_log, write_and_finalize
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import get_engine
-from mixedparts.pipeline.finalize import (
-    finalize,
-    finished_manifest,
-    mark_unfinished,
-)
 from mixedparts.pipeline.pair import store_samples
 from mixedparts.pipeline.plan import (
     Plan,
     SourcePlan,
-    code_digest,
     digests_below,
     is_synthetic,
+    plan_of,
     store_plan,
 )
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import check_rejects
 from mixedparts.pipeline.workspace import WORK, store_table
-from mixedparts.pipeline.write import run_write, write_tasks
 from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS
-from mixedparts.sources.manifests import load_manifest, manifests_digest
-from mixedparts.storage.schema import SCHEMA_VERSION
+from mixedparts.sources.manifests import load_manifest
 from mixedparts.storage.shards import Commit, WrittenFile, committed
 
 _VERSION = "published-1"
@@ -97,26 +87,16 @@ def import_bundle(
     bundle = open_bundle(request.bundle, request.root, request.splits)
     config = _config(bundle, request)
     plan = _plan(bundle, config)
-    prepare(config, plan, overwrite)
-    # A second run of the same import has the same build id and finds the finished build.
-    finished = finished_manifest(config.out)
-    if finished is not None:
-        progress.log(f"{config.out} is complete; nothing to do.")
+    if (finished := begin(config, plan, progress, overwrite)) is not None:
         return finished
-    mark_unfinished(config.out)
     with event_log(config.out) as log, closing(get_engine("local", config.workers)) as engine:
         log("begin", build_id=plan.build_id)
         store_plan(config.out, plan, [])
         reads, paired = _paired(bundle, config, progress)
         check_rejects(config.out, parse_limit(config.max_rejects), reads)
-        tasks = write_tasks(config, paired)
-        sizes = [task.stop - task.start for task in tasks]
-        written = Stages(config, engine, progress, log).run(
-            "writing", tasks, run_write, sizes, "rows"
-        )
-        assert written is not None  # None occurs only with a shard range, which an import lacks
-        manifest = finalize(config, plan, reads, paired, written)
-        log("end", build_id=plan.build_id)
+        stages = Stages(config, engine, progress, log)
+        manifest = write_and_finalize(config, plan, stages, reads, paired)
+    assert manifest is not None  # None occurs only with a shard range, which an import lacks
     return manifest
 
 
@@ -165,20 +145,10 @@ def _plan(bundle: Bundle, config: BuildConfig) -> Plan:
         )
         for source in config.sources
     )
-    # The same keys as in the plan of a build, so that the checks of a plan need no second case;
     # `imported` keeps the id of an import apart from that of a build.
-    identity = {
-        "configuration": config.identity() | {"imported": "published", "whole": bundle.whole},
-        "schema_version": SCHEMA_VERSION,
-        "code_version": f"{__version__}+{code_digest()[:12]}",
-        "manifests": manifests_digest(),
-        "sources": {source.name: asdict(source) for source in sources},
-    }
-    text = json.dumps(identity, sort_keys=True)
-    build_id = hashlib.sha256(text.encode()).hexdigest()[:32]
+    configuration = config.identity() | {"imported": "published", "whole": bundle.whole}
     manifests = {name: load_manifest(name, bundle.profile) for name in config.sources}
-    # `json.loads` turns tuples into lists, so that the identity equals one read from disk.
-    return Plan(build_id, json.loads(text), sources, manifests)
+    return plan_of(configuration, sources, manifests)
 
 
 def _tops(source: str) -> tuple[str, ...]:

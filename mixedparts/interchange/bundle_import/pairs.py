@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts.interchange.bundle_import.contract import Ids, RecordEntry
+from mixedparts.interchange.bundle_import.contract import Ids, RecordEntry, Refused
 from mixedparts.interchange.bundle_import.entities import AnnotationBook, View, key_of
 from mixedparts.pairing.samples import TASKS
 from mixedparts.records import Reason, Task
@@ -17,23 +16,6 @@ from mixedparts.records import Reason, Task
 _COMMON_OBJECT, _COMMON_PARTS, _UNIQUE_PARTS = (
     TASKS.index(task) for task in (Task.COMMON_OBJECT, Task.COMMON_PARTS, Task.UNIQUE_PARTS)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedPair:
-    """A pair of a record that gives no row.
-
-    Attributes:
-        name: position in the records file: record, and entry within it.
-        source: the record's source.
-        reason: reason code of the reject.
-        detail: the reason in words.
-    """
-
-    name: str
-    source: str
-    reason: Reason
-    detail: str
 
 
 class SampleList:
@@ -73,7 +55,7 @@ class SampleList:
         keys: list[View] = [(entity, frozenset(parts)) for entity, parts in views]
         return [self.numbers.setdefault(key, len(self.numbers)) for key in keys]
 
-    def add(self, entry: RecordEntry, position: int) -> Iterator[DroppedPair]:
+    def add(self, entry: RecordEntry, position: int) -> Iterator[Refused]:
         """Add the rows of a record entry; yield the reason if it gives none.
 
         An entry with common and unique parts gives two rows. The rows are added while the caller
@@ -87,7 +69,7 @@ class SampleList:
         ]
         if lost_objects:
             detail = f"no usable object in image {' and '.join(lost_objects)}"
-            yield DroppedPair(entry.name, entry.source, Reason.ORPHAN_PAIR, detail)
+            yield Refused(entry.name, entry.source, Reason.ORPHAN_PAIR, detail)
             return
         base = [self.base(entity) for entity in entities]
         whole = list(zip(entities, [parts.values() for parts in base], strict=True))
@@ -106,7 +88,7 @@ class SampleList:
             detail = "no part is left"
             if lost_parts:
                 detail = f"no usable part in image {' and '.join(lost_parts)}"
-            yield DroppedPair(entry.name, entry.source, Reason.ORPHAN_PAIR, detail)
+            yield Refused(entry.name, entry.source, Reason.ORPHAN_PAIR, detail)
             return
         listed_only = [
             (entity, (*shared.values(), *alone.values()))

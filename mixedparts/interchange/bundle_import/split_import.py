@@ -19,7 +19,7 @@ from mixedparts.interchange.bundle_import.bundle import Bundle
 from mixedparts.interchange.bundle_import.contract import RecordEntry, Refused, bundle_format
 from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask, Resolver
 from mixedparts.interchange.bundle_import.layout import objects_file, records_file
-from mixedparts.interchange.bundle_import.pairs import DroppedPair, SampleList
+from mixedparts.interchange.bundle_import.pairs import SampleList
 from mixedparts.interchange.bundle_import.tables import MaskStore, entity_table, row_of_number
 from mixedparts.pairing.samples import sample_type
 from mixedparts.pipeline.config import BuildConfig
@@ -108,7 +108,7 @@ class SplitImport:
     def _entries(self) -> Iterator[RecordEntry]:
         return (item for item in self._records if isinstance(item, RecordEntry))
 
-    def _refuse(self, item: Refused | DroppedPair) -> None:
+    def _refuse(self, item: Refused) -> None:
         # A record that does not even name a source counts under the first one: rejects are stored
         # source by source, and the total must include it.
         source = item.source or self._config.sources[0]
@@ -189,7 +189,7 @@ class SplitImport:
             for position, entry in enumerate(self._entries()):
                 if position in positions:
                     detail = "these two objects were paired by a record before"
-                    self._refuse(DroppedPair(entry.name, entry.source, Reason.DUPLICATE_ID, detail))
+                    self._refuse(Refused(entry.name, entry.source, Reason.DUPLICATE_ID, detail))
         return rows[np.sort(firsts)]
 
     def _selected(

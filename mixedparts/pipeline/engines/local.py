@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +19,7 @@ from typing import TypeVar
 
 from mixedparts.errors import EnvironmentFault
 from mixedparts.pipeline.arrow_setup import set_up_arrow
+from mixedparts.pipeline.engines.follow_parent import follow_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -103,17 +100,5 @@ def _set_up_worker() -> None:
     # cycles took a twentieth of the time of reading.
     gc.set_threshold(100_000, 50, 50)
     set_up_arrow()
-    # Ctrl-C reaches all processes of the terminal. The main process alone handles it and ends the
-    # pool; a worker that ended by itself would look like one that crashed.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent is the fork server, which ends when the main process does, also if that is killed.
-    # The worker then has another parent. It must end, or it would wait for tasks forever.
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        # `sys.exit` would end only this thread.
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    follow_parent()

@@ -17,7 +17,8 @@ from tests.checkout import ROOT
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from calico.runtime.launch import follow_parent, is_worker, worker_processes
+from calico.runtime.launch import is_worker, worker_processes
+from mixedparts.pipeline.engines.follow_parent import follow_parent
 place, ending = Path(sys.argv[1]), sys.argv[2]
 if is_worker():
     follow_parent()

@@ -133,9 +133,12 @@ def test_an_interrupted_import_goes_on(
         raise KeyboardInterrupt
 
     load(*bundle, tmp_path / "whole")
-    for place in ("split_import.entity_table", "importing.run_write"):
+    for place in (
+        "interchange.bundle_import.split_import.entity_table",
+        "pipeline.build.run_write",
+    ):
         with monkeypatch.context() as patch:
-            patch.setattr(f"mixedparts.interchange.bundle_import.{place}", stop)
+            patch.setattr(f"mixedparts.{place}", stop)
             with pytest.raises(KeyboardInterrupt):
                 load(*bundle, tmp_path / "out")
         assert not (tmp_path / "out" / "manifest.json").exists()
