@@ -23,6 +23,7 @@ from mixedparts.entities.table import EntityColumns
 from mixedparts.pairing.samples import TASKS, used_images
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.select import Selection, select
+from mixedparts.records import SPLITS
 from mixedparts.sources.manifests import load_manifest
 from mixedparts.storage.schema import ENTITIES
 
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images-per-sample", type=int, default=2)
     parser.add_argument("--cross-source", action="store_true")
     given = parser.parse_args(argv)
-    tables = {name: split_table(name, given.share) for name in ("train", "validation", "test")}
+    tables = {name: split_table(name, given.share) for name in SPLITS}
     splits = {name: EntityColumns.of(table) for name, table in tables.items()}
     config = BuildConfig(
         sources=tuple(IMAGES),

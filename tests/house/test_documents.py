@@ -1,4 +1,4 @@
-"""Documents list what the code has."""
+"""Tests against documents: what they list is what the code has."""
 
 from __future__ import annotations
 

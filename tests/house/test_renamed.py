@@ -30,8 +30,9 @@ def test_names_of_the_old_modules_are_those_of_the_new() -> None:
     from builders.segmentation import read_segmentations
     from calico.predictions_file import read_predictions
     from mixedparts.pixels import check_picture
-    from mixedparts.sources import ReadShard
     from mixedparts.taxonomy import Group, Manifest
+
+    from mixedparts.sources import ReadShard
 
     assert CocoSource.__module__ == "builders.bases.coco_source"
     assert read_segmentations.__module__ == "builders.formats.segmentation"
