@@ -245,8 +245,10 @@ class BuildFolder:
                     raise DamagedShard(self.path, relative, "other columns than the schema has")
                 yield file
         except _READ_ERRORS as error:
-            # Messages of Arrow have several lines, and one problem is one line of a report.
-            reason = " ".join(str(error).split())
+            # One problem is one line of a report. Messages of Arrow have several lines, and
+            # characters of the damaged file.
+            printable = "".join(c if c.isprintable() else " " for c in str(error))
+            reason = " ".join(printable.split())
             raise DamagedShard(self.path, relative, reason) from error
 
     def shard_batches(

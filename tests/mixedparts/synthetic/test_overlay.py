@@ -1,4 +1,4 @@
-"""Laws of the overlays: none fails, whatever the areas, and their sizes add up."""
+"""Laws of the overlays: none fails, whatever the areas; sizes of clear areas add up."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from mixedparts.synthetic.overlay import difference, intersection, union, union_
 # Few places for the corners, so that edges nearly coincide often.
 _corner = st.sampled_from([0.0, 1e-9, 1.0, 1.75, 2.0, 3.0, 9.0, 12.0, 19.875]).map(float)
 _points = st.lists(st.tuples(_corner, _corner), min_size=3, max_size=6)
+_coarse = st.integers(0, 12).map(float)
+_valid = (
+    st.lists(st.tuples(_coarse, _coarse), min_size=3, max_size=6)
+    .map(shapely.Polygon)
+    .filter(lambda area: bool(area.is_valid))
+)
 # Areas that cross themselves are included: they are what makes an overlay fail most often.
 _areas = _points.map(shapely.Polygon)
 
@@ -29,11 +35,10 @@ def test_no_overlay_fails(one: shapely.Polygon, other: shapely.Polygon) -> None:
 
 
 @settings(max_examples=200)
-@given(_areas, _areas)
-def test_sizes_add_up(one: shapely.Polygon, other: shapely.Polygon) -> None:
-    one, other = one.buffer(0), other.buffer(0)
+@given(_valid, _valid)
+def test_sizes_of_clear_areas_add_up(one: shapely.Polygon, other: shapely.Polygon) -> None:
     shared, rest = intersection(one, other).area, difference(one, other).area
-    # A grid of a thousandth moves an edge of 20 by at most a hundredth in area.
+    # Where the grid is needed, it moves every corner by at most a thousandth.
     assert shared + rest == pytest.approx(one.area, abs=0.2)
     assert union(one, other).area == pytest.approx(other.area + rest, abs=0.2)
     assert union_all([one, other]).area == pytest.approx(other.area + rest, abs=0.2)
