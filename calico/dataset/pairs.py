@@ -1,7 +1,7 @@
 """A built dataset and its samples, read directly from its Parquet tables.
 
-Tables: `pairs/{split}-*.parquet` and `images/{split}-*.parquet`. Rows of pairs stay in Arrow memory
-until they are asked for; images stay on disk (`calico.dataset.images`).
+Rows of the table `pairs` stay in Arrow memory until they are asked for; images stay on disk
+(`calico.dataset.images`).
 """
 
 from __future__ import annotations

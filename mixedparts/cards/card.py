@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from mixedparts.storage.build_folder import SPLIT_ORDER, shard_pattern
+from mixedparts.storage.build_folder import MANIFEST, REJECTS_FILE, SPLIT_ORDER, shard_pattern
 from mixedparts.storage.schema import CONFIGS, card_features
 
 # Never change this text: `is_unfinished` compares a folder's README with it byte by byte, and must
@@ -194,7 +194,7 @@ def _left_out(manifest: Mapping[str, Any]) -> str:
     rejected = sum(manifest["rejects"].values())
     text = (
         f"The filters left out {small['objects']} entities, and {small['parts']} parts of the"
-        f" others. Rejected records: {rejected}, each with its reason in `rejects.parquet`."
+        f" others. Rejected records: {rejected}, each with its reason in `{REJECTS_FILE}`."
     )
     if rejected:
         text += "\n\n| reason | records |\n|---|---:|\n" + "\n".join(
@@ -224,7 +224,7 @@ def _names(manifest: Mapping[str, Any]) -> str:
     profile = manifest["profile"]
     text = (
         f"Profile `{profile['name']}`: {profile['about']}. {len(manifest['renames'])} classes and"
-        " parts have another name than upstream; `manifest.json` lists each under `renames` with"
+        f" parts have another name than upstream; `{MANIFEST}` lists each under `renames` with"
         " its reason."
     )
     lines = [
@@ -251,7 +251,7 @@ def _limits(manifest: Mapping[str, Any]) -> str:
         " object or part.\n"
         f"- Entities under {filters['min_object_area']:.1%} and parts under"
         f" {filters['min_part_area']:.1%} of the image are left out and counted in"
-        " `manifest.json` under `filtered`.\n"
+        f" `{MANIFEST}` under `filtered`.\n"
         "- A mask is the union of all instances of a class in an image; single instances are not"
         " separated.\n"
         "- Common and unique parts are about labels: two sources, or two annotators, may have"

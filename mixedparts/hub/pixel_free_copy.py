@@ -89,7 +89,7 @@ def make_copy(build: BuildFolder, pixels: bool, url: str) -> Path:
         for shard in build.shards
         if pixels or not shard.path.startswith(_PIXELS)
     ]
-    # Files of an earlier build in this folder: `push` sends every Parquet file that it finds.
+    # Files that an earlier build left in this folder.
     current = {shard.path for shard in shards}
     for stray in sorted(path for path in copy.rglob("*.parquet")):
         if stray.relative_to(copy).as_posix() not in current:

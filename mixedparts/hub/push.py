@@ -205,7 +205,7 @@ def push(
     copy = make_copy(opened, pixels, f"{_SITE}/{repo_id}")
     hub.create(repo_id, private)
     stored = hub.digests(repo_id)
-    files = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*.parquet"))
+    files = sorted(shard.path for shard in BuildFolder.open(copy).shards)
     missing = [path for path in files if stored.get(path) != sha256_of(copy / path)]
     progress.start("sending files", len(missing), "files")
     for start in range(0, len(missing), _FILES_A_COMMIT):
