@@ -53,6 +53,7 @@ test-oldest: .venv-oldest/ready
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> $$(.venv-oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check $(OLDEST)
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 test-slow: $(READY)
