@@ -128,6 +128,11 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
     # Loading prints a progress bar of its own, in the middle of ours.
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # Older versions report that the packaged model's file has a table that nothing reads. Of other
+    # models such a report can matter, so it is shown.
+    verbosity = transformers_logging.get_verbosity()  # type: ignore[no-untyped-call]
+    if name == DEFAULT_MODEL:
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
         model = AutoModel.from_pretrained(place, local_files_only=True, dtype="float32")
@@ -138,6 +143,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
             f"Type: hf download {name}   or give a folder that holds it, or '{DEFAULT_MODEL}'.",
         ) from error
     finally:
+        transformers_logging.set_verbosity(verbosity)  # type: ignore[no-untyped-call]
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return SentenceEncoder(model, tokenizer, title)
