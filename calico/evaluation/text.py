@@ -130,7 +130,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Older versions report that the packaged model's file has a table that nothing reads. Of other
     # models such a report can matter, so it is shown.
-    verbosity = transformers_logging.get_verbosity()  # type: ignore[no-untyped-call]
+    verbosity = transformers_logging.get_verbosity()
     if name == DEFAULT_MODEL:
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
@@ -143,7 +143,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
             f"Type: hf download {name}   or give a folder that holds it, or '{DEFAULT_MODEL}'.",
         ) from error
     finally:
-        transformers_logging.set_verbosity(verbosity)  # type: ignore[no-untyped-call]
+        transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return SentenceEncoder(model, tokenizer, title)
