@@ -67,6 +67,15 @@ def _polynomial_of_gram(gram: Tensor, a: float, b: float, c: float, steps: int) 
     return product
 
 
+def _size(rule: str | None, rows: int, columns: int) -> float:
+    """Return the factor of an orthogonal update by the rules that `torch.optim.Muon` has."""
+    if rule == "match_rms_adamw":  # the size of AdamW's (Liu et al. 2025, arXiv 2502.16982, eq. 4)
+        return 0.2 * math.sqrt(max(rows, columns))
+    if rule == "spectral_unclamped":
+        return math.sqrt(rows / columns)
+    return math.sqrt(max(1.0, rows / columns))
+
+
 class DeviceMuon(Muon):
     """`torch.optim.Muon` whose iteration takes the arithmetic that its device is quick at.
 
@@ -106,7 +115,6 @@ class DeviceMuon(Muon):
         update = orthogonalised(
             direction.float(), group["ns_coefficients"], group["ns_steps"], group["eps"]
         )
-        # The update gets the size of one of AdamW's (Liu et al. 2025, arXiv 2502.16982, eq. 4).
-        rate = group["lr"] * 0.2 * math.sqrt(max(weight.shape))
+        rate = group["lr"] * _size(group["adjust_lr_fn"], *weight.shape)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(update, alpha=-rate)

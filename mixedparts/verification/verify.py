@@ -31,7 +31,6 @@ from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.pairs import check_across_shards
 from mixedparts.verification.subsets import check_benchmark, check_preview
 
-LEVELS = ("quick", "full", "deep")
 _SMALL_BUILD = 100_000_000  # bytes; under this, starting processes costs more than they save
 
 

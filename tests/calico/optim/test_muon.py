@@ -54,10 +54,15 @@ def test_nothing_comes_of_nothing() -> None:
     )
 
 
-def trajectory(kind: type[Muon], steps: int) -> torch.Tensor:
+def trajectory(
+    kind: type[Muon],
+    steps: int,
+    rule: str | None = "match_rms_adamw",
+    shape: tuple[int, int] = (64, 160),
+) -> torch.Tensor:
     torch.manual_seed(0)
-    weight = torch.nn.Parameter(torch.randn(64, 160))
-    optimizer = kind([weight], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    weight = torch.nn.Parameter(torch.randn(shape))
+    optimizer = kind([weight], lr=0.01, weight_decay=0.1, adjust_lr_fn=rule)
     for _ in range(steps):
         weight.grad = torch.randn_like(weight)
         optimizer.step()
@@ -67,6 +72,14 @@ def trajectory(kind: type[Muon], steps: int) -> torch.Tensor:
 def test_it_goes_where_torchs_goes_but_for_bfloat16() -> None:
     ours, theirs = trajectory(DeviceMuon, 4), trajectory(Muon, 4)
     start = trajectory(Muon, 0)
+    assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
+
+
+@pytest.mark.parametrize("rule", [None, "original", "match_rms_adamw"])
+@pytest.mark.parametrize("shape", [(64, 160), (160, 64)])
+def test_updates_have_the_size_of_torchs(rule: str | None, shape: tuple[int, int]) -> None:
+    ours, theirs = (trajectory(kind, 2, rule, shape) for kind in (DeviceMuon, Muon))
+    start = trajectory(Muon, 0, rule, shape)
     assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
 
 
