@@ -1,0 +1,1 @@
+"""How files and folders from outside are opened: one rule for every reader."""
