@@ -1,0 +1,195 @@
+"""The one door for text files from outside: JSON, lists, YAML, tables and predictions.
+
+All readers accept UTF-8 with or without a byte order mark, and the line ends LF, CRLF and CR. What
+is not such a file is named in one message with the command that helps (`mixedparts.files.foreign`).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mixedparts.errors import InputError
+from mixedparts.files.foreign import HEAD, UTF8_MARK, not_utf8
+
+_SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def is_there(path: Path) -> bool:
+    """Return whether anything has this name, be it a folder, a pipe or a link that leads nowhere.
+
+    A reader then opens it and says what is wrong; `Path.is_file` would call the file absent.
+
+    Raises:
+        InputError: a folder on the way may not be entered.
+    """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    return True
+
+
+def open_file(path: Path, subject: str = "", hint: str | None = None) -> BinaryIO:
+    """Open a regular file for reading bytes.
+
+    Args:
+        path: the file.
+        subject: what the message calls it, before its path, such as `the configuration`.
+        hint: what helps if the file is missing or is not a file.
+
+    Returns:
+        The open file.
+
+    Raises:
+        InputError: the file is missing, is a folder, a pipe or a device, or may not be read.
+    """
+    name = f"{subject} {path}".lstrip()
+    try:
+        mode = os.stat(path).st_mode
+        # Checked before it is opened: opening a pipe waits until somebody writes to it.
+        if stat.S_ISREG(mode):
+            return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{name} {_reason(path, error)}", hint) from None
+    kind = "a folder" if stat.S_ISDIR(mode) else _SPECIAL.get(stat.S_IFMT(mode), "a special file")
+    raise InputError(f"{name} is {kind}, not a file", hint)
+
+
+def read_bytes(path: Path, subject: str = "", hint: str | None = None) -> bytes:
+    """Read a whole file that should be text in UTF-8, without decoding it.
+
+    Args:
+        path: the file.
+        subject: what messages call it, before its path.
+        hint: what helps if the file is missing, damaged or another one.
+
+    Returns:
+        Its bytes, with a byte order mark if it has one.
+
+    Raises:
+        InputError: as `open_file`; or the file is empty, packed, or of a known kind that is not
+            text in UTF-8.
+    """
+    name = f"{subject} {path}".lstrip()
+    with open_file(path, subject, hint) as file:
+        try:
+            data = file.read()
+        except OSError as error:
+            raise InputError(f"{name} {_reason(path, error)}", hint) from None
+    clause = not_utf8(data[:HEAD], str(path))
+    # The clause ends with its own command; the hint of the caller would be a second one.
+    if clause is not None:
+        raise InputError(f"{name} {clause}")
+    if not data.removeprefix(UTF8_MARK).strip():
+        raise InputError(f"{name} is empty", hint)
+    return data
+
+
+def read_text(path: Path, subject: str = "", hint: str | None = None) -> str:
+    r"""Read a whole text file.
+
+    Args:
+        path: the file.
+        subject: what messages call it, before its path.
+        hint: what helps if the file is missing, damaged or another one.
+
+    Returns:
+        Its text without a byte order mark, with `\n` at the end of each line.
+
+    Raises:
+        InputError: as `read_bytes`; or the text is not UTF-8.
+    """
+    data = read_bytes(path, subject, hint)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{subject} {path} {_not_utf8_at(data, error)}".lstrip()) from None
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path, subject: str = "", hint: str | None = None) -> list[str]:
+    """Read the lines of a text file, without their ends; see `read_text`."""
+    # Not `splitlines`, which also divides at characters that names may contain. Files that were
+    # joined have a byte order mark in the middle.
+    return [line.removeprefix("\ufeff") for line in read_text(path, subject, hint).split("\n")]
+
+
+def read_json(path: Path, subject: str = "", hint: str | None = None) -> Any:
+    """Read a JSON file as plain Python values.
+
+    Args:
+        path: the file, small enough for memory.
+        subject: what messages call it, before its path.
+        hint: what helps if the file is missing, damaged or another one.
+
+    Returns:
+        The value.
+
+    Raises:
+        InputError: as `read_text`; or the text is not JSON.
+    """
+    text = read_text(path, subject, hint)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        fault = f"is not valid JSON: {error}{beginning(text.encode()[:HEAD])}"
+    except RecursionError:
+        fault = "is nested too deeply to be read as JSON"
+    raise InputError(f"{subject} {path} {fault}".lstrip(), hint)
+
+
+def numbered_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of an open file that are not blank, with their numbers from 1.
+
+    Line ends may be LF, CRLF or CR. A byte order mark at the start of a line is left out.
+    """
+    number = 0
+    for chunk in file:
+        # A file iterates over lines that end in LF. JSON has no bare CR within a text.
+        ended = chunk.removesuffix(b"\n").removesuffix(b"\r")
+        for line in ended.split(b"\r") if b"\r" in ended else (ended,):
+            number += 1
+            bare = line.removeprefix(UTF8_MARK)
+            if bare.strip():
+                yield number, bare
+
+
+def _not_utf8_at(data: bytes, error: UnicodeDecodeError) -> str:
+    """Return a clause that names the first byte of a file that is not UTF-8, and its place."""
+    before = data[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    line = before.count(b"\n") + 1
+    return (
+        f"is not text in UTF-8: byte {error.start:,} (line {line:,}) is 0x{data[error.start]:02X}; convert the file, for example"
+        " with `iconv -f LATIN1 -t UTF-8`"
+    )
+
+
+def beginning(head: bytes) -> str:
+    """Return how a file begins that should be JSON, as a clause; empty if it begins as JSON."""
+    # A saved answer of a server, such as `404: Not Found`, explains itself.
+    text = head.removeprefix(UTF8_MARK).lstrip()
+    if not text or text[:1] in b"{[":
+        return ""
+    return f"; it begins with {text[:40].decode('utf-8', 'replace')!r}"
+
+
+def _reason(path: Path, error: OSError) -> str:
+    """Return why a file cannot be opened or read, as a clause."""
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return f"is a link to {os.readlink(path)}, which is not there"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "is not there"
+    return f"cannot be read: {error.strerror or error}"
