@@ -40,7 +40,7 @@ class AdeWriter:
         self._known: dict[tuple[str, str, bytes], int] = {}
         self._inexact = 0
 
-    def add(self, entity: Row) -> AnnotatedEntity | None:
+    def add(self, entity: Row, number: int) -> AnnotatedEntity | None:
         """Add one object annotation, and paint the entity's parts into the map of its image."""
         upstream_class = class_of(self._manifest, entity)
         if upstream_class is None:
@@ -53,8 +53,8 @@ class AdeWriter:
         key = entity["image_id"], entity["category"], digests[""]
         # One file serves validation and test, which may share an image.
         if key not in self._known:
-            self._known[key] = self._file.annotations + 1
-            ids = [number for numbers in parts.values() for number in numbers]
+            self._known[key] = number
+            ids = [value for values in parts.values() for value in values]
             self._file.annotate(
                 self._known[key], image, upstream_class.id, entity, part_category_id=ids
             )

@@ -39,8 +39,16 @@ class AnnotatedEntity:
 class AnnotationWriter(Protocol):
     """Writes the entities of one source to its annotation files."""
 
-    def add(self, entity: Row) -> AnnotatedEntity | None:
+    def add(self, entity: Row, number: int) -> AnnotatedEntity | None:
         """Add a row of `entities`, and return its ids; None if the format has no category for it.
+
+        Args:
+            entity: the row.
+            number: annotation id of the object, unique in the dataset; its parts have the next
+                ones. Files of several splits can then be joined.
+
+        Returns:
+            The ids.
 
         Raises:
             InputError: the writer refers to a file of upstream, and that file has another mask.
@@ -94,16 +102,6 @@ class CocoFile:
         image_id: ImageId = image["id"]
         return image_id
 
-    @property
-    def images(self) -> int:
-        """Number of images so far."""
-        return len(self._images)
-
-    @property
-    def annotations(self) -> int:
-        """Number of annotations so far."""
-        return self._annotations.items
-
     def annotate(
         self, number: int, image: ImageId, category: int, region: Row, **more: Any
     ) -> None:
@@ -140,7 +138,7 @@ class PacoWriter:
         self._file = CocoFile(target, work)
         self._manifest = manifest
 
-    def add(self, entity: Row) -> AnnotatedEntity | None:
+    def add(self, entity: Row, number: int) -> AnnotatedEntity | None:
         """Add one object annotation and one for each part, linked by `obj_ann_id`."""
         upstream = class_of(self._manifest, entity)
         if upstream is None:
@@ -148,16 +146,15 @@ class PacoWriter:
         text = entity["image_id"]
         image = self._file.add_image(entity, int(text) if text.isdecimal() else text)
         # An object annotation is its own object, as upstream writes it.
-        own = self._file.annotations + 1
-        self._file.annotate(own, image, upstream.id, entity, obj_ann_id=own, attribute_ids=[])
+        links = {"obj_ann_id": number, "attribute_ids": list[int]()}
+        self._file.annotate(number, image, upstream.id, entity, **links)
         parts: dict[str, Ids] = {}
-        for part in entity["parts"]:
-            number = self._file.annotations + 1
+        for part_number, part in enumerate(entity["parts"], number + 1):
             # The part is the union of all native parts of its name; the first one names it.
             category = part_ids(upstream, part["name"])[0]
-            self._file.annotate(number, image, category, part, obj_ann_id=own, attribute_ids=[])
-            parts[part["name"]] = (number,)
-        return AnnotatedEntity(image, (own,), parts, digests_of(entity))
+            self._file.annotate(part_number, image, category, part, **links)
+            parts[part["name"]] = (part_number,)
+        return AnnotatedEntity(image, (number,), parts, digests_of(entity))
 
     def close(self) -> None:
         """Write the file with all categories of PACO."""
@@ -170,80 +167,6 @@ class PacoWriter:
             for part in item.parts:
                 name = f"{item.key}:{part.native}"
                 yield {"id": part.id, "name": name, "supercategory": "PART"}
-
-    def notes(self) -> list[str]:
-        """Return no notes: the file represents every entity."""
-        return []
-
-
-class PartImageNetWriter:
-    """Writes the two files of PartImageNet: objects under `{m}_whole`, and their parts.
-
-    As in the authors' bundle, the annotation id of an image's object is the image id.
-
-    Args:
-        objects: path of the object file to write.
-        parts: path of the part file to write.
-        work: folder of working files.
-        manifest: PartImageNet's manifest, under the build's profile.
-    """
-
-    def __init__(self, objects: Path, parts: Path, work: Path, manifest: Manifest) -> None:
-        self._objects = CocoFile(objects, work)
-        self._parts = CocoFile(parts, work)
-        self._manifest = manifest
-        self._classes: dict[str, int] = {}
-        self._kinds: dict[tuple[str, str], int] = {}
-        self._taken: set[int] = set()
-
-    def add(self, entity: Row) -> AnnotatedEntity | None:
-        """Add an entity of any class: the object file lists the classes that it uses."""
-        image = self._objects.add_image(entity, self._objects.images + 1)
-        assert isinstance(image, int)
-        self._parts.add_image(entity, image)
-        # A second class in one image needs another id; image ids stay far below this step.
-        own = image
-        while own in self._taken:
-            own += 1 << 30
-        self._taken.add(own)
-        category = self._classes.setdefault(entity["category"], len(self._classes))
-        self._objects.annotate(own, image, category, entity)
-        # An imported build can have a class that the manifest does not know.
-        classes = self._manifest.by_name.get(entity["category"], ())
-        superclass = classes[0].superclass.lower() if classes else entity["category"]
-        parts: dict[str, Ids] = {}
-        for part in entity["parts"]:
-            number = self._parts.annotations + 1
-            kind = self._kind(superclass, part["name"])
-            self._parts.annotate(number, image, kind, part)
-            parts[part["name"]] = (number,)
-        return AnnotatedEntity(image, (own,), parts, digests_of(entity))
-
-    def _kind(self, superclass: str, name: str) -> int:
-        """Return the id of a part category: upstream's, or from 1000 on for one of a new name."""
-        # A part category of PartImageNet is a part of a superclass, such as "Quadruped Head".
-        key = superclass, name
-        if key not in self._kinds:
-            upstream = [
-                part.id
-                for item in self._manifest.objects.values()
-                if item.superclass.lower() == superclass
-                for part in item.parts
-                if part.name == name
-            ]
-            self._kinds[key] = upstream[0] if upstream else 1_000 + len(self._kinds)
-        return self._kinds[key]
-
-    def close(self) -> None:
-        """Write both files."""
-        classes = [{"id": n, "name": name, "supercategory": ""}
-                   for name, n in self._classes.items()]  # fmt: skip
-        kinds = [
-            {"id": number, "name": name, "supercategory": superclass}
-            for (superclass, name), number in sorted(self._kinds.items(), key=lambda item: item[1])
-        ]
-        self._objects.close(classes)
-        self._parts.close(kinds)
 
     def notes(self) -> list[str]:
         """Return no notes: the file represents every entity."""

@@ -23,10 +23,14 @@ from mixedparts.interchange.export.annotation_files import (
     AnnotatedEntity,
     AnnotationWriter,
     PacoWriter,
-    PartImageNetWriter,
     digest,
 )
+from mixedparts.interchange.export.dataset_ids import dataset_ids
 from mixedparts.interchange.export.paco_original import PacoOriginal
+from mixedparts.interchange.export.part_image_net_files import (
+    PartImageNetWriter,
+    part_image_net_categories,
+)
 from mixedparts.interchange.export.record_list import Entry, RecordList
 from mixedparts.interchange.export.request import Job, Origin, Outcome, Visibility
 from mixedparts.interchange.export.rows import Row, exported_entities, exported_rows, image_split
@@ -98,14 +102,16 @@ class _BundleWriter:
         self._outcome = outcome
         self._work = job.out / ".work"
         self._writers: dict[str, AnnotationWriter] = {}
+        self._ids = dataset_ids(job.build)
 
     def write_entities(self, split: str) -> _Written:
         """Write the annotations of a split, and return their ids by source, image and class."""
         written: _Written = {}
-        for entity in exported_entities(self._job, split):
+        first = self._ids.first_annotation[image_split(split)]
+        for number, entity in exported_entities(self._job, split, first):
             if entity["source"] not in DATASETS:
                 continue
-            annotated = self._writer(entity["source"], image_split(split)).add(entity)
+            annotated = self._writer(entity["source"], image_split(split)).add(entity, number)
             if annotated is not None:
                 key = entity["source"], entity["image_id"], entity["category"]
                 written.setdefault(key, []).append(annotated)
@@ -127,7 +133,9 @@ class _BundleWriter:
                 )
             elif source == "partimagenet":
                 parts = out / parts_file(split)
-                self._writers[file] = PartImageNetWriter(out / file, parts, self._work, manifest)
+                terms = self._ids.terms_of(source)
+                categories = part_image_net_categories(manifest, terms)
+                self._writers[file] = PartImageNetWriter(out / file, parts, self._work, categories)
             else:
                 maps: Path | None = None if original else out / part_maps_folder(split)
                 self._writers[file] = AdeWriter(out / file, maps, self._work, manifest)

@@ -1,7 +1,9 @@
 """Export as COCO instances: objects and parts are annotations, pairs have a key of their own.
 
-One file a split, `annotations/{split}.json`, images under `images/{split}/`. Readers of COCO see
+One file a split, `annotations/instances_{split}.json`, images under `images/{split}/`: the layout
+that datumaro looks for, and that pycocotools and supervision take by path. Readers of COCO see
 ordinary instances with categories `dog` and `dog:head`; a part names its object in `object_id`.
+Ids of categories, images and annotations are those of the whole build, see `dataset_ids`.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mixedparts.interchange.export.dataset_ids import DatasetIds, dataset_ids
 from mixedparts.interchange.export.images import open_images
-from mixedparts.interchange.export.regions import AnnotationNumbers, CocoAnnotation
+from mixedparts.interchange.export.regions import AnnotationIds, CocoAnnotation
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, exported_entities, exported_rows, image_split
 from mixedparts.interchange.export.spool import Spool, write_document
@@ -22,10 +25,15 @@ _USE = """\
 ```python
 from pycocotools.coco import COCO
 
-coco = COCO("annotations/train.json")
+coco = COCO("annotations/instances_train.json")
 pair = coco.dataset["mixedparts_pairs"][0]
 masks = [coco.annToMask(coco.anns[i]) for i in pair["seg"]]  # the n-th [SEG] of pair["answer"]
 ```
+
+`datumaro` imports this folder as it is (`Dataset.import_from(FOLDER, "coco")`), `supervision` reads
+a split with `DetectionDataset.from_coco("images/train", "annotations/instances_train.json")`.
+Category, image and annotation ids are given once for the build: they mean the same in every file,
+and files of several splits can be joined.
 
 | key | meaning |
 |---|---|
@@ -43,8 +51,9 @@ masks = [coco.annToMask(coco.anns[i]) for i in pair["seg"]]  # the n-th [SEG] of
 def write_coco(job: Job) -> Outcome:
     """Write the COCO files of all splits, and return the result of the export."""
     outcome = Outcome(use=_USE)
+    ids = dataset_ids(job.build)
     for split in job.splits:
-        outcome.rows[split] = _CocoSplit(job, split).write()
+        outcome.rows[split] = _CocoSplit(job, split, ids).write()
     outcome.notes = [
         "Masks are the unions of a class in an image; upstream's single instances are not in a"
         " build.",
@@ -59,28 +68,33 @@ def write_coco(job: Job) -> Outcome:
 class _CocoSplit:
     """Writes one split as a COCO file."""
 
-    def __init__(self, job: Job, split: str) -> None:
+    def __init__(self, job: Job, split: str, ids: DatasetIds) -> None:
         self._job = job
         self._split = split
-        self._numbers = AnnotationNumbers()
-        self._categories: dict[tuple[str, str], int] = {}
-        self._images: dict[int, int] = {}  # row of the images table -> id
+        self._ids = ids
+        self._categories = ids.categories
+        self._annotation_ids = AnnotationIds()
+        self._images: dict[int, str] = {}  # row of the images table -> file name of its source
 
     def write(self) -> int:
         """Write the file and its images, and return the number of pairs."""
         work = self._job.out / _WORK
+        first = self._ids.first_annotation[image_split(self._split)]
         with (
             Spool(work / "images") as images,
             Spool(work / "annotations") as annotations,
             Spool(work / "pairs") as pairs,
         ):
-            for entity in exported_entities(self._job, self._split):
+            for number, entity in exported_entities(self._job, self._split, first):
                 # The row is null if no sample uses the image; a build has no pixels of it then.
-                if entity["row"] is not None:
-                    self._add_entity(entity, annotations)
+                if entity["row"] is None:
+                    continue
+                self._images.setdefault(entity["row"], entity["file_name"])
+                for region in self._annotation_ids.add(entity, number):
+                    annotations.add(self._annotation(region, entity["row"]))
             self._job.progress.start(f"coco {self._split}", self._job.splits[self._split], "rows")
             for row in exported_rows(self._job, self._split):
-                pairs.add(self._pair(row, annotations))
+                pairs.add(self._pair(row))
             self._job.progress.finish()
             self._write_images(images, work)
             document = {
@@ -91,66 +105,49 @@ class _CocoSplit:
                 "annotations": annotations,
                 PAIRS_KEY: pairs,
             }
-            write_document(self._job.out / "annotations" / f"{self._split}.json", document)
+            path = self._job.out / "annotations" / f"instances_{self._split}.json"
+            write_document(path, document)
             written = pairs.items
         shutil.rmtree(work)
         return written
 
-    def _add_entity(self, entity: Row, annotations: Spool) -> None:
-        """Add the annotations of an entity and its parts, whether a sample shows them or not."""
-        image_id = self._images.setdefault(entity["row"], len(self._images) + 1)
-        # In the shape of a `pairs` row, so that the masks get the same numbers as in the pairs.
-        as_row = {
-            "objects": [{"image": 0, **entity}],
-            "parts": [{"image": 0, **part} for part in entity["parts"]],
-        }
-        objects, parts = self._numbers.annotations_of(as_row, [str(entity["row"])])
-        for region in (*objects, *parts):
-            if region.is_new:
-                annotations.add(self._annotation(region, image_id))
+    def _image_id(self, row: int) -> int:
+        """Return the id of an image from its row of the table `images`."""
+        return self._ids.first_image[image_split(self._split)] + row
 
-    def _pair(self, row: Row, annotations: Spool) -> dict[str, Any]:
-        """Return the entry of a row, and add those of its annotations that are new."""
-        image_ids = [
-            self._images.setdefault(ref["row"], len(self._images) + 1) for ref in row["images"]
-        ]
-        image_keys = [str(ref["row"]) for ref in row["images"]]
-        objects, parts = self._numbers.annotations_of(row, image_keys)
-        # In a sound build all of them come from the table `entities` and are not new.
-        for region in (*objects, *parts):
-            if region.is_new:
-                annotations.add(self._annotation(region, image_ids[region.image]))
+    def _pair(self, row: Row) -> dict[str, Any]:
+        """Return the entry of a row of `pairs`."""
+        objects, parts = self._annotation_ids.of_row(row)
         regions = {"object": objects, "part": parts}
         return {
             "id": row["id"],
             "source": row["source"],
             "task": row["task"],
-            "images": image_ids,
-            "objects": [region.number + 1 for region in objects],
+            "images": [self._image_id(ref["row"]) for ref in row["images"]],
+            "objects": objects,
             "parts": [
-                {"annotation": region.number + 1, "kind": part["kind"]}
-                for region, part in zip(parts, row["parts"], strict=True)
+                {"annotation": number, "kind": part["kind"]}
+                for number, part in zip(parts, row["parts"], strict=True)
             ],
             "question": row["question"],
             "answer": row["answer"],
-            "seg": [regions[seg["kind"]][seg["index"]].number + 1 for seg in row["seg"]],
+            "seg": [regions[seg["kind"]][seg["index"]] for seg in row["seg"]],
         }
 
-    def _annotation(self, region: CocoAnnotation, image_id: int) -> dict[str, Any]:
+    def _annotation(self, region: CocoAnnotation, image_row: int) -> dict[str, Any]:
         """Return the COCO annotation of an object or part."""
-        key = region.category, region.part
         annotation = {
-            "id": region.number + 1,  # some readers take an id of 0 for a missing one
-            "image_id": image_id,
-            "category_id": self._categories.setdefault(key, len(self._categories) + 1),
+            "id": region.id,
+            "image_id": self._image_id(image_row),
+            "category_id": self._categories[region.category, region.part],
             **region.coco,
         }
         if region.part:
-            return annotation | {"object_id": region.owner + 1}
-        return annotation | {"parts_known": region.value.get("parts_known", True)}
+            return annotation | {"object_id": region.owner}
+        return annotation | {"parts_known": region.value["parts_known"]}
 
     def _category_list(self) -> list[dict[str, Any]]:
-        """Return the categories that annotations use, numbered in the order of first use."""
+        """Return every category of the build: datumaro refuses files with different lists."""
         categories = []
         for (category, part), number in self._categories.items():
             if part:
@@ -166,18 +163,17 @@ class _CocoSplit:
         build, with_pixels = self._job.build, self._job.request.pictures
         self._job.progress.start(f"images {self._split}", len(self._images), "images")
         licence_ids = {item["name"]: item["id"] for item in self._licences()}
-        taken: set[str] = set()
         with open_images(build, split, self._images, work / "pictures.arrow") as reader:
-            for row, number in self._images.items():
+            for row in sorted(self._images):
                 stored = reader.row(row)
-                name = _free_name(stored, taken)
+                name = self._file_name(stored["source"], row)
                 if with_pixels:
                     target = self._job.out / "images" / self._split / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(stored["image"]["bytes"])
                 images.add(
                     {
-                        "id": number,
+                        "id": self._image_id(row),
                         "file_name": name,
                         "width": stored["width"],
                         "height": stored["height"],
@@ -187,6 +183,14 @@ class _CocoSplit:
                 )
                 self._job.progress.advance()
         self._job.progress.finish()
+
+    def _file_name(self, source: str, row: int) -> str:
+        """Return `source/file`, with the image id before names that two images share."""
+        path = PurePosixPath(self._images[row])
+        # datumaro knows an image by its name without suffix, and some file systems ignore case.
+        if (source, path.stem.casefold()) in self._ids.shared_stems:
+            return f"{source}/{self._image_id(row)}-{path.name}"
+        return f"{source}/{path.name}"
 
     def _info(self) -> dict[str, Any]:
         manifest = self._job.build.manifest
@@ -202,13 +206,3 @@ class _CocoSplit:
         sources = self._job.build.manifest["sources"].values()
         names = sorted({source.get("image_licence", "") for source in sources})
         return [{"id": n + 1, "name": name, "url": ""} for n, name in enumerate(names)]
-
-
-def _free_name(stored: dict[str, Any], taken: set[str]) -> str:
-    """Return `source/file`; where two folders share a file name, the second gets its image id."""
-    path = PurePosixPath(stored["image"]["path"] or stored["image_id"])
-    name = f"{stored['source']}/{path.name}"
-    if name in taken:
-        name = f"{stored['source']}/{stored['image_id']}-{path.name}"
-    taken.add(name)
-    return name

@@ -77,8 +77,15 @@ class PacoOriginal:
             image = _id(record.image_id)
             self._known[record.image_id, category] = AnnotatedEntity(image, objects, ids, digests)
 
-    def add(self, entity: Row) -> AnnotatedEntity | None:
+    def add(self, entity: Row, number: int) -> AnnotatedEntity | None:
         """Return upstream's ids of an entity.
+
+        Args:
+            entity: a row of `entities`.
+            number: unused; the ids are those of upstream's file.
+
+        Returns:
+            The ids.
 
         Raises:
             InputError: upstream's file has no such entity, or another mask of it.

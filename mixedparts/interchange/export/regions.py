@@ -1,4 +1,4 @@
-"""Numbers for the distinct masks of rows, so that a mask in many rows becomes one annotation."""
+"""Annotations for the distinct masks of a split: one for each entity, one for each of its parts."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from mixedparts.errors import InputError
 from mixedparts.interchange.export.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """An object or part of a row, with the number of its mask.
+    """An object or part, with the id of its annotation.
 
     Attributes:
-        number: number of the mask, from 0; equal masks of one meaning have equal numbers.
-        is_new: whether the number occurs for the first time.
-        image: position of the image in the row.
+        id: id of the annotation, unique in the dataset.
         category: class of the object; for a part, of the object that it belongs to.
         part: name of the part; empty for an object.
-        owner: number of the part's object; for an object its own number.
-        value: the row's entry, with `mask`, `bbox` and `area`.
-        owner_area: pixels of the part's object; for an object its own pixels.
+        owner: id of the part's object; for an object its own id.
+        value: the region, with `mask`, `bbox` and `area`.
     """
 
-    number: int
-    is_new: bool
-    image: int
+    id: int
     category: str
     part: str
     owner: int
     value: dict[str, Any]
-    owner_area: int
 
     @property
     def coco(self) -> dict[str, Any]:
@@ -44,52 +39,57 @@ class CocoAnnotation:
         }
 
 
-class AnnotationNumbers:
-    """Numbers the masks of rows by image, class, part name and pixels."""
+class AnnotationIds:
+    """The ids of a split's annotations, found by image, class, part name and pixels."""
 
     def __init__(self) -> None:
         # Digests of 12 bytes as keys: the run-length texts of a full split take far more memory.
-        self._numbers: dict[bytes, int] = {}
+        self._ids: dict[bytes, int] = {}
 
-    def annotations_of(
-        self, row: Row, image_keys: list[str]
-    ) -> tuple[list[CocoAnnotation], list[CocoAnnotation]]:
-        """Return a row's objects and parts with their numbers.
+    def add(self, entity: Row, first: int) -> list[CocoAnnotation]:
+        """Return the annotations of an entity: its object, then its parts.
 
         Args:
-            row: a row of `pairs`, or a dict with the same `objects` and `parts`.
-            image_keys: for each image of the row, a text that identifies it in the split.
+            entity: a row of `entities` whose image is in the table `images`.
+            first: id of the object; the parts have the next ones.
+
+        Returns:
+            The annotations.
         """
-        objects = [self._region(image_keys, item, item["category"]) for item in row["objects"]]
-        # Reversed, so that the first object of an image wins if a row has several.
-        owner_of = {item.image: item for item in reversed(objects)}
-        parts = [
-            self._region(image_keys, item, owner_of[item["image"]].category, owner_of)
-            for item in row["parts"]
-        ]
+        category = entity["category"]
+        self._ids.setdefault(_key(entity["row"], category, "", entity), first)
+        found = [CocoAnnotation(first, category, "", first, entity)]
+        for number, part in enumerate(entity["parts"], first + 1):
+            self._ids.setdefault(_key(entity["row"], category, part["name"], part), number)
+            found.append(CocoAnnotation(number, category, part["name"], first, part))
+        return found
+
+    def of_row(self, row: Row) -> tuple[list[int], list[int]]:
+        """Return the ids of the objects and of the parts of a row of `pairs`.
+
+        Raises:
+            InputError: the row shows a mask that no entity of its images has.
+        """
+        classes = {item["image"]: item["category"] for item in reversed(row["objects"])}
+        rows = [ref["row"] for ref in row["images"]]
+        try:
+            objects = [
+                self._ids[_key(rows[item["image"]], item["category"], "", item)]
+                for item in row["objects"]
+            ]
+            parts = [
+                self._ids[_key(rows[p["image"]], classes[p["image"]], p["name"], p)]
+                for p in row["parts"]
+            ]
+        except KeyError as error:
+            raise InputError(
+                f"pairs row {row['id']}: one of its masks is not that of an entity",
+                "Look at what `mixedparts verify --level deep` reports for this build.",
+            ) from error
         return objects, parts
 
-    def _region(
-        self,
-        image_keys: list[str],
-        item: dict[str, Any],
-        category: str,
-        owner_of: dict[int, CocoAnnotation] | None = None,
-    ) -> CocoAnnotation:
-        """Return an object, or a part if `owner_of` gives the objects by image."""
-        part = "" if owner_of is None else item["name"]
-        owner = None if owner_of is None else owner_of[item["image"]]
-        words = [image_keys[item["image"]], category, part, item["mask"]["counts"]]
-        # A part annotation names its object, so one part mask under two objects is two annotations.
-        if owner is not None:
-            words.append(str(owner.number))
-        key = hashlib.blake2b("\0".join(words).encode(), digest_size=12).digest()
-        number = self._numbers.get(key)
-        is_new = number is None
-        if number is None:
-            number = self._numbers[key] = len(self._numbers)
-        return CocoAnnotation(
-            number, is_new, item["image"], category, part,
-            number if owner is None else owner.number, item,
-            item["area"] if owner is None else owner.value["area"],
-        )  # fmt: skip
+
+def _key(image_row: int, category: str, part: str, region: Row) -> bytes:
+    """Return a digest of what identifies a region in its split."""
+    words = str(image_row), category, part, region["mask"]["counts"]
+    return hashlib.blake2b("\0".join(words).encode(), digest_size=12).digest()

@@ -46,19 +46,27 @@ def exported_rows(job: Job, split: str) -> Iterator[Row]:
         job.progress.advance()
 
 
-def exported_entities(job: Job, split: str) -> Iterator[Row]:
+def exported_entities(job: Job, split: str, first: int) -> Iterator[tuple[int, Row]]:
     """Yield a split's entities: all, or those of the images in the exported rows.
 
     With a limit, and for the benchmark, only the images of the exported rows count.
+
+    Args:
+        job: the export.
+        split: a split of the export.
+        first: annotation id of the split's first entity (`DatasetIds.first_annotation`).
+
+    Yields:
+        The annotation id of the entity, and its row. The parts have the next ids.
     """
     shown = None
     if job.request.limit is not None or split == BENCHMARK:
-        rows = job.build.rows("pairs", split, ["source", "images"])
-        taken = islice(rows, job.splits[split])
-        shown = {(row["source"], ref["image_id"]) for row in taken for ref in row["images"]}
+        shown = used_image_rows(job, split)
     for entity in job.build.rows("entities", image_split(split)):
-        if shown is None or (entity["source"], entity["image_id"]) in shown:
-            yield entity
+        if shown is None or entity["row"] in shown:
+            yield first, entity
+        # Entities that are left out count too, so that an id does not depend on the limit.
+        first += 1 + len(entity["parts"])
 
 
 def used_image_rows(job: Job, split: str) -> set[int]:

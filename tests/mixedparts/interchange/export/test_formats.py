@@ -51,7 +51,7 @@ def stored_pictures(build: Path, split: str) -> dict[int, bytes]:
 @pytest.mark.parametrize("split", ["train", "benchmark"])
 def test_coco_holds_every_mask_and_pair(built: Path, tmp_path: Path, split: str) -> None:
     run(built, "coco", tmp_path / "coco", splits=(split,))
-    coco = COCO(str(tmp_path / "coco" / "annotations" / f"{split}.json"))
+    coco = COCO(str(tmp_path / "coco" / "annotations" / f"instances_{split}.json"))
     rows = rows_by_id(built, split)
     pictures = stored_pictures(built, "test" if split == "benchmark" else split)
     pairs = coco.dataset["mixedparts_pairs"]
@@ -190,7 +190,7 @@ def test_a_folder_is_replaced_only_when_that_is_meant(built: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="--overwrite"):
         run(built, "coco", out, limit=6)
     run(built, "coco", out, overwrite=True, limit=6)
-    assert len(COCO(str(out / "annotations" / "train.json")).dataset["mixedparts_pairs"]) == 6
+    assert len(COCO(str(out / "annotations" / "instances_train.json")).dataset["mixedparts_pairs"]) == 6
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="holds no export"):

@@ -23,7 +23,7 @@ def test_three_images_and_two_sources(native_root: Path, tmp_path: Path) -> None
         BuildConfig(SOURCES, root=native_root, out=out, samples=60, images_per_sample=3), Silent()
     )
     export(ExportRequest(out, Format.COCO, tmp_path / "coco", splits=("train",)), Silent())
-    content = json.loads((tmp_path / "coco" / "annotations" / "train.json").read_text())
+    content = json.loads((tmp_path / "coco" / "annotations" / "instances_train.json").read_text())
     found = {pair["id"]: pair for pair in content["mixedparts_pairs"]}
     for row in iter_rows(out, "pairs", "train"):
         assert len(found[row["id"]]["images"]) == len(row["images"]) == 3
