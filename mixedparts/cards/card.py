@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from mixedparts.cards.templates import render
+from mixedparts.records import Task
 from mixedparts.storage.build_folder import MANIFEST, REJECTS_FILE, SPLIT_ORDER, shard_pattern
 from mixedparts.storage.schema import CONFIGS, card_features
 
@@ -24,16 +26,7 @@ Nothing here can be loaded yet. Run the same `mixedparts build` command again: i
 stopped.
 """
 
-_BIBTEX = """\
-@inproceedings{nguyen2025calico,
-  title     = {CALICO: Part-Focused Semantic Co-Segmentation with Large Vision-Language Models},
-  author    = {Nguyen and Juvekar and Yu and Wahed and Lourentzou},
-  booktitle = {CVPR},
-  year      = {2025},
-  eprint    = {2412.19331}
-}"""
-
-_TASKS = ("common_object", "common_parts", "unique_parts")
+_TASKS = tuple(str(task) for task in Task)
 
 
 def unfinished_card() -> str:
@@ -47,17 +40,20 @@ def unfinished_card() -> str:
 def card(manifest: Mapping[str, Any]) -> str:
     """Return the card of a finished build; all its numbers come from the manifest."""
     head = yaml.safe_dump(_front(manifest), sort_keys=False, allow_unicode=True, width=100)
-    sections = [
-        "# MixedParts" + (" (synthetic)" if manifest["synthetic"] else ""),
-        _about(manifest),
-        _use(),
-        "## Counts\n\n" + _count_table(manifest),
-        "## Names\n\n" + _names(manifest),
-        "## Sources and licences\n\n" + _licence_table(manifest),
-        _limits(manifest),
-        "## Citation\n\n" + _citations(manifest),
-    ]
-    return f"---\n{head}---\n" + "\n\n".join(sections) + "\n"
+    body = render(
+        "mixedparts.cards",
+        "card.md.jinja",
+        manifest=manifest,
+        synthetic=[name for name, source in manifest["sources"].items() if source["synthetic"]],
+        tasks=_TASKS,
+        counts=_counts(manifest),
+        benchmark=sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values()),
+        small=_filtered(manifest),
+        rejected=sum(manifest["rejects"].values()),
+        rejects_file=REJECTS_FILE,
+        manifest_file=MANIFEST,
+    )
+    return f"---\n{head}---\n{body}"
 
 
 def split_rows(manifest: Mapping[str, Any], table: str) -> dict[str, int]:
@@ -129,147 +125,16 @@ def _size_category(rows: int) -> str:
     return f"{bounds[at - 1]}<n<{bounds[at]}" if at < len(bounds) else "n>100M"
 
 
-def _about(manifest: Mapping[str, Any]) -> str:
-    """Return the first section: what the data is, and warnings for special builds."""
-    synthetic = [name for name, source in manifest["sources"].items() if source["synthetic"]]
-    text = (
-        "Pairs of images for part-focused semantic co-segmentation: find the common object, the"
-        " common parts and the unique parts (CALICO, CVPR 2025, arXiv 2412.19331). Built from"
-        f" {', '.join(manifest['sources'])} by mixedparts {manifest['code_version']}, build"
-        f" `{manifest['build_id']}`. It follows the description in the paper; it is not the bundle"
-        " that the authors published, and its pairs are other pairs."
-    )
-    # Only a copy that `mixedparts push` made has this value.
-    if manifest["configuration"]["images"] == "omit":
-        text += (
-            "\n\n**Without pixels.** The images belong to their owners. This copy names them (image"
-            " id, SHA-256) and leaves them and the preview out;"
-            " `mixedparts.load_dataset(..., pixels=False)` and plain `datasets` load the rest, and"
-            " `mixedparts build` makes the whole from the sources."
-        )
-    if synthetic:
-        text += (
-            f"\n\n**Synthetic data.** The images and masks of {', '.join(synthetic)} were drawn by"
-            " a program in the upstream file formats. They are for trying out and testing; results"
-            " on them say nothing about real images."
-        )
-    return text
-
-
-def _use() -> str:
-    """Return the section on loading; "PATH" stands for the build folder or the Hub id."""
-    return (
-        "## Use\n\n```python\nimport mixedparts\n\n"
-        'pairs = mixedparts.load_dataset("PATH", split="train")  # pixels joined lazily\n'
-        "```\n\nPlain `datasets.load_dataset(PATH)` gives the same rows without pixels; the"
-        " configurations `images` and `preview` contain the images, `entities` every class of every"
-        " image with its parts. Masks are COCO RLE on the stored pixel grid. The n-th `[SEG]` of"
-        " `answer` means the region that `seg[n]` points to."
-    )
-
-
-def _count_table(manifest: Mapping[str, Any]) -> str:
-    """Return the counts by source and split as a Markdown table, and what is left out."""
-    lines = [
-        "| source | split | images | entities | " + " | ".join(_TASKS) + " |",
-        "|---|---|---:|---:|" + "---:|" * len(_TASKS),
+def _counts(manifest: Mapping[str, Any]) -> list[tuple[str, str, list[int]]]:
+    """Return (source, split, numbers) of every row of the table of counts."""
+    return [
+        (source, split, [counts.get(key, 0) for key in ("images", "entities", *_TASKS)])
+        for source, splits in sorted(manifest["counts"].items())
+        for split, counts in in_split_order(splits)
     ]
-    for source, splits in sorted(manifest["counts"].items()):
-        for split, counts in in_split_order(splits):
-            numbers = [counts.get(key, 0) for key in ("images", "entities", *_TASKS)]
-            lines.append(f"| {source} | {split} | " + " | ".join(map(str, numbers)) + " |")
-    subset = sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values())
-    lines.append(
-        f"\n`benchmark` holds {subset} of the test rows, the same number of every source and task"
-        " that has samples."
-    )
-    lines.append(_left_out(manifest))
-    return "\n".join(lines)
 
 
-def _left_out(manifest: Mapping[str, Any]) -> str:
-    """Return the text on the sources' records that the build lacks: filtered and rejected ones."""
+def _filtered(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many objects and parts of all sources and splits the filters left out."""
     dropped = [counts for splits in manifest["filtered"].values() for counts in splits.values()]
-    small = {kind: sum(counts[kind] for counts in dropped) for kind in ("objects", "parts")}
-    rejected = sum(manifest["rejects"].values())
-    text = (
-        f"The filters left out {small['objects']} entities, and {small['parts']} parts of the"
-        f" others. Rejected records: {rejected}, each with its reason in `{REJECTS_FILE}`."
-    )
-    if rejected:
-        text += "\n\n| reason | records |\n|---|---:|\n" + "\n".join(
-            f"| `{reason}` | {number} |" for reason, number in manifest["rejects"].items()
-        )
-    return text
-
-
-def _licence_table(manifest: Mapping[str, Any]) -> str:
-    """Return the licences of annotations and images of each source as a Markdown table."""
-    lines = ["| source | annotations | images | synthetic here |", "|---|---|---|---|"]
-    for name, source in manifest["sources"].items():
-        title, home = source.get("title", name), source.get("homepage")
-        linked = f"[{title}]({home})" if home else title
-        marks = source.get("licence", "unknown"), source.get("image_licence", "unknown")
-        made = "yes" if source["synthetic"] else "no"
-        lines.append(f"| {linked} | {marks[0]} | {marks[1]} | {made} |")
-    lines.append(
-        "\nImages and annotations belong to their owners; if you pass them on, these terms apply to"
-        " you. Questions, answers and the choice of pairs are made by the program."
-    )
-    return "\n".join(lines)
-
-
-def _names(manifest: Mapping[str, Any]) -> str:
-    """Return the text on the profile of classes and names, with the evidence for each choice."""
-    profile = manifest["profile"]
-    text = (
-        f"Profile `{profile['name']}`: {profile['about']}. {len(manifest['renames'])} classes and"
-        f" parts have another name than upstream; `{MANIFEST}` lists each under `renames` with"
-        " its reason."
-    )
-    lines = [
-        f"- left out ({item['evidence']}): {item['source']} {', '.join(item['superclasses'])}."
-        f" {item['reason']}."
-        for item in profile["drop"]
-    ]
-    for item in profile["names"] or ():
-        what = f"`{item['part']}`" if item["part"] else "all object names"
-        of = f" of {', '.join(item['owners'])}" if item["owners"] else ""
-        lines.append(
-            f"- renamed ({item['evidence']}): {item['source']} {what}{of}: {item['reason']}."
-        )
-    lines += [f"- unknown: {what}." for what in profile["unknown"]]
-    return text + "\n\n" * bool(lines) + "\n".join(lines)
-
-
-def _limits(manifest: Mapping[str, Any]) -> str:
-    """Return the section on what a user must not conclude from the data."""
-    filters = manifest["configuration"]
-    return (
-        "## Limits\n\n"
-        "- Absence of a label is not a statement about the world: the sources do not annotate every"
-        " object or part.\n"
-        f"- Entities under {filters['min_object_area']:.1%} and parts under"
-        f" {filters['min_part_area']:.1%} of the image are left out and counted in"
-        f" `{MANIFEST}` under `filtered`.\n"
-        "- A mask is the union of all instances of a class in an image; single instances are not"
-        " separated.\n"
-        "- Common and unique parts are about labels: two sources, or two annotators, may have"
-        " labelled different parts of the same kind of object.\n"
-        "- Questions and answers come from templates; they are no measure of free language.\n"
-        "- Names, boxes and errors are those of the sources; nothing was drawn or corrected by"
-        " hand. What the sources show too often or too seldom stays so.\n"
-        "- Which classes may form a pair is a curated choice; the groups and their reasons are in"
-        " the project's `manifests/groups.yaml`."
-    )
-
-
-def _citations(manifest: Mapping[str, Any]) -> str:
-    """Return the citations of the paper and of every source that has one."""
-    lines = [f"```bibtex\n{_BIBTEX}\n```", "and the sources:\n"]
-    lines += [
-        f"- {source.get('title', name)}: {source['citation']}"
-        for name, source in manifest["sources"].items()
-        if source.get("citation")
-    ]
-    return "\n".join(lines)
+    return {kind: sum(counts[kind] for counts in dropped) for kind in ("objects", "parts")}
