@@ -15,8 +15,9 @@ import numpy as np
 
 from builders.bases.coco_index import CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
+from builders.bases.look_up import locate
 from builders.formats.image_rejects import ImageHeader, Refuser
-from builders.formats.paths import first_present
+from builders.formats.paths import Places
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.formats.segmentation_maps import SIXTEEN_BIT, UnusableMap, read_label_map
 from builders.formats.val_test_split import OFFICIAL, val_or_test
@@ -53,7 +54,8 @@ class Ade20kPartSource(CocoSource):
         folder = _FOLDERS[split]
         return SplitFiles(
             f"{_BASE}/ade20k_instance_{_SHORT[split]}.json",
-            (f"{_BASE}/annotations_detectron2_part/{folder}", f"{_BASE}/images/{folder}"),
+            images=(f"{_BASE}/images/{folder}",),
+            maps=(f"{_BASE}/annotations_detectron2_part/{folder}",),
         )
 
     @staticmethod
@@ -61,12 +63,10 @@ class Ade20kPartSource(CocoSource):
         """Return `image_id`: the file stem."""
         return PurePosixPath(file_name).stem
 
-    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the path without the folders of the file name, then with them."""
+    def picture_places(self, split: str, name: PurePosixPath) -> Places:
+        """Return the path with the folders of the file name, and without them."""
         base = f"{_BASE}/images/{_FOLDERS[split]}"
-        yield f"{base}/{name.name}"
-        if len(name.parts) > 1:
-            yield f"{base}/{name}"
+        return Places(f"{base}/{name}", (f"{base}/{name.name}",))
 
     def selects(self, shard: ReadShard, image_id: str | None) -> bool:
         """Return whether an image is in the split of a shard; see `CocoSource.selects`."""
@@ -75,20 +75,9 @@ class Ade20kPartSource(CocoSource):
             return True
         return shard.split == ("validation" if image_id is None else val_or_test(image_id))
 
-    def map_path(self, root: Path, split: str, header: ImageHeader) -> str:
-        """Return the path of the part PNG, which is named after the image file.
-
-        Args:
-            root: folder that the source's layout starts from.
-            split: `train`, `validation` or `test`.
-            header: the image.
-
-        Returns:
-            The path relative to `root`, or an absolute path.
-        """
-        folder = f"{_BASE}/annotations_detectron2_part/{_FOLDERS[split]}"
-        own = header.name.with_suffix(".png")
-        return first_present(root, (f"{folder}/{own.name}", f"{folder}/{own}"))
+    def map_folder(self, root: Path, split: str) -> Path:
+        """Return the folder of the part PNGs of a split."""
+        return root / f"{_BASE}/annotations_detectron2_part/{_FOLDERS[split]}"
 
     def read_image(
         self,
@@ -118,13 +107,17 @@ class Ade20kPartSource(CocoSource):
                 yield outcome
         parts: list[PartInstance] = []
         parts_known = True
-        path = root / self.map_path(root, refuse.split, header)
+        folder = self.map_folder(root, refuse.split)
+        path, clash = locate(folder, index, header.name, _map_places)
         try:
-            labels = read_label_map(path, header.width, header.height, SIXTEEN_BIT)
+            if clash:
+                raise UnusableMap(clash)
+            labels = read_label_map(folder / path, header.width, header.height, SIXTEEN_BIT)
         except UnusableMap as error:
             # The objects are still usable: the record has no parts, marked as unknown.
             parts_known = False
-            yield refuse(Level.IMAGE, header.record_id, Reason.MISSING_PART_MAP, str(error))
+            reason = Reason.AMBIGUOUS_MAP if clash else Reason.MISSING_PART_MAP
+            yield refuse(Level.IMAGE, header.record_id, reason, str(error))
         else:
             # Only the part ids of this image's classes are encoded, of 234.
             wanted = {key for item in objects for key in _part_names(item.category)}
@@ -133,9 +126,15 @@ class Ade20kPartSource(CocoSource):
             # A value outside of the vocabulary is one reject an image, not one a pixel.
             for value in np.flatnonzero(np.bincount(labels.ravel())).tolist():
                 if value != _UNLABELLED and value not in _part_ids():
-                    detail = f"value in {path.name}"
+                    detail = f"value in {PurePosixPath(path).name}"
                     yield refuse(Level.PART, str(value), Reason.UNKNOWN_CATEGORY, detail)
         yield header.record(refuse, objects, parts, parts_known)
+
+
+def _map_places(name: PurePosixPath) -> Places:
+    """Return the places of the part PNG of an image, which is named after the image file."""
+    own = name.with_suffix(".png")
+    return Places(str(own), (own.name,))
 
 
 def _objects(

@@ -6,8 +6,10 @@ objects and 234 parts of ADE20K-Part-234, each part with its own mask and its an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -106,7 +108,7 @@ class Ade20kFullSource(FileSource):
                 yield refuse(_level(record), record.id, Reason.IMAGE_REJECTED, detail)
             return
         roles_by_id = roles(image)
-        instance_masks = _InstanceMasks(root, place, header)
+        instance_masks = _InstanceMasks(root, place, header, image.records)
         objects: dict[str, ObjectInstance] = {}
         parts: list[PartInstance] = []
         # Objects before parts, in file order otherwise: a part is refused if its object is.
@@ -132,7 +134,28 @@ def _header(root: Path, place: PurePosixPath, image: AdeImage) -> ImageHeader:
     if name is None:
         raise UnusableImage(Reason.UNSAFE_PATH, repr(image.file_name))
     path = place.parent / name.name
+    if name.stem != place.stem and (rival := _rival(root, place, name.name)):
+        raise UnusableImage(Reason.AMBIGUOUS_IMAGE, f"{name.name} is the image of {rival} as well")
     return checked_image(root, place.stem, name.name, path, image.width, image.height)
+
+
+def _rival(root: Path, place: PurePosixPath, picture: str) -> str | None:
+    """Return another JSON file of the folder with this image file; None if there is none."""
+    # An image is usually named as its JSON file, so the others are read for odd names only.
+    users = _users(root / place.parent, os.stat(root / place.parent).st_mtime_ns)
+    return next((file for file in users.get(picture, ()) if file != place.name), None)
+
+
+@lru_cache(maxsize=1)
+def _users(folder: Path, mtime_ns: int) -> dict[str, list[str]]:
+    """Return image file -> names of the JSON files that it belongs to, in the order of names."""
+    users: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*.json")):
+        with suppress(UnusableImage):
+            name = safe_name(read_annotation(path).file_name or f"{path.stem}.jpg")
+            if name is not None:
+                users.setdefault(name.name, []).append(path.name)
+    return users
 
 
 def _level(record: AdeRecord) -> Level:
@@ -171,15 +194,23 @@ class _InstanceMasks:
         root: folder that the source's layout starts from.
         place: the JSON file, relative to `root`.
         header: the image.
+        records: all records of the image.
 
     Attributes:
         replaced: the fault of each instance PNG that was replaced by outline and class map.
     """
 
-    def __init__(self, root: Path, place: PurePosixPath, header: ImageHeader) -> None:
+    def __init__(
+        self, root: Path, place: PurePosixPath, header: ImageHeader, records: Sequence[AdeRecord]
+    ) -> None:
         self._folder = root / place.parent
         self._stem = place.stem
         self._header = header
+        self._users: dict[str, list[str]] = {}  # PNG -> ids of the records that name it
+        for record in records:
+            if record.instance_file:
+                key = str(PurePosixPath(record.instance_file))
+                self._users.setdefault(key, []).append(record.id)
         self.replaced: list[str] = []
 
     def of(self, record: AdeRecord) -> Rle | Refusal:
@@ -189,6 +220,10 @@ class _InstanceMasks:
             name = safe_name(record.instance_file)
             if name is None:
                 raise UnusableMap(f"not the name of a PNG: {record.instance_file!r}")
+            users = self._users[str(name)]
+            if len(users) > 1:
+                ids = " and ".join(users[:2])
+                raise UnusableMap(f"{name.name} is the mask of objects {ids}")
             values = read_label_map(self._folder / name, width, height, EIGHT_BIT)
         except UnusableMap as error:
             return self._outlined(record, str(error))

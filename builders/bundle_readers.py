@@ -12,13 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from builders.ade20k import Ade20kPartSource
-from builders.bases.coco_index import CocoIndex, open_index
+from builders.bases.coco_index import CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource
 from builders.bundle_records import RecordFile
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.json_file import decode_untyped
-from builders.formats.paths import first_present
+from builders.formats.paths import Places
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
@@ -45,13 +45,13 @@ class _Bundled(CocoSource):
         # file), or all its images belong to the split.
         if image_id is None or self._wanted is not None:
             return image_id is None or image_id in (self._wanted or ())
-        listed = _splits(open_index(self._place.objects, self.image_key)).get(image_id)
+        listed = _splits(self.open_index(self._place.objects)).get(image_id)
         return not isinstance(listed, list) or shard.split in listed
 
     def records(self, split: str) -> Iterator[ImageRecord | Reject]:
         """Yield the records of wanted images; `image_id` is the upstream id."""
         # One shard for the whole file: wanted images are spread over it.
-        total = len(open_index(self._place.objects, self.image_key).images)
+        total = len(self.open_index(self._place.objects).images)
         shard = ReadShard(
             self.name, split, str(self._place.image_root), str(self._place.objects), 0, total
         )
@@ -75,11 +75,12 @@ class BundledPaco(_Bundled, PacoSource):
     def __init__(self, place: Place, wanted: Container[str] | None) -> None:
         self._place, self._wanted = place, wanted
 
-    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the paths below `coco`, and below `coco_2017` as in the bundle."""
-        for path in PacoSource.picture_paths(self, split, name):
-            yield path
-            yield path.replace("coco/", "coco_2017/", 1)
+    def picture_places(self, split: str, name: PurePosixPath) -> Places:
+        """Return the places below `coco`, and below `coco_2017` as in the bundle."""
+        places = PacoSource.picture_places(self, split, name)
+        every = [place for place in (places.exact, *places.others) if place]
+        renamed = [place.replace("coco/", "coco_2017/", 1) for place in every]
+        return Places(places.exact, (*places.others, *renamed))
 
 
 class BundledAde(_Bundled, Ade20kPartSource):
@@ -93,20 +94,15 @@ class BundledAde(_Bundled, Ade20kPartSource):
     def __init__(self, place: Place, wanted: Container[str] | None) -> None:
         self._place, self._wanted = place, wanted
 
-    def map_path(self, root: Path, split: str, header: ImageHeader) -> str:
-        """Return the path of the part PNG, which can be below another root than the images.
+    @staticmethod
+    def file_key(file_name: str) -> str:
+        """Return the file stem, which is the `image_id` of the build."""
+        return PurePosixPath(file_name).stem
 
-        Args:
-            root: unused.
-            split: unused.
-            header: the image.
-
-        Returns:
-            The path of the PNG below `Place.parts`.
-        """
+    def map_folder(self, root: Path, split: str) -> Path:
+        """Return the folder of the part PNGs, which can be below another root than the images."""
         assert self._place.parts is not None
-        own = header.name.with_suffix(".png")
-        return str(self._place.parts / first_present(self._place.parts, (own.name, str(own))))
+        return self._place.parts
 
 
 class BundledPartImageNet(_Bundled, PartImageNetSource):
@@ -121,6 +117,11 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
 
     def __init__(self, place: Place, wanted: Container[str] | None) -> None:
         self._place, self._wanted = place, wanted
+
+    @staticmethod
+    def file_key(file_name: str) -> str:
+        """Return the file stem, which is the `image_id` of the build."""
+        return PurePosixPath(file_name).stem
 
     def records(self, split: str) -> Iterator[ImageRecord | Reject]:
         """Yield the rejects of the part file that belong to no image, then the records."""
@@ -181,7 +182,7 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
     def _parts_index(self) -> CocoIndex:
         """Return the index of the part file."""
         assert self._place.parts is not None
-        return open_index(self._place.parts, self.image_key)
+        return self.open_index(self._place.parts)
 
     def _parts_refuser(self, split: str) -> Refuser:
         """Return what creates the rejects of the part file."""

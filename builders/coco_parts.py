@@ -22,8 +22,10 @@ from builders.bases.coco_index import CocoIndex, open_index
 from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
+from builders.formats.paths import Places
 from builders.formats.segmentation import Refusal, Segmentation, read_segmentations
 from mixedparts import masks
+from mixedparts.files.opening import is_there
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import ReadShard
@@ -56,7 +58,7 @@ class CocoPartsSource:
 
     def splits(self, root: Path) -> tuple[str, ...]:
         """Return the splits whose annotation file exists; see `Source.splits`."""
-        return _reader(root).splits(root) if (root / FILE).is_file() else ()
+        return _reader(root).splits(root) if is_there(root / FILE) else ()
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
         """Return the files and folders of a split; see `Source.required_files`."""
@@ -100,7 +102,7 @@ def _description(root: Path) -> Description:
 def _read_description(root: Path, changed: tuple[int, int]) -> Description:
     def categories(file: str) -> list[str]:
         # A source may have only some of its splits.
-        if not (root / file).exists():
+        if not is_there(root / file):
             return []
         index = open_index(root / file, _Reader.image_key)
         return [category.name for category in index.categories.values() if category.name]
@@ -154,11 +156,10 @@ class _Reader(CocoSource):
         path = PurePosixPath(file_name)
         return str(path.parent / path.stem)
 
-    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the file name below the image folder of the split, then without its folders."""
+    def picture_places(self, split: str, name: PurePosixPath) -> Places:
+        """Return the file name below the image folder of the split, and without its folders."""
         folder = self._described.splits[split].images
-        yield f"{folder}/{name}"
-        yield f"{folder}/{name.name}"
+        return Places(f"{folder}/{name}", (f"{folder}/{name.name}",))
 
     def level_of(self, index: CocoIndex, annotation: Annotation) -> Level:
         """Return the level by the category, else by the link to another annotation."""

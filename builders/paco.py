@@ -14,6 +14,7 @@ from builders.bases.coco_index import CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
+from builders.formats.paths import Places
 from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts.masks import Rle
 from mixedparts.records import (
@@ -64,12 +65,11 @@ class PacoSource(CocoSource):
         """Return `image_id`: the COCO id as text."""
         return record_id
 
-    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield `coco/<file_name>`, or both folders for a name without folder."""
+    def picture_places(self, split: str, name: PurePosixPath) -> Places:
+        """Return `coco/<file_name>`, or both folders for a name without folder."""
         if len(name.parts) > 1:
-            yield f"coco/{name}"
-        else:
-            yield from (f"{folder}/{name}" for folder in _IMAGE_FOLDERS)
+            return Places(f"coco/{name}")
+        return Places("", tuple(f"{folder}/{name}" for folder in _IMAGE_FOLDERS))
 
     def level_of(self, index: CocoIndex, annotation: Annotation) -> Level:
         """Return the level by the category, else by the link to another annotation."""

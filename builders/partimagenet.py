@@ -5,11 +5,11 @@ Source of the format: the loaders of PartImageNet_Seg in VLPart, WPS-SAM and pdi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from builders.bases.coco_source import SplitFiles
 from builders.bases.synsets import SHORT, SynsetSource
+from builders.formats.paths import Places
 
 _BASE = "PartImageNet"
 
@@ -43,6 +43,7 @@ class PartImageNetSource(SynsetSource):
         """Return the folder of the `whole` PNGs of a split, relative to the root."""
         return f"{_BASE}/annotations/{SHORT[split]}_whole"
 
-    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the paths where an image may be, relative to the root, most likely first."""
-        return self.paths_below(f"{_BASE}/images/{SHORT[split]}", SHORT[split], name)
+    def picture_places(self, split: str, name: PurePosixPath) -> Places:
+        """Return the places where an image may be, relative to the root."""
+        folder = f"{_BASE}/images/{SHORT[split]}"
+        return Places(f"{folder}/{name}", tuple(self.paths_below(folder, SHORT[split], name)))

@@ -7,11 +7,11 @@ The splits of SPIN differ from those of PartImageNet_Seg, so the folders of all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from builders.bases.coco_source import SplitFiles
 from builders.bases.synsets import SHORT, SynsetSource
+from builders.formats.paths import Places
 
 _BASE = "PartInventory"
 _IMAGE_FOLDERS = (f"{_BASE}/images", "PartImageNet/images")
@@ -47,16 +47,17 @@ class PartInventorySource(SynsetSource):
         """Return the folder of the `whole` PNGs of a split, relative to the root."""
         return f"PartImageNet/annotations/{SHORT[split]}_whole"
 
-    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the paths where an image may be, relative to the root, most likely first."""
+    def picture_places(self, split: str, name: PurePosixPath) -> Places:
+        """Return the places where an image may be, relative to the root."""
         # The working copies write file names without folder and suffix. `with_suffix` would take
         # the end of a name with a dot for a suffix.
         if name.suffix.lower() not in (".jpeg", ".jpg", ".png"):
             name = name.with_name(name.name + _SUFFIX)
         own, shared = _IMAGE_FOLDERS
         first = SHORT[split]
-        yield f"{own}/{name}"
-        yield f"{own}/{name.name}"
+        exact = f"{own}/{name}" if len(name.parts) > 1 else f"{own}/{first}/{name}"
+        others = [f"{own}/{name.name}"]
         for short in (first, *(other for other in SHORT.values() if other != first)):
-            yield from self.paths_below(f"{own}/{short}", short, name)
-            yield from self.paths_below(f"{shared}/{short}", short, name)
+            others += self.paths_below(f"{own}/{short}", short, name)
+            others += self.paths_below(f"{shared}/{short}", short, name)
+        return Places(exact, tuple(others))

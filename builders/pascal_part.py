@@ -16,10 +16,12 @@ import numpy as np
 
 from builders.bases.file_source import FileSource, UnusableImage, checked_image
 from builders.formats.image_rejects import ImageHeader, Refuser
-from builders.formats.paths import first_present, safe_name
+from builders.formats.paths import Places, find_file, safe_name
 from builders.formats.segmentation import Refusal
 from mixedparts import masks
 from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.files.opening import check_unpacked, is_there
+from mixedparts.files.text import read_lines
 from mixedparts.images.checks import open_image
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
@@ -64,11 +66,15 @@ class PascalPartSource(FileSource):
                     f"but the folder {root / needed} is not",
                     f"Looked for:\n{self.layout(root)}",
                 )
-        return tuple(split for split in _LISTS if (root / _list(split)).is_file())
+        return tuple(split for split in _LISTS if is_there(root / _list(split)))
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
         """Return the annotation folder, the list of images, and the image folder."""
         return (_annotation_folder(root), _list(split), f"{_VOC}/JPEGImages")
+
+    def image_folders(self, root: Path, split: str) -> tuple[str, ...]:
+        """Return the folder of images; see `SeparatesImages.image_folders`."""
+        return (f"{_VOC}/JPEGImages",)
 
     def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
         """Divide a split into shards; see `Source.plan`.
@@ -98,16 +104,11 @@ class PascalPartSource(FileSource):
             InputError: the list is missing, unreadable or empty.
         """
         file = _list(split)
-        try:
-            lines = (root / file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{root / file} cannot be read as a list of images: {error}",
-                "Unpack VOC 2010 again; a line holds one name such as 2008_000002.",
-            ) from None
+        hint = "Unpack VOC 2010 again; a line holds one name such as 2008_000002."
+        lines = read_lines(root / file, "the list of images", hint)
         refuse = Refuser(self.name, split, file)
         entries: list[str | Reject] = []
-        seen: set[str] = set()
+        seen: dict[str, int] = {}  # name -> its first line
         for number, line in enumerate(lines, start=1):
             words = line.split()
             if not words:
@@ -118,16 +119,13 @@ class PascalPartSource(FileSource):
                 detail = f"line {number}: {line!r} is not the name of an image"
                 entries.append(refuse(Level.IMAGE, f"line {number}", Reason.UNSAFE_PATH, detail))
             elif name.name in seen:
-                detail = f"line {number}: it was there before"
+                detail = f"line {number}: {name} was there before, in line {seen[name.name]}"
                 entries.append(refuse(Level.IMAGE, name.name, Reason.DUPLICATE_ID, detail))
             else:
-                seen.add(name.name)
+                seen[name.name] = number
                 entries.append(f"{_annotation_folder(root)}/{name}.mat")
         if not seen:
-            raise InputError(
-                f"{root / file} names no image",
-                "Unpack VOC 2010 again; a line holds one name such as 2008_000002.",
-            )
+            raise InputError(f"{root / file} names no image", hint)
         return entries
 
     def read_file(self, root: Path, file: str, refuse: Refuser) -> Iterator[ImageRecord | Reject]:
@@ -218,9 +216,13 @@ def _objects(path: Path) -> list[Any]:
         content = _loadmat()(path, simplify_cells=True)
     # On broken bytes a parser may raise any error.
     except Exception as error:
-        why = (str(error) or type(error).__name__).replace(str(path), path.name)
-        detail = f"{path.name} is not a readable MATLAB file: {why}"
-        raise UnusableImage(Reason.MALFORMED_RECORD, detail) from None
+        detail = f"{path.name} is not a readable MATLAB file: {error or type(error).__name__}"
+        try:
+            check_unpacked(path)
+        except InputError as fault:
+            detail = fault.message
+        # Rejects name files relative to the source's folder.
+        raise UnusableImage(Reason.MALFORMED_RECORD, detail.replace(str(path), path.name)) from None
     annotation = content.get("anno")
     if not isinstance(annotation, dict) or "objects" not in annotation:
         raise UnusableImage(Reason.MALFORMED_RECORD, f"{path.name} has no 'anno.objects'")
@@ -244,7 +246,8 @@ def _header(root: Path, image_id: str) -> ImageHeader:
     """Return the header of an image; raise UnusableImage if the file cannot be used."""
     # The annotation has no size, so the size is read from the image; masks must match it.
     folder = f"{_VOC}/JPEGImages"
-    path = first_present(root, (f"{folder}/{image_id}.jpg", f"{folder}/{image_id}.JPG"))
+    places = Places(f"{folder}/{image_id}.jpg", (f"{folder}/{image_id}.JPG",))
+    path = find_file(root, places).path
     try:
         with open_image(root / path) as image:
             width, height = image.size

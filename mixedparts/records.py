@@ -58,16 +58,22 @@ class Reason(StrEnum):
     IMAGE_REJECTED = "image_rejected"  # its image was refused
     UNSAFE_PATH = "unsafe_path"  # file_name leaves the source's folders
     MISSING_IMAGE = "missing_image"
+    AMBIGUOUS_IMAGE = "ambiguous_image"  # two files fit, or another record fits the only one
     MISSING_ANNOTATION = "missing_annotation"  # listed, but its annotation file is not there
     UNREADABLE_IMAGE = "unreadable_image"
     SIZE_MISMATCH = "size_mismatch"  # the image's stored size is not the annotated one
     MISSING_PART_MAP = "missing_part_map"  # ADE: no readable 16-bit part PNG of the image's size
     UNREADABLE_OBJECT_MAP = "unreadable_object_map"  # whole or instance PNG unusable
+    AMBIGUOUS_MAP = "ambiguous_map"  # two PNGs fit, or another image fits the only one
     UNKNOWN_DATASET = "unknown_dataset"  # bundle: `dataset_name` is not one of the three
     NOTHING_STATED = "nothing_stated"  # bundle: a record without objects, pairs or parts
     UNKNOWN_ANNOTATION = "unknown_annotation"  # bundle: an id that its image has no mask for
     CLASS_MISMATCH = "class_mismatch"  # bundle: the annotation's class is not the record's
     ORPHAN_PAIR = "orphan_pair"  # bundle: an object, or all parts, of a pair cannot be used
+
+
+LOST_MAPS = (Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP, Reason.AMBIGUOUS_MAP)
+"""Reasons of level image that report a lost map; the image itself stays in."""
 
 
 @dataclass(frozen=True, slots=True)

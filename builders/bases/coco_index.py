@@ -9,8 +9,8 @@ other values are decoded later, when a shard asks for their image.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +24,9 @@ from mixedparts.records import Reason
 
 ImageKey = Callable[[str, str], str]
 """Returns `image_id` for an upstream id (as text) and `file_name`; equal results are duplicates."""
+
+FileKey = Callable[[str], str]
+"""Returns what identifies the image file of a `file_name`; equal results are duplicates too."""
 
 
 class Fault(NamedTuple):
@@ -64,21 +67,23 @@ class CocoIndex:
     Args:
         path: the file.
         image_key: returns the `image_id` of an image record.
+        file_key: returns what identifies its image file.
 
     Attributes:
         file: the mapped file.
         images, annotations: byte ranges of the records.
         categories: id as text -> category; the first entry of an id counts.
         category_faults: entries of the categories block that are refused.
-        duplicate_images, duplicate_annotations: (n,) bool, true for every record of an id but the
-            first.
+        first_images: position of every image record but the first of an id or file -> position of
+            that first record.
+        duplicate_annotations: (n,) bool, true for every record of an id but the first.
         strays: positions of annotations that name no image of the file, ascending.
 
     Raises:
         InputError: the file cannot be read as a COCO file.
     """
 
-    def __init__(self, path: Path, image_key: ImageKey) -> None:
+    def __init__(self, path: Path, image_key: ImageKey, file_key: FileKey) -> None:
         self.file = JsonFile(path)
         lists = self.file.lists()
         # Shared by images and annotations, so that equal ids get equal codes.
@@ -86,7 +91,7 @@ class CocoIndex:
         self.images = self.file.records(lists.images)
         self.annotations = self.file.records(lists.annotations)
         self.categories, self.category_faults = _categories(lists.categories)
-        position_of, self.duplicate_images = _read_images(lists.images, codes, image_key)
+        position_of, self.first_images = _read_images(lists.images, codes, image_key, file_key)
         owners, self.duplicate_annotations = _read_annotations(
             lists.annotations, IdCodes(), codes, position_of
         )
@@ -103,6 +108,31 @@ class CocoIndex:
     def annotations_of(self, image: int) -> NDArray[np.int32]:
         """Return the positions of an image's annotations, in file order."""
         return self._order[self._bounds[image] : self._bounds[image + 1]]
+
+    def image_label(self, position: int) -> str:
+        """Return id and `file_name` of an image record, for people."""
+        head = _head_of(self.images.raw(position))
+        return f"{id_text(head.id)} ({head.file_name})" if head.file_name else f"{id_text(head.id)}"
+
+    def namesakes(self, name: str) -> Iterator[tuple[str, str]]:
+        """Yield id and `file_name` of every image whose file has this name, but for its suffix.
+
+        Folders do not count, nor does the case of letters.
+        """
+        positions = {p for key in _name_keys(name) for p in self._positions_of_names.get(key, ())}
+        for position in sorted(positions):
+            head = _head_of(self.images.raw(position))
+            yield id_text(head.id) or str(position), head.file_name
+
+    # Computed on demand: only a search that leaves the exact place of a file needs it.
+    @cached_property
+    def _positions_of_names(self) -> dict[str, list[int]]:
+        positions: dict[str, list[int]] = {}
+        for position in range(len(self.images)):
+            head = _head_of(self.images.raw(position))
+            for key in _name_keys(head.file_name):
+                positions.setdefault(key, []).append(position)
+        return positions
 
     def stray_faults(self) -> Iterator[tuple[int, Fault]]:
         """Yield position and fault of every annotation that belongs to no image of the file."""
@@ -142,8 +172,30 @@ def malformed(raw: memoryview | msgspec.Raw, position: int, why: Exception | str
     return Fault(record_id or str(position), Reason.MALFORMED_RECORD, str(why))
 
 
-def open_index(path: Path, image_key: ImageKey) -> CocoIndex:
+def _name_keys(file_name: str) -> set[str]:
+    """Return the last component of a file name, and the same without its suffix."""
+    last = file_name.rpartition("/")[2].casefold()
+    stem, _, suffix = last.rpartition(".")
+    # `frame.0001` ends with a number, not with a suffix.
+    return {last, stem} if stem and not suffix.isdigit() else {last}
+
+
+def plain_path(file_name: str) -> str:
+    """Return a file name without `.` and empty components."""
+    odd = "//" in file_name or "./" in file_name
+    return str(PurePosixPath(file_name)) if odd else file_name
+
+
+def open_index(path: Path, image_key: ImageKey, file_key: FileKey = plain_path) -> CocoIndex:
     """Return the index of a file, from the last two files of this process if unchanged.
+
+    Args:
+        path: the file.
+        image_key: returns the `image_id` of an image record.
+        file_key: returns what identifies its image file.
+
+    Returns:
+        The index.
 
     Raises:
         InputError: the file is missing, unreadable or not a COCO-style file.
@@ -153,15 +205,17 @@ def open_index(path: Path, image_key: ImageKey) -> CocoIndex:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path}: {reason}", "Check --root and the source's layout.") from None
-    return _cached_index(path, image_key, status.st_size, status.st_mtime_ns)
+    return _cached_index(path, image_key, file_key, status.st_size, status.st_mtime_ns)
 
 
 # Size and time of change are part of the key, so a file that has changed is read again. A process
 # reads the shards of one file after the other; two entries are for a bundle, which has objects and
 # parts of the same images in two files.
 @lru_cache(maxsize=2)
-def _cached_index(path: Path, image_key: ImageKey, size: int, mtime_ns: int) -> CocoIndex:
-    return CocoIndex(path, image_key)
+def _cached_index(
+    path: Path, image_key: ImageKey, file_key: FileKey, size: int, mtime_ns: int
+) -> CocoIndex:
+    return CocoIndex(path, image_key, file_key)
 
 
 def _categories(raws: list[msgspec.Raw]) -> tuple[dict[str, Category], tuple[Fault, ...]]:
@@ -184,31 +238,41 @@ def _categories(raws: list[msgspec.Raw]) -> tuple[dict[str, Category], tuple[Fau
 
 
 def _read_images(
-    raws: list[msgspec.Raw], codes: IdCodes, image_key: ImageKey
-) -> tuple[dict[int, int], NDArray[np.bool_]]:
-    """Return code of id -> position of its first record, and which records are duplicates."""
+    raws: list[msgspec.Raw], codes: IdCodes, image_key: ImageKey, file_key: FileKey
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Return code of id -> position of its first record, and late record -> that first record."""
     position_of: dict[int, int] = {}
-    keys: set[str] = set()
-    late = np.zeros(len(raws), np.bool_)
+    keys: dict[str, int] = {}
+    files: dict[str, int] = {}
+    first_of: dict[int, int] = {}
     for position, raw in enumerate(raws):
-        try:
-            head = _image_head.decode(raw)
-        except UNREADABLE:
-            head = _loose_image_head(raw)
+        head = _head_of(raw)
         code = codes.code(head.id)
         if code is None:
             continue
+        first = position_of.setdefault(code, position)
         # Two ids with the same `image_id` are duplicates as well: readers that use the file name
-        # would yield two images of one id.
-        key = image_key(id_text(head.id) or "", head.file_name) if head.file_name else None
-        late[position] = code in position_of or key in keys
-        position_of.setdefault(code, position)
-        if key is not None:
-            keys.add(key)
-    return position_of, late
+        # would yield two images of one id. Two ids with the same file would share a picture.
+        if head.file_name:
+            key, file = image_key(id_text(head.id) or "", head.file_name), file_key(head.file_name)
+            first = min(first, keys.get(key, position), files.get(file, position))
+            # A duplicate is not used, so its own names are free.
+            if first == position:
+                keys[key] = files[file] = position
+        if first != position:
+            first_of[position] = first
+    return position_of, first_of
 
 
-def _loose_image_head(raw: msgspec.Raw) -> _ImageHead:
+def _head_of(raw: memoryview | msgspec.Raw) -> _ImageHead:
+    """Return id and file name of an image record, empty where they cannot be read."""
+    try:
+        return _image_head.decode(raw)
+    except UNREADABLE:
+        return _loose_image_head(raw)
+
+
+def _loose_image_head(raw: memoryview | msgspec.Raw) -> _ImageHead:
     """Return the id of a record that does not decode, "" if it has none."""
     # With the id, its annotations are rejected because of their image, not as annotations of an
     # unknown image.

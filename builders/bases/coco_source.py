@@ -15,13 +15,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from builders.bases.coco_index import CocoIndex, Fault, malformed, open_index
+from builders.bases.coco_index import CocoIndex, Fault, malformed, open_index, plain_path
+from builders.bases.look_up import locate
 from builders.bases.sharded_source import ShardedSource
 from builders.formats.identifiers import Id, id_text, whole_number
 from builders.formats.image_rejects import MAX_PIXELS, ImageHeader, Refuser
 from builders.formats.json_file import UNREADABLE
-from builders.formats.paths import first_present, is_resource_fork, safe_name
+from builders.formats.paths import Places, is_resource_fork, safe_name
 from mixedparts.errors import InputError
+from mixedparts.files.opening import is_there
 from mixedparts.images.checks import check_image
 from mixedparts.records import (
     ImageRecord,
@@ -38,13 +40,15 @@ class SplitFiles:
 
     Attributes:
         annotations: its annotation file; empty if the source does not have the split.
-        folders: folders that must exist with it, segmentation maps before images.
-        optional: folders and files that are read if they exist.
+        images: folders of images, which must exist with it.
+        optional: other folders and files that are read if they exist.
+        maps: folders of segmentation maps, which must exist with it.
     """
 
     annotations: str
-    folders: tuple[str, ...]
+    images: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,14 @@ class CocoSource(ShardedSource):
     def image_key(record_id: str, file_name: str) -> str:
         """Return the `image_id` of an image record."""
 
+    @staticmethod
+    def file_key(file_name: str) -> str:
+        """Return what identifies the image file of a record; two records must not share it."""
+        return plain_path(file_name)
+
     @abstractmethod
-    def picture_paths(self, split: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the paths where an image may be, relative to the root, most likely first."""
+    def picture_places(self, split: str, name: PurePosixPath) -> Places:
+        """Return the places where an image may be, relative to the root."""
 
     @abstractmethod
     def read_image(
@@ -141,9 +150,9 @@ class CocoSource(ShardedSource):
         present = []
         for split in SPLITS:
             files = self.files(root, split)
-            if not files.annotations or not (root / files.annotations).exists():
+            if not files.annotations or not is_there(root / files.annotations):
                 continue
-            for folder in files.folders:
+            for folder in (*files.maps, *files.images):
                 if not (root / folder).is_dir():
                     raise InputError(
                         f"{self.name}: {root / files.annotations} is there, "
@@ -156,8 +165,12 @@ class CocoSource(ShardedSource):
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
         """Return the files and folders of a split; see `Source.required_files`."""
         files = self.files(root, split)
-        optional = tuple(path for path in files.optional if (root / path).exists())
-        return (files.annotations, *optional, *files.folders)
+        optional = tuple(path for path in files.optional if is_there(root / path))
+        return (files.annotations, *optional, *files.maps, *files.images)
+
+    def image_folders(self, root: Path, split: str) -> tuple[str, ...]:
+        """Return the folders of images of a split; see `SeparatesImages.image_folders`."""
+        return self.files(root, split).images
 
     def entries(self, root: Path, split: str) -> tuple[str, int] | None:
         """Return the annotation file and the number of its image records.
@@ -166,7 +179,15 @@ class CocoSource(ShardedSource):
             InputError: the annotation file cannot be read as a whole.
         """
         file = self.files(root, split).annotations
-        return (file, len(open_index(root / file, self.image_key).images)) if file else None
+        return (file, len(self.open_index(root / file).images)) if file else None
+
+    def open_index(self, path: Path) -> CocoIndex:
+        """Return the index of an annotation file.
+
+        Raises:
+            InputError: the annotation file cannot be read as a whole.
+        """
+        return open_index(path, self.image_key, self.file_key)
 
     def level_by_link(self, annotation: Annotation) -> Level:
         """Return the level of an annotation by its link to another annotation alone."""
@@ -177,7 +198,7 @@ class CocoSource(ShardedSource):
     def read(self, shard: ReadShard) -> Iterator[ImageRecord | Reject]:
         """Yield the records and rejects of a shard; see `Source.read`."""
         root = Path(shard.root)
-        index = open_index(root / shard.file, self.image_key)
+        index = self.open_index(root / shard.file)
         refuse = Refuser(self.name, shard.split, shard.file)
         if shard.start == 0 and self.selects(shard, None):
             yield from self._stray_rejects(index, refuse)
@@ -220,8 +241,9 @@ class CocoSource(ShardedSource):
         if record_id is None or not fields.file_name:
             return malformed(raw, position, "id or file_name is empty"), None
         image_id = self.image_key(record_id, fields.file_name)
-        if index.duplicate_images[position]:
-            detail = f"image {image_id} was there before"
+        if position in index.first_images:
+            before = index.image_label(index.first_images[position])
+            detail = f"image {image_id} ({fields.file_name}) was there before: record {before}"
             return Fault(record_id, Reason.DUPLICATE_ID, detail), image_id
         width, height = whole_number(fields.width) or 0, whole_number(fields.height) or 0
         if min(width, height) < 1 or width * height >= MAX_PIXELS:
@@ -233,7 +255,9 @@ class CocoSource(ShardedSource):
         if is_resource_fork(name):
             detail = f"{name} is not an image but a file that an archiver added"
             return Fault(record_id, Reason.MISSING_IMAGE, detail), image_id
-        path = first_present(root, self.picture_paths(split, name))
+        path, clash = locate(root, index, name, lambda name: self.picture_places(split, name))
+        if clash:
+            return Fault(record_id, Reason.AMBIGUOUS_IMAGE, clash), image_id
         header = ImageHeader(record_id, image_id, fields.file_name, name, path, width, height)
         return header, image_id
 

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from builders.bases.coco_index import Category, CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource
+from builders.bases.look_up import locate
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
-from builders.formats.paths import first_present
+from builders.formats.paths import Places
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.formats.segmentation_maps import EIGHT_BIT, UnusableMap, read_label_map
 from mixedparts import masks
@@ -57,7 +58,7 @@ class SynsetSource(CocoSource):
 
     @staticmethod
     def paths_below(folder: str, short: str, name: PurePosixPath) -> Iterator[str]:
-        """Yield the paths where an image may be below the image folder of one split.
+        """Yield the further paths where an image may be below the image folder of one split.
 
         Args:
             folder: the image folder, relative to the root.
@@ -65,7 +66,7 @@ class SynsetSource(CocoSource):
             name: the image file as annotated.
 
         Yields:
-            Paths relative to the root: flat, as annotated, and in folders by synset.
+            Paths relative to the root: flat, as annotated, and in folders by synset or split.
         """
         synset = synset_of(name)
         yield f"{folder}/{name.name}"
@@ -109,11 +110,10 @@ class SynsetSource(CocoSource):
             mask: Rle | Refusal = Refusal(Reason.UNKNOWN_CATEGORY, detail)
         else:
             # A broken PNG is reported, and the union of the parts replaces it.
-            mask, fault = _object_mask(root, self.whole_folder(refuse.split), header, parts)
+            folder = root / self.whole_folder(refuse.split)
+            mask, fault = _object_mask(folder, index, header, parts)
             if fault is not None:
-                yield refuse(
-                    Level.IMAGE, header.record_id, Reason.UNREADABLE_OBJECT_MAP, str(fault)
-                )
+                yield refuse(Level.IMAGE, header.record_id, *fault)
         if not isinstance(mask, Refusal):
             yield header.record(refuse, [ObjectInstance(header.record_id, synset, mask)], parts)
             return
@@ -157,19 +157,17 @@ def _parts(
 
 
 def _object_mask(
-    root: Path, folder: str, header: ImageHeader, parts: Sequence[PartInstance]
-) -> tuple[Rle | Refusal, UnusableMap | None]:
+    folder: Path, index: CocoIndex, header: ImageHeader, parts: Sequence[PartInstance]
+) -> tuple[Rle | Refusal, Refusal | None]:
     """Return the mask of the object from its PNG or its parts, and the fault of the PNG."""
-    stem = header.name.stem
-    path = root / first_present(
-        root, (f"{folder}/{stem}.png", f"{folder}/{stem[:_SYNSET_LETTERS]}/{stem}.png")
-    )
-    fault = None
-    if path.is_file():
+    place, clash = locate(folder, index, header.name, _whole_places)
+    path = folder / place
+    fault = Refusal(Reason.AMBIGUOUS_MAP, clash) if clash else None
+    if fault is None and path.is_file():
         try:
             labels = read_label_map(path, header.width, header.height, EIGHT_BIT)
         except UnusableMap as error:
-            fault = error
+            fault = Refusal(Reason.UNREADABLE_OBJECT_MAP, str(error))
         else:
             # The class numbers in the PNG are not documented, and the class is known from the file
             # name: every pixel that is not background belongs to the object.
@@ -180,6 +178,15 @@ def _object_mask(
     if not parts:
         return Refusal(Reason.MISSING_MASK, "no whole PNG and no usable part"), fault
     return masks.union([part.mask for part in parts]), fault
+
+
+def _whole_places(name: PurePosixPath) -> Places:
+    """Return the places of a `whole` PNG: as the image is named, flat, and by synset."""
+    stem = name.stem
+    return Places(
+        str(name.with_name(f"{stem}.png")),
+        (f"{stem}.png", f"{stem[:_SYNSET_LETTERS]}/{stem}.png"),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 
 # A drive at the start; a backslash or a control character anywhere. Drives and backslashes belong
 # to paths on Windows only, so such a name would mean another file there.
@@ -30,12 +31,58 @@ def is_resource_fork(path: PurePosixPath) -> bool:
     return path.name.startswith("._") or "__MACOSX" in path.parts
 
 
-def first_present(root: Path, candidates: Iterable[str]) -> str:
-    """Return the first candidate (relative to `root`) that is a file, else the first candidate."""
-    # The first one is then the path that the reject of a missing file names.
-    first = ""
-    for candidate in candidates:
-        first = first or candidate
-        if os.path.isfile(root / candidate):
-            return candidate
-    return first
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a file may be, relative to a folder.
+
+    Attributes:
+        exact: the place that the annotation and the layout name; empty if they name none.
+        others: places to try if there is no file at `exact`.
+    """
+
+    exact: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        path: the file; the first place if there is no file at any.
+        rival: another place whose file fits as well, "" if there is none.
+        exact: whether `path` is the exact place, or there is no file.
+    """
+
+    path: str
+    rival: str = ""
+    exact: bool = True
+
+
+def find_file(folder: Path, places: Places) -> Found:
+    """Search the places of a file below a folder; the exact place takes precedence."""
+    if places.exact and _status(folder / places.exact):
+        return Found(places.exact)
+    present: dict[tuple[int, int], str] = {}
+    for place in places.others:
+        status = _status(folder / place)
+        # Two paths to one file, by a link or without regard to case, are no two files.
+        if status:
+            present.setdefault(status, place)
+    if not present:
+        return Found(places.exact or places.others[0])
+    path, *rivals = present.values()
+    return Found(path, rivals[0] if rivals else "", exact=False)
+
+
+def _status(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of a file; None if there is no file."""
+    try:
+        status = os.stat(path)
+    # A file that may not be looked at can be there. Opening it reports the fault; going on with
+    # another place would be a guess.
+    except PermissionError:
+        return (-1, hash(path))
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if S_ISREG(status.st_mode) else None

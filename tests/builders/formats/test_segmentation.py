@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from builders.formats.identifiers import IdCodes, id_text, whole_number
-from builders.formats.paths import first_present, is_resource_fork, safe_name
+from builders.formats.paths import is_resource_fork, safe_name
 from builders.formats.segmentation import Refusal, read_segmentations
 from mixedparts import masks
 
@@ -153,10 +153,3 @@ def test_resource_forks_are_told_from_pictures() -> None:
     assert is_resource_fork(PurePosixPath("a/._b.jpg"))
     assert is_resource_fork(PurePosixPath("__MACOSX/b.jpg"))
     assert not is_resource_fork(PurePosixPath("a_/.b.jpg"))
-
-
-def test_the_first_file_that_is_there(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    (tmp_path / "c").write_text("")
-    assert first_present(tmp_path, iter(["a", "b", "c"])) == "c"
-    assert first_present(tmp_path, ["a", "b"]) == "a"
