@@ -134,8 +134,10 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
     if name == DEFAULT_MODEL:
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-        model = AutoModel.from_pretrained(place, local_files_only=True, dtype="float32")
+        # Code that a model brings never runs; without the argument transformers would ask.
+        local = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(place, **local)
+        model = AutoModel.from_pretrained(place, dtype="float32", **local)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(

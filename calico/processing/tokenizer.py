@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -79,14 +80,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder} has no tokenizer.json: it is not a complete checkpoint")
-    try:
-        # Without `config`, transformers reads the model's config.json, which it does not know.
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder), config=PreTrainedConfig()
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"the tokenizer in {folder} cannot be read: {error}") from error
-    return tokenizer
+    # Without `config`, transformers reads the model's config.json, which it does not know.
+    return _read(folder, config=PreTrainedConfig())
 
 
 def load_question_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
@@ -97,15 +92,24 @@ def load_question_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     """
     if not (folder / QUESTION_TOKENIZER).is_dir():
         return None
+    return _read(folder / QUESTION_TOKENIZER, config=PreTrainedConfig())
+
+
+def _read(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
+    """Return the tokenizer in a folder; `options` are those of transformers.
+
+    Raises:
+        InputError: it cannot be read, or only code that the folder brings can read it.
+    """
+    # Without the last argument transformers asks on the terminal whether code from the folder may
+    # run, and waits for an answer. Such code never runs here.
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder / QUESTION_TOKENIZER), config=PreTrainedConfig()
+            str(folder), trust_remote_code=False, **options
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"the tokenizer in {folder / QUESTION_TOKENIZER} cannot be read: {reason}"
-        ) from error
+        raise InputError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     return tokenizer
 
 
@@ -192,11 +196,7 @@ def extended_tokenizer(folder: Path, prompt: PromptConfig) -> tuple[PreTrainedTo
         raise InputError(
             f"{folder} holds the language model but no tokenizer (tokenizer.json, tokenizer.model)"
         )
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+    tokenizer = _read(folder)
     before = len(tokenizer)
     markers = [IMAGE_START, IMAGE_END] if prompt.image_markers else []
     needed = [SEG, PHRASE, PHRASE_END, IMAGE, *markers]
