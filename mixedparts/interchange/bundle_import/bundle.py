@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import filecmp
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 from mixedparts.errors import InputError
+from mixedparts.files.opening import is_there
+from mixedparts.files.text import read_json
 from mixedparts.interchange.bundle_import.contract import (
     Place,
     RecordEntry,
@@ -78,12 +80,13 @@ class Bundle:
         """
         objects = objects_file(source, split)
         if source == "paco":
-            # The authors' bundle has no PACO file; an export with `--annotations own` has one, and
-            # its ids differ from upstream's, so the file in the bundle takes precedence.
             upstream = f"paco/annotations/paco_lvis_v1_{SHORT[split]}.json"
-            objects_path = self._first(
-                source, split, (self.root / objects, self.sources / upstream)
-            )
+            candidates = (self.root / objects, self.sources / upstream)
+            objects_path = self._first(source, split, candidates)
+            # The authors' bundle has no PACO file; an export with `--annotations own` has one with
+            # other ids than upstream's. In any other bundle it is not known which one is meant.
+            if not self.whole and objects_path == candidates[0]:
+                self._check_equal(*candidates)
             return self._with_images(source, split, objects_path, objects, None)
         objects_path = self._first(source, split, (self.root / objects,))
         if source == "partimagenet":
@@ -109,24 +112,69 @@ class Bundle:
             layout_names[str(parts)] = parts_name
         return Place(objects, parts, self._image_root(source, split), layout_names)
 
+    def image_root(self, source: str) -> Path:
+        """Return the folder that the image paths of a source are relative to, in every split.
+
+        Raises:
+            InputError: a file or folder is missing, or the images are below several folders.
+        """
+        roots = {
+            split: self.place(source, split).image_root
+            for split, used in self.used.items()
+            if source in used
+        }
+        (first, root), *others = roots.items()
+        for split, other in others:
+            # A row of a build has a path below one folder for each source.
+            if other != root:
+                raise InputError(
+                    f"the {first} images of {DATASETS[source]} are below {root}, those of {split}"
+                    f" below {other}",
+                    "Put them below one folder, or link them there, and name it with --root.",
+                )
+        return root
+
     def _image_root(self, source: str, split: str) -> Path:
-        """Return the first of `sources`, the bundle and its parent that has the source's images."""
+        """Return `sources` if it has the source's images, else the bundle or its parent.
+
+        Raises:
+            InputError: none of them has the images, or both the bundle and its parent.
+        """
         folders = {
             "paco": ("coco", "coco_2017"),
             "partimagenet": (f"PartImageNet/images/{SHORT[split]}",),
             "ade20k": (f"ADE20KPart234/images/{ADE_FOLDERS[split]}",),
         }[source]
         # A user can also put the images into the bundle or beside it.
-        for base in (self.sources, self.root, self.root.resolve().parent):
-            if any((base / folder).is_dir() for folder in folders):
-                return base
-        raise self._missing(source, split, [self.sources / folder for folder in folders])
+        places = {
+            base: [base / folder for folder in folders if (base / folder).is_dir()]
+            for base in (self.sources, self.root, self.root.parent)
+        }
+        present = [base for base, found in places.items() if found]
+        if not present:
+            raise self._missing(source, split, [self.sources / folder for folder in folders])
+        if present[0] != self.sources and len(present) > 1:
+            one, two = (places[base][0] for base in present)
+            if not one.samefile(two):
+                raise InputError(
+                    f"the {split} images of {DATASETS[source]} can be those of {one} or of {two}",
+                    "Name the folder that has the right ones with --root.",
+                )
+        return present[0]
 
     def _first(self, source: str, split: str, candidates: tuple[Path, ...]) -> Path:
         for path in candidates:
-            if path.exists():
+            if is_there(path):
                 return path
         raise self._missing(source, split, list(candidates))
+
+    def _check_equal(self, one: Path, two: Path) -> None:
+        """Raise InputError if both files are there with different contents."""
+        if is_there(two) and not filecmp.cmp(one, two, shallow=False):
+            raise InputError(
+                f"the ids of the records can be those of {one} or of {two}, and the two differ",
+                "Move the one away that the bundle was not made from.",
+            )
 
     def _missing(self, source: str, split: str, paths: list[Path]) -> InputError:
         looked = "\n".join(f"  {path}" for path in paths)
@@ -172,7 +220,7 @@ def open_bundle(root: Path, sources: Path, splits: tuple[str, ...]) -> Bundle:
         split: bundle_format().open_records(root / records_file(split))
         for split in wanted
         # A split that the user names must exist: `RecordFile` raises where its file is missing.
-        if splits or (root / records_file(split)).exists()
+        if splits or is_there(root / records_file(split))
     }
     if not files:
         raise InputError(
@@ -200,8 +248,16 @@ def open_bundle(root: Path, sources: Path, splits: tuple[str, ...]) -> Bundle:
 
 
 def _mark(root: Path) -> _Mark | None:
-    """Return the content of the bundle's `export.json`; None for a bundle of other origin."""
+    """Return the content of the bundle's `export.json`; None for a bundle of other origin.
+
+    Raises:
+        InputError: the file is there but cannot be read.
+    """
+    if not is_there(root / MARK):
+        return None
+    # A damaged file is an error: without it, the import would take other entities.
+    content = read_json(root / MARK)
     try:
-        return msgspec.convert(json.loads((root / MARK).read_bytes()), _Mark)
-    except (OSError, ValueError):
+        return msgspec.convert(content, _Mark)
+    except msgspec.ValidationError:
         return None
