@@ -16,6 +16,9 @@ from typing import Any
 from builders.bases.coco_index import Fault
 from builders.bases.file_source import UnusableImage
 from builders.formats.identifiers import id_text, whole_number
+from mixedparts.errors import InputError
+from mixedparts.files.foreign import HEAD
+from mixedparts.files.text import beginning, read_bytes
 from mixedparts.records import Level, Reason
 from mixedparts.sources.manifests import load_manifest
 
@@ -84,15 +87,19 @@ def read_annotation(path: Path) -> AdeImage:
         UnusableImage: the file cannot be read, or has another structure.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
         try:
-            text = data.decode("utf-8")
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             # The loaders of the authors open the files so; every byte is a character of Latin-1.
             text = data.decode("latin-1")
         content = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        why = str(error).replace(str(path), path.name)
+    except InputError as error:
+        # Rejects name files relative to the source's folder.
+        detail = error.message.replace(str(path), path.name)
+        raise UnusableImage(Reason.MALFORMED_RECORD, detail) from None
+    except (ValueError, RecursionError) as error:
+        why = f"{error}{beginning(data[:HEAD])}"
         raise UnusableImage(
             Reason.MALFORMED_RECORD, f"{path.name} is not readable JSON: {why}"
         ) from None

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from builders.formats.paths import safe_name
-from mixedparts.errors import InputError
+from mixedparts.files.text import read_text
 from mixedparts.sources.contract import SPLITS
 from mixedparts.sources.manifest_parsing import described_groups
 from mixedparts.sources.manifest_types import (
@@ -90,11 +90,8 @@ def read_description(root: Path, categories: Categories) -> Description:
     Raises:
         InputError: the YAML is missing or broken.
     """
-    try:
-        text = (root / FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "It describes how parts and objects link: see docs/coco-parts.md for an example."
-        raise InputError(f"{root / FILE} cannot be read: {error}", hint) from None
+    hint = "It describes how parts and objects link: see docs/coco-parts.md for an example."
+    text = read_text(root / FILE, hint=hint)
     top = load_yaml(text, str(root / FILE))
     identity = ("title", "version", "homepage", "licence", "image_licence", "citation")
     top.only(*identity, "splits", "link", "separator", "objects", "groups", "alone")

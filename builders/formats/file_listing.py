@@ -7,6 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from builders.formats.paths import is_resource_fork
+from mixedparts.errors import InputError
+from mixedparts.files.folders import Listing, walk_folders
+from mixedparts.files.opening import is_there
 
 
 class _Listing(NamedTuple):
@@ -32,7 +35,10 @@ def annotation_files(root: Path, folder: str, suffix: str) -> tuple[str, ...]:
         suffix: end of the file names, such as `.json`.
 
     Returns:
-        Paths relative to `root`, sorted.
+        Paths relative to `root`, sorted; none if the folder is not there.
+
+    Raises:
+        InputError: a folder cannot be listed, or a link leads in a circle or nowhere.
     """
     key = (str(root), folder, suffix)
     listing = _listings.get(key)
@@ -46,31 +52,42 @@ def annotation_files(root: Path, folder: str, suffix: str) -> tuple[str, ...]:
 
 
 def _walk(root: Path, folder: str, suffix: str) -> _Listing:
+    top = root / folder
+    if not is_there(top):
+        return _Listing({str(top): _changed(str(top))}, ())
     changed: dict[str, int] = {}
     files: list[str] = []
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
-        path = str(root / current)
-        changed[path] = _changed(path)
-        try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        # The folder was removed meanwhile, or may not be read.
-        except OSError:
-            continue
+    for listing in walk_folders(top):
+        changed[listing.path] = listing.changed
+        base = PurePosixPath(folder, listing.inside)
+        _check_links(listing)
         # Beside `<stem>.json`, the folder `<stem>` has a PNG for every instance of that image, and
         # no annotation file: it is not entered.
-        stems = {entry.name[: -len(suffix)] for entry in entries if entry.name.endswith(suffix)}
-        for entry in entries:
-            name = f"{current}/{entry.name}"
-            if is_resource_fork(PurePosixPath(name)):
-                continue
-            if entry.is_dir():
-                if entry.name not in stems:
-                    waiting.append(name)
-            elif entry.name.endswith(suffix):
-                files.append(name)
+        names = [entry.name for entry in listing.files if entry.name.endswith(suffix)]
+        stems = {name[: -len(suffix)] for name in names}
+        listing.folders[:] = [
+            name
+            for name in listing.folders
+            if name not in stems and not is_resource_fork(base / name)
+        ]
+        files += [str(base / name) for name in names if not is_resource_fork(base / name)]
     return _Listing(changed, tuple(sorted(files)))
+
+
+def _check_links(listing: Listing) -> None:
+    """Check that no link to a folder leads nowhere, such as into a disk that is not mounted.
+
+    Raises:
+        InputError: one does.
+    """
+    for entry in listing.files:
+        # A file has a suffix; one that is not there is missed when its image is read.
+        if "." not in entry.name and entry.is_symlink() and not os.path.exists(entry.path):
+            raise InputError(
+                f"the link {entry.path} leads to {os.readlink(entry.path)}, which is not there",
+                "The files of that folder would be missing. Mount or restore it, or remove the"
+                " link.",
+            )
 
 
 def _changed(path: str) -> int:

@@ -19,13 +19,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixedparts.errors import InputError
+from mixedparts.files.foreign import HEAD, UTF8_MARK, not_utf8
+from mixedparts.files.opening import open_file
+from mixedparts.files.text import beginning
 
 T = TypeVar("T")
 UNREADABLE = (ValueError, RecursionError)
 """What decoding one record may raise: wrong types, bytes that are not UTF-8, deep nesting."""
 
 _HINT = "Download or unpack it again; the source's page lists what the file should hold."
-_BOM = b"\xef\xbb\xbf"
 # Matches up to a literal that Python's json writes and standard JSON does not allow. Text within
 # quotes is skipped as a whole, so a file name or a run-length string is never changed. Possessive
 # quantifiers (`++`, `*+`) never backtrack: the match takes linear time on gigabytes.
@@ -108,12 +110,16 @@ class JsonFile:
             fault = _shape_fault(error) if kind is Lists else "it is not a list of records"
             raise InputError(f"{self.path}: {fault}", _HINT) from None
         except msgspec.DecodeError as error:
+            head = self._map[:HEAD]
+            name = f"{self.path} ({len(self._map):,} bytes)"
+            clause = not_utf8(head, str(self.path))
+            if clause is not None:
+                raise InputError(f"{name} is not valid JSON; it {clause}", _HINT) from None
             # The search for non-finite literals reads the whole file, so it runs only after the
             # parser has failed, and once.
             if self._patched or not self._blank_non_finite():
-                size = f"{len(self._map):,} bytes"
                 raise InputError(
-                    f"{self.path} ({size}) is not valid JSON: {error}", _HINT
+                    f"{name} is not valid JSON: {error}{beginning(head)}", _HINT
                 ) from None
             self._patched = True
             return self._content(kind)
@@ -142,7 +148,7 @@ class JsonFile:
 
     def _decode(self, kind: type[T]) -> T:
         view = memoryview(self._map)
-        skip = len(_BOM) if self._map[: len(_BOM)] == _BOM else 0
+        skip = len(UTF8_MARK) if self._map[: len(UTF8_MARK)] == UTF8_MARK else 0
         return msgspec.json.decode(view[skip:], type=kind)
 
     def _blank_non_finite(self) -> bool:
@@ -175,16 +181,14 @@ def decode_untyped(raw: memoryview | msgspec.Raw) -> Any:
 
 
 def _map(path: Path, access: int = mmap.ACCESS_READ) -> mmap.mmap:
-    try:
-        with path.open("rb") as file:
+    with open_file(path, hint="Check --root and the source's layout.") as file:
+        try:
             return mmap.mmap(file.fileno(), 0, access=access)
-    except FileNotFoundError:
-        raise InputError(f"{path} is not there", "Check --root and the source's layout.") from None
-    # An empty file cannot be mapped.
-    except ValueError:
-        raise InputError(f"{path} is empty", _HINT) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        # An empty file cannot be mapped.
+        except ValueError:
+            raise InputError(f"{path} is empty", _HINT) from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _shape_fault(error: msgspec.ValidationError) -> str:

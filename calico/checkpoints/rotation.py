@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixedparts.errors import InputError
+from mixedparts.files.folders import list_folder
+from mixedparts.files.opening import is_there
+from mixedparts.files.text import read_json
 from mixedparts.storage.shards import write_json
 
 BEST = "best.json"
@@ -35,8 +37,12 @@ def checkpoint_path(output: Path, step: int) -> Path:
 
 
 def newest_checkpoint(output: Path) -> Path | None:
-    """Return the newest checkpoint of a run, None if there is none."""
-    return max(output.glob("checkpoint-*"), key=lambda path: path.name, default=None)
+    """Return the newest checkpoint of a run, None if there is none.
+
+    Raises:
+        InputError: the folder cannot be listed.
+    """
+    return max(_checkpoints(output), default=None)
 
 
 def read_best(output: Path) -> Best | None:
@@ -45,11 +51,11 @@ def read_best(output: Path) -> Best | None:
     Raises:
         InputError: the file is broken.
     """
-    try:
-        return Best(**json.loads((output / BEST).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not is_there(output / BEST):
         return None
-    except (OSError, ValueError, TypeError) as error:
+    try:
+        return Best(**read_json(output / BEST))
+    except TypeError as error:
         raise InputError(f"{output / BEST} cannot be read: {error}") from error
 
 
@@ -62,6 +68,16 @@ def record_best(output: Path, best: Best) -> None:
 def remove_old_checkpoints(output: Path, keep: int) -> None:
     """Remove all checkpoints of a run but the newest `keep` and the best one."""
     best = read_best(output)
-    for old in sorted(output.glob("checkpoint-*"))[:-keep]:
+    for old in _checkpoints(output)[:-keep]:
         if best is None or old.name != best.checkpoint:
             shutil.rmtree(old)
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    """Return the checkpoints of a run, the oldest first; none if its folder is not there."""
+    # Not `glob`, which returns nothing for a closed folder: the run would start again at step 0.
+    if not is_there(output):
+        return []
+    return [
+        Path(entry.path) for entry in list_folder(output) if entry.name.startswith("checkpoint-")
+    ]

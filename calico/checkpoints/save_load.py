@@ -34,6 +34,7 @@ from calico.processing.tokenizer import (
 )
 from calico.weights.safetensors_io import copy_weights, read_tensors, save_tensors
 from mixedparts.errors import InputError
+from mixedparts.files.text import read_json
 
 CONFIG, TRAINED, FROZEN, METADATA = (
     "config.yaml",
@@ -179,10 +180,7 @@ def read_checkpoint_metadata(place: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or not a JSON object.
     """
-    try:
-        metadata = json.loads((place / METADATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place / METADATA} cannot be read: {error}") from error
+    metadata = read_json(place / METADATA)
     if not isinstance(metadata, dict):
         raise InputError(f"{place / METADATA} is not a JSON object")
     return metadata

@@ -7,6 +7,7 @@ so that it does not stop the others.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +17,16 @@ from typing import Any
 from urllib.parse import quote
 
 from mixedparts.errors import InputError, UsageError
+from mixedparts.files.folders import is_folder, list_folder
+from mixedparts.files.text import read_lines, read_text
+from mixedparts.images.formats import IMAGE_SUFFIXES
 from mixedparts.records import Task
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _NUMBERED = re.compile(r"image([1-9][0-9]?)")
 _LONGEST_NAME = 150  # bytes; most file systems stop at 255
+_SUBJECT = "the table"
+_TEXT_HINT = "Tables are text in UTF-8."
 TABLE_HINT = (
     "Columns: image1,image2 and, if wanted, image3 …, id, task, question; paths are relative to"
     " the table. JSON lines have the same keys."
@@ -99,15 +104,15 @@ def _nothing_hint(place: Path) -> str:
 
 
 def _from_folder(place: Path, task: Task) -> Iterator[ImageSet | Unusable]:
-    # Sorted by name: file systems list in any order, and the order of images is part of the set.
-    for folder in sorted(path for path in place.iterdir() if path.is_dir()):
-        if folder.name.startswith("."):
+    # Sorted by name: the order of images is part of the set.
+    for folder in list_folder(place):
+        if folder.name.startswith(".") or not is_folder(folder):
             continue
-        images = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        )
+        images = [
+            Path(entry.path)
+            for entry in list_folder(folder.path)
+            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+        ]
         if len(images) < 2:
             counted = "1 image" if images else "no image"
             yield Unusable(folder.name, f"the folder holds {counted}, two are needed")
@@ -117,50 +122,39 @@ def _from_folder(place: Path, task: Task) -> Iterator[ImageSet | Unusable]:
 
 def _csv_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Yield line numbers with rows by column name, or the reason why a row cannot be read."""
+    text = read_text(place, _SUBJECT, _TEXT_HINT, empty=True)
+    reader = csv.reader(io.StringIO(text), delimiter=_TABLES[place.suffix.lower()])
     try:
-        # utf-8-sig drops the byte order mark that spreadsheets write before the first column.
-        with place.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=_TABLES[place.suffix.lower()])
-            names = [name.strip().lower() for name in next(reader, [])]
-            if not {"image1", "image2"} <= set(names):
-                raise UsageError(
-                    f"{place} has no columns image1 and image2, but: {', '.join(names) or 'none'}",
-                    TABLE_HINT,
-                )
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                # One comma too many moves cells under wrong columns; one too few leaves the last
-                # cells empty, which is allowed.
-                if len(cells) > len(names):
-                    yield reader.line_num, f"{len(cells)} cells under {len(names)} columns"
-                else:
-                    yield reader.line_num, dict(zip(names, map(str.strip, cells), strict=False))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(place, error) from error
+        names = [name.strip().lower() for name in next(reader, [])]
+        if not {"image1", "image2"} <= set(names):
+            raise UsageError(
+                f"{place} has no columns image1 and image2, but: {', '.join(names) or 'none'}",
+                TABLE_HINT,
+            )
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            # One comma too many moves cells under wrong columns; one too few leaves the last cells
+            # empty, which is allowed.
+            if len(cells) > len(names):
+                yield reader.line_num, f"{len(cells)} cells under {len(names)} columns"
+            else:
+                yield reader.line_num, dict(zip(names, map(str.strip, cells), strict=False))
+    except csv.Error as error:
+        raise InputError(f"{_SUBJECT} {place} cannot be read: {error}", _TEXT_HINT) from error
 
 
 def _json_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    try:
-        with place.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                # Very deep nesting makes the parser recurse too far instead of reporting an error.
-                except (ValueError, RecursionError) as error:
-                    yield number, f"it is not JSON: {error}"
-                    continue
-                yield number, row if isinstance(row, dict) else "it is not a JSON object"
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(place, error) from error
-
-
-def _unreadable(place: Path, error: Exception) -> InputError:
-    # The text of an OSError repeats the path; other errors have no `strerror`.
-    reason = (isinstance(error, OSError) and error.strerror) or error
-    return InputError(f"the table {place} cannot be read: {reason}", "Tables are text in UTF-8.")
+    for number, line in enumerate(read_lines(place, _SUBJECT, _TEXT_HINT, empty=True), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        # Very deep nesting makes the parser recurse too far instead of reporting an error.
+        except (ValueError, RecursionError) as error:
+            yield number, f"it is not JSON: {error}"
+            continue
+        yield number, row if isinstance(row, dict) else "it is not a JSON object"
 
 
 def _from_rows(

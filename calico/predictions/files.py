@@ -9,18 +9,19 @@ import gzip
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from calico.predictions.jsonl import decode_line, encode_line, prediction_of
 from calico.predictions.types import InvalidPrediction, Prediction, Sizes
 from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.files.foreign import GZIP, HEAD, UTF8_MARK, not_utf8
+from mixedparts.files.opening import open_file
+from mixedparts.files.text import numbered_lines
 
 _SHOWN = 5  # faults that an error message lists
-_GZIP = b"\x1f\x8b"
-_UTF8_MARK = b"\xef\xbb\xbf"  # byte order mark, which some editors write
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_SUBJECT = "the predictions file"
 _FORMAT_HINT = (
     "The format is described in docs/evaluation.md; --split and --dataset must be those"
     " that the predictions were made for."
@@ -72,7 +73,7 @@ def read_predictions(
             message.append(f"  … and {bad - _SHOWN} more")
         raise InputError("\n".join(message), _FORMAT_HINT)
     if not lines:
-        raise InputError(f"the predictions file {path} is empty: there is no line in it")
+        raise InputError(f"{_SUBJECT} {path} is empty: there is no line in it")
     return predictions
 
 
@@ -80,48 +81,44 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers from 1.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or is not lines of text in UTF-8.
     """
     # EOFError and zlib.error come from a gzip file that was cut off or damaged.
     try:
-        with _opened(path) as file:
-            for number, raw in enumerate(file, 1):
-                if number == 1:
-                    raw = _first_line(path, raw)
-                if raw.strip():
-                    yield number, raw
+        with open_file(path, _SUBJECT) as file:
+            yield from numbered_lines(_checked(path, file))
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the predictions file {path} cannot be read: {reason}") from error
+        raise InputError(f"{_SUBJECT} {path} cannot be read: {reason}") from error
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    # By content and not by suffix: a compressed file may have any name.
-    with path.open("rb") as file:
-        packed = file.read(2) == _GZIP
-        file.seek(0)
-        yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
-
-
-def _first_line(path: Path, raw: bytes) -> bytes:
-    """Return the first line without a byte order mark.
+def _checked(path: Path, file: BinaryIO) -> BinaryIO:
+    """Return the content of an open file, unpacked, if it begins like JSON lines.
 
     Raises:
-        InputError: the file is in UTF-16, or one JSON list; the message says how to convert it.
+        InputError: it is not text in UTF-8, or one JSON list; the message says how to convert it.
     """
-    if raw.startswith(_UTF16_MARKS):
+    head, name = _head(file), path
+    # By content and not by suffix: a compressed file may have any name.
+    if head.startswith(GZIP):
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=file))
+        head, name = _head(file), path.with_suffix("") if path.suffix == ".gz" else path
+    clause = not_utf8(head, str(name))
+    if clause is not None:
+        unpacked = ", unpacked," if isinstance(file, gzip.GzipFile) else ""
+        raise InputError(f"{_SUBJECT} {path}{unpacked} {clause}")
+    if head.removeprefix(UTF8_MARK).lstrip().startswith(b"["):
         raise InputError(
-            f"the predictions file {path} is text in UTF-16, not in UTF-8",
-            f"Type: iconv -f UTF-16 -t UTF-8 {path} > predictions.jsonl",
-        )
-    raw = raw.removeprefix(_UTF8_MARK)
-    if raw.lstrip().startswith(b"["):
-        raise InputError(
-            f"the predictions file {path} begins with a list; it must have one JSON object a line",
+            f"{_SUBJECT} {path} begins with a list; it must have one JSON object a line",
             f"Type: jq -c '.[]' {path} > predictions.jsonl",
         )
-    return raw
+    return file
+
+
+def _head(file: BinaryIO) -> bytes:
+    head = file.read(HEAD)
+    file.seek(0)
+    return head
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:

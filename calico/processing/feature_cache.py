@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mixedparts.errors import EnvironmentFault
+from mixedparts.files.folders import is_folder, list_folder
 
 _STALE = 3600.0  # age in seconds at which a temporary file is taken for that of a killed process
 _WRITERS = 8  # processes that may write to a folder at once without exceeding its bound
@@ -47,6 +48,7 @@ class FeatureCache:
 
     Raises:
         EnvironmentFault: the folder cannot be created.
+        InputError: the folder, or one in it, cannot be listed.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -129,7 +131,12 @@ class FeatureCache:
         """Remove entries so that `size` more bytes fit into the bound; return the bytes left."""
         entries: list[tuple[float, int, Path]] = []
         now = time.time()
-        for path in self.folder.glob("??/*"):
+        # Not `glob`, which skips a closed folder: its entries would count as no bytes.
+        folders = [
+            item for item in list_folder(self.folder) if len(item.name) == 2 and is_folder(item)
+        ]
+        paths = [Path(item.path) for folder in folders for item in list_folder(folder.path)]
+        for path in paths:
             with suppress(OSError):  # another process may have removed it
                 status = path.stat()
                 if path.suffix == ".tmp" and now - status.st_mtime > _STALE:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from calico.config.calico import CalicoConfig
 from mixedparts.errors import InputError, UsageError
+from mixedparts.files.opening import is_there
+from mixedparts.files.text import read_json
 
 
 def check_agreement(place: Path, layout: str, config: CalicoConfig) -> None:
@@ -28,12 +29,9 @@ def check_agreement(place: Path, layout: str, config: CalicoConfig) -> None:
     """
     folder = place if place.is_dir() else place.parent
     path = folder / "config.json"
-    if not path.is_file():
+    if not is_there(path):
         return
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    data = read_json(path)
     if not isinstance(data, dict):
         raise InputError(f"{path} is not a JSON object")
     # Only values that the file contains count: transformers leaves out many that are its defaults.

@@ -6,7 +6,6 @@ A model of 7B parameters is read tensor by tensor, so memory holds the model onc
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mixedparts.errors import InputError
+from mixedparts.files.folders import list_folder
+from mixedparts.files.opening import check_unpacked
+from mixedparts.files.text import read_json
 
 _PICKLED = (".pth", ".pt", ".bin")
 _SAMPLED = 1 << 20  # bytes at either end of a file that its fingerprint reads
@@ -53,6 +55,7 @@ class WeightFiles(Mapping[str, Tensor]):
             with safe_open(path, framework="pt") as file:
                 return list(file.keys())
         except (OSError, SafetensorError) as error:
+            check_unpacked(path, "the weights")
             raise InputError(f"the weights {path} cannot be read: {error}") from error
 
     def __getitem__(self, name: str) -> Tensor:
@@ -101,13 +104,14 @@ def _files(place: Path) -> list[Path]:
             "Give --init a file (.safetensors, .pth) or the folder of a published model.",
         )
     # An index first: without it, the shards of a model look like any other files.
-    indices = sorted(place.glob("*.safetensors.index.json")) or sorted(
-        place.glob("*.bin.index.json")
-    )
+    present = [Path(entry.path) for entry in list_folder(place)]
+    indices = [path for path in present if path.name.endswith(".safetensors.index.json")] or [
+        path for path in present if path.name.endswith(".bin.index.json")
+    ]
     if indices:
         try:
-            listed = json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values()
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            listed = read_json(indices[0], "the index")["weight_map"].values()
+        except (TypeError, KeyError, AttributeError) as error:
             raise InputError(f"the index {indices[0]} cannot be read: {error!r}") from error
         files = [place / name for name in sorted(set(map(str, listed)))]
         missing = [path.name for path in files if not path.is_file()]
@@ -117,7 +121,7 @@ def _files(place: Path) -> list[Path]:
     for name in _SINGLE:
         if (place / name).is_file():
             return [place / name]
-    files = [path for path in sorted(place.iterdir()) if path.suffix in (".safetensors", *_PICKLED)]
+    files = [path for path in present if path.suffix in (".safetensors", *_PICKLED)]
     if len(files) != 1:
         raise InputError(
             f"{place} holds {len(files)} weight files and no index",
@@ -128,12 +132,16 @@ def _files(place: Path) -> list[Path]:
 
 def _unpacked(path: Path) -> Mapping[str, Tensor]:
     """Return the tensors of a file that torch saved."""
+    mapped = False
     try:
         with path.open("rb") as file:
             mapped = file.read(2) == b"PK"  # a zip; the format before torch 1.6 cannot be mapped
         # A pickle can run any code when it is loaded; `weights_only` allows tensors alone.
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises errors of many types on broken bytes
+        # The format of torch is a zip archive itself.
+        if not mapped:
+            check_unpacked(path, "the weights")
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"the weights {path} cannot be read without running code: {reason}",

@@ -142,22 +142,22 @@ def _unpack(packed: _Packed, name: str) -> str:
 def _encoding_without_mark(head: bytes) -> str | None:
     """Return UTF-16 or UTF-32 with its byte order, recognised by NUL bytes; None for others."""
     head = head[: len(head) // 4 * 4]
-    # ASCII characters have their NUL bytes always at the same places of a unit.
-    zeros = [head[place::4].count(0) for place in range(4)]
+    # The upper bytes of a unit are NUL for most characters, and always at the same places. A few
+    # lower bytes are NUL too.
+    first, second, third, fourth = (head[place::4].count(0) for place in range(4))
     quarter = len(head) // 4
-    if not quarter or sum(zeros) == 0:
-        return None
-    if zeros[1] == zeros[2] == zeros[3] == quarter > zeros[0]:
+    few = quarter // 5
+    if fourth == quarter and third > quarter // 2:
         encoding = "UTF-32LE"
-    elif zeros[0] == zeros[1] == zeros[2] == quarter > zeros[3]:
+    elif first == quarter and second > quarter // 2:
         encoding = "UTF-32BE"
-    elif zeros[0] == zeros[2] == 0:
+    elif second + fourth > few and 10 * (first + third) <= second + fourth:
         encoding = "UTF-16LE"
-    elif zeros[1] == zeros[3] == 0:
+    elif first + third > few and 10 * (second + fourth) <= first + third:
         encoding = "UTF-16BE"
     else:
         return None
-    # A cut pair of surrogates at the end of the head is no fault.
+    # A character that is cut at the end of the head is no fault.
     text = head.decode(encoding, errors="ignore")
     readable = sum(letter.isprintable() or letter.isspace() for letter in text)
     return encoding if text and readable >= 0.95 * len(text) else None

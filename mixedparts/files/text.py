@@ -6,75 +6,26 @@ is not such a file is named in one message with the command that helps (`mixedpa
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mixedparts.errors import InputError
 from mixedparts.files.foreign import HEAD, UTF8_MARK, not_utf8
-
-_SPECIAL = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+from mixedparts.files.opening import open_file, reason
 
 
-def is_there(path: Path) -> bool:
-    """Return whether anything has this name, be it a folder, a pipe or a link that leads nowhere.
-
-    A reader then opens it and says what is wrong; `Path.is_file` would call the file absent.
-
-    Raises:
-        InputError: a folder on the way may not be entered.
-    """
-    try:
-        os.lstat(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return False
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    return True
-
-
-def open_file(path: Path, subject: str = "", hint: str | None = None) -> BinaryIO:
-    """Open a regular file for reading bytes.
-
-    Args:
-        path: the file.
-        subject: what the message calls it, before its path, such as `the configuration`.
-        hint: what helps if the file is missing or is not a file.
-
-    Returns:
-        The open file.
-
-    Raises:
-        InputError: the file is missing, is a folder, a pipe or a device, or may not be read.
-    """
-    name = f"{subject} {path}".lstrip()
-    try:
-        mode = os.stat(path).st_mode
-        # Checked before it is opened: opening a pipe waits until somebody writes to it.
-        if stat.S_ISREG(mode):
-            return path.open("rb")
-    except OSError as error:
-        raise InputError(f"{name} {_reason(path, error)}", hint) from None
-    kind = "a folder" if stat.S_ISDIR(mode) else _SPECIAL.get(stat.S_IFMT(mode), "a special file")
-    raise InputError(f"{name} is {kind}, not a file", hint)
-
-
-def read_bytes(path: Path, subject: str = "", hint: str | None = None) -> bytes:
+def read_bytes(
+    path: Path, subject: str = "", hint: str | None = None, empty: bool = False
+) -> bytes:
     """Read a whole file that should be text in UTF-8, without decoding it.
 
     Args:
         path: the file.
         subject: what messages call it, before its path.
         hint: what helps if the file is missing, damaged or another one.
+        empty: accept a file without content.
 
     Returns:
         Its bytes, with a byte order mark if it has one.
@@ -88,23 +39,24 @@ def read_bytes(path: Path, subject: str = "", hint: str | None = None) -> bytes:
         try:
             data = file.read()
         except OSError as error:
-            raise InputError(f"{name} {_reason(path, error)}", hint) from None
+            raise InputError(f"{name} {reason(path, error)}", hint) from None
     clause = not_utf8(data[:HEAD], str(path))
     # The clause ends with its own command; the hint of the caller would be a second one.
     if clause is not None:
         raise InputError(f"{name} {clause}")
-    if not data.removeprefix(UTF8_MARK).strip():
+    if not empty and not data.removeprefix(UTF8_MARK).strip():
         raise InputError(f"{name} is empty", hint)
     return data
 
 
-def read_text(path: Path, subject: str = "", hint: str | None = None) -> str:
+def read_text(path: Path, subject: str = "", hint: str | None = None, empty: bool = False) -> str:
     r"""Read a whole text file.
 
     Args:
         path: the file.
         subject: what messages call it, before its path.
         hint: what helps if the file is missing, damaged or another one.
+        empty: accept a file without content.
 
     Returns:
         Its text without a byte order mark, with `\n` at the end of each line.
@@ -112,7 +64,7 @@ def read_text(path: Path, subject: str = "", hint: str | None = None) -> str:
     Raises:
         InputError: as `read_bytes`; or the text is not UTF-8.
     """
-    data = read_bytes(path, subject, hint)
+    data = read_bytes(path, subject, hint, empty)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -120,11 +72,14 @@ def read_text(path: Path, subject: str = "", hint: str | None = None) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path: Path, subject: str = "", hint: str | None = None) -> list[str]:
+def read_lines(
+    path: Path, subject: str = "", hint: str | None = None, empty: bool = False
+) -> list[str]:
     """Read the lines of a text file, without their ends; see `read_text`."""
     # Not `splitlines`, which also divides at characters that names may contain. Files that were
     # joined have a byte order mark in the middle.
-    return [line.removeprefix("\ufeff") for line in read_text(path, subject, hint).split("\n")]
+    lines = read_text(path, subject, hint, empty).split("\n")
+    return [line.removeprefix("\ufeff") for line in lines]
 
 
 def read_json(path: Path, subject: str = "", hint: str | None = None) -> Any:
@@ -172,8 +127,9 @@ def _not_utf8_at(data: bytes, error: UnicodeDecodeError) -> str:
     before = data[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     line = before.count(b"\n") + 1
     return (
-        f"is not text in UTF-8: byte {error.start:,} (line {line:,}) is 0x{data[error.start]:02X}; convert the file, for example"
-        " with `iconv -f LATIN1 -t UTF-8`"
+        f"is not text in UTF-8: byte {error.start:,} (line {line:,}) is"
+        f" 0x{data[error.start]:02X}; convert the file, for example with"
+        " `iconv -f LATIN1 -t UTF-8`"
     )
 
 
@@ -184,12 +140,3 @@ def beginning(head: bytes) -> str:
     if not text or text[:1] in b"{[":
         return ""
     return f"; it begins with {text[:40].decode('utf-8', 'replace')!r}"
-
-
-def _reason(path: Path, error: OSError) -> str:
-    """Return why a file cannot be opened or read, as a clause."""
-    if isinstance(error, FileNotFoundError) and path.is_symlink():
-        return f"is a link to {os.readlink(path)}, which is not there"
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "is not there"
-    return f"cannot be read: {error.strerror or error}"

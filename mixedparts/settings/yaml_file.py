@@ -8,6 +8,11 @@ from typing import Any
 import yaml
 
 from mixedparts.errors import InputError
+from mixedparts.files.text import read_text
+
+YAML_FAULTS = (yaml.YAMLError, RecursionError, ValueError, AttributeError)
+"""What parsing a YAML text may raise: the last three for deep nesting, for the date 2024-13-45 or a
+number of too many digits, and for a wrong `!!timestamp`."""
 
 
 def read_yaml_mapping(path: Path) -> dict[Any, Any]:
@@ -16,12 +21,10 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     Raises:
         InputError: the file is missing, is not YAML, or contains no mapping.
     """
-    # Nested deeply enough, a file exceeds the recursion limit of the parser.
+    text = read_text(path, "the configuration")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"the configuration {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+        value = yaml.safe_load(text)
+    except YAML_FAULTS as error:
         raise InputError(f"the configuration {path} is not YAML: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"the configuration {path} contains no mapping of names to values")

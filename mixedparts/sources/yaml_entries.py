@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import yaml
 
 from mixedparts.errors import InputError
+from mixedparts.settings.yaml_file import YAML_FAULTS
 
 # libyaml, where PyYAML was built with it, is several times faster.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -142,7 +143,7 @@ def load_yaml(text: str, file: str) -> Entry:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         message = f"{file}:{line}: {error.problem or 'not readable as YAML'}"
-    except yaml.YAMLError as error:
+    except YAML_FAULTS as error:
         message = f"{file}: not readable as YAML: {error}"
     raise InputError(message, "Correct that line of the manifest.")
 

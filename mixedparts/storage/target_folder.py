@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mixedparts.errors import UsageError
+from mixedparts.files.folders import list_folder
 
 _HINT = "Choose another folder with --out."
 
@@ -24,10 +25,11 @@ def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bo
     Raises:
         UsageError: `out` is a file, or holds something else, which belongs to somebody else and
             is never changed.
+        InputError: the folder cannot be listed.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", _HINT)
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or not list_folder(out):
         return False
     if not recognise(out):
         raise UsageError(f"{out} is not empty and holds no {what}", _HINT)

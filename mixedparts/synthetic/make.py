@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 import cv2
 
 from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.files.folders import list_folder
 from mixedparts.synthetic.native import DESCRIPTION, INFO, Fragment, NativeLayout, encode
 from mixedparts.synthetic.native_ade20k import Ade20kLayout
 from mixedparts.synthetic.native_paco import PacoLayout
@@ -89,7 +90,7 @@ def _refuse_foreign(out: Path, layout: NativeLayout) -> None:
     # `_prepare` deletes files. A folder without the marker may be a real dataset.
     for root in layout.roots:
         folder = out / root
-        if folder.is_dir() and not (folder / MARKER).is_file() and any(folder.iterdir()):
+        if folder.is_dir() and not (folder / MARKER).is_file() and list_folder(folder):
             raise UsageError(
                 f"{folder} holds files and no {MARKER}: they were not made by `mixedparts sample`.",
                 "Choose an empty folder with --out.",

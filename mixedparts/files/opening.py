@@ -1,0 +1,91 @@
+"""Open a file from outside: what is not a regular file is named, and a pipe is never waited for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from mixedparts.errors import InputError
+from mixedparts.files.foreign import HEAD, packed_or_absent
+
+_SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def is_there(path: Path) -> bool:
+    """Return whether anything has this name, be it a folder, a pipe or a link that leads nowhere.
+
+    A reader then opens it and says what is wrong; `Path.is_file` would call the file absent.
+
+    Raises:
+        InputError: a folder on the way may not be entered.
+    """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    return True
+
+
+def open_file(path: Path, subject: str = "", hint: str | None = None) -> BinaryIO:
+    """Open a regular file for reading bytes.
+
+    Args:
+        path: the file.
+        subject: what the message calls it, before its path, such as `the configuration`.
+        hint: what helps if the file is missing or is not a file.
+
+    Returns:
+        The open file.
+
+    Raises:
+        InputError: the file is missing, is a folder, a pipe or a device, or may not be read.
+    """
+    name = f"{subject} {path}".lstrip()
+    try:
+        mode = os.stat(path).st_mode
+        # Checked before it is opened: opening a pipe waits until somebody writes to it.
+        if stat.S_ISREG(mode):
+            return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{name} {reason(path, error)}", hint) from None
+    kind = "a folder" if stat.S_ISDIR(mode) else _SPECIAL.get(stat.S_IFMT(mode), "a special file")
+    raise InputError(f"{name} is {kind}, not a file", hint)
+
+
+def check_unpacked(path: Path, subject: str = "") -> None:
+    """Check a file that its parser has refused: is it there, and not packed or a pointer?
+
+    Args:
+        path: a file of any format that is not packed itself.
+        subject: what the message calls it, before its path.
+
+    Raises:
+        InputError: as `open_file`; or the file is packed, a pointer of Git LFS or a web page.
+    """
+    with open_file(path, subject) as file:
+        try:
+            head = file.read(HEAD)
+        except OSError as error:
+            raise InputError(f"{subject} {path} {reason(path, error)}".lstrip()) from None
+    clause = packed_or_absent(head, str(path))
+    if clause is not None:
+        raise InputError(f"{subject} {path} {clause}".lstrip())
+
+
+def reason(path: Path, error: OSError) -> str:
+    """Return why a file cannot be opened or read, as a clause."""
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return f"cannot be read: it is a link to {os.readlink(path)}, which is not there"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "cannot be read: it is not there"
+    return f"cannot be read: {error.strerror or error}"
