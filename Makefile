@@ -14,7 +14,12 @@ PAIR := $(addprefix $(DEMO)/sources/ADE20KPart234/images/validation/, \
 # The lower bounds in pyproject.toml that decide whether the model works.
 OLDEST := transformers==5.4.0 peft==0.18.0
 
-.PHONY: demo test test-oldest test-slow lint setup benchmarks study-data preset \
+# datumaro allows only older numpy, pandas and pyarrow, but works with the newest. So it is installed
+# without its dependencies, and those that .venv does not have come with it.
+READERS := datumaro==1.13.12 'cachetools<8' 'imagesize<3' 'json-stream<3' \
+	json-stream-rs-tokenizer 'lxml<7' 'orjson<4' 'ruamel.yaml<0.20' attrs
+
+.PHONY: demo test test-oldest test-readers test-slow lint setup benchmarks study-data preset \
 	ablations clean
 
 setup: $(READY)
@@ -56,6 +61,18 @@ test-oldest: .venv-oldest/ready
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+# The COCO export read by datumaro, in an environment that lies over .venv like .venv-oldest.
+test-readers: .venv-readers/ready
+	.venv-readers/bin/python -m pytest tests/mixedparts/interchange/export/test_coco_readers.py
+
+.venv-readers/ready: $(READY) Makefile
+	rm -rf .venv-readers
+	$(BIN)/python -m venv .venv-readers
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$(.venv-readers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth
+	.venv-readers/bin/pip install --quiet --disable-pip-version-check --no-deps $(READERS)
+	touch $@
+
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
 
@@ -94,4 +111,4 @@ ablations: preset
 		--write docs/ablations.md
 
 clean:
-	rm -rf .venv .venv-oldest runs
+	rm -rf .venv .venv-oldest .venv-readers runs
