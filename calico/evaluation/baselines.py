@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.most_frequent import most_frequent
 from calico.predictions.types import Prediction, Segment
+from calico.processing.resampling import nearest
 from mixedparts import masks
 from mixedparts.masks import Rle
 from mixedparts.storage.build_folder import BuildFolder
@@ -101,14 +101,10 @@ def _box(mask: Rle) -> Rle:
 
 
 def _stretched(mask: Rle, height: int, width: int) -> Rle:
-    """Return a mask resized by nearest neighbour."""
-    # INTER_NEAREST_EXACT samples at pixel centres; INTER_NEAREST shifts masks by half a pixel.
+    """Return a mask resized by nearest neighbours at pixel centres."""
     if (mask.height, mask.width) == (height, width):
         return mask
-    size = (width, height)
-    return masks.from_dense(
-        cv2.resize(masks.decode(mask), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    )
+    return masks.from_dense(nearest(masks.decode(mask), height, width))
 
 
 MOST_FREQUENT = "most-frequent"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from calico.dataset.pairs import BuiltDataset
 from calico.pretraining.image_entities import ImageEntities
 from calico.processing.images import ImageProcessor, Pixels, open_image
+from calico.processing.resampling import Warp, nearest, warp_labels, warp_pixels
 from mixedparts.errors import InputError
 from mixedparts.masks import area, decode
 from mixedparts.progress import Progress
@@ -145,9 +145,10 @@ def _maps(
     rows, columns = pixels.inner
     square = np.zeros((2, processor.square_size, processor.square_size), np.uint8)
     direct = np.zeros((2, side, side), np.uint8)
+    # By nearest neighbours: the mean of two labels would be a third one.
     for plane in range(2):
-        square[plane, :rows, :columns] = _nearest(maps[plane], (columns, rows))
-        direct[plane] = _nearest(maps[plane], (side, side))
+        square[plane, :rows, :columns] = nearest(maps[plane], rows, columns)
+        direct[plane] = nearest(maps[plane], side, side)
     return direct, square
 
 
@@ -173,12 +174,6 @@ def _presence(
     return tuple(masked), presence
 
 
-def _nearest(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    # The mean of two labels would be a third one. EXACT takes the pixel at the centre of a cell,
-    # INTER_NEAREST the one at its corner, which would shift the map against the image.
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-
-
 def augmented(image: LabelledImage, numbers: NDArray[np.float64]) -> LabelledImage:
     """Return a mirrored, scaled and shifted copy; labels move with the pixels.
 
@@ -190,48 +185,34 @@ def augmented(image: LabelledImage, numbers: NDArray[np.float64]) -> LabelledIma
     scale = 0.85 + 0.3 * numbers[1]
     shift = (0.16 * (numbers[2] - 0.5), 0.16 * (numbers[3] - 0.5))
     pixels = image.pixels
-    height, width = pixels.vision.shape[:2]
     # Shifts are shares of the size, so every frame shows the same part of the image.
-    direct = _affine(mirror * scale, scale, shift, (height, width))
-    square = _affine(mirror * scale, scale, shift, pixels.inner)
-    vision = _warped(pixels.vision, direct, cv2.INTER_LINEAR)
+    direct = _warps(mirror * scale, scale, shift, pixels.vision.shape[:2])
+    square = _warps(mirror * scale, scale, shift, pixels.inner)
+    vision = warp_pixels(pixels.vision, *direct)
     semantic = vision
     # The processor gives both encoders the same array if their sizes are equal.
     if pixels.semantic is not pixels.vision:
-        side = pixels.semantic.shape[0]
-        matrix = _affine(mirror * scale, scale, shift, (side, side))
-        semantic = _warped(pixels.semantic, matrix, cv2.INTER_LINEAR)
+        moves = _warps(mirror * scale, scale, shift, pixels.semantic.shape[:2])
+        semantic = warp_pixels(pixels.semantic, *moves)
     # Only the inside of SAM's square is warped: its padding stays where it is.
     rows, columns = pixels.inner
     padded = np.zeros_like(pixels.square)
-    padded[:rows, :columns] = _warped(pixels.square[:rows, :columns], square, cv2.INTER_LINEAR)
+    padded[:rows, :columns] = warp_pixels(pixels.square[:rows, :columns], *square)
     square_maps = np.zeros_like(image.square)
     inner = image.square[:, :rows, :columns]
-    square_maps[:, :rows, :columns] = [_warped(m, square, cv2.INTER_NEAREST) for m in inner]
-    direct_maps = np.stack([_warped(m, direct, cv2.INTER_NEAREST) for m in image.direct])
+    square_maps[:, :rows, :columns] = [warp_labels(plane, *square) for plane in inner]
+    direct_maps = np.stack([warp_labels(plane, *direct) for plane in image.direct])
     moved = Pixels(vision, semantic, padded, pixels.inner, pixels.size)
     return LabelledImage(moved, direct_maps, square_maps, image.masked, image.presence)
 
 
-def _affine(
-    scale_x: float, scale_y: float, shift: tuple[float, float], size: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Return the (2, 3) matrix that scales about the centre and shifts by shares of the size."""
+def _warps(
+    scale_x: float, scale_y: float, shift: tuple[float, float], size: tuple[int, ...]
+) -> tuple[Warp, Warp]:
+    """Return the warps, rows first, that scale about the centre and shift by shares of the size."""
     height, width = size
     x, y = (width - 1) / 2, (height - 1) / 2
-    return np.array(
-        [
-            [scale_x, 0.0, x - scale_x * x + shift[0] * width],
-            [0.0, scale_y, y - scale_y * y + shift[1] * height],
-        ]
+    return (
+        Warp(scale_y, y - scale_y * y + shift[1] * height),
+        Warp(scale_x, x - scale_x * x + shift[0] * width),
     )
-
-
-def _warped(plane: NDArray[np.uint8], matrix: NDArray[np.float64], how: int) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) or one map (H, W) under an affine transformation."""
-    size = (plane.shape[1], plane.shape[0])
-    # Outside of the original, pixels are mirrored and labels are background.
-    border = cv2.BORDER_REFLECT if plane.ndim == 3 else cv2.BORDER_CONSTANT
-    source = np.ascontiguousarray(plane)
-    warped = cv2.warpAffine(source, matrix, size, flags=how, borderMode=border)
-    return np.asarray(warped, np.uint8)

@@ -117,6 +117,19 @@ def test_the_other_image_is_answered_stretched(tmp_path: Path) -> None:
     ]
 
 
+def test_a_centre_on_a_border_is_stretched_by_our_own_rule(tmp_path: Path) -> None:
+    """The centre of pixel 15 of 31 lies between two pixels; it takes the right or lower one."""
+    corner = masks.from_dense(np.array([[1, 0], [0, 0]]))
+    sample = replace(
+        truth("s", [Segment("cup", 0, corner), Segment("pan", 1, corner)]),
+        sizes=((2, 2), (15, 31)),
+    )
+    expected = np.zeros((15, 31), np.uint8)
+    expected[:7, :15] = 1
+    ((cup, _),) = answers("other-image", tmp_path, sample)
+    np.testing.assert_array_equal(masks.decode(cup.mask), expected)
+
+
 def test_most_frequent_is_among_the_baselines(tmp_path: Path) -> None:
     build = write_build(tmp_path / "b", {"train": small_rows(), "test": small_rows()})
     samples = read_ground_truth(BuildFolder.open(build), "test").samples

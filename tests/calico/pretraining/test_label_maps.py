@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calico.dataset.pairs import BuiltDataset
 from calico.pretraining.image_entities import gather_entities
-from calico.pretraining.label_maps import UNKNOWN, augmented, label_set, labelled_images
-from calico.processing.images import ImageProcessor
+from calico.pretraining.label_maps import (
+    UNKNOWN,
+    LabelledImage,
+    augmented,
+    label_set,
+    labelled_images,
+)
+from calico.processing.images import ImageProcessor, Pixels
 from mixedparts.masks import area
 from mixedparts.progress import Silent
 from tests.factories.micro_model import micro_config
@@ -72,3 +80,29 @@ class TestLabels:
         bright = moved.pixels.vision.max(-1) > 120
         assert (bright == (moved.direct[0] > 0)).mean() > 0.9
         assert not np.array_equal(moved.direct, image.direct)
+
+    def test_maps_and_moves_are_the_recorded_ones(self, dataset: BuiltDataset) -> None:
+        """The same bytes under every allowed version of OpenCV, NumPy and Pillow."""
+        entities = gather_entities(dataset.pairs("train"))
+        labels = label_set(entities.values())
+        processor = ImageProcessor(micro_config())
+        images = labelled_images(dataset, "train", entities, labels, processor, Silent())
+        rng = np.random.Generator(np.random.Philox(7))
+        moved = [augmented(image, rng.random(4)) for image in images for _ in range(4)]
+        assert _digest([image.direct for image in images]) == "20679d28cc80ddae"
+        assert _digest([image.square for image in images]) == "59a24c7297d8718a"
+        assert _digest([image.direct for image in moved]) == "6d9c8b096f47126d"
+        assert _digest([image.square for image in moved]) == "e57dd13673bf8106"
+
+    def test_moved_pixels_are_the_recorded_ones(self) -> None:
+        values = np.random.Generator(np.random.Philox(8)).integers(0, 256, (3, 48, 48, 3))
+        vision, semantic, square = values.astype(np.uint8)
+        pixels = Pixels(vision, semantic, square, (48, 31), (96, 62))
+        maps = (values[:2, ..., 0] % 3).astype(np.uint8)
+        image = LabelledImage(pixels, maps, maps, (), np.zeros(0, np.int8))
+        moved = augmented(image, np.array([0.25, 0.7, 0.1, 0.8])).pixels
+        assert _digest([moved.vision, moved.semantic, moved.square]) == "59a8929a06713eb3"
+
+
+def _digest(planes: list[NDArray[np.uint8]]) -> str:
+    return hashlib.sha256(b"".join(plane.tobytes() for plane in planes)).hexdigest()[:16]
