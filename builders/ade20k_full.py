@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from builders.bases.ade20k_records import (
     NAME,
@@ -31,7 +30,7 @@ from builders.formats.file_listing import annotation_files
 from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import safe_name
 from builders.formats.segmentation import Refusal, read_segmentations
-from builders.formats.segmentation_maps import EIGHT_BIT, UnusableMap, read_label_map
+from builders.formats.segmentation_maps import COLOUR, EIGHT_BIT, UnusableMap, read_label_map
 from mixedparts import masks
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
@@ -262,16 +261,10 @@ class _InstanceMasks:
 
     def _classes(self, suffix: str) -> NDArray[np.int32] | None:
         """Return the (H, W) class ids (name_ndx) of a class map, None if it cannot be used."""
+        path, header = self._folder / f"{self._stem}{suffix}", self._header
         try:
-            with Image.open(self._folder / f"{self._stem}{suffix}", formats=("PNG",)) as image:
-                if image.mode != "RGB" or image.size != (
-                    self._header.width,
-                    self._header.height,
-                ):
-                    return None
-                rgb = np.asarray(image).astype(np.int32)
-        # On broken bytes a decoder may raise any error.
-        except Exception:
+            rgb = read_label_map(path, header.width, header.height, COLOUR).astype(np.int32)
+        except UnusableMap:
             return None
         # The encoding of the release: red has the high digits in steps of 10, green the low byte.
         classes: NDArray[np.int32] = rgb[:, :, 0] // 10 * 256 + rgb[:, :, 1]

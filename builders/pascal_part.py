@@ -22,7 +22,7 @@ from mixedparts import masks
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.files.opening import check_unpacked, is_there
 from mixedparts.files.text import read_lines
-from mixedparts.images.checks import open_image
+from mixedparts.images.opening import stored_size
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import ReadShard
@@ -216,7 +216,7 @@ def _objects(path: Path) -> list[Any]:
         content = _loadmat()(path, simplify_cells=True)
     # On broken bytes a parser may raise any error.
     except Exception as error:
-        detail = f"{path.name} is not a readable MATLAB file: {error or type(error).__name__}"
+        detail = f"{path.name} is not a readable MATLAB file: {str(error) or type(error).__name__}"
         try:
             check_unpacked(path)
         except InputError as fault:
@@ -249,10 +249,9 @@ def _header(root: Path, image_id: str) -> ImageHeader:
     places = Places(f"{folder}/{image_id}.jpg", (f"{folder}/{image_id}.JPG",))
     path = find_file(root, places).path
     try:
-        with open_image(root / path) as image:
-            width, height = image.size
+        width, height = stored_size((root / path).read_bytes())
     # `checked_image` opens the file again and reports its fault.
-    except Exception:
+    except (OSError, ValueError):
         width = height = 1
     name = PurePosixPath(path)
     return checked_image(root, image_id, name.name, name, width, height)

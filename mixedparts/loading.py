@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import datasets
 from PIL import Image
 
 from mixedparts.errors import InputError, UsageError
-from mixedparts.images.checks import open_image
+from mixedparts.images.opening import image_bytes, rgb_image
 from mixedparts.storage.locate import BUILD_HINT, resolve_build
 from mixedparts.storage.schema import CONFIGS
 
@@ -100,26 +99,28 @@ class PixelJoin:
         return {**batch, "images": joined}
 
     def _image(self, row: int) -> Image.Image:
-        return open_stored_image(self._stored[row]["image"])
+        item = self._stored[row]
+        return open_stored_image(item["image"], f"{item['image_id']} in row {row} of images")
 
 
-def open_stored_image(stored: dict[str, Any] | None) -> Image.Image:
+def open_stored_image(stored: dict[str, Any] | None, name: str = "") -> Image.Image:
     """Return a stored image as RGB on the stored grid, EXIF orientation not applied.
 
     Args:
         stored: a value of the `image` column, undecoded: `bytes` or `path`.
+        name: for the message of an error; by default the path.
 
     Raises:
-        InputError: the copy of the build has no pixels.
+        InputError: the copy of the build has no pixels, or the image cannot be read or decoded.
     """
     if stored is None:
         raise InputError(
             "this copy of the dataset has no pixels",
             "Load it with pixels=False, or build it from the sources: mixedparts build --help",
         )
-    data = stored["bytes"]
-    with open_image(io.BytesIO(data) if data is not None else stored["path"]) as image:
-        return image.convert("RGB")
+    name = name or str(stored["path"])
+    data = stored["bytes"] if stored["bytes"] is not None else image_bytes(stored["path"] or "")
+    return rgb_image(data, name)
 
 
 open_picture = open_stored_image  # the name in earlier versions

@@ -19,12 +19,11 @@ from builders.bases.coco_index import CocoIndex, Fault, malformed, open_index, p
 from builders.bases.look_up import locate
 from builders.bases.sharded_source import ShardedSource
 from builders.formats.identifiers import Id, id_text, whole_number
-from builders.formats.image_rejects import MAX_PIXELS, ImageHeader, Refuser
+from builders.formats.image_rejects import ImageHeader, Refuser, image_fault
 from builders.formats.json_file import UNREADABLE
 from builders.formats.paths import Places, is_resource_fork, safe_name
 from mixedparts.errors import InputError
 from mixedparts.files.opening import is_there
-from mixedparts.images.checks import check_image
 from mixedparts.records import (
     ImageRecord,
     Level,
@@ -246,7 +245,7 @@ class CocoSource(ShardedSource):
             detail = f"image {image_id} ({fields.file_name}) was there before: record {before}"
             return Fault(record_id, Reason.DUPLICATE_ID, detail), image_id
         width, height = whole_number(fields.width) or 0, whole_number(fields.height) or 0
-        if min(width, height) < 1 or width * height >= MAX_PIXELS:
+        if min(width, height) < 1:
             detail = f"{fields.width} x {fields.height} is not the size of an image"
             return Fault(record_id, Reason.MALFORMED_RECORD, detail), image_id
         name = safe_name(fields.file_name)
@@ -287,7 +286,7 @@ class CocoSource(ShardedSource):
 
 
 def _check(root: Path, header: ImageHeader) -> ImageHeader | Fault:
-    fault = check_image(root / header.path, header.width, header.height)
+    fault = image_fault(root / header.path, header.width, header.height)
     return header if fault is None else Fault(header.record_id, *fault)
 
 

@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from builders.bases.sharded_source import ShardedSource
-from builders.formats.image_rejects import MAX_PIXELS, ImageHeader, Refuser
+from builders.formats.image_rejects import ImageHeader, Refuser, image_fault
 from builders.formats.val_test_split import OFFICIAL, val_or_test
-from mixedparts.images.checks import check_image
 from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.sources.contract import ReadShard
 
@@ -132,11 +131,11 @@ def checked_image(
     Raises:
         UnusableImage: the file is missing, does not decode, or has another size.
     """
-    if min(width, height) < 1 or width * height >= MAX_PIXELS:
+    if min(width, height) < 1:
         raise UnusableImage(
             Reason.MALFORMED_RECORD, f"{width} x {height} is not the size of an image"
         )
-    fault = check_image(root / path, width, height)
+    fault = image_fault(root / path, width, height)
     if fault is not None:
         raise UnusableImage(*fault)
     return ImageHeader(image_id, image_id, file_name, path, str(path), width, height)

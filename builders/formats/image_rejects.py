@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from mixedparts.images.checks import check_image
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 
-# A run in a compressed mask has at most 30 bits with its sign (see `mixedparts.masks`). Pillow
-# opens no image of this size either.
-MAX_PIXELS = 1 << 29
+# An annotation with this many pixels, or more, is broken if its image has another size.
+_IMPLAUSIBLE = 1 << 29
 # In characters. Details quote the broken value, which can have any length.
 MAX_DETAIL = 200
 
@@ -86,3 +86,23 @@ class Refuser:
         """Return the reject of one record; see `Reject` for the arguments."""
         detail = detail[:MAX_DETAIL]
         return Reject(self.source, self.split, self.file, record_id, level, reason, detail)
+
+
+def image_fault(path: Path, width: int, height: int) -> tuple[Reason, str] | None:
+    """Check an image file against its annotation, as `check_image` does.
+
+    An image that really has more than `mixedparts.images.opening.MAX_PIXELS` is unreadable, as for
+    everything that opens images, however many its annotation claims.
+
+    Args:
+        path: the image file.
+        width: annotated width of the stored grid in pixels.
+        height: annotated height of the stored grid in pixels.
+
+    Returns:
+        None if the image can be used, else the reason code and a sentence for people.
+    """
+    fault = check_image(path, width, height)
+    if fault is not None and fault[0] is Reason.SIZE_MISMATCH and width * height >= _IMPLAUSIBLE:
+        return Reason.MALFORMED_RECORD, f"{width} x {height} is not the size of an image"
+    return fault

@@ -64,7 +64,10 @@ class View:
     def crop_and_tint(self, image: Image.Image) -> Image.Image:
         """Return the box of an RGB image in the view's colours, not mirrored yet."""
         if self.box is not None:
-            image = image.crop(self.box)
+            # Not `Image.crop`, which warns of boxes above a limit that is Pillow's own.
+            rows = slice(self.box.top, self.box.bottom)
+            columns = slice(self.box.left, self.box.right)
+            image = Image.fromarray(np.asarray(image)[rows, columns])
         if self.tint is not None:
             # Each step clips to 0..255, so the order of the three changes the result.
             image = ImageEnhance.Brightness(image).enhance(self.tint.brightness)

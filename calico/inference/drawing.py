@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from calico.predictions.types import Prediction, Segment
+from mixedparts.images.opening import rgb_in_memory
 from mixedparts.masks import area
 from mixedparts.tables.overlay import Colour, Marked, colours_of, draw_panels
 from mixedparts.text.answers import label_of
@@ -28,7 +29,7 @@ def draw_prediction(
     """Draw masks over their images, side by side, with the question above and the answer below.
 
     Args:
-        images: RGB in original size.
+        images: in original size.
         question: as it was asked.
         prediction: segments in original size.
 
@@ -36,7 +37,7 @@ def draw_prediction(
         An RGB image; a label has one colour, the same in all images and in the answer.
     """
     colours = colours_of([segment.label for segment in prediction.segments])
-    arrays = [np.asarray(image.convert("RGB")) for image in images]
+    arrays = [np.asarray(rgb_in_memory(image, "in memory")) for image in images]
     panels = draw_panels(arrays, _marked(prediction.segments), PANEL_HEIGHT)
     width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1) + 2 * _MARGIN
     # Text is broken into lines before the canvas exists, because its height depends on them.

@@ -18,7 +18,7 @@ from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override
 from calico.inference.answer import VisualAnswer
 from calico.inference.outcomes import Mark, Outcomes, counted_prediction, drawn_marks, mask_scores
-from calico.inference.queries import Query, rgb_image, row_query, task_question
+from calico.inference.queries import AnyImage, Query, rgb_image, row_query, task_question
 from calico.model.calico import Calico
 from calico.model.generation import generate
 from calico.model.precision import arithmetic
@@ -86,14 +86,14 @@ class Predictor:
 
     def __call__(
         self,
-        *images: str | Path | Image.Image,
+        *images: AnyImage,
         task: str = Task.COMMON_PARTS,
         question: str | None = None,
     ) -> VisualAnswer:
         """Answer one question about some images, usually two.
 
         Args:
-            images: files, or images in memory; EXIF orientation is not applied.
+            images: files, images of Pillow or arrays; EXIF orientation is not applied.
             task: `common_object`, `common_parts` or `unique_parts`.
             question: asked instead of the task's first wording.
 
@@ -101,7 +101,8 @@ class Predictor:
             The answer with its masks and the images.
 
         Raises:
-            InputError: an image cannot be read, or there are more than the model has tags for.
+            InputError: an image cannot be read or decoded, or there are more images than the model
+                has tags for.
             UsageError: there is no such task.
         """
         asked = task_question(task, len(images)) if question is None else question

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image
 
 from calico.inference.answer import read_image_bytes
-from calico.processing.images import open_image
+from calico.processing.images import open_image, rgb_of_any
 from mixedparts.errors import InputError, UsageError
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
+
+AnyImage = str | Path | Image.Image | NDArray[Any]  # a file, or an image in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def row_query(row: Mapping[str, Any]) -> Query:
         return Query(
             id=row["id"],
             question=row["question"],
-            images=tuple(ref["pixels"] for ref in refs),
+            images=tuple(rgb_image(ref["pixels"]) for ref in refs),
             keys=tuple(f"{row['source']}/{row['split']}/{ref['row']}" for ref in refs),
         )
     except KeyError as error:
@@ -69,12 +72,12 @@ def task_question(task: str, images: int = 2) -> str:
     return wording.question(Task(task), 0, worded)
 
 
-def rgb_image(given: str | Path | Image.Image) -> Image.Image:
-    """Return an image, in memory or in a file, as RGB.
+def rgb_image(given: AnyImage) -> Image.Image:
+    """Return an image, in memory or in a file, as RGB; one rule for both (docs/images.md).
 
     Raises:
-        InputError: the file cannot be read or decoded.
+        InputError: the file cannot be read or decoded, or the value is no image.
     """
-    if isinstance(given, Image.Image):
-        return given.convert("RGB")
-    return open_image(read_image_bytes(Path(given)), str(given))
+    if isinstance(given, str | Path):
+        return open_image(read_image_bytes(Path(given)), str(given))
+    return rgb_of_any(given, "in memory")

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -36,7 +35,7 @@ from calico.checkpoints.save_load import (
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override, read_config
 from calico.inference.predictor import Predictor
-from calico.inference.queries import Query
+from calico.inference.queries import AnyImage, Query, rgb_image
 from calico.model.calico import Calico
 from calico.model.generation import Generated, generate
 from calico.model.inputs import PromptBatch, TrainingBatch
@@ -105,25 +104,25 @@ class CalicoProcessor:
         self.image_processor = ImageProcessor(config)
         self.prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
 
-    def __call__(
-        self, images: Sequence[Sequence[Image.Image]], text: Sequence[str]
-    ) -> CalicoInputs:
+    def __call__(self, images: Sequence[Sequence[AnyImage]], text: Sequence[str]) -> CalicoInputs:
         """Prepare B samples.
 
         Args:
-            images: of every sample, the same number for all.
+            images: of every sample, the same number for all: files, images of Pillow, or arrays
+                (H, W) or (H, W, 3). All become RGB by one rule.
             text: question of every sample.
 
         Returns:
             Inputs of `CalicoModel.generate`, on the CPU.
 
         Raises:
-            InputError: samples differ in their number of images, or questions are missing.
+            InputError: samples differ in their number of images, questions are missing, or an image
+                cannot be read or decoded.
         """
         counts = {len(own) for own in images}
         if len(counts) != 1 or len(images) != len(text):
             raise InputError("every sample needs a question and the same number of images")
-        shown = [image.convert("RGB") for own in images for image in own]
+        shown = [rgb_image(image) for own in images for image in own]
         pixels = [self.image_processor.pixels(image) for image in shown]
         prompts = self.prompts.batch(text, counts.pop())
         return CalicoInputs(prompts, self.image_processor.inputs(pixels))
@@ -230,9 +229,13 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             features = self.calico.encoders(inputs.images.to(self.device, torch.float32))
             return generate(self.calico, inputs.prompts.to(self.device), features, limit)
 
-    def answer(self, images: Sequence[Image.Image], question: str) -> Prediction:
-        """Answer a question about some images, with a mask for every phrase."""
-        shown = tuple(image.convert("RGB") for image in images)
+    def answer(self, images: Sequence[AnyImage], question: str) -> Prediction:
+        """Answer a question about some images, with a mask for every phrase.
+
+        Raises:
+            InputError: an image cannot be read or decoded.
+        """
+        shown = tuple(rgb_image(image) for image in images)
         # Through the predictor and not `generate`: it also reads the text and decodes the masks.
         predictor = Predictor(self.calico, self.chosen, self.tokenizer)
         (prediction,) = predictor.predict([Query("0", question, shown)])

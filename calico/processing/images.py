@@ -7,17 +7,15 @@ right and below; *grid* is the decoder's output, the same square at g = S / step
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +23,8 @@ from calico.config.calico import CalicoConfig
 from calico.dataset.views import PLAIN, View
 from calico.model.vision import ImageInputs
 from mixedparts.errors import InputError
+from mixedparts.images.opening import rgb_image, rgb_in_memory
+from mixedparts.images.rgb import eight_bits
 from mixedparts.masks import Rle, decode, from_dense
 
 # Mean and standard deviation of RGB in [0, 1]: CLIP's for EVA, ImageNet's for DINOv2 and SAM. SAM
@@ -74,23 +74,42 @@ def open_image(data: bytes, name: str) -> Image.Image:
         name: for the message of an error.
 
     Raises:
-        InputError: the bytes cannot be decoded.
+        InputError: the bytes cannot be decoded; see `mixedparts.images.opening`.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError as error:  # its own text contains a memory address
-        raise InputError(f"the image {name} cannot be decoded: it is in no known format") from error
-    # Pillow passes on what its format plugins raise on damaged files: any of these.
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        raise InputError(f"the image {name} cannot be decoded: {error}") from error
+    return rgb_image(data, name)
+
+
+def rgb_of_any(given: Image.Image | NDArray[Any], name: str) -> Image.Image:
+    """Return an image that a program hands over as RGB, by the rule for image files.
+
+    Args:
+        given: of Pillow, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16,
+            bool or floats; a fourth channel is alpha, which is dropped.
+        name: for the message of an error.
+
+    Raises:
+        InputError: it is none of these, has too many pixels, or does not decode.
+    """
+    if isinstance(given, Image.Image):
+        return rgb_in_memory(given, name)
+    if not isinstance(given, np.ndarray):
+        raise InputError(
+            f"the image {name} is a {type(given).__name__}, not an image of Pillow or an array"
+        )
+    shape = given.shape
+    # Wide integers are refused: whether their white is 255 or 65535 is not known.
+    if given.dtype.kind not in "bf" and given.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"the image {name} is an array of {given.dtype}, not of uint8, uint16, bool or floats"
+        )
+    if given.ndim not in (2, 3) or (given.ndim == 3 and given.shape[2] not in (1, 3, 4)):
+        raise InputError(f"the image {name} is an array of shape {shape}, not (H, W) or (H, W, 3)")
+    channels = eight_bits(given.reshape(*given.shape[:2], -1))[:, :, :3]
+    if channels.size == 0:
+        raise InputError(f"the image {name} is an array of shape {shape}, without a pixel")
+    grey = channels.shape[2] == 1
+    pixels = np.ascontiguousarray(channels[:, :, 0] if grey else channels)
+    return rgb_in_memory(Image.fromarray(pixels), name)
 
 
 class ImageProcessor:

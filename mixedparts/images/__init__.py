@@ -1,1 +1,1 @@
-"""Image files as bytes: JPEG headers, EXIF orientation, checks."""
+"""Image files: the one door that opens them, their formats, headers, orientation and checks."""

@@ -26,14 +26,14 @@ def intact_jpeg_size(path: Path) -> tuple[int, int] | None:
             data = handle.read()
     except OSError:
         return None
+    return plain_jpeg_size(data)
+
+
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return (width, height) in pixels of the bytes of a JPEG of the plain kind, else None."""
+    # None means "let the decoder judge", so it is always a safe answer. Only a size is a promise.
     if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
         return None
-    return _size_if_plain(data)
-
-
-def _size_if_plain(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) if all segments are of the plain kind, else None."""
-    # None means "let the decoder judge", so it is always a safe answer. Only a size is a promise.
     position = 2
     size: tuple[int, int] | None = None
     components: dict[int, int] = {}

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from mixedparts.images.checks import open_image
+from mixedparts.images.opening import rgb_image
 from mixedparts.masks import Rle
 from mixedparts.storage.schema import PREVIEW
+from mixedparts.tables.image_files import ImageFile
 from mixedparts.tables.overlay import PANEL_HEIGHT, ImageArray, Marked, draw_sample
 
 
-def preview_batch(rows: Sequence[Mapping[str, Any]], image_files: Sequence[Path]) -> pa.RecordBatch:
+def preview_batch(
+    rows: Sequence[Mapping[str, Any]], image_files: Sequence[ImageFile]
+) -> pa.RecordBatch:
     """Draw samples, and return them as rows of the schema `PREVIEW`.
 
     Args:
         rows: rows of `pairs`.
-        image_files: files of their images, row by row, in the folders of the sources.
+        image_files: files of their images, row by row.
+
+    Raises:
+        InputError: an image is no longer the one that was read.
     """
     drawn = []
     files = iter(image_files)
     for row in rows:
-        paths = [next(files) for _ in row["images"]]
+        images = [decode(next(files)) for _ in row["images"]]
         drawn.append(
             {
                 "id": row["id"],
                 "task": row["task"],
                 "picture": {
-                    "bytes": jpeg(draw_sample([decode(path) for path in paths], marked_of(row))),
+                    "bytes": jpeg(draw_sample(images, marked_of(row))),
                     "path": f"{row['id']}.jpg",
                 },
                 "text": f"{row['question']}\n{row['answer']}",
@@ -62,15 +67,13 @@ def jpeg(image: ImageArray) -> bytes:
     return stream.getvalue()
 
 
-def decode(path: Path) -> ImageArray:
+def decode(file: ImageFile) -> ImageArray:
     """Return an image file as `(H, W, 3)` uint8 RGB on its stored grid, without EXIF rotation.
 
     A JPEG of more than twice a panel's height is decoded at half its size or less.
+
+    Raises:
+        InputError: the file is no longer the one that was read, or cannot be decoded.
     """
-    with open_image(path) as opened:
-        scale = PANEL_HEIGHT / opened.height
-        # `draft` lets the JPEG decoder skip detail that the panel cannot show, which takes a
-        # fraction of the time; it never goes below the requested size. Other formats ignore it.
-        if scale < 1:
-            opened.draft("RGB", (round(opened.width * scale), PANEL_HEIGHT))
-        return np.asarray(opened.convert("RGB"))
+    # The decoder may skip detail that the panel cannot show, which takes a fraction of the time.
+    return np.asarray(rgb_image(file.read(), str(file.path), least_height=PANEL_HEIGHT))

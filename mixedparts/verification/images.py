@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import UnidentifiedImageError
-
-from mixedparts.images.checks import open_image
+from mixedparts.images.opening import UnreadableImage, decodable_size, orientation_of
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.findings import Findings, Rule
-
-_ORIENTATION = 0x0112  # EXIF tag
 
 
 def check_images(
@@ -74,27 +69,24 @@ def _pixel_problems(row: Mapping[str, Any], mode: str) -> list[str]:
     digest = hashlib.sha256(data).hexdigest()
     if digest != row["sha256"]:
         problems.append(f"sha256 {row['sha256']}, the image has {digest}")
-    fault = image_fault(data)
-    if fault is not None:
+    try:
+        size = decodable_size(data)
+        orientation = orientation_of(data) if mode == "embed" else 1
+    except UnreadableImage as fault:
         return [*problems, f"the image cannot be opened: {fault}"]
-    with open_image(io.BytesIO(data)) as image:
-        size, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
     if size != (row["width"], row["height"]):
         problems.append(f"size {row['width']} x {row['height']}, the image has {size}")
     # Masks are on the stored pixel grid. A build removes the tag from the bytes that it stores;
     # an untouched file may have it, and readers of a reference build must ignore it.
-    if mode == "embed" and orientation != 1:
+    if orientation != 1:
         problems.append(f"EXIF orientation {orientation} would turn the image but not its masks")
     return problems
 
 
 def image_fault(data: bytes) -> str | None:
-    """Return why bytes cannot be opened as an image; None if they can. Pixels are not decoded."""
-    # Reading EXIF parses more of the file than opening it, and Pillow raises SyntaxError for some
-    # broken PNG files.
+    """Return why bytes cannot be opened as an image; None if they can."""
     try:
-        with open_image(io.BytesIO(data)) as image:
-            image.getexif()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        return str(error)
+        decodable_size(data)
+    except UnreadableImage as fault:
+        return str(fault)
     return None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mixedparts import masks
+from mixedparts.images.opening import decode, opened
 from mixedparts.interchange.export.annotation_files import (
     AnnotatedEntity,
     CocoFile,
@@ -70,7 +71,8 @@ class AdeWriter:
         shape = entity["height"], entity["width"]
         # The entities of an image come one by one, so its map is read back for each of them.
         if path.exists():
-            with Image.open(path) as image:
+            with opened(path.read_bytes(), ("PNG",)) as image:
+                decode(image)
                 labels = np.array(image, np.uint16)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)

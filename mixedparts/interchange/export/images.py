@@ -6,7 +6,6 @@ group. An uncompressed Arrow file gives any row without reading its neighbours.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,11 @@ from numpy.typing import NDArray
 
 from mixedparts.entities.table import map_table
 from mixedparts.errors import InputError
-from mixedparts.images.checks import neutral_bytes, open_image
+from mixedparts.images.exif import neutral_bytes
+from mixedparts.images.formats import SUFFIXES, format_of
+from mixedparts.images.opening import UnreadableImage, decodable_size
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.schema import IMAGES
-
-_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp"}
 
 
 class ImageReader:
@@ -35,6 +34,7 @@ class ImageReader:
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
+        self._checked: set[int] = set()
         rows = table["row"].to_numpy()
         self._place: NDArray[np.int64] = np.full(int(rows.max(initial=-1)) + 1, -1)
         self._place[rows] = np.arange(len(rows))
@@ -45,11 +45,23 @@ class ImageReader:
         A build with `--images reference` stores paths only; the bytes then come from the file.
 
         Raises:
-            InputError: the file that the build refers to cannot be read.
+            InputError: the file that the build refers to cannot be read, or the image does not
+                decode, so that no reader of the export could open it.
         """
         row: dict[str, Any] = self._table.slice(int(self._place[number]), 1).to_pylist()[0]
         if row["image"]["bytes"] is None:
             row["image"] = {"bytes": _referenced(row["image"]["path"]), "path": None}
+        # Some formats store an image in every row that shows it; it is checked once.
+        if number not in self._checked:
+            try:
+                decodable_size(row["image"]["bytes"])
+            except UnreadableImage as fault:
+                raise InputError(
+                    f"the image {row['image_id']} in row {number} of images cannot be decoded:"
+                    f" {fault}",
+                    "Check the build: mixedparts verify DIR --level deep",
+                ) from fault
+            self._checked.add(number)
         return row
 
 
@@ -87,8 +99,7 @@ def open_images(
 
 def image_suffix(data: bytes) -> str:
     """Return the file suffix that fits the format of an encoded image, from its bytes alone."""
-    with open_image(io.BytesIO(data)) as image:
-        return _SUFFIXES.get(image.format or "", "img")
+    return SUFFIXES.get(format_of(data) or "", "img")
 
 
 def _referenced(path: str) -> bytes:
