@@ -36,6 +36,7 @@ from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import (
     Plan,
     absent_splits,
+    check_unchanged,
     differences,
     make_plan,
     read_shards,
@@ -74,7 +75,7 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
         ProblemsFound: more records were rejected than `config.max_rejects` allows.
         EnvironmentFault: the engine is not installed, or a worker process died.
     """
-    plan = make_plan(config)
+    plan = make_plan(config, progress)
     if (finished := begin(config, plan, progress, overwrite)) is not None:
         return finished
     for source, split in absent_splits(plan):
@@ -273,13 +274,24 @@ def read_and_pair(
 
 
 def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | None:
-    """Plan the read shards, store the plan, and run the read tasks."""
+    """Plan the read shards, store the plan, and run the read tasks.
+
+    Raises:
+        InputError: a source is unreadable as a whole, or a file changed while it was read.
+    """
     shards = read_shards(config, plan)
     store_plan(config.out, plan, shards)
     filters = Filters(config.min_object_area, config.min_part_area, frozenset(config.classes))
     tasks = [ReadTask(config.out, shard, filters, config.profile) for shard in shards]
     sizes = [shard.stop - shard.start for shard in shards]
-    return stages.run("reading", tasks, run_read, sizes, "images")
+    try:
+        reads = stages.run("reading", tasks, run_read, sizes, "images")
+    except Exception:
+        # A file that changed explains the error better than what a reader says about its content.
+        check_unchanged(plan, make_plan(config))
+        raise
+    check_unchanged(plan, make_plan(config))
+    return reads
 
 
 def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:

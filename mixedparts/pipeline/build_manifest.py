@@ -78,7 +78,7 @@ def make_manifest(
 def _inputs(source: SourcePlan) -> list[dict[str, str]]:
     """Return the inputs of a source, each with its digest and with what the digest is of."""
     inputs = []
-    # The digest of a folder is `listing:HEX`, that of a file only `HEX` (`plan.digests_below`).
+    # The digest of a folder has a word before it, that of a file none (`inputs.digests_below`).
     for path, digest in sorted(source.inputs.items()):
         kind, _, value = digest.rpartition(":")
         inputs.append({"source": source.name, "path": path, "of": kind or "bytes", "sha256": value})

@@ -15,6 +15,7 @@ from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan, make_plan
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import over_limit, reject_counts
+from mixedparts.pipeline.workspace import WORK
 from mixedparts.pipeline.write import WriteTask, image_bytes, run_write, write_tasks
 from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS
@@ -51,7 +52,7 @@ def dry_run(config: BuildConfig, progress: Progress) -> DryRun:
     with tempfile.TemporaryDirectory(prefix="mixedparts-dry-run-") as folder:
         # The numbers are for the whole build, whatever share of it this command would run.
         trial = replace(config, out=Path(folder), shard_range=None)
-        plan = make_plan(trial)
+        plan = make_plan(trial, progress)
         reads, paired = read_and_pair(trial, plan, progress)
         tasks = write_tasks(trial, paired)
         values = _values(plan, reads, paired, tasks)
@@ -59,7 +60,7 @@ def dry_run(config: BuildConfig, progress: Progress) -> DryRun:
             "images": image_bytes(trial, paired) if config.images == "embed" else 0,
             **{table: _estimated(tasks, table) for table in ("pairs", "entities")},
         }
-    refused = over_limit(parse_limit(config.max_rejects), reads)
+        refused = over_limit(parse_limit(config.max_rejects), trial.out / WORK, reads)
     return DryRun(Report(_text(values, config.out), values), refused)
 
 

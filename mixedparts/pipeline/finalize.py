@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,12 @@ from mixedparts.storage.build_folder import (
     stored_manifest,
     stored_plan,
 )
+from mixedparts.storage.digest_cache import digest_cache
 from mixedparts.storage.shards import (
+    COMMITS,
     Commit,
     WrittenFile,
     committed,
-    intact,
     write_json,
     write_text,
 )
@@ -68,13 +70,29 @@ def finished_manifest(build: Path) -> dict[str, Any] | None:
 
     Intact means that the build id is that of the stored plan and every shard matches its digest.
     """
-    # All shards are read for this. A build with a damaged or missing shard counts as unfinished, so
-    # that running its command again repairs it.
+    # A build with a damaged or missing shard counts as unfinished, so that its command repairs it.
     manifest, plan = stored_manifest(build), stored_plan(build)
     if manifest is None or plan is None or manifest.get("build_id") != plan["build_id"]:
         return None
-    whole = all(intact(build, WrittenFile(**shard)) for shard in manifest["shards"])
+    whole = _intact(build, [WrittenFile(**shard) for shard in manifest["shards"]])
     return manifest if whole and not is_unfinished(build) and (build / CARD).is_file() else None
+
+
+def _intact(build: Path, files: Sequence[WrittenFile]) -> bool:
+    """Return whether all files match their digests; those that have not changed are not read."""
+    cache = digest_cache(build)
+
+    def matches(file: WrittenFile) -> bool:
+        try:
+            return cache.sha256(file.path) == file.sha256
+        except OSError:
+            return False
+
+    # Hashing large files releases the interpreter lock.
+    with ThreadPoolExecutor(4) as pool:
+        whole = all(pool.map(matches, files))
+    cache.save()
+    return whole
 
 
 def done_elsewhere(build: Path, task: str) -> Commit | None:
@@ -121,7 +139,20 @@ def finalize(
     # A killed process leaves its temporary files. No task runs any more that could own one.
     for stray in build.rglob(".*.tmp"):
         stray.unlink(missing_ok=True)
+    _remember(build, written)
     return manifest
+
+
+def _remember(build: Path, written: Sequence[Commit]) -> None:
+    """Note the digests of the shards, so that the next run need not read them."""
+    cache = digest_cache(build)
+    for record in written:
+        # The record is the last thing that a task writes: a shard that has not changed since then
+        # is the one that the task has hashed.
+        committed_ns = (build / COMMITS / f"{record.task}.json").stat().st_mtime_ns
+        for file in record.files:
+            cache.know(file.path, file.sha256, committed_ns)
+    cache.save()
 
 
 def _gather(build: Path, written: list[Commit]) -> None:

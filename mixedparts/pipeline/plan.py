@@ -7,19 +7,21 @@ The identity is a JSON object of everything that decides the bytes of the result
 - the digest of the manifests of all sources;
 - for each source its version, its splits, and the digests of its annotation files and folders.
 
-The build id is a hash of this object. Builds of one id have equal bytes, provided that images of
-equal names and sizes are equal and the same versions of numpy and pyarrow wrote the files. The plan
-is stored in the build folder. A run with another build id stops and lists the differences, so that
-a folder never mixes shards of two builds.
+The build id is a hash of this object. Annotations and segmentation maps are known by their content,
+images by their names and sizes (`mixedparts.pipeline.inputs`). Builds of one id have equal bytes,
+provided that images of equal names and sizes are equal and the same versions of numpy and pyarrow
+wrote the files. The plan is stored in the build folder. A run with another build id stops and lists
+the differences, so that a folder never mixes shards of two builds.
+
+Files can change while they are read. The plan is therefore made again after reading
+(`check_unchanged`), which costs little because unchanged files are not read a second time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
@@ -29,13 +31,14 @@ from typing import Any
 from mixedparts._version import __version__
 from mixedparts.errors import InputError, UsageError
 from mixedparts.pipeline.config import BuildConfig, unknown_name
+from mixedparts.pipeline.inputs import source_digests
+from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS, ReadShard, SelfDescribed, Source, get_source
 from mixedparts.sources.manifests import Manifest, manifest_of, manifests_digest
 from mixedparts.storage.build_folder import PLAN, stored_plan
 from mixedparts.storage.schema import SCHEMA_VERSION
-from mixedparts.storage.shards import sha256_of, write_json
+from mixedparts.storage.shards import write_json
 
-_ANNOTATIONS = (".json", ".mat")
 SYNTHETIC_MARK = "SYNTHETIC.md"
 
 
@@ -48,7 +51,7 @@ class SourcePlan:
         version: version of the reader.
         splits: those whose files are present, in the order train, validation, test.
         synthetic: made by `mixedparts sample`; the manifest and the card record it.
-        inputs: digest of every annotation file and folder, by path relative to the root.
+        inputs: digest of every required file and folder, by path relative to the root.
         described: digest of the manifest of a source that describes itself, else empty.
     """
 
@@ -87,15 +90,19 @@ class Plan:
         return str(self.identity["configuration"]["profile"])
 
 
-def make_plan(config: BuildConfig) -> Plan:
+def make_plan(config: BuildConfig, progress: Progress | None = None) -> Plan:
     """Return the plan of a build, after digesting all of its inputs.
+
+    Args:
+        config: of the build.
+        progress: shows the hashing of many files.
 
     Raises:
         InputError: a source has no split at all, or a folder of a split is missing.
         UsageError: a class is in none of the sources.
     """
     names = sorted(config.sources)
-    sources = tuple(_plan_source(config, name) for name in names)
+    sources = tuple(_plan_source(config, name, progress) for name in names)
     roots = {name: config.source_root(name) for name in names}
     manifests = {name: manifest_of(name, root, config.profile) for name, root in roots.items()}
     _check_classes(config, list(manifests.values()))
@@ -162,7 +169,26 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _plan_source(config: BuildConfig, name: str) -> SourcePlan:
+def check_unchanged(plan: Plan, again: Plan) -> None:
+    """Check that the inputs of a build did not change while it was reading them.
+
+    Args:
+        plan: made before reading.
+        again: made after reading.
+
+    Raises:
+        InputError: the two differ; the message names the files and folders.
+    """
+    lines = differences(plan.identity, again.identity)
+    if lines:
+        raise InputError(
+            "inputs changed while they were read (before -> now):\n"
+            + "\n".join(f"  {line}" for line in lines),
+            "Run the same command again with --overwrite; it reads them as they are then.",
+        )
+
+
+def _plan_source(config: BuildConfig, name: str, progress: Progress | None) -> SourcePlan:
     """Return the plan of one source.
 
     Raises:
@@ -172,11 +198,9 @@ def _plan_source(config: BuildConfig, name: str) -> SourcePlan:
     splits = source.splits(root)
     if not splits:
         raise missing_source(source, root)
-    # Splits can share files; the keys of a dict name each file once, in a fixed order.
-    required = {path: None for split in splits for path in source.required_files(root, split)}
-    inputs = digests_below(root, required)
+    inputs = source_digests(source, root, splits, progress)
     described = _described(source, root)
-    return SourcePlan(name, source.version, splits, is_synthetic(root, required), inputs, described)
+    return SourcePlan(name, source.version, splits, is_synthetic(root, inputs), inputs, described)
 
 
 def _described(source: Source, root: Path) -> str:
@@ -214,39 +238,6 @@ def is_synthetic(root: Path, paths: Iterable[str]) -> bool:
     """
     tops = {Path(path).parts[0] for path in paths}
     return any((root / top / SYNTHETIC_MARK).is_file() for top in tops)
-
-
-def digests_below(root: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Return the digest of each file's bytes, and of each folder's list of names and sizes.
-
-    In the list of a folder, annotation files have a digest of their bytes instead of their size.
-    """
-    names = sorted(paths)
-    # Threads are enough: reading files and hashing large buffers both release the interpreter lock.
-    with ThreadPoolExecutor(4) as pool:
-        return dict(zip(names, pool.map(lambda name: _digest(root / name), names), strict=True))
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of a file (hex), or that of a folder's list (`listing:` and hex)."""
-    if path.is_file():
-        return sha256_of(path)
-    # The images of a source have many gigabytes; their names and sizes are read in seconds. Links
-    # are followed because users link image folders instead of copying them.
-    digest = hashlib.sha256()
-    for folder, inner, files in os.walk(path, followlinks=True):
-        # In place: `os.walk` enters folders in the order of this list. File systems list names in
-        # any order.
-        inner.sort()
-        inside = os.path.relpath(folder, path)
-        for name in sorted(files):
-            if not name.startswith("."):
-                inner_path = Path(folder, name)
-                annotates = name.endswith(_ANNOTATIONS)
-                content = sha256_of(inner_path) if annotates else inner_path.stat().st_size
-                # Names that are not UTF-8 come from `os.walk` with escaped bytes.
-                digest.update(f"{inside}/{name}\0{content}\n".encode("utf-8", "surrogateescape"))
-    return "listing:" + digest.hexdigest()
 
 
 def read_shards(config: BuildConfig, plan: Plan) -> list[ReadShard]:

@@ -21,6 +21,7 @@ __all__ = [
     "SPLITS",
     "ReadShard",
     "SelfDescribed",
+    "SeparatesImages",
     "Source",
     "available",
     "get_source",
@@ -80,7 +81,8 @@ class Source(Protocol):
         """Return the annotation files and folders of a split, relative to `root`.
 
         Annotation files and folders of segmentation maps come before image folders; a change in any
-        of them changes the build id.
+        of them changes the build id. Files in folders are known by their content, but for JPEG
+        files and for folders of images (`SeparatesImages`), which are known by names and sizes.
         """
         ...
 
@@ -133,6 +135,19 @@ class SelfDescribed(Protocol):
         Raises:
             InputError: the file of the manifest is missing or broken.
         """
+        ...
+
+
+@runtime_checkable
+class SeparatesImages(Protocol):
+    """A source that knows which of its folders contain images and nothing else.
+
+    Images have many gigabytes, so the build id depends on their names and sizes only. All files of
+    a source without this method are known by their content, except JPEG files.
+    """
+
+    def image_folders(self, root: Path, split: str) -> tuple[str, ...]:
+        """Return those of `required_files` that contain only images, relative to `root`."""
         ...
 
 

@@ -86,7 +86,18 @@ def remember_build(folder: Path) -> None:
         return
 
 
+def cache_folder() -> Path:
+    """Return this project's folder in the user's cache folder; it may not exist.
+
+    Raises:
+        OSError: the user has no home folder, as in some containers.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / NAME
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
+
+
 def _note() -> Path:
     """Return the path of the note."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / NAME / "last_build.json"
+    return cache_folder() / "last_build.json"
