@@ -17,11 +17,14 @@ import pyarrow as pa
 
 from mixedparts.cards.card import card
 from mixedparts.cards.croissant import CROISSANT, croissant_text
-from mixedparts.storage.build_folder import CARD, MANIFEST, BuildFolder
+from mixedparts.hub.private_paths import check_no_paths, shortened
+from mixedparts.storage.build_folder import CARD, MANIFEST, REJECTS_FILE, BuildFolder
 from mixedparts.storage.parquet import parquet_rows, write_parquet
-from mixedparts.storage.schema import IMAGES
+from mixedparts.storage.schema import IMAGES, REJECTS
 from mixedparts.storage.shards import WrittenFile, intact, write_json, write_shard, write_text
 
+LAST_FILES = (MANIFEST, CROISSANT, CARD)
+"""Files that describe the data; a push sends them in its last commit."""
 _PIXELS = "preview/"  # its images have masks drawn in, so nothing of it is left without pixels
 
 
@@ -31,15 +34,17 @@ class PushFile:
 
     Attributes:
         path: path relative to the build folder, with POSIX separators.
-        bytes: size; an estimate for a shard of `images` that is sent without pixels.
+        bytes: size.
+        exact: False if the size is an estimate, for a file that is made anew for the push.
     """
 
     path: str
     bytes: int
+    exact: bool = True
 
 
 def push_files(build: BuildFolder, pixels: bool) -> list[PushFile]:
-    """Return the data files that a push would send, in the order of the manifest.
+    """Return the files that a push sends: data in the order of the manifest, then what names them.
 
     Raises:
         DamagedShard: a shard of `images` is missing or damaged.
@@ -48,10 +53,13 @@ def push_files(build: BuildFolder, pixels: bool) -> list[PushFile]:
     for shard in build.shards:
         if not pixels and shard.path.startswith(_PIXELS):
             continue
-        size = shard.bytes
         if not pixels and shard.path.startswith("images/"):
-            size = _without_pixels(build, shard.path)
-        files.append(PushFile(shard.path, size))
+            files.append(PushFile(shard.path, _without_pixels(build, shard.path), exact=False))
+        else:
+            files.append(PushFile(shard.path, shard.bytes, shard.path != REJECTS_FILE))
+    for name in LAST_FILES:
+        path = build.path / name
+        files.append(PushFile(name, path.stat().st_size if path.is_file() else 0, exact=False))
     return files
 
 
@@ -81,6 +89,7 @@ def make_copy(build: BuildFolder, pixels: bool, url: str) -> Path:
 
     Raises:
         DamagedShard: a shard of `images` is missing or damaged.
+        ProblemsFound: an absolute path is part of the data.
     """
     # Two folders, so that pushes with and without pixels do not undo each other's work.
     copy = build.path / "_build" / ("push-with-pixels" if pixels else "push")
@@ -101,15 +110,40 @@ def make_copy(build: BuildFolder, pixels: bool, url: str) -> Path:
     write_json(copy / MANIFEST, described)
     write_text(copy / CROISSANT, croissant_text(described, url))
     write_text(copy / CARD, card(described))
+    check_no_paths(BuildFolder.open(copy), described)
     return copy
 
 
 def _shard(build: BuildFolder, copy: Path, shard: WrittenFile, pixels: bool) -> WrittenFile:
     """Put one shard into the copy, and return its record."""
+    if shard.path == REJECTS_FILE and _has_folders(build):
+        return _rewritten(build, copy, shard, REJECTS, _shortened(build))
     if pixels or not shard.path.startswith("images/"):
         if not intact(copy, shard):
             _link(build.path / shard.path, copy / shard.path)
         return shard
+    return _rewritten(build, copy, shard, IMAGES, _stripped(build, shard.path))
+
+
+def _rewritten(
+    build: BuildFolder,
+    copy: Path,
+    shard: WrittenFile,
+    schema: pa.Schema,
+    rows: Iterator[pa.RecordBatch],
+) -> WrittenFile:
+    """Write changed rows of one shard into the copy, unless an earlier push did; return its record.
+
+    Args:
+        build: the build.
+        copy: folder of the copy.
+        shard: the shard of the build.
+        schema: columns of its table.
+        rows: the changed rows; they are read only if they have to be written.
+
+    Returns:
+        The record of the written file.
+    """
     # The note names the digest of the original shard: without it, finding out whether the copy is
     # of this build would mean to write it again.
     note = copy / f".{shard.path.replace('/', '-')}.json"
@@ -117,9 +151,8 @@ def _shard(build: BuildFolder, copy: Path, shard: WrittenFile, pixels: bool) -> 
     if stored is not None and stored[0] == shard.sha256 and intact(copy, stored[1]):
         return stored[1]
     written = write_shard(
-        copy, shard.path, lambda path: write_parquet(path, IMAGES, _stripped(build, shard.path)),
-        parquet_rows,
-    )  # fmt: skip
+        copy, shard.path, lambda path: write_parquet(path, schema, rows), parquet_rows
+    )
     write_json(note, {"of": shard.sha256, "file": asdict(written)})
     return written
 
@@ -141,6 +174,17 @@ def _stripped(build: BuildFolder, relative: str) -> Iterator[pa.RecordBatch]:
         nulls = pa.nulls(batch.num_rows, IMAGES.field("image").type)
         arrays = [nulls if name == "image" else batch[name] for name in IMAGES.names]
         yield pa.RecordBatch.from_arrays(arrays, schema=IMAGES)
+
+
+def _has_folders(build: BuildFolder) -> bool:
+    """Return whether any reject names an absolute path."""
+    return any(not shortened(batch).equals(batch) for batch in build.shard_batches(REJECTS_FILE))
+
+
+def _shortened(build: BuildFolder) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the table of rejects without folders of absolute paths."""
+    for batch in build.shard_batches(REJECTS_FILE):
+        yield shortened(batch)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mixedparts.cards.croissant import CROISSANT
 from mixedparts.cards.summary import Report, text_table
 from mixedparts.errors import EnvironmentFault, ProblemsFound, UsageError
-from mixedparts.hub.pixel_free_copy import make_copy, push_files
+from mixedparts.hub.pixel_free_copy import LAST_FILES, make_copy, push_files
 from mixedparts.progress import Progress
-from mixedparts.storage.build_folder import CARD, MANIFEST, REJECTS_FILE, BuildFolder
+from mixedparts.storage.build_folder import REJECTS_FILE, BuildFolder
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import sha256_of
 from mixedparts.verification.verify import verify
 
 _FILES_A_COMMIT = 50  # an interrupted push loses at most these
-_LAST = (MANIFEST, CROISSANT, CARD)
 _SITE = "https://huggingface.co/datasets"
 
 
@@ -150,7 +148,7 @@ def push_plan(build: Path, repo_id: str, pixels: bool) -> Report:
         pixels: whether images are sent.
 
     Returns:
-        The report: files and sizes by table, and the licences that sending images must respect.
+        The report: every file with its size, and the licences that sending images must respect.
 
     Raises:
         InputError: there is no finished build in the folder, or a shard of `images` is damaged.
@@ -158,12 +156,10 @@ def push_plan(build: Path, repo_id: str, pixels: bool) -> Report:
     """
     opened = _opened(build, pixels)
     files = push_files(opened, pixels)
-    rows = []
-    for table in (*CONFIGS, "rejects"):
-        # `pairs/train-….parquet` belongs to pairs, `rejects.parquet` to rejects.
-        sizes = [file.bytes for file in files if file.path.split("/")[0].split(".")[0] == table]
-        rows.append([table, str(len(sizes)), f"{sum(sizes) / 1e6:.2f} MB"])
-    lines = [f"to the dataset repository {repo_id}:", text_table(["table", "files", "bytes"], rows)]
+    rows = [[file.path, ("" if file.exact else "~ ") + f"{file.bytes:,}"] for file in files]
+    lines = [f"to the dataset repository {repo_id}:", text_table(["file", "bytes"], rows)]
+    total = sum(file.bytes for file in files) / 1e6
+    lines.append(f"{len(files)} files, {total:.2f} MB; the sizes with ~ are estimates")
     lines += _licence_lines(opened.manifest, pixels)
     values = {
         "repo_id": repo_id,
@@ -192,7 +188,7 @@ def push(
     Raises:
         InputError: there is no finished build in the folder, or a shard of `images` is damaged.
         UsageError: `pixels` is true and the build contains none, or `repo_id` is not valid.
-        ProblemsFound: verification finds a problem in the build.
+        ProblemsFound: verification finds a problem in the build, or it names absolute paths.
         EnvironmentFault: the Hub refuses or cannot be reached.
     """
     opened = _opened(build, pixels)
@@ -217,9 +213,9 @@ def push(
     # Other files of the repository (`.gitattributes`, files that its owner added) stay.
     tables = {*CONFIGS, REJECTS_FILE}
     stale = sorted(p for p in stored if p.split("/")[0] in tables and p not in set(files))
-    hub.commit(repo_id, copy, _LAST, stale, f"Build {opened.build_id}")
+    hub.commit(repo_id, copy, LAST_FILES, stale, f"Build {opened.build_id}")
     skipped = len(files) - len(missing)
-    return {"sent": len(missing) + len(_LAST), "skipped": skipped, "removed": len(stale)}
+    return {"sent": len(missing) + len(LAST_FILES), "skipped": skipped, "removed": len(stale)}
 
 
 def _opened(build: Path, pixels: bool) -> BuildFolder:

@@ -8,13 +8,19 @@ from pathlib import Path
 
 import datasets
 import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import mixedparts
+from mixedparts.cards.card import card
+from mixedparts.cards.croissant import croissant_text
 from mixedparts.cli import main
 from mixedparts.errors import EnvironmentFault, InputError, ProblemsFound, UsageError
 from mixedparts.hub.push import HuggingFaceHub, push, push_plan
 from mixedparts.progress import Silent
+from mixedparts.storage.schema import REJECTS
+from mixedparts.storage.shards import sha256_of
 from mixedparts.verification.verify import verify
 from tests.factories.hub import StandIn
 from tests.oracles.build_tables import iter_rows
@@ -108,6 +114,64 @@ def test_the_plan_tells_files_bytes_and_licences(build: Path) -> None:
     assert without.values["files"][image] < with_pixels.values["files"][image] / 2
     assert "Pixels stay here" in without.text
     assert "Flickr" in with_pixels.text
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_the_plan_names_the_very_files_that_are_sent(
+    build: Path, hub: StandIn, pixels: bool
+) -> None:
+    plan = push_plan(build, "me/x", pixels)
+    send(build, hub, pixels)
+    sent = {p.relative_to(hub.folder).as_posix(): p for p in hub.folder.rglob("*") if p.is_file()}
+    assert set(plan.values["files"]) == set(sent)
+    for name, path in sent.items():
+        assert name in plan.text
+        if name.startswith(("pairs/", "entities/", "preview/")):
+            assert plan.values["files"][name] == path.stat().st_size
+
+
+DETAILS = {
+    "no file /home/jane/coco/train2017/1.jpg": "no file …/1.jpg",
+    "'/home/jane/my pictures/1.jpg' is not safe": "'…/my pictures/1.jpg' is not safe",
+    r"'C:\Users\jane\1.jpg'": "'…/1.jpg'",
+    r"\\server\share\1.jpg": "…/1.jpg",
+    "~/data/a.png and /b.png": "…/a.png and …/b.png",
+    "train2017/1.jpg, 1/2 of it, and/or https://example.org/a/b.jpg": None,
+    "size 3 x 4 / 5": None,
+}
+
+
+def test_folders_in_details_of_rejects_stay_here(build: Path, hub: StandIn) -> None:
+    rows = [
+        {**dict.fromkeys(REJECTS.names, "x"), "detail": text, "file": f"/data/jane/{number}.json"}
+        for number, text in enumerate(DETAILS)
+    ]
+    path = build / "rejects.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=REJECTS), path)
+    manifest = json.loads((build / "manifest.json").read_text())
+    (shard,) = (item for item in manifest["shards"] if item["path"] == path.name)
+    shard |= {"rows": len(rows), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    manifest["rejects"] = {"x": len(rows)}
+    (build / "manifest.json").write_text(json.dumps(manifest))
+    (build / "README.md").write_text(card(manifest))
+    (build / "croissant.json").write_text(croissant_text(manifest))
+    send(build, hub)
+    sent = pq.read_table(hub.folder / "rejects.parquet").to_pylist()
+    assert [row["detail"] for row in sent] == [new or old for old, new in DETAILS.items()]
+    assert [row["file"] for row in sent] == [f"…/{number}.json" for number in range(len(DETAILS))]
+    assert verify(hub.folder, "deep").listed == []
+    assert pq.read_table(path).to_pylist() == rows
+
+
+@pytest.mark.parametrize("value", ["/home/jane/coco/1.jpg", "C:\\pictures\\1.jpg"])
+def test_an_absolute_path_in_the_data_stops_the_push(build: Path, hub: StandIn, value: str) -> None:
+    path = build / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sources"]["paco"]["notes"] = [{"from": value}]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ProblemsFound, match="absolute path"):
+        send(build, hub)
+    assert not hub.folder.exists()
 
 
 def test_pixels_that_are_not_there_cannot_be_pushed(build: Path) -> None:
