@@ -15,10 +15,13 @@ from mixedparts.records import ImageRecord
 from mixedparts.storage.schema import ENTITIES
 
 
-def entity_rows(read: Iterable[tuple[ImageRecord, list[Entity]]]) -> pa.Table:
+def entity_rows(read: Iterable[tuple[ImageRecord, int, list[Entity]]]) -> pa.Table:
     """Return a table with one row an entity, in the order of records and of their entities.
 
     Rows of one image are therefore adjacent, which `EntityColumns.first_of_image` relies on.
+
+    Args:
+        read: image records, each with the size of its image file in bytes and its entities.
     """
     rows = [
         {
@@ -26,6 +29,7 @@ def entity_rows(read: Iterable[tuple[ImageRecord, list[Entity]]]) -> pa.Table:
             "image_id": record.image_id,
             "file_name": record.file_name,
             "path": record.path,
+            "file_bytes": file_bytes,
             "width": record.width,
             "height": record.height,
             "category": entity.region.name,
@@ -38,7 +42,7 @@ def entity_rows(read: Iterable[tuple[ImageRecord, list[Entity]]]) -> pa.Table:
                 for p in entity.parts
             ],
         }
-        for record, entities in read
+        for record, file_bytes, entities in read
         for entity in entities
     ]
     return pa.Table.from_pylist(rows, schema=ENTITIES)

@@ -17,6 +17,7 @@ from mixedparts.records import ImageRecord, Reject
 from mixedparts.sources.contract import ReadShard, get_source
 from mixedparts.sources.manifests import FULL, manifest_of
 from mixedparts.storage.shards import Commit, commit, committed
+from mixedparts.tables.image_files import file_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def run_read(task: ReadTask) -> Commit:
     """Read, normalise and store the entities of one shard, unless that is done already.
 
     Raises:
-        InputError: the annotation file cannot be read as a whole.
+        InputError: the annotation file cannot be read as a whole, or an image is gone after it was
+            checked.
         OSError: a working file cannot be written.
     """
     done = committed(task.build, task.name, task.build / WORK)
@@ -76,8 +78,8 @@ def run_read(task: ReadTask) -> Commit:
 
 def _read(
     task: ReadTask, dropped: FilterCounts, rejects: list[Reject], counts: Counter[str]
-) -> Iterator[tuple[ImageRecord, list[Entity]]]:
-    """Yield each image record of the shard with its entities.
+) -> Iterator[tuple[ImageRecord, int, list[Entity]]]:
+    """Yield each image record that has entities, with the size of its image file and the entities.
 
     Args:
         task: the task.
@@ -96,7 +98,8 @@ def _read(
         counts["records"] += 1 + len(item.objects) + len(item.parts)
         entities = entities_of(item, names, task.filters, dropped)
         counts["parts"] += sum(len(entity.parts) for entity in entities)
-        yield item, entities
+        if entities:
+            yield item, file_bytes(task.shard.root, item), entities
 
 
 # A worker process reads many shards of few sources.

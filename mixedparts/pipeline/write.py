@@ -104,17 +104,15 @@ def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
 
 
 def image_bytes(config: BuildConfig, paired: Commit) -> int:
-    """Return the size of all image files that samples use, in bytes."""
+    """Return the size that all image files that samples use had when they were read, in bytes."""
     total = 0
     for split in (split for split in SPLITS if split in paired.counts):
         columns = EntityColumns.of(map_table(config.out / WORK / f"{split}.arrow"))
         rows = np.load(config.out / WORK / f"{split}-image-rows.npy")
         # The first entity of an image represents it; row -1 marks images without a sample.
         firsts = columns.first_of_image()
-        chosen = pa.array(firsts[rows[firsts] >= 0])
-        sources, paths = (columns.column(n).take(chosen).to_pylist() for n in ("source", "path"))
-        for source, path in zip(sources, paths, strict=True):
-            total += (config.source_root(source) / path).stat().st_size
+        sizes = columns.column("file_bytes").to_numpy()
+        total += int(sizes[firsts[rows[firsts] >= 0]].sum())
     return total
 
 
@@ -129,7 +127,7 @@ def run_write(task: WriteTask) -> Commit:
     """Write one shard of a table, unless that is done already.
 
     Raises:
-        InputError: an image cannot be read any more.
+        InputError: an image is no longer the one that was read.
         OSError: the shard cannot be written.
     """
     ready = task.build / READY

@@ -103,6 +103,7 @@ ENTITIES = pa.schema(
         ("image_id", pa.string()),
         ("file_name", pa.string()),
         ("path", pa.string()),
+        ("file_bytes", pa.int64()),  # size of the image file when it was read
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("category", pa.string()),

@@ -16,9 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns
-from mixedparts.errors import InputError
-from mixedparts.images.checks import neutral_bytes
+from mixedparts.images.exif import neutral_bytes
 from mixedparts.storage.schema import IMAGES
+from mixedparts.tables.image_files import image_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +53,31 @@ def image_batches(
         Batches of the schema `IMAGES`, in the order of the rows.
 
     Raises:
-        InputError: an image that was present when the annotations were read cannot be read now.
+        InputError: an image is no longer the one that was there when the annotations were read.
     """
     # The first entity of an image represents it: all its entities have one path and size.
     firsts = columns.first_of_image()
     entity_of = firsts[image_rows[firsts] >= 0][span[0] : span[1]]
+    roots = {name: source.root for name, source in sources.items()}
     for start in range(0, len(entity_of), batch_rows):
-        chosen = entity_of[start : start + batch_rows]
-        table = columns.table.take(pa.array(chosen)).select(
-            ["source", "image_id", "file_name", "path", "width", "height"]
-        )
+        files = image_files(columns, entity_of[start : start + batch_rows], roots)
         rows = []
-        for offset, entity in enumerate(table.to_pylist()):
-            source = sources[entity["source"]]
-            path = source.root / entity["path"]
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise InputError(f"image {path} cannot be read any more: {error}") from error
+        for offset, file in enumerate(files):
+            data = file.read()
             stored = neutral_bytes(data) if embed else data
-            name = Path(entity["file_name"]).name if embed else str(path.resolve())
+            name = Path(file.file_name).name if embed else str(file.path.resolve())
             rows.append(
                 {
                     "row": span[0] + start + offset,
-                    "image_id": entity["image_id"],
+                    "image_id": file.image_id,
                     "image": {"bytes": stored if embed else None, "path": name},
-                    "width": entity["width"],
-                    "height": entity["height"],
+                    "width": file.width,
+                    "height": file.height,
                     # Of the bytes that a reader of the table gets, so that it can check them.
                     "sha256": hashlib.sha256(stored).hexdigest(),
-                    "source": entity["source"],
+                    "source": file.source,
                     "split": split,
-                    "licence": source.licence,
+                    "licence": sources[file.source].licence,
                 }
             )
         yield pa.RecordBatch.from_pylist(rows, schema=IMAGES)

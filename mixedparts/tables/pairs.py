@@ -19,6 +19,7 @@ from mixedparts.entities.table import EntityColumns
 from mixedparts.pairing.samples import TASKS, id_texts, source_labels
 from mixedparts.records import Task
 from mixedparts.storage import schema
+from mixedparts.tables.image_files import ImageFile, image_files
 from mixedparts.tables.texts import BatchTexts, Mentions
 
 _KINDS = ("common", "unique")
@@ -69,13 +70,9 @@ class PairRows:
         self._texts = cache(partial(BatchTexts, names, columns.part_names))
         self._sources = columns.coded("source")
 
-    def image_files(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[Path]:
+    def image_files(self, samples: NDArray[np.void], roots: Mapping[str, Path]) -> list[ImageFile]:
         """Return the files of the samples' images, sample by sample, given each source's root."""
-        entities = _flat(samples)
-        sources, paths = (
-            self._columns.column(name).take(entities).to_pylist() for name in ("source", "path")
-        )
-        return [roots[source] / path for source, path in zip(sources, paths, strict=True)]
+        return image_files(self._columns, _flat(samples), roots)
 
     def batch(self, samples: NDArray[np.void]) -> pa.RecordBatch:
         """Return `(n,)` samples of `sample_type` as rows of the schema `PAIRS`, in their order."""

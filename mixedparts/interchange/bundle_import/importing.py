@@ -23,11 +23,12 @@ from mixedparts.pairing.samples import in_order
 from mixedparts.pipeline.build import Stages, begin, event_log, write_and_finalize
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import get_engine
+from mixedparts.pipeline.inputs import digests_below
 from mixedparts.pipeline.pair import store_samples
 from mixedparts.pipeline.plan import (
     Plan,
     SourcePlan,
-    digests_below,
+    check_unchanged,
     is_synthetic,
     plan_of,
     store_plan,
@@ -93,6 +94,7 @@ def import_bundle(
         log("begin", build_id=plan.build_id)
         store_plan(config.out, plan, [])
         reads, paired = _paired(bundle, config, progress)
+        check_unchanged(plan, _plan(bundle, config))
         check_rejects(config.out, parse_limit(config.max_rejects), reads)
         stages = Stages(config, engine, progress, log)
         manifest = write_and_finalize(config, plan, stages, reads, paired)

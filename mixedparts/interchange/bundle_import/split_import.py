@@ -28,6 +28,7 @@ from mixedparts.progress import Progress
 from mixedparts.records import Level, Reason, Reject
 from mixedparts.sources.manifests import load_manifest
 from mixedparts.storage.shards import Commit, commit
+from mixedparts.tables.image_files import file_bytes
 
 
 def task_name(source: str, split: str) -> str:
@@ -146,7 +147,7 @@ class SplitImport:
                     self._rejects.append(outcome)
                 else:
                     resolved.append(outcome)
-            store.add(item, resolved, book)
+            store.add(item, file_bytes(place.image_root, item), resolved, book)
             self._images[source] += 1
             self._progress.advance(item.image_id in wanted)
             unseen.discard(item.image_id)

@@ -24,7 +24,10 @@ from mixedparts.storage.schema import ENTITIES, ENTITY_PART
 
 _BATCH = 1_000  # entities held in memory before they are written
 _REGION = [(name, ENTITIES.field(name).type) for name in ("counts", "bbox", "area")]
-_COPIED = ("source", "image_id", "file_name", "path", "width", "height", "category", "parts_known")
+_COPIED = (
+    *("source", "image_id", "file_name", "path", "file_bytes", "width", "height"),
+    *("category", "parts_known"),
+)
 _OBJECTS = pa.schema(
     [("entity", pa.int64()), ("image", pa.int64())]
     + [(name, ENTITIES.field(name).type) for name in _COPIED]
@@ -71,12 +74,17 @@ class MaskStore:
             sink.close()
 
     def add(
-        self, record: ImageRecord, resolved: Sequence[ResolvedMask], book: AnnotationBook
+        self,
+        record: ImageRecord,
+        file_bytes: int,
+        resolved: Sequence[ResolvedMask],
+        book: AnnotationBook,
     ) -> None:
         """Store the entities of one image.
 
         Args:
             record: the image, under the id that the bundle's records use.
+            file_bytes: size of the image file.
             resolved: its entities with their masks.
             book: the entities of the split, for classes and part names.
         """
@@ -96,6 +104,7 @@ class MaskStore:
                     "image_id": image_id,
                     "file_name": record.file_name,
                     "path": record.path,
+                    "file_bytes": file_bytes,
                     "width": record.width,
                     "height": record.height,
                     "category": entity.key[2],
