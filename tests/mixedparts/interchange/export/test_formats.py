@@ -29,11 +29,6 @@ from tests.oracles.digests import digests
 Rows = dict[str, dict[str, Any]]
 
 
-def read_shards(shards: str | list[str]) -> Any:
-    """Return the shards as the webdataset package reads them."""
-    return pytest.importorskip("webdataset").WebDataset(shards, shardshuffle=False)
-
-
 def run(build: Path, name: str, out: Path, overwrite: bool = False, **choices: Any) -> None:
     if name == "webdataset":
         pytest.importorskip(name)
@@ -100,26 +95,6 @@ def test_coco_holds_every_mask_and_pair(built: Path, tmp_path: Path, split: str)
         assert Image.open(io.BytesIO(data)).size == (image["width"], image["height"])
 
 
-def test_webdataset_shards_hold_rows_and_pixels(built: Path, tmp_path: Path) -> None:
-    run(built, "webdataset", tmp_path / "wds", splits=("test",), shard_rows=40)
-    shards = sorted(map(str, (tmp_path / "wds").glob("test-*.tar")))
-    rows = rows_by_id(built, "test")
-    assert len(shards) == -(-len(rows) // 40) > 1
-    pictures = stored_pictures(built, "test")
-    found = list(read_shards(shards))
-    assert [sample["__key__"] for sample in found] == list(rows)
-    for sample in found:
-        row = rows[sample["__key__"]]
-        assert json.loads(sample["json"]) == row
-        for number, ref in enumerate(row["images"], 1):
-            names = [key for key in sample if key.startswith(f"image{number}.")]
-            assert [sample[name] for name in names] == [pictures[ref["row"]]]
-    decoded = next(iter(read_shards(shards).decode("pil")))
-    picture = next(decoded[key] for key in decoded if key.startswith("image1."))
-    first = decoded["json"]["images"][0]
-    assert picture.size == (first["width"], first["height"])
-
-
 def test_parquet_rows_need_no_other_file(built: Path, tmp_path: Path) -> None:
     run(built, "parquet", tmp_path / "few", limit=25, shard_rows=10)
     loaded = datasets.load_dataset(str(tmp_path / "few"), cache_dir=str(tmp_path / "cache"))
@@ -148,25 +123,6 @@ def test_same_build_same_bytes(built: Path, tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_pictures_that_a_build_only_refers_to_are_exported(
-    built: Path, native_root: Path, tmp_path: Path
-) -> None:
-    from mixedparts.pipeline.build import build
-    from mixedparts.pipeline.config import BuildConfig
-
-    out = tmp_path / "referring"
-    build(
-        BuildConfig(
-            sources=("paco",), root=native_root, out=out, samples=30, images="reference"
-        ),
-        Silent(),
-    )  # fmt: skip
-    run(out, "webdataset", tmp_path / "wds", splits=("test",))
-    found = list(read_shards(f"{tmp_path}/wds/test-000000.tar"))
-    assert found
-    assert all("image1.jpg" in sample and "image2.jpg" in sample for sample in found)
-
-
 def test_nothing_half_made_is_left(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +146,10 @@ def test_a_folder_is_replaced_only_when_that_is_meant(built: Path, tmp_path: Pat
     with pytest.raises(UsageError, match="--overwrite"):
         run(built, "coco", out, limit=6)
     run(built, "coco", out, overwrite=True, limit=6)
-    assert len(COCO(str(out / "annotations" / "instances_train.json")).dataset["mixedparts_pairs"]) == 6
+    assert (
+        len(COCO(str(out / "annotations" / "instances_train.json")).dataset["mixedparts_pairs"])
+        == 6
+    )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="holds no export"):
