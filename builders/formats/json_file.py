@@ -107,24 +107,31 @@ class JsonFile:
         try:
             return self._decode(kind)
         except msgspec.ValidationError as error:
+            self._check_text()
             fault = _shape_fault(error) if kind is Lists else "it is not a list of records"
-            raise InputError(f"{self.path}: {fault}", _HINT) from None
+            raise InputError(f"{self.path}: {fault}{beginning(self._map[:HEAD])}", _HINT) from None
         except msgspec.DecodeError as error:
-            head = self._map[:HEAD]
-            name = f"{self.path} ({len(self._map):,} bytes)"
-            clause = not_utf8(head, str(self.path))
-            if clause is not None:
-                raise InputError(f"{name} is not valid JSON; it {clause}", _HINT) from None
+            self._check_text()
             # The search for non-finite literals reads the whole file, so it runs only after the
             # parser has failed, and once.
             if self._patched or not self._blank_non_finite():
                 raise InputError(
-                    f"{name} is not valid JSON: {error}{beginning(head)}", _HINT
+                    f"{self._sized()} is not valid JSON: {error}{beginning(self._map[:HEAD])}",
+                    _HINT,
                 ) from None
             self._patched = True
             return self._content(kind)
         except RecursionError:
             raise InputError(f"{self.path} is nested too deeply to be a COCO file", _HINT) from None
+
+    def _check_text(self) -> None:
+        """Raise InputError if the file, which the parser has refused, is not text in UTF-8."""
+        clause = not_utf8(self._map[:HEAD], str(self.path))
+        if clause is not None:
+            raise InputError(f"{self._sized()} is not valid JSON; it {clause}", _HINT) from None
+
+    def _sized(self) -> str:
+        return f"{self.path} ({len(self._map):,} bytes)"
 
     def records(self, raws: list[msgspec.Raw]) -> Records:
         """Return the byte ranges of records that `lists` or `items` returned."""

@@ -25,7 +25,8 @@ class Listing:
     Attributes:
         path: the folder.
         inside: its path relative to the folder where the walk started, `.` for that one.
-        changed: its time of change in nanoseconds, read before its content.
+        changed: its time of change in nanoseconds, read before its content. Programs can restore
+            the time of modification, but not this one.
         folders: names of the folders in it, sorted. A name that the caller removes is not entered.
         files: everything else, sorted by name. A link to a file that is not there is among them;
             its `stat()` raises OSError.
@@ -95,7 +96,7 @@ def walk_folders(top: str | Path) -> Iterator[Listing]:
                 folders.append(entry.name)
             else:
                 files.append(entry)
-        yield Listing(path, inside, status.st_mtime_ns, folders, files)
+        yield Listing(path, inside, status.st_ctime_ns, folders, files)
         chain = {**above, identity: path}
         waiting += [
             (os.path.join(path, name), name if inside == "." else f"{inside}/{name}", chain)

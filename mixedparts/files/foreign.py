@@ -146,14 +146,15 @@ def _encoding_without_mark(head: bytes) -> str | None:
     # lower bytes are NUL too.
     first, second, third, fourth = (head[place::4].count(0) for place in range(4))
     quarter = len(head) // 4
-    few = quarter // 5
+    if not quarter:
+        return None
     if fourth == quarter and third > quarter // 2:
         encoding = "UTF-32LE"
     elif first == quarter and second > quarter // 2:
         encoding = "UTF-32BE"
-    elif second + fourth > few and 10 * (first + third) <= second + fourth:
+    elif 2 * (second + fourth) >= quarter and 3 * (first + third) <= second + fourth:
         encoding = "UTF-16LE"
-    elif first + third > few and 10 * (second + fourth) <= first + third:
+    elif 2 * (first + third) >= quarter and 3 * (second + fourth) <= first + third:
         encoding = "UTF-16BE"
     else:
         return None
