@@ -48,7 +48,7 @@ _STARTS = {
     b"BM": "BMP",
     **dict.fromkeys(TIFF_SIGNATURES, "TIFF"),
 }
-_OTHERS = {
+_OTHER_IMAGES = {
     b"%!": "an EPS or PostScript program",
     b"\xc5\xd0\xd3\xc6": "an EPS or PostScript program",
     b"GIF8": "a GIF",
@@ -66,12 +66,15 @@ _OTHERS = {
     **{b"P%d" % number: "a netpbm (PBM, PGM or PPM)" for number in range(1, 8)},
     b"<svg": "an SVG",
     b"<?xml": "an XML or SVG",
-    b"<!DOCTYPE": "a web page, as a failed download leaves it",
-    b"<html": "a web page, as a failed download leaves it",
-    b"version https://git-lfs": "a pointer of Git LFS (`git lfs pull` fetches the image)",
-    b"\x1f\x8b": "a gzip archive",
-    b"PK\x03\x04": "a zip archive",
 }
+_NO_IMAGES = {
+    b"<!doctype": "a web page, as a failed download leaves it",
+    b"<html": "a web page, as a failed download leaves it",
+    b"version https://git-lfs": "a pointer of Git LFS: `git lfs pull` fetches the image",
+    b"\x1f\x8b": "packed with gzip: unpack it with `gzip -d`",
+    b"PK\x03\x04": "a zip archive: unpack it with `unzip`",
+}
+# AVIF and HEIC share the container of videos: bytes 4 to 12 are `ftyp` and the name of the format.
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "an AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), "a HEIC"),
@@ -85,16 +88,22 @@ def format_of(data: bytes) -> str | None:
     return next((name for start, name in _STARTS.items() if data.startswith(start)), None)
 
 
-def foreign_format(data: bytes) -> str | None:
-    """Return what a file of another format is, with its article: `a GIF`; None if unknown."""
+def foreign_format(data: bytes) -> str:
+    """Return what a file of no format in `FORMATS` is, and what helps, as the end of a sentence."""
     if not data:
         return "an empty file"
-    # AVIF and HEIC share their container: bytes 4 to 12 are `ftyp` and the name of the format.
-    if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "a video (MP4)")
-    lowered = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for start, name in _OTHERS.items():
-        # Text formats may begin with blanks, and HTML in either case.
-        if data.startswith(start) or (start[:1] == b"<" and lowered.startswith(start.lower())):
-            return name
-    return None
+    # Text formats may begin with a byte order mark and blanks, and HTML in either case.
+    text = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    name = next(
+        (
+            known
+            for start, known in (_NO_IMAGES | _OTHER_IMAGES).items()
+            if (text if start[:1] == b"<" else data).startswith(start)
+        ),
+        _BRANDS.get(data[8:12], "a video (MP4)") if data[4:8] == b"ftyp" else None,
+    )
+    if name is None:
+        return f"in no known format: {FORMATS_TEXT} are opened"
+    if name in _NO_IMAGES.values():
+        return name
+    return f"{name}; only {FORMATS_TEXT} are opened: convert it, as with `magick FILE FILE.png`"

@@ -19,7 +19,7 @@ from PIL.ImageFile import ImageFile
 
 from mixedparts.errors import InputError
 from mixedparts.images.exif import neutral_bytes
-from mixedparts.images.formats import FORMATS, FORMATS_TEXT, PLUGINS, foreign_format, format_of
+from mixedparts.images.formats import FORMATS, PLUGINS, foreign_format, format_of
 from mixedparts.images.jpeg import plain_jpeg_size
 from mixedparts.images.rgb import MODES, rgb_of
 
@@ -91,7 +91,7 @@ def rgb_in_memory(image: Image.Image, name: str) -> Image.Image:
         _check_size(image.size)
         # Pillow reads the pixels of such a file with an external program, Ghostscript.
         if image.format == "EPS":
-            raise UnreadableImage(_foreign(b"%!"))
+            raise UnreadableImage(f"it is {foreign_format(b'%!')}")
         decode(image)
         return rgb_of(image)
     except ValueError as fault:
@@ -139,11 +139,13 @@ def orientation_of(data: bytes) -> int:
     Raises:
         UnreadableImage: the header or the metadata is broken.
     """
-    with _read_header(data, format_of(data) or "") as image:
-        try:
-            return int(image.getexif().get(_ORIENTATION, 1))
-        except Exception as error:
-            raise UnreadableImage(_reason(error)) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _read_header(data, format_of(data) or "") as image:
+            try:
+                return int(image.getexif().get(_ORIENTATION, 1))
+            except Exception as error:
+                raise UnreadableImage(_reason(error)) from error
 
 
 def opened(data: bytes, formats: Collection[str] = FORMATS) -> ImageFile:
@@ -160,10 +162,10 @@ def opened(data: bytes, formats: Collection[str] = FORMATS) -> ImageFile:
         UnreadableImage: the file has another format, is too large, or its header is broken.
     """
     form = format_of(data)
-    if form not in formats or form is None:
-        raise UnreadableImage(
-            _foreign(data) if form is None else f"it is a {form} file, not {' or '.join(formats)}"
-        )
+    if form is None:
+        raise UnreadableImage(f"it is {foreign_format(data)}")
+    if form not in formats:
+        raise UnreadableImage(f"it is a {form} file, not {' or '.join(formats)}")
     # Pillow turns a TIFF by its orientation, its size included, as soon as it is opened.
     stored = neutral_bytes(data) if form == "TIFF" else data
     image = _read_header(stored, form)
@@ -234,14 +236,6 @@ def _check_size(size: tuple[int, int]) -> None:
         raise UnreadableImage(f"its size is {width} x {height}")
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"its size is {width} x {height}, {_TOO_LARGE}")
-
-
-def _foreign(data: bytes) -> str:
-    """Return why a file of no known format is refused."""
-    name = foreign_format(data)
-    if name is None:
-        return f"it is in no known format ({FORMATS_TEXT} are opened)"
-    return f"it is {name}; only {FORMATS_TEXT} are opened, so convert it"
 
 
 def _reason(error: Exception) -> str:

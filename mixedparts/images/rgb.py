@@ -21,6 +21,7 @@ _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 MODES = (*_DIRECT, *_WIDE_GREY)
 # 257 = 65535 / 255, an odd number, so that no value lies half-way between two results.
 _EIGHT_OF_SIXTEEN = ((np.arange(65536) + 128) // 257).astype(np.uint8)
+_EIGHT_OF_TWELVE = np.rint(np.arange(4096) * (255 / 4095)).astype(np.uint8)
 # Tags of TIFF: whether 0 is white, bits of a sample, and how a sample is to be read.
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
@@ -90,16 +91,10 @@ def _grey(image: Image.Image) -> NDArray[np.uint8]:
         # Pillow reads unsigned samples of 32 bits into signed ones: large values turn negative.
         values = values.view(np.uint32)
     if image.mode.startswith("I;16"):
-        # A TIFF of 12 bits a sample has values up to 4095, which are its white.
-        values = values.astype(np.uint16) if bits == 16 else _stretched(values, bits)
-    grey = eight_bits(values)
+        values = values.astype(np.uint16)
+    # A TIFF of 12 bits a sample has values up to 4095, which are its white.
+    grey = _EIGHT_OF_TWELVE[values & 4095] if bits == 12 else eight_bits(values)
     # Pillow inverts grey of 8 bits where 0 means white, but not wider grey.
     if tags and tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO:
         grey = np.uint8(255) - grey
-    return grey
-
-
-def _stretched(values: NDArray[Any], bits: int) -> NDArray[np.uint16]:
-    """Return samples of fewer bits as samples of 16."""
-    wide = values.astype(np.uint32) * 65535
-    return np.asarray(wide // ((1 << bits) - 1)).astype(np.uint16)
+    return np.asarray(grey)
