@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,4 +67,4 @@ def summed_word_iou(first: Sequence[str], second: Sequence[str], pairs: Pairs) -
     Returns:
         The sum, at most the number of pairs.
     """
-    return sum(word_iou(first[row], second[column]) for row, column in pairs)
+    return fsum(word_iou(first[row], second[column]) for row, column in pairs)

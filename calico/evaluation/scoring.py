@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from itertools import islice
+from math import fsum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,7 +213,8 @@ def _score_unit(
         ious, [s.mask for s in predicted], [s.mask for s in annotated]
     )
     pairs = matching.greedy_pairs(ious)
-    total = float(sum(ious[pair] for pair in pairs))
+    # `fsum` rounds once, whatever the order; from Python 3.12 on, `sum` gives other last digits.
+    total = fsum(ious[pair] for pair in pairs)
     # GLaMM's mIoU averages over matched pairs only: misses and extra masks cost nothing as long as
     # one pair overlaps. The strict form divides by the larger number, so both count as 0.
     row[Sum.IOU_GREEDY] += total / len(pairs) if pairs else 0.0
@@ -224,7 +226,7 @@ def _score_unit(
         cosines = ss_model.similarity(predicted_labels, annotated_labels)
     # Rule (a): labels of mask-matched pairs; annotated masks without a match count as 0, because
     # the denominator is the number of all of them.
-    row[Sum.SS_A] += float(sum(cosines[pair] for pair in pairs))
+    row[Sum.SS_A] += fsum(cosines[pair] for pair in pairs)
     row[Sum.WORDS_A] += text.summed_word_iou(predicted_labels, annotated_labels, pairs)
 
 
@@ -244,7 +246,7 @@ def _score_texts(
         return
     cosines = ss_model.similarity(predicted_labels, annotated_labels)
     pairs = text.assignment(cosines)
-    row[Sum.SS_B] += float(sum(cosines[pair] for pair in pairs))
+    row[Sum.SS_B] += fsum(cosines[pair] for pair in pairs)
     row[Sum.WORDS_B] += text.summed_word_iou(predicted_labels, annotated_labels, pairs)
     # Rule (c): one pair a sample, its distinct labels as one text. Equal texts need no model.
     first, second = text.whole_string(predicted_labels), text.whole_string(annotated_labels)

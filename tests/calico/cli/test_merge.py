@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
+from calico.checkpoints.merge import merge_adapters
 from calico.checkpoints.save_load import load_checkpoint, save_checkpoint
 from calico.cli import merge as command
 from calico.model.generation import generate
-from calico.model.precision import arithmetic
+from calico.model.precision import arithmetic, store
 from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import token_ids
 from calico.weights.initial import initial_model
 from mixedparts.errors import InputError
-from tests.factories.micro_model import random_features
+from tests.factories.micro_model import micro_model, micro_tokenizer, random_features
 from tests.factories.published_weight_files import small_parts
 
 QUESTION = "Which object do both pictures contain?"
@@ -62,6 +64,38 @@ class TestMerge:
             torch.testing.assert_close(
                 model.language(tokens).logits, start.model.language(tokens).logits
             )
+
+    def test_merged_weights_in_bf16_are_rounded_once(self) -> None:
+        """Half a step of bf16 from the sum in float64, whatever PEFT and torch do in between."""
+        words = len(micro_tokenizer())
+        language = {"tuning": "lora", "vocabulary": words}
+        model, config = micro_model(4, language=language, execution={"precision": "bf16"})
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+        store(model, config.execution)
+        expected = {}
+        for name, module in model.language.named_modules():
+            if isinstance(module, LoraLayer):
+                base, scale = module.get_base_layer(), module.scaling["default"]
+                assert base.weight.dtype is torch.bfloat16
+                up, down = (getattr(module, n)["default"].weight for n in ("lora_B", "lora_A"))
+                assert up.dtype is down.dtype is torch.float32
+                product = scale * up.double() @ down.double()
+                expected[name] = (base.weight.double() + product).detach()
+        assert len(expected) >= 8
+        merge_adapters(model, config)
+        weights = dict(model.language.named_parameters())
+        changed = 0
+        for name, exact in expected.items():
+            merged = weights[f"{name}.weight"].detach()
+            assert merged.dtype is torch.bfloat16
+            # bf16 has 8 significant bits: rounding moves a number by at most 2^-9 of the next
+            # power of two above it. Float32 may tip a tie the other way.
+            step = 2.0 ** (torch.frexp(exact.abs())[1].double() - 9)
+            assert ((merged.double() - exact).abs() <= step * (1 + 1e-3)).all(), name
+            changed += int((merged != exact.bfloat16()).sum())
+        assert changed <= 2
 
     def test_a_key_that_is_renamed_is_named(self, lora_checkpoint: Path, tmp_path: Path) -> None:
         assert command.main([str(lora_checkpoint), "--out", str(tmp_path / "alone")]) == 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico.evaluation.ground_truth import SampleGroundTruth
-from calico.evaluation.scoring import score
+from calico.evaluation.scoring import Sum, score
 from calico.evaluation.summary import METRICS, summarise
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
@@ -179,6 +181,56 @@ def test_label_sets_equal_scikit_learn() -> None:
     found = metrics((samples, said))
     for name, value in zip(("label_precision", "label_recall", "label_f1"), expected, strict=False):
         assert found[name] == pytest.approx(value)
+
+
+def test_sums_are_rounded_once() -> None:
+    """Ten pairs of IoU 1/10: 1.0 together, where adding one by one gives 0.9999999999999999."""
+    names = "abcdefghij"
+    true = [Segment(n, 0, box(k, 0, 1, 10, (10, 10))) for k, n in enumerate(names)]
+    said = [Segment(n, 0, box(k, 0, 1, 1, (10, 10))) for k, n in enumerate(names)]
+    sample = replace(truth("s", true), sizes=((10, 10), (10, 10)))
+    (row,) = score([sample], {"s": predicted("s", said)}, MODEL, MODEL).sums
+    assert row[Sum.IOU_GREEDY] == row[Sum.IOU_STRICT] == 0.1
+
+
+def test_metrics_of_noise_are_the_recorded_ones() -> None:
+    """All digits that a report has, whatever the versions of NumPy and pycocotools are."""
+    rng = np.random.Generator(np.random.Philox(9))
+    names = ["head", "leg", "side mirror", "tail", "arm"]
+
+    def some(least: int) -> list[Segment]:
+        corners = rng.integers(0, 8, (rng.integers(least, 7), 4)).tolist()
+        return [
+            Segment(names[rng.integers(5)], int(rng.integers(2)), box(x, y, w + 1, h + 1))
+            for x, y, w, h in corners
+        ]
+
+    samples = [truth(f"s{number}", some(1)) for number in range(40)]
+    said = {
+        sample.id: predicted(sample.id, [*sample.segments[::2], *some(0)][::-1])
+        for sample in samples
+    }
+    summary = summarise(score(samples, said, MODEL, MODEL), replicates=100)
+    found = summary.overall.metrics
+    assert {name: round(one.value, 6) for name, one in found.items()} == {
+        "ap50": 0.257989,
+        "ap50_scored": 0.257989,
+        "miou": 0.633332,
+        "miou_strict": 0.351005,
+        "recall_glamm": 0.593985,
+        "recall_fixed": 0.593985,
+        "ss_a": 0.657262,
+        "ss_b": 0.532613,
+        "ss_c": 0.861427,
+        "s_iou_a": 0.616541,
+        "s_iou_b": 0.502439,
+        "s_iou_c": 0.61625,
+        "label_precision": 0.544872,
+        "label_recall": 0.772727,
+        "label_f1": 0.639098,
+    }
+    strict = found["miou_strict"]
+    assert (round(strict.low or 0, 6), round(strict.high or 0, 6)) == (0.311732, 0.391097)
 
 
 def test_a_prediction_of_another_sample_is_refused() -> None:

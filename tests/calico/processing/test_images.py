@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import numpy as np
@@ -96,3 +97,60 @@ def test_a_cut_picture_is_one_message() -> None:
     picture(60, 60).save(file, "PNG")
     with pytest.raises(InputError, match="cannot be decoded"):
         open_image(file.getvalue()[:900], "cut.png")
+
+
+class TestRecordedValues:
+    """What training targets and inputs are made of: the same under every allowed version."""
+
+    def test_masks_on_the_grid(self) -> None:
+        processor, rng = ImageProcessor(seven_b()), np.random.Generator(np.random.Philox(3))
+        digest = hashlib.sha256()
+        for _ in range(30):
+            height, width = rng.integers(20, 900, 2).tolist()
+            noise = from_dense(rng.random((height, width)) < 0.5)
+            digest.update(processor.patch_mask(noise))
+            digest.update(processor.patch_mask(disc(height, width, min(height, width) / 5)))
+        assert digest.hexdigest()[:16] == "918633ee70236d69"
+
+    def test_a_patch_is_the_covered_share(self) -> None:
+        """Two columns of a patch four wide: half of it, also after the way through the square."""
+        processor = ImageProcessor(tiny())
+        side, step = processor.square_size, processor.square_size // processor.grid_size
+        dense = np.zeros((side, side), np.uint8)
+        dense[: step * 3, : step + step // 2] = 1
+        grid = processor.patch_mask(from_dense(dense))
+        assert grid[:4, :3].tolist() == [[255, 128, 0]] * 3 + [[0, 0, 0]]
+
+    def test_resized_images(self) -> None:
+        processor, rng = ImageProcessor(tiny()), np.random.Generator(np.random.Philox(4))
+        digest = hashlib.sha256()
+        for height, width in ((150, 100), (61, 180), (224, 224), (301, 77)):
+            noise = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+            pixels = processor.pixels(Image.fromarray(noise))
+            for array in (pixels.vision, pixels.semantic, pixels.square):
+                digest.update(array)
+        assert digest.hexdigest()[:16] == "161728675e104f40"
+
+    @pytest.mark.parametrize(("height", "width"), [(150, 100), (37, 211)])
+    def test_decoded_masks_follow_a_computation_in_float64(self, height: int, width: int) -> None:
+        processor = ImageProcessor(tiny())
+        grid, side = processor.grid_size, processor.square_size
+        logits = torch.randn(2, grid, grid, generator=torch.Generator().manual_seed(5))
+        rows, columns = processor.inner_size(height, width)
+        square = linear(linear(logits.double().numpy(), 1, side), 2, side)
+        full = linear(linear(square[:, :rows, :columns], 1, height), 2, width)
+        # Float32 may decide otherwise only next to zero.
+        clear = np.abs(full) > 1e-4
+        assert clear.mean() > 0.99
+        found = np.stack([decode(m) for m in processor.original_masks(logits, height, width)])
+        np.testing.assert_array_equal(found[clear], full[clear] > 0)
+
+
+def linear(values: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """Resize one axis by linear interpolation at pixel centres; edges are repeated."""
+    length = values.shape[axis]
+    places = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+    first = np.floor(places).astype(int)
+    share = (places - first).reshape([-1 if each == axis else 1 for each in range(values.ndim)])
+    second = np.minimum(first + 1, length - 1)
+    return values.take(first, axis) * (1 - share) + values.take(second, axis) * share

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from mixedparts import masks
@@ -42,3 +44,18 @@ def test_twenty_labels_have_twenty_colours() -> None:
     colours = np.array(list(colours_of([str(number) for number in range(20)]).values()), int)
     apart = np.abs(colours[:, None] - colours[None]).sum(-1)
     assert apart[~np.eye(20, dtype=bool)].min() >= 40
+
+
+def test_panels_without_text_are_the_recorded_ones() -> None:
+    """The same pixels under every allowed version of OpenCV; text is drawn by Pillow's font."""
+    rng = np.random.Generator(np.random.Philox(6))
+    digest = hashlib.sha256()
+    for height, width in ((90, 61), (333, 480), (700, 500)):
+        image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        y, x = np.mgrid[:height, :width]
+        blobs = np.sin(y / 9) + np.cos(x / 7)
+        filled = Marked(0, "", masks.from_dense(blobs > 0.6))
+        ring = np.abs(np.hypot(y - height / 2, x - width / 2) - height / 4) < height / 12
+        outlined = Marked(0, "", masks.from_dense(ring), outlined=True)
+        digest.update(draw_sample([image], [filled, outlined]))
+    assert digest.hexdigest()[:16] == "85f55525cf7cbc08"
