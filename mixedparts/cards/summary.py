@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.cards.card import in_split_order, split_rows
+from mixedparts.records import BENCHMARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
         **{key: manifest[key] for key in ("build_id", "synthetic", "counts", "filtered")},
         "benchmark": manifest["benchmark"],
         "rejects": manifest["rejects"],
+        # An older version of this program wrote no warnings.
+        "warnings": manifest.get("warnings", []),
         "rows": {table: split_rows(manifest, table) for table in ("pairs", "images")},
         "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
     }
@@ -38,13 +41,29 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
     megabytes = values["bytes"] / 1e6
     lines.append(f"dataset{made} in {out}: {sum(values['rows']['pairs'].values())} rows,")
     lines[-1] += f" {megabytes:.1f} MB, build {manifest['build_id']}"
-    lines.append(f"next: calico-train --dataset {out}")
+    lines += warning_lines(values["warnings"])
+    lines.append(f"next: {_next_command(out, values['rows']['pairs'])}")
     return Report("\n".join(lines), values)
 
 
 def reject_lines(rejects: dict[str, int]) -> list[str]:
     """Return a line for every reason code; `docs/rejects.md` explains the codes."""
     return [f"rejected, {reason}: {number}" for reason, number in rejects.items()]
+
+
+def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for every warning of a build."""
+    return [f"warning: {warning['text']}" for warning in warnings]
+
+
+def _next_command(out: Path, rows: dict[str, int]) -> str:
+    """Return the command that a build with these rows of each split is good for."""
+    if rows.get("train"):
+        return f"calico-train --dataset {out}"
+    for split in (BENCHMARK, "test", "validation"):
+        if rows.get(split):
+            return f"calico-eval --dataset {out} --split {split} --checkpoint DIR"
+    return f"mixedparts view {out}"
 
 
 def _counts_table(counts: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from mixedparts.cards.croissant import CROISSANT
 from mixedparts.entities.normalise import Filters
 from mixedparts.errors import InputError, UsageError
+from mixedparts.pipeline.build_warnings import build_warnings
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import Engine, get_engine
 from mixedparts.pipeline.finalize import (
@@ -218,7 +219,7 @@ def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
     if reads is None:
         return _waiting(config, "reading", stages.progress)
     check_rejects(config.out, parse_limit(config.max_rejects), reads)
-    paired = _pair(config, reads)
+    paired = _pair(config, plan, reads)
     stages.log("paired", rows={name: item.get("pairs") for name, item in paired.counts.items()})
     manifest = write_and_finalize(config, plan, stages, reads, paired)
     return _waiting(config, "writing", stages.progress) if manifest is None else manifest
@@ -245,6 +246,8 @@ def write_and_finalize(
     if written is None:
         return None
     manifest = finalize(config, plan, reads, paired, written)
+    for warning in manifest["warnings"]:
+        stages.log("warning", **warning)
     stages.log("end", build_id=plan.build_id)
     return manifest
 
@@ -270,7 +273,7 @@ def read_and_pair(
         stages = Stages(config, engine, progress, lambda event, **values: None)
         reads = _read(config, plan, stages)
     assert reads is not None  # None occurs only with a shard range
-    return reads, _pair(config, reads)
+    return reads, _pair(config, plan, reads)
 
 
 def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | None:
@@ -282,7 +285,11 @@ def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | Non
     shards = read_shards(config, plan)
     store_plan(config.out, plan, shards)
     filters = Filters(config.min_object_area, config.min_part_area, frozenset(config.classes))
-    tasks = [ReadTask(config.out, shard, filters, config.profile) for shard in shards]
+    described = {source.name: source.described for source in plan.sources}
+    tasks = [
+        ReadTask(config.out, shard, filters, config.profile, described[shard.source])
+        for shard in shards
+    ]
     sizes = [shard.stop - shard.start for shard in shards]
     try:
         reads = stages.run("reading", tasks, run_read, sizes, "images")
@@ -294,7 +301,7 @@ def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | Non
     return reads
 
 
-def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
+def _pair(config: BuildConfig, plan: Plan, reads: list[Commit]) -> Commit:
     """Run the pairing stage.
 
     Raises:
@@ -303,8 +310,9 @@ def _pair(config: BuildConfig, reads: list[Commit]) -> Commit:
     paired = run_pair(config, reads)
     if not any(counts.get("pairs") for counts in paired.counts.values()):
         raise InputError(
-            "no pair of comparable objects is left after reading. Rejected records:\n"
-            + _reject_lines(reads),
+            "no pair of comparable objects is left after reading, so there is no dataset:\n"
+            + "\n".join(f"  {item['text']}" for item in build_warnings(plan, reads, paired)[:-1])
+            + f"\nRejected records:\n{_reject_lines(reads)}",
             "Check the source folders, or lower --min-object-area.",
         )
     return paired

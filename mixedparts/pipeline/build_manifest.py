@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from mixedparts.pipeline.build_warnings import build_warnings
 from mixedparts.pipeline.plan import Plan, SourcePlan
 from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.sources.manifests import Rename, profiles
@@ -30,9 +31,9 @@ def make_manifest(
 
     Returns:
         Build id, versions, configuration, sources and their inputs, counts of rows, filtered and
-        rejected records, and the files with their digests. There is no time and no path of this
-        machine in it (but for image folders that the configuration refers to), so that equal
-        builds have equal manifests.
+        rejected records, warnings, and the files with their digests. There is no time and no path
+        of this machine in it (but for image folders that the configuration refers to), so that
+        equal builds have equal manifests.
     """
     rejects: Counter[str] = Counter()
     for record in (*reads, paired):
@@ -71,6 +72,7 @@ def make_manifest(
         },
         "filtered": _filtered(plan, reads),
         "rejects": dict(sorted(rejects.items())),
+        "warnings": build_warnings(plan, reads, paired),
         "shards": [asdict(item) for item in files],
     }
 

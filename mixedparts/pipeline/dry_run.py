@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.cards.card import in_split_order
-from mixedparts.cards.summary import Report, reject_lines, text_table
+from mixedparts.cards.summary import Report, reject_lines, text_table, warning_lines
 from mixedparts.pipeline.build import read_and_pair
+from mixedparts.pipeline.build_warnings import build_warnings
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan, make_plan
 from mixedparts.pipeline.reject_limit import parse_limit
@@ -97,6 +98,7 @@ def _values(
             for table in CONFIGS
         },
         "rejects": reject_counts([*reads, paired])[0],
+        "warnings": build_warnings(plan, reads, paired),
     }
 
 
@@ -132,6 +134,7 @@ def _text(values: dict[str, Any], out: Path) -> str:
         "What would be written (bytes are estimated from a sample; those of images are exact):",
         text_table(["table", "rows", "shards", "bytes"], files),
         *reject_lines(values["rejects"]),
+        *warning_lines(values["warnings"]),
         f"dry run: nothing was written to {out}",
     ]
     return "\n".join(lines)

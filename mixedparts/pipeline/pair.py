@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mixedparts.entities.table import EntityColumns, map_table
 from mixedparts.pairing.samples import benchmark_rows, cell_counts, preview_rows, used_images
 from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.empty_cells import Causes
 from mixedparts.pipeline.select import Selection, select, sources_of_cells
 from mixedparts.pipeline.workspace import WORK, store_array, store_rejects, store_table
 from mixedparts.records import BENCHMARK, SPLITS, Level, Reason, Reject
@@ -35,7 +36,8 @@ def run_pair(config: BuildConfig, reads: list[Commit]) -> Commit:
     selected = select(config, splits)
     samples = {split: selection.samples for split, selection in selected.items()}
     metadata = {split: _metadata(selection) for split, selection in selected.items()}
-    return store_samples(config, splits, samples, rejects, files, metadata)
+    empty = {split: selection.empty for split, selection in selected.items()}
+    return store_samples(config, splits, samples, rejects, files, metadata, empty)
 
 
 def store_samples(
@@ -45,6 +47,7 @@ def store_samples(
     rejects: list[Reject],
     files: list[WrittenFile],
     selection: Mapping[str, Any] = MappingProxyType({}),
+    empty: Mapping[str, Causes] = MappingProxyType({}),
 ) -> Commit:
     """Store the samples of all splits, with the row numbers and counts that writing needs.
 
@@ -57,6 +60,7 @@ def store_samples(
             files that are stored here.
         selection: for each split the metadata of its selection, if this build has selected its
             samples.
+        empty: for each split why cells have no samples, likewise.
 
     Returns:
         The commit record of the task `pair`.
@@ -77,6 +81,7 @@ def store_samples(
             "images": int(rows.max(initial=-1)) + 1,
             "cells": cell_counts(samples[split], columns),
             "selection": selection.get(split, {}),
+            "empty": empty.get(split, {}),
             "source_images": _images_by_source(columns, rows),
             "entities": columns.table.num_rows,
             "source_entities": _entities_by_source(columns),

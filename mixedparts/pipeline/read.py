@@ -12,6 +12,7 @@ from typing import Any
 from mixedparts.entities.normalise import Entity, FilterCounts, Filters, Names, entities_of
 from mixedparts.entities.table import entity_rows
 from mixedparts.pipeline.plan import read_task
+from mixedparts.pipeline.record_counts import RecordCounts
 from mixedparts.pipeline.workspace import WORK, store_rejects, store_table
 from mixedparts.records import ImageRecord, Reject
 from mixedparts.sources.contract import ReadShard, get_source
@@ -29,12 +30,14 @@ class ReadTask:
         shard: the image records to read.
         filters: which objects and parts are large enough to be used.
         profile: decides the names of classes and parts.
+        described: digest of the manifest of a source that describes itself, else empty.
     """
 
     build: Path
     shard: ReadShard
     filters: Filters
     profile: str = FULL
+    described: str = ""
 
     @property
     def name(self) -> str:
@@ -56,7 +59,8 @@ def run_read(task: ReadTask) -> Commit:
     counts: Counter[str] = Counter()
     rejects: list[Reject] = []
     dropped = FilterCounts()
-    table = entity_rows(_read(task, dropped, rejects, counts))
+    levels = RecordCounts()
+    table = entity_rows(_read(task, dropped, rejects, counts, levels))
     base = task.build / WORK
     files = [store_table(base, f"entities/{task.name}.arrow", table)]
     if rejects:
@@ -72,12 +76,17 @@ def run_read(task: ReadTask) -> Commit:
         "parts": counts["parts"],
         "filtered": {"objects": dropped.objects, "parts": dropped.parts},
         "rejects": dict(sorted(reasons.items())),
+        **levels.values(),
     }
     return commit(task.build, Commit(task.name, tuple(files), record))
 
 
 def _read(
-    task: ReadTask, dropped: FilterCounts, rejects: list[Reject], counts: Counter[str]
+    task: ReadTask,
+    dropped: FilterCounts,
+    rejects: list[Reject],
+    counts: Counter[str],
+    levels: RecordCounts,
 ) -> Iterator[tuple[ImageRecord, int, list[Entity]]]:
     """Yield each image record that has entities, with the size of its image file and the entities.
 
@@ -86,12 +95,15 @@ def _read(
         dropped: counts entities and parts that the filters drop.
         rejects: gets the rejected records.
         counts: gets the numbers of images, records and parts.
+        levels: counts the records and rejects of each level.
     """
-    names = _names(task.shard.source, task.shard.root, task.profile)
+    names = _names(task.shard.source, task.shard.root, task.profile, task.described)
     for item in get_source(task.shard.source).read(task.shard):
         if isinstance(item, Reject):
             rejects.append(item)
+            levels.add_reject(item)
             continue
+        levels.add_image(item)
         counts["images"] += 1
         # An image, each of its objects and each of its parts is one record, as each reject is one.
         # Together they give the share of rejected records.
@@ -102,8 +114,9 @@ def _read(
             yield item, file_bytes(task.shard.root, item), entities
 
 
-# A worker process reads many shards of few sources.
+# A worker process reads many shards of few sources. The digest is part of the key only: a process
+# may build again after the description of a source was edited.
 @lru_cache
-def _names(source: str, root: str, profile: str) -> Names:
+def _names(source: str, root: str, profile: str, described: str) -> Names:
     """Return the canonical names of a source."""
     return Names(manifest_of(source, Path(root), profile))

@@ -23,6 +23,7 @@ from mixedparts.pairing.random_streams import philox
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.pairing.samples import TASKS, Cell, in_order, sample_type
 from mixedparts.pipeline.config import SAMPLES_AN_IMAGE, BuildConfig
+from mixedparts.pipeline.empty_cells import Causes, unpaired
 from mixedparts.records import Task
 from mixedparts.sources.manifests import manifest_of
 
@@ -37,11 +38,13 @@ class Selection:
         limits: for each cell the most samples that one image may be in: the limit of the
             configuration, or the largest that the sampler used.
         class_pairs: for each cell the number of class pairs that have samples.
+        empty: why cells have no samples.
     """
 
     samples: NDArray[np.void]
     limits: dict[Cell, int]
     class_pairs: dict[Cell, int]
+    empty: Causes
 
 
 def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, Selection]:
@@ -67,6 +70,7 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, S
             in_order(split, splits[split], _samples(samplers, config.images_per_sample)),
             {cell: sampler.limit for cell, sampler in samplers.items()},
             {cell: sampler.class_pairs for cell, sampler in samplers.items()},
+            _empty(config, splits[split], samplers),
         )
         for split, samplers in cells.items()
     }
@@ -127,6 +131,28 @@ def _cells(
             # as long as its allocations stay the same.
             rng = philox(config.seed, f"{split}|{label}|{task}")
             yield (label, str(task)), BalancedSampler(admitted, config.per_image_limit, rng)
+
+
+def _empty(
+    config: BuildConfig, columns: EntityColumns, samplers: dict[Cell, BalancedSampler]
+) -> Causes:
+    """Return the likely cause of each cell of a split that has no sample."""
+    causes: Causes = {}
+    entities: _SplitEntities | None = None
+    for sources in sources_of_cells(config):
+        label = "+".join(sources)
+        for task in Task:
+            sampler = samplers.get((label, str(task)))
+            if sampler is None or sampler.number:
+                continue
+            cause = "--samples or --per-image-limit leaves no sample for it"
+            if not sampler.capacity:
+                entities = entities or _SplitEntities(columns)
+                index = entities.index(sources)
+                assert index is not None  # the cell has a sampler, so it has entities
+                cause = unpaired(index, _comparable(config, sources), task, config)
+            causes.setdefault(label, {})[str(task)] = cause
+    return causes
 
 
 def _comparable(config: BuildConfig, sources: tuple[str, ...]) -> Comparable:

@@ -103,17 +103,13 @@ def import_bundle(
 
 
 def _config(bundle: Bundle, request: ImportRequest) -> BuildConfig:
-    """Return the configuration of the build that the bundle becomes."""
+    """Return the configuration of the build that the bundle becomes.
+
+    Raises:
+        InputError: a file or folder is missing, or the images are below several folders.
+    """
     sources = tuple(sorted({name for used in bundle.used.values() for name in used}))
-    # All splits of a source share one image root; that of the first split stands for all.
-    roots = {
-        source: next(
-            bundle.place(source, split).image_root
-            for split, used in bundle.used.items()
-            if source in used
-        )
-        for source in sources
-    }
+    roots = {source: bundle.image_root(source) for source in sources}
     return BuildConfig(
         sources=sources,
         root=request.root,

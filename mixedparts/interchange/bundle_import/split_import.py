@@ -6,7 +6,7 @@ learn which annotations they name, and, after the masks are on disk, once to mak
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,9 +23,10 @@ from mixedparts.interchange.bundle_import.pairs import SampleList
 from mixedparts.interchange.bundle_import.tables import MaskStore, entity_table, row_of_number
 from mixedparts.pairing.samples import sample_type
 from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.record_counts import RecordCounts
 from mixedparts.pipeline.workspace import WORK, store_rejects
 from mixedparts.progress import Progress
-from mixedparts.records import Level, Reason, Reject
+from mixedparts.records import Level, Reason, Reject, Task
 from mixedparts.sources.manifests import load_manifest
 from mixedparts.storage.shards import Commit, commit
 from mixedparts.tables.image_files import file_bytes
@@ -34,6 +35,15 @@ from mixedparts.tables.image_files import file_bytes
 def task_name(source: str, split: str) -> str:
     """Return the task name under which one source and split of an import is committed."""
     return f"import-{source}-{split}"
+
+
+def _tasks(entry: RecordEntry) -> list[str]:
+    """Return the tasks that an entry states a pair for."""
+    if entry.is_object:
+        return [str(Task.COMMON_OBJECT)]
+    common = any(side.common for side in entry.sides)
+    unique = any(side.unique for side in entry.sides)
+    return [str(Task.COMMON_PARTS)] * common + [str(Task.UNIQUE_PARTS)] * unique
 
 
 class SplitImport:
@@ -53,6 +63,8 @@ class SplitImport:
         self._progress = progress
         self._records = bundle.files[split]
         self._rejects: list[Reject] = []
+        self._stated: Counter[tuple[str, str]] = Counter()
+        self._levels: defaultdict[str, RecordCounts] = defaultdict(RecordCounts)
         self._images: Counter[str] = Counter()
         self._entities: Counter[str] = Counter()
         self._pairs: Counter[str] = Counter()
@@ -102,6 +114,7 @@ class SplitImport:
                 self._refuse(item)
             else:
                 book.add_entry(item)
+                self._stated.update((item.source, task) for task in _tasks(item))
         self._progress.advance(len(self._records))
         self._progress.finish()
         return book
@@ -149,6 +162,7 @@ class SplitImport:
                     resolved.append(outcome)
             store.add(item, file_bytes(place.image_root, item), resolved, book)
             self._images[source] += 1
+            self._levels[source].add_image(item)
             self._progress.advance(item.image_id in wanted)
             unseen.discard(item.image_id)
         self._progress.finish()
@@ -223,6 +237,11 @@ class SplitImport:
         records = []
         for source in self._config.sources:
             rejects = [reject for reject in self._rejects if reject.source == source]
+            stated = {task: n for (name, task), n in sorted(self._stated.items()) if name == source}
+            levels = self._levels[source]
+            levels.read[Level.PAIR] = self._pairs[source]
+            for reject in rejects:
+                levels.add_reject(reject)
             name = task_name(source, self._split)
             files = (store_rejects(base, f"rejects/{name}.arrow", rejects),) if rejects else ()
             counts: dict[str, Any] = {
@@ -233,6 +252,8 @@ class SplitImport:
                 "entities": self._entities[source],
                 "filtered": {},
                 "rejects": dict(sorted(Counter(str(reject.reason) for reject in rejects).items())),
+                "stated": stated,
+                **levels.values(),
             }
             records.append(commit(self._config.out, Commit(name, files, counts)))
         return records
