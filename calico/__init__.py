@@ -24,22 +24,24 @@ __all__ = ["load"]
 _install()
 
 
-def load(checkpoint: str | Path, device: str = "auto") -> Predictor:
+def load(checkpoint: str | Path, device: str = "auto", verify: bool = False) -> Predictor:
     """Load a trained model that answers questions about images.
 
     Args:
         checkpoint: folder of a checkpoint, or of a run, whose newest checkpoint is loaded.
         device: "auto" (CUDA if there is a GPU), "cpu", "cuda", "cuda:N" or "mps".
+        verify: compare the digest of the frozen weights too; those of trained weights and settings
+            are always compared.
 
     Returns:
         A predictor: call it with images and a task or question.
 
     Raises:
-        InputError: there is no checkpoint, or it does not fit the code.
+        InputError: there is no checkpoint, it is damaged, or it does not fit the code.
         UsageError: there is no such kind of device.
         EnvironmentFault: this machine has no such device.
     """
     # Imported here: torch takes seconds, which `import calico` alone must not cost.
     from calico.inference.predictor import Predictor
 
-    return Predictor.from_pretrained(checkpoint, device)
+    return Predictor.from_pretrained(checkpoint, device, verify)

@@ -27,12 +27,13 @@ from calico.weights.families import EMBEDDINGS
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 
 
-def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
+def merge_checkpoint(checkpoint: Path, folder: Path, verify: bool = False) -> Path:
     """Write a checkpoint that needs no other file, and check what was written.
 
     Args:
         checkpoint: a checkpoint of a training run, or the run's folder.
         folder: of the new checkpoint; must not exist.
+        verify: compare the digest of the frozen weights too.
 
     Returns:
         `folder`.
@@ -46,7 +47,7 @@ def merge_checkpoint(checkpoint: Path, folder: Path) -> Path:
     if folder.exists():
         raise UsageError(f"{folder} exists already", "Choose another --out or remove it.")
     place = find_checkpoint(checkpoint)
-    model, config, tokenizer = load_checkpoint(place)
+    model, config, tokenizer = load_checkpoint(place, verify)
     config = merge_adapters(model, config)
     # LISA's merged checkpoints often had 32,003 tokens and 32,004 rows, or the reverse; too few
     # rows would fail at the first new token only.

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from calico.checkpoints.digests import damaged, damaged_files, write_digests
 from calico.checkpoints.rotation import newest_checkpoint, read_best
 from calico.config.calico import FORMAT_VERSION, CalicoConfig
 from calico.config.yaml_io import plain_config, read_config, write_config
@@ -36,12 +37,8 @@ from calico.weights.safetensors_io import copy_weights, read_tensors, save_tenso
 from mixedparts.errors import InputError
 from mixedparts.files.text import read_json
 
-CONFIG, TRAINED, FROZEN, METADATA = (
-    "config.yaml",
-    "model.safetensors",
-    "frozen.safetensors",
-    "checkpoint.json",
-)
+CONFIG, METADATA = "config.yaml", "checkpoint.json"
+TRAINED, FROZEN, TRAINING = "model.safetensors", "frozen.safetensors", "training.safetensors"
 
 
 def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -108,9 +105,10 @@ def save_checkpoint(
             frozen = {name: values[name] for name in frozen_weights(model)}
             save_tensors(frozen, temporary / FROZEN)
         if state is not None:
-            save_tensors(state, temporary / "training.safetensors")
+            save_tensors(state, temporary / TRAINING)
         metadata = {"format_version": FORMAT_VERSION, "step": step, **(extra or {})}
         (temporary / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+        write_digests(temporary)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -137,16 +135,41 @@ def find_checkpoint(folder: Path) -> Path:
     return newest
 
 
-def load_checkpoint(folder: Path) -> tuple[Calico, CalicoConfig, PreTrainedTokenizerBase]:
+def load_checkpoint(
+    folder: Path, verify: bool = False
+) -> tuple[Calico, CalicoConfig, PreTrainedTokenizerBase]:
     """Return the model of a checkpoint in evaluation mode, its configuration and its tokenizer.
 
     Args:
         folder: a checkpoint, or a run (see `find_checkpoint`).
+        verify: compare the digest of the frozen weights too, which reads all of them.
+
+    Raises:
+        InputError: a file is missing, damaged or changed, or names or shapes do not fit.
+    """
+    place = find_checkpoint(folder)
+    # The state of training is only read, and compared, when a run is resumed.
+    damage = damaged_files(place, sized=() if verify else (FROZEN, TRAINING))
+    # Weights that do not fit the model say more about what happened than their digests do.
+    if damage.keys() - {TRAINED, FROZEN}:
+        raise damaged(place, damage.values())
+    try:
+        loaded = _load(place)
+    except InputError as error:
+        if not damage:
+            raise
+        raise damaged(place, [*damage.values(), *str(error).splitlines()]) from error
+    if damage:
+        raise damaged(place, damage.values())
+    return loaded
+
+
+def _load(place: Path) -> tuple[Calico, CalicoConfig, PreTrainedTokenizerBase]:
+    """Return model, configuration and tokenizer of a checkpoint's folder.
 
     Raises:
         InputError: a file is missing or broken, or names or shapes do not fit.
     """
-    place = find_checkpoint(folder)
     config = read_config(place / CONFIG)
     tokenizer = load_tokenizer(place)
     metadata = read_checkpoint_metadata(place)

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calico.cli.options import add_cache_options, add_device_option, add_search_options
+from calico.cli.options import (
+    add_cache_options,
+    add_device_option,
+    add_search_options,
+    add_verify_option,
+)
 from calico.cli.scored_answers import (
     BASELINE_NAMES,
     answers_to_score,
@@ -86,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add_search_options(parser)
     add_cache_options(parser)
     add_device_option(parser)
+    add_verify_option(parser)
     add(
         "--save-predictions",
         type=Path,

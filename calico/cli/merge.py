@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from calico.cli.options import add_verify_option
 from mixedparts.exit_codes import run_command
 
 _EXAMPLES = """examples:
@@ -30,13 +31,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="what calico-train wrote")
     add("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    add_verify_option(parser)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from calico.checkpoints.merge import merge_checkpoint
 
-    folder = merge_checkpoint(arguments.checkpoint, arguments.out)
+    folder = merge_checkpoint(arguments.checkpoint, arguments.out, arguments.verify)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"stand-alone checkpoint: {folder} ({size / 2**30:.2f} GiB)")
     return 0

@@ -55,6 +55,16 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_verify_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that compares all weights of a checkpoint with their digests."""
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare the checkpoint's frozen weights with their digest too; trained weights and"
+        " settings always are",
+    )
+
+
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of generation; without them the checkpoint's configuration is used."""
     add = parser.add_argument

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from calico.cli.options import (
     add_device_option,
     add_search_options,
+    add_verify_option,
     check_output_folder,
     positive,
     search_options,
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("prediction"), metavar="DIR", help="default: prediction")
     add_search_options(parser)
     add_device_option(parser)
+    add_verify_option(parser)
     add("--batch-size", type=positive, default=8, metavar="N", help="of --pairs at once (8)")
     add("--quiet", action="store_true", help="no progress")
     add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
@@ -148,6 +150,6 @@ def _predictor(arguments: argparse.Namespace) -> Predictor:
     from calico.runtime.device import prepare_process
 
     prepare_process(arguments.threads)
-    predictor = Predictor.from_pretrained(arguments.checkpoint, arguments.device)
+    predictor = Predictor.from_pretrained(arguments.checkpoint, arguments.device, arguments.verify)
     predictor.configure(search_options(arguments))
     return predictor

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from calico.cli.options import feature_cache, search_options
 from mixedparts.errors import InputError
+from mixedparts.files.opening import is_there, open_file
 
 if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SampleGroundTruth, SplitGroundTruth
@@ -37,11 +38,14 @@ def check_input(arguments: argparse.Namespace) -> None:
 
         find_checkpoint(folder)
         choose_device(arguments.device)
-    elif arguments.predictions not in BASELINE_NAMES and not Path(arguments.predictions).is_file():
-        raise InputError(
-            f"there is no predictions file {arguments.predictions}",
-            f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(BASELINE_NAMES)}.",
+    elif arguments.predictions not in BASELINE_NAMES:
+        path = Path(arguments.predictions)
+        hint = (
+            f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(BASELINE_NAMES)}."
         )
+        if not is_there(path):
+            raise InputError(f"there is no predictions file {path}", hint)
+        open_file(path, "the predictions file", hint).close()
 
 
 def answers_to_score(
@@ -102,13 +106,15 @@ def baseline_answers(
 def _from_checkpoint(
     arguments: argparse.Namespace, build: BuildFolder, ground_truth: SplitGroundTruth
 ) -> tuple[dict[str, Prediction], dict[str, Any]]:
-    from calico.checkpoints.digests import folder_digest
+    from calico.checkpoints.digests import check_digests, folder_digest
     from calico.checkpoints.save_load import find_checkpoint
     from calico.inference.predictor import Predictor
     from mixedparts.loading import load_dataset
     from mixedparts.progress import terminal_progress
 
     place = find_checkpoint(arguments.checkpoint)
+    if arguments.verify:
+        check_digests(place)
     metadata = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
     predictor = Predictor.from_pretrained(place, arguments.device)
     cache = feature_cache(arguments)

@@ -59,12 +59,15 @@ class Predictor:
         self._features: OrderedDict[str, ImageFeatures] = OrderedDict()
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str = "auto") -> Predictor:
+    def from_pretrained(
+        cls, folder: str | Path, device: str = "auto", verify: bool = False
+    ) -> Predictor:
         """Load a checkpoint, or the newest one of a run's folder.
 
         Args:
             folder: of the checkpoint.
             device: "auto" (CUDA if there is a GPU), "cpu", "cuda", "cuda:N" or "mps".
+            verify: compare the digest of the frozen weights too, which reads all of them.
 
         Returns:
             The predictor, with its model on the device.
@@ -76,7 +79,7 @@ class Predictor:
         """
         # Before the checkpoint is loaded, which may take minutes.
         chosen = choose_device(device)
-        model, config, tokenizer = load_checkpoint(Path(folder))
+        model, config, tokenizer = load_checkpoint(Path(folder), verify)
         return cls(model.to(chosen), config, tokenizer)
 
     @property

@@ -12,8 +12,14 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedTokenizerBase
 
+from calico.checkpoints.digests import check_digests
 from calico.checkpoints.rotation import newest_checkpoint
-from calico.checkpoints.save_load import CONFIG, load_checkpoint, read_checkpoint_metadata
+from calico.checkpoints.save_load import (
+    CONFIG,
+    FROZEN,
+    load_checkpoint,
+    read_checkpoint_metadata,
+)
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config, read_config, write_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
@@ -174,6 +180,8 @@ def _from_published(config: CalicoConfig, settings: RunSettings, progress: Progr
 
 def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Progress) -> Assembled:
     """Rebuild the model of a checkpoint after checking that it belongs to this run."""
+    # All but the frozen weights: the state of training is read after this.
+    check_digests(checkpoint, sized=(FROZEN,))
     saved = read_config(checkpoint / CONFIG)
     metadata = read_checkpoint_metadata(checkpoint)
     # Where the tokenizer decides the vocabulary size, the given configuration does not have the

@@ -23,7 +23,7 @@ from calico.checkpoints.rotation import (
     record_best,
     remove_old_checkpoints,
 )
-from calico.checkpoints.save_load import checkpoint_weights, save_checkpoint
+from calico.checkpoints.save_load import TRAINING, checkpoint_weights, save_checkpoint
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
@@ -95,7 +95,7 @@ def train(
         raise InputError(f"{start.checkpoint} is at another place in the order of samples")
     trainer = Trainer(start.model, start.config, accelerator)
     if start.checkpoint is not None:
-        trainer.restore(read_tensors(start.checkpoint / "training.safetensors"))
+        trainer.restore(read_tensors(start.checkpoint / TRAINING))
     for line in banner(start, accelerator, len(pairs)):
         progress.log(line)
     return _Run(start, dataset, settings, trainer, batches, accelerator, progress).go(after_step)
