@@ -30,6 +30,7 @@ from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import ReadShard
 from mixedparts.sources.manifest_types import Manifest
+from mixedparts.storage.digest_cache import Stamp
 
 # Share of the pixels of a part that its object must cover, for `Link.OVERLAP`.
 LEAST_OVERLAP = 0.5
@@ -89,17 +90,16 @@ class CocoPartsSource:
 
 def _description(root: Path) -> Description:
     try:
-        status = (root / FILE).stat()
-        changed = (status.st_size, status.st_mtime_ns)
+        stamp = Stamp.of((root / FILE).stat())
     # `read_description` raises the error of a missing file, with a hint.
     except OSError:
-        changed = (0, 0)
-    return _read_description(root, changed)
+        stamp = None
+    return _read_description(root, stamp)
 
 
-# `changed` is part of the key only: after an edit, the YAML is read again.
+# `stamp` is part of the key only: after an edit, the YAML is read again.
 @lru_cache(maxsize=2)
-def _read_description(root: Path, changed: tuple[int, int]) -> Description:
+def _read_description(root: Path, stamp: Stamp | None) -> Description:
     def categories(file: str) -> list[str]:
         # A source may have only some of its splits.
         if not is_there(root / file):

@@ -21,6 +21,7 @@ from builders.formats.identifiers import Id, IdCodes, id_text
 from builders.formats.json_file import UNREADABLE, JsonFile, decode_untyped
 from mixedparts.errors import InputError
 from mixedparts.records import Reason
+from mixedparts.storage.digest_cache import Stamp
 
 ImageKey = Callable[[str, str], str]
 """Returns `image_id` for an upstream id (as text) and `file_name`; equal results are duplicates."""
@@ -205,16 +206,14 @@ def open_index(path: Path, image_key: ImageKey, file_key: FileKey = plain_path) 
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path}: {reason}", "Check --root and the source's layout.") from None
-    return _cached_index(path, image_key, file_key, status.st_size, status.st_mtime_ns)
+    return _cached_index(path, image_key, file_key, Stamp.of(status))
 
 
-# Size and time of change are part of the key, so a file that has changed is read again. A process
+# The stamp is part of the key, so a file that has changed is read again. A process
 # reads the shards of one file after the other; two entries are for a bundle, which has objects and
 # parts of the same images in two files.
 @lru_cache(maxsize=2)
-def _cached_index(
-    path: Path, image_key: ImageKey, file_key: FileKey, size: int, mtime_ns: int
-) -> CocoIndex:
+def _cached_index(path: Path, image_key: ImageKey, file_key: FileKey, stamp: Stamp) -> CocoIndex:
     return CocoIndex(path, image_key, file_key)
 
 

@@ -92,6 +92,6 @@ def _check_links(listing: Listing) -> None:
 
 def _changed(path: str) -> int:
     try:
-        return os.stat(path).st_mtime_ns
+        return os.stat(path).st_ctime_ns
     except OSError:
         return -1

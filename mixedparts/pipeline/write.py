@@ -17,6 +17,7 @@ from mixedparts.pipeline.workspace import READY, WORK
 from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.sources.manifests import manifest_of
 from mixedparts.storage.build_folder import SPLIT_ORDER, shard_name
+from mixedparts.storage.digest_cache import Stamp
 from mixedparts.storage.parquet import parquet_rows, write_parquet
 from mixedparts.storage.schema import ENTITY_TABLE, IMAGES, PAIRS, PREVIEW
 from mixedparts.storage.shards import Commit, commit, committed, write_shard
@@ -158,11 +159,17 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
     return write_parquet(path, PAIRS, batches())
 
 
+def _pair_rows(build: Path, split: str) -> PairRows:
+    """Return the builder of rows of `pairs` for the entities of a split."""
+    # A process may build again into the same folder, so the name of the folder is not enough.
+    status = (build / WORK / f"{split}-image-rows.npy").stat()
+    return _cached_pair_rows(build, split, Stamp.of(status))
+
+
 # Cached, because it numbers all names of a split when it is made, and the next shard of a worker is
 # usually of the same split.
 @lru_cache(maxsize=1)
-def _pair_rows(build: Path, split: str) -> PairRows:
-    """Return the builder of rows of `pairs` for the entities of a split."""
+def _cached_pair_rows(build: Path, split: str, stamp: Stamp) -> PairRows:
     return PairRows(*_entities_and_image_rows(build, split), split)
 
 

@@ -14,10 +14,12 @@ A split that shares its file with another is read together with it.
 
 from __future__ import annotations
 
+import os
 import pickle
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -26,8 +28,9 @@ import pytest
 from mixedparts import masks
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle
+from mixedparts.pipeline.inputs import digests_below, source_digests
 from mixedparts.records import ImageRecord, Level, Reason, Reject
-from mixedparts.sources.contract import SPLITS, Source, available, get_source
+from mixedparts.sources.contract import SPLITS, SeparatesImages, Source, available, get_source
 from mixedparts.sources.manifests import Manifest, manifest_of
 
 NOTES = {Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP}
@@ -42,6 +45,17 @@ def read_split(
     """Read a whole split, shard after shard."""
     shards = source.plan(root, split, shard_images, variant)
     return [outcome for shard in shards for outcome in source.read(shard)]
+
+
+@contextmanager
+def changed_byte(path: Path) -> Iterator[None]:
+    """Change the last byte of a file, and keep its size and its time of modification."""
+    content, status = path.read_bytes(), path.stat()
+    for data in (content[:-1] + bytes([content[-1] ^ 1]), content):
+        path.write_bytes(data)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if data != content:
+            yield
 
 
 def images_of(outcomes: Sequence[Outcome]) -> list[ImageRecord]:
@@ -132,6 +146,31 @@ class SourceConformance(ABC):
                 assert not PurePosixPath(path).is_absolute()
                 assert (tmp_path / path).exists()
             assert (tmp_path / required[0]).is_file() or self.one_file_an_image
+
+    def test_a_change_of_equal_size_is_another_build_but_for_images(
+        self, tmp_path: Path, source: Source, records_in: RecordCounts
+    ) -> None:
+        splits = source.splits(tmp_path)
+        images = {
+            folder
+            for split in splits
+            if isinstance(source, SeparatesImages)
+            for folder in source.image_folders(tmp_path, split)
+        }
+        before = source_digests(source, tmp_path, splits)
+        assert images <= before.keys()
+        for required, digest in before.items():
+            place = tmp_path / required
+            inside = [place] if place.is_file() else sorted(place.rglob("*"))
+            # One file of each kind, such as a JSON file, an image and a segmentation map.
+            kinds = {path.suffix.lower(): path for path in inside if path.is_file()}
+            for suffix, path in kinds.items():
+                by_size = required in images or suffix in (".jpg", ".jpeg")
+                # Without the reader, which may refuse the file as it now is.
+                with changed_byte(path):
+                    now = digests_below(tmp_path, [required], images)[required]
+                assert (now == digest) == by_size, path
+        assert source_digests(source, tmp_path, splits) == before
 
     def test_an_empty_root_has_no_split_and_a_layout_to_show(
         self, tmp_path: Path, source: Source

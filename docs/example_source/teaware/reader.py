@@ -50,6 +50,10 @@ class TeawareSource:
         """Return what a split is read from: a change there makes it another build."""
         return (_file(split), "teaware/images")
 
+    def image_folders(self, root: Path, split: str) -> tuple[str, ...]:
+        """Return those with images only: their names and sizes are enough to notice a change."""
+        return ("teaware/images",)
+
     def plan(self, root: Path, split: str, shard_images: int, variant: str) -> list[ReadShard]:
         """Divide a split into runs of images."""
         if split not in SPLITS or variant or shard_images < 1:
