@@ -37,7 +37,6 @@ from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import (
     Plan,
     absent_splits,
-    check_unchanged,
     differences,
     make_plan,
     read_shards,
@@ -147,6 +146,28 @@ def remove_build(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
     for name in (*CONFIGS, str(PLAN.parent)):
         shutil.rmtree(out / name, ignore_errors=True)
+
+
+def check_unchanged(out: Path, plan: Plan, again: Plan) -> None:
+    """Check that the inputs of a build did not change while it was reading them.
+
+    Args:
+        out: the build folder; if they did, what was read of them is removed.
+        plan: made before reading.
+        again: made after reading.
+
+    Raises:
+        InputError: the two plans differ; the message names the files and folders.
+    """
+    lines = differences(plan.identity, again.identity)
+    if lines:
+        # Nobody knows which tasks have read which content, so none of them is done.
+        remove_build(out)
+        raise InputError(
+            "inputs changed while they were read (before -> now):\n"
+            + "\n".join(f"  {line}" for line in lines),
+            "Run the same command again; it reads them as they are then.",
+        )
 
 
 class Stages:
@@ -295,9 +316,9 @@ def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | Non
         reads = stages.run("reading", tasks, run_read, sizes, "images")
     except Exception:
         # A file that changed explains the error better than what a reader says about its content.
-        check_unchanged(plan, make_plan(config))
+        check_unchanged(config.out, plan, make_plan(config))
         raise
-    check_unchanged(plan, make_plan(config))
+    check_unchanged(config.out, plan, make_plan(config))
     return reads
 
 

@@ -14,7 +14,7 @@ wrote the files. The plan is stored in the build folder. A run with another buil
 the differences, so that a folder never mixes shards of two builds.
 
 Files can change while they are read. The plan is therefore made again after reading
-(`check_unchanged`), which costs little because unchanged files are not read a second time.
+(`build.check_unchanged`), which costs little because unchanged files are not read a second time.
 """
 
 from __future__ import annotations
@@ -167,25 +167,6 @@ def code_digest() -> str:
             digest.update(f"{package}/{path.relative_to(folder).as_posix()}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def check_unchanged(plan: Plan, again: Plan) -> None:
-    """Check that the inputs of a build did not change while it was reading them.
-
-    Args:
-        plan: made before reading.
-        again: made after reading.
-
-    Raises:
-        InputError: the two differ; the message names the files and folders.
-    """
-    lines = differences(plan.identity, again.identity)
-    if lines:
-        raise InputError(
-            "inputs changed while they were read (before -> now):\n"
-            + "\n".join(f"  {line}" for line in lines),
-            "Run the same command again with --overwrite; it reads them as they are then.",
-        )
 
 
 def _plan_source(config: BuildConfig, name: str, progress: Progress | None) -> SourcePlan:

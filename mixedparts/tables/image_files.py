@@ -64,7 +64,8 @@ class ImageFile:
         image = f"image {self.image_id} of {self.source}, {self.path},"
         return InputError(
             f"{image} changed after it was read: {what}",
-            "Run the same command again with --overwrite; it reads the sources anew.",
+            "Put the old file back and run the same command again, or run it with --overwrite,"
+            " which reads the sources anew.",
         )
 
 

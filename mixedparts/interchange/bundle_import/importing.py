@@ -20,7 +20,13 @@ from mixedparts.errors import InputError
 from mixedparts.interchange.bundle_import.bundle import Bundle, open_bundle
 from mixedparts.interchange.bundle_import.split_import import SplitImport, task_name
 from mixedparts.pairing.samples import in_order
-from mixedparts.pipeline.build import Stages, begin, event_log, write_and_finalize
+from mixedparts.pipeline.build import (
+    Stages,
+    begin,
+    check_unchanged,
+    event_log,
+    write_and_finalize,
+)
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import get_engine
 from mixedparts.pipeline.inputs import digests_below
@@ -28,7 +34,6 @@ from mixedparts.pipeline.pair import store_samples
 from mixedparts.pipeline.plan import (
     Plan,
     SourcePlan,
-    check_unchanged,
     is_synthetic,
     plan_of,
     store_plan,
@@ -94,7 +99,7 @@ def import_bundle(
         log("begin", build_id=plan.build_id)
         store_plan(config.out, plan, [])
         reads, paired = _paired(bundle, config, progress)
-        check_unchanged(plan, _plan(bundle, config))
+        check_unchanged(config.out, plan, _plan(bundle, config))
         check_rejects(config.out, parse_limit(config.max_rejects), reads)
         stages = Stages(config, engine, progress, log)
         manifest = write_and_finalize(config, plan, stages, reads, paired)

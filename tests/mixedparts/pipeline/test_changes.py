@@ -216,8 +216,26 @@ def test_an_input_that_changes_while_it_is_read_ends_the_build(
     assert "changed while they were read" in told
     assert f"ADE20KPart234/{listed}: " in told
     assert "Traceback" not in told
-    code, told = run(capsys, [*words(root, out), "--overwrite"])
+    # Nothing is left of what was read, so the same command starts anew.
+    code, told = run(capsys, words(root, out))
     assert code == 0, told
+    assert run(capsys, words(root, tmp_path / "fresh"))[0] == 0
+    assert digests(out, "log.jsonl") == digests(tmp_path / "fresh", "log.jsonl")
+
+
+def test_an_image_put_back_lets_the_same_command_go_on(
+    root: Path,
+    used: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = used.read_bytes()
+    with monkeypatch.context() as patched:
+        after(patched, "run_pair", lambda: longer(used))
+        assert run(capsys, words(root, tmp_path / "out"))[0] == 3
+    used.write_bytes(kept)
+    assert run(capsys, words(root, tmp_path / "out"))[0] == 0
 
 
 def test_an_annotation_file_that_shrinks_is_named_and_not_the_error_of_its_reader(
