@@ -32,6 +32,7 @@ from builders.formats.paths import safe_name
 from builders.formats.segmentation import Refusal, read_segmentations
 from builders.formats.segmentation_maps import COLOUR, EIGHT_BIT, UnusableMap, read_label_map
 from mixedparts import masks
+from mixedparts.files.folders import list_folder
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 
@@ -149,7 +150,9 @@ def _rival(root: Path, place: PurePosixPath, picture: str) -> str | None:
 def _users(folder: Path, mtime_ns: int) -> dict[str, list[str]]:
     """Return image file -> names of the JSON files that it belongs to, in the order of names."""
     users: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*.json")):
+    # Not `glob`, which returns nothing for a folder that may not be listed.
+    paths = [Path(entry.path) for entry in list_folder(folder) if entry.name.endswith(".json")]
+    for path in paths:
         with suppress(UnusableImage):
             name = safe_name(read_annotation(path).file_name or f"{path.stem}.jpg")
             if name is not None:

@@ -62,6 +62,15 @@ def open_file(path: Path, subject: str = "", hint: str | None = None) -> BinaryI
     raise InputError(f"{name} is {kind}, not a file", hint)
 
 
+def read_head(path: Path, subject: str = "") -> bytes:
+    """Return the first `HEAD` bytes of a file; see `open_file`."""
+    with open_file(path, subject) as file:
+        try:
+            return file.read(HEAD)
+        except OSError as error:
+            raise InputError(f"{subject} {path} {reason(path, error)}".lstrip()) from None
+
+
 def check_unpacked(path: Path, subject: str = "") -> None:
     """Check a file that its parser has refused: is it there, and not packed or a pointer?
 
@@ -72,12 +81,7 @@ def check_unpacked(path: Path, subject: str = "") -> None:
     Raises:
         InputError: as `open_file`; or the file is packed, a pointer of Git LFS or a web page.
     """
-    with open_file(path, subject) as file:
-        try:
-            head = file.read(HEAD)
-        except OSError as error:
-            raise InputError(f"{subject} {path} {reason(path, error)}".lstrip()) from None
-    clause = packed_or_absent(head, str(path))
+    clause = packed_or_absent(read_head(path, subject), str(path))
     if clause is not None:
         raise InputError(f"{subject} {path} {clause}".lstrip())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedparts.errors import InputError, UsageError, near_names
+from mixedparts.files.foreign import packed_or_absent
+from mixedparts.files.opening import read_head
 from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.storage.manifest_shape import manifest_faults, manifest_hint
 from mixedparts.storage.schema import CONFIGS, REJECTS
@@ -249,6 +251,11 @@ class BuildFolder:
             # characters of the damaged file.
             printable = "".join(c if c.isprintable() else " " for c in str(error))
             reason = " ".join(printable.split())
+            # A clone of a pushed build has pointers instead of its tables without Git LFS.
+            path = self.path / relative
+            with suppress(InputError):
+                if clause := packed_or_absent(read_head(path), str(path)):
+                    reason = f"it {clause}"
             raise DamagedShard(self.path, relative, reason) from error
 
     def shard_batches(

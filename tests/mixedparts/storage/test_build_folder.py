@@ -12,6 +12,7 @@ import pytest
 
 from mixedparts.errors import InputError
 from mixedparts.storage.build_folder import BuildFolder, DamagedShard
+from tests.factories.foreign_files import NAMED
 from tests.factories.forger import damage
 
 SHARD = "pairs/test-00000-of-00001.parquet"
@@ -32,6 +33,13 @@ def test_a_shard_is_read_whole_and_in_batches(built: Path) -> None:
     assert [row for batch in batches for row in batch.to_pylist()] == expected
     names = folder.read_shard(SHARD, ["id", "task"]).column_names
     assert names == next(folder.shard_batches(SHARD, ["id", "task"])).schema.names == ["id", "task"]
+
+
+def test_a_shard_that_git_did_not_fetch_is_named(build: Path) -> None:
+    (build / SHARD).write_bytes(NAMED["pointer"][0](""))
+    message = f"{build / SHARD} cannot be read: it is a pointer of Git LFS, .*`git lfs pull`\n"
+    with pytest.raises(DamagedShard, match=message):
+        BuildFolder.open(build).read_shard(SHARD)
 
 
 def test_a_damaged_page_is_an_error_that_names_the_file(build: Path) -> None:
