@@ -98,18 +98,19 @@ def rgb_of_any(given: Image.Image | NDArray[Any], name: str) -> Image.Image:
         )
     shape = given.shape
     # Wide integers are refused: whether their white is 255 or 65535 is not known.
-    if given.dtype.kind not in "bf" and given.dtype not in (np.uint8, np.uint16):
+    if given.dtype.kind not in "bfu" or (given.dtype.kind == "u" and given.dtype.itemsize > 2):
         raise InputError(
             f"the image {name} is an array of {given.dtype}, not of uint8, uint16, bool or floats"
         )
     if given.ndim not in (2, 3) or (given.ndim == 3 and given.shape[2] not in (1, 3, 4)):
         raise InputError(f"the image {name} is an array of shape {shape}, not (H, W) or (H, W, 3)")
-    channels = eight_bits(given.reshape(*given.shape[:2], -1))[:, :, :3]
-    if channels.size == 0:
+    if given.size == 0:
         raise InputError(f"the image {name} is an array of shape {shape}, without a pixel")
-    grey = channels.shape[2] == 1
-    pixels = np.ascontiguousarray(channels[:, :, 0] if grey else channels)
-    return rgb_in_memory(Image.fromarray(pixels), name)
+    # Alpha is dropped first, so that it does not decide the range of floats.
+    colours = (
+        given[:, :, :3] if given.ndim == 3 and given.shape[2] > 1 else given.reshape(shape[:2])
+    )
+    return rgb_in_memory(Image.fromarray(np.ascontiguousarray(eight_bits(colours))), name)
 
 
 class ImageProcessor:
