@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -242,3 +243,18 @@ def test_a_program_in_memory_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(REFUSED["EPS"][0])
     with Image.open(tmp_path / "a.jpg") as image, pytest.raises(InputError, match="PostScript"):
         asked_image(image)
+
+
+def test_there_is_no_other_door() -> None:
+    """Only `mixedparts.images` decodes files and turns modes into RGB."""
+    root = Path(__file__).parents[2]
+    others = re.compile(r"Image\.open\(|imread\(|imdecode\(|\.convert\(")
+    found = [
+        f"{path.relative_to(root)}:{number}"
+        for package in ("mixedparts", "builders", "calico")
+        for path in sorted((root / package).rglob("*.py"))
+        if path.parent != root / "mixedparts/images"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if others.search(line) and "msgspec.convert" not in line
+    ]
+    assert found == []
