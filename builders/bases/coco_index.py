@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from builders.formats.identifiers import Id, IdCodes, id_text
 from builders.formats.json_file import UNREADABLE, JsonFile, decode_untyped
 from mixedparts.errors import InputError
+from mixedparts.files.opening import reason
 from mixedparts.records import Reason
 from mixedparts.storage.digest_cache import Stamp
 
@@ -75,8 +76,9 @@ class CocoIndex:
         images, annotations: byte ranges of the records.
         categories: id as text -> category; the first entry of an id counts.
         category_faults: entries of the categories block that are refused.
-        first_images: position of every image record but the first of an id or file -> position of
-            that first record.
+        first_images: position of every image record but the first of an id -> position of that
+            first record.
+        first_files: likewise, for further records of an image file under other ids.
         duplicate_annotations: (n,) bool, true for every record of an id but the first.
         strays: positions of annotations that name no image of the file, ascending.
 
@@ -92,7 +94,9 @@ class CocoIndex:
         self.images = self.file.records(lists.images)
         self.annotations = self.file.records(lists.annotations)
         self.categories, self.category_faults = _categories(lists.categories)
-        position_of, self.first_images = _read_images(lists.images, codes, image_key, file_key)
+        position_of, self.first_images, self.first_files = _read_images(
+            lists.images, codes, image_key, file_key
+        )
         owners, self.duplicate_annotations = _read_annotations(
             lists.annotations, IdCodes(), codes, position_of
         )
@@ -204,8 +208,8 @@ def open_index(path: Path, image_key: ImageKey, file_key: FileKey = plain_path) 
     try:
         status = path.stat()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path}: {reason}", "Check --root and the source's layout.") from None
+        hint = "Check --root and the source's layout."
+        raise InputError(f"{path} {reason(path, error)}", hint) from None
     return _cached_index(path, image_key, file_key, Stamp.of(status))
 
 
@@ -238,29 +242,32 @@ def _categories(raws: list[msgspec.Raw]) -> tuple[dict[str, Category], tuple[Fau
 
 def _read_images(
     raws: list[msgspec.Raw], codes: IdCodes, image_key: ImageKey, file_key: FileKey
-) -> tuple[dict[int, int], dict[int, int]]:
-    """Return code of id -> position of its first record, and late record -> that first record."""
+) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
+    """Return code of id -> position of its first record, and `first_images` and `first_files`."""
     position_of: dict[int, int] = {}
     keys: dict[str, int] = {}
     files: dict[str, int] = {}
-    first_of: dict[int, int] = {}
+    first_images: dict[int, int] = {}
+    first_files: dict[int, int] = {}
     for position, raw in enumerate(raws):
         head = _head_of(raw)
         code = codes.code(head.id)
         if code is None:
             continue
         first = position_of.setdefault(code, position)
-        # Two ids with the same `image_id` are duplicates as well: readers that use the file name
-        # would yield two images of one id. Two ids with the same file would share a picture.
         if head.file_name:
-            key, file = image_key(id_text(head.id) or "", head.file_name), file_key(head.file_name)
-            first = min(first, keys.get(key, position), files.get(file, position))
-            # A duplicate is not used, so its own names are free.
+            # Two ids with the same `image_id` are duplicates as well: readers that use the file
+            # name would yield two images of one id.
+            key = image_key(id_text(head.id) or "", head.file_name)
+            first = min(first, keys.setdefault(key, position))
+            # A duplicate is not used, so the file is still free for a record after it.
             if first == position:
-                keys[key] = files[file] = position
+                of_file = files.setdefault(file_key(head.file_name), position)
+                if of_file != position:
+                    first_files[position] = of_file
         if first != position:
-            first_of[position] = first
-    return position_of, first_of
+            first_images[position] = first
+    return position_of, first_images, first_files
 
 
 def _head_of(raw: memoryview | msgspec.Raw) -> _ImageHead:

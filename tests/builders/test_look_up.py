@@ -146,7 +146,7 @@ def test_two_ids_of_one_picture_are_a_duplicate_that_names_both(
     assert [(item.record_id, item.reason) for item in refused] == [
         (second.image_id, Reason.DUPLICATE_ID)
     ]
-    assert f"record {first.image_id} ({first.file_name})" in refused[0].detail
+    assert f"has the file of {first.image_id} ({first.file_name})" in refused[0].detail
 
 
 def test_two_suffixes_of_one_stem_are_a_duplicate_that_names_both(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_two_suffixes_of_one_stem_are_a_duplicate_that_names_both(tmp_path: Path
     _, refused = read("coco_parts", tmp_path)
     assert [(item.record_id, item.reason) for item in refused] == [("1", Reason.DUPLICATE_ID)]
     assert "shelf/train-0.png" in refused[0].detail
-    assert "record 0 (shelf/train-0.jpg)" in refused[0].detail
+    assert "before it 0 (shelf/train-0.jpg)" in refused[0].detail
 
 
 def test_the_named_folder_comes_before_the_bare_name(tmp_path: Path) -> None:
