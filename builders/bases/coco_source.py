@@ -209,6 +209,11 @@ class CocoSource(ShardedSource):
                 continue
             if isinstance(outcome, ImageHeader):
                 outcome = _check(root, outcome)
+            # Last: a record that is refused anyway is refused for its own fault.
+            if isinstance(outcome, ImageHeader) and position in index.first_files:
+                before = index.image_label(index.first_files[position])
+                detail = f"image {image_id} ({outcome.file_name}) has the file of {before}"
+                outcome = Fault(outcome.record_id, Reason.DUPLICATE_ID, detail)
             annotations = []
             for item in self._annotations(index, position, refuse):
                 if isinstance(item, Reject):
@@ -240,10 +245,10 @@ class CocoSource(ShardedSource):
         if record_id is None or not fields.file_name:
             return malformed(raw, position, "id or file_name is empty"), None
         image_id = self.image_key(record_id, fields.file_name)
-        this = f"image {image_id} ({fields.file_name})"
         if position in index.first_images:
             before = index.image_label(index.first_images[position])
-            return Fault(record_id, Reason.DUPLICATE_ID, f"{this}: before it {before}"), image_id
+            detail = f"image {image_id} ({fields.file_name}): before it {before}"
+            return Fault(record_id, Reason.DUPLICATE_ID, detail), image_id
         width, height = whole_number(fields.width) or 0, whole_number(fields.height) or 0
         if min(width, height) < 1:
             detail = f"{fields.width} x {fields.height} is not the size of an image"
@@ -254,10 +259,6 @@ class CocoSource(ShardedSource):
         if is_resource_fork(name):
             detail = f"{name} is not an image but a file that an archiver added"
             return Fault(record_id, Reason.MISSING_IMAGE, detail), image_id
-        if position in index.first_files:
-            before = index.image_label(index.first_files[position])
-            detail = f"{this} has the file of {before}"
-            return Fault(record_id, Reason.DUPLICATE_ID, detail), image_id
         path, clash = locate(root, index, name, lambda name: self.picture_places(split, name))
         if clash:
             return Fault(record_id, Reason.AMBIGUOUS_IMAGE, clash), image_id

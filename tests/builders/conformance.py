@@ -33,7 +33,7 @@ from mixedparts.records import ImageRecord, Level, Reason, Reject
 from mixedparts.sources.contract import SPLITS, SeparatesImages, Source, available, get_source
 from mixedparts.sources.manifests import Manifest, manifest_of
 
-NOTES = {Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP}
+NOTES = {Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP, Reason.AMBIGUOUS_MAP}
 Outcome = ImageRecord | Reject
 RecordCounts = dict[str, tuple[int, int]]
 Reads = dict[str, list[Outcome]]

@@ -141,6 +141,8 @@ def test_two_ids_of_one_picture_are_a_duplicate_that_names_both(
 ) -> None:
     first, second = written("paco", tmp_path)[:2]
     rename("paco", tmp_path, first.file_name, spelling.format(name=first.file_name))
+    size = {"width": first.width, "height": first.height}
+    edit_json(tmp_path / TRAIN["paco"], lambda content: content["images"][1].update(size))
     images, refused = read("paco", tmp_path)
     assert images[first.file_name].image_id == first.image_id
     assert [(item.record_id, item.reason) for item in refused] == [
