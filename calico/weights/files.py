@@ -20,6 +20,7 @@ from mixedparts.files.text import read_json
 
 _PICKLED = (".pth", ".pt", ".bin")
 _SAMPLED = 1 << 20  # bytes at either end of a file that its fingerprint reads
+_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE = ("model.safetensors", "pytorch_model.bin")  # transformers' names, the safer one first
 
 
@@ -108,6 +109,13 @@ def _files(place: Path) -> list[Path]:
     indices = [path for path in present if path.name.endswith(".safetensors.index.json")] or [
         path for path in present if path.name.endswith(".bin.index.json")
     ]
+    # The usual name takes precedence; other names say nothing about which index is meant.
+    indices = [path for path in indices if path.name in _INDICES] or indices
+    if len(indices) > 1:
+        names = " and ".join(path.name for path in indices[:2])
+        raise InputError(
+            f"{place} holds {names}, two indices of weights", "Keep one of them in the folder."
+        )
     if indices:
         try:
             listed = read_json(indices[0], "the index")["weight_map"].values()
@@ -123,8 +131,9 @@ def _files(place: Path) -> list[Path]:
             return [place / name]
     files = [path for path in present if path.suffix in (".safetensors", *_PICKLED)]
     if len(files) != 1:
+        names = f" ({', '.join(path.name for path in files[:5])})" if files else ""
         raise InputError(
-            f"{place} holds {len(files)} weight files and no index",
+            f"{place} holds {len(files)} weight files{names} and no index",
             "Give --init the file itself.",
         )
     return files
