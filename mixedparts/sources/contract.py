@@ -6,8 +6,9 @@ constructor arguments. The built-in readers use the same group: this package imp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -163,20 +164,27 @@ def get_source(name: str) -> Source:
         UsageError: no source has this name; the message has the nearest names.
         InputError: the package that registers it cannot be imported.
     """
+    return _reader(name)()
+
+
+# A reader is looked up for every shard, and a search of the installed packages takes 15 ms. What
+# fails is not cached: a package may be installed or repaired meanwhile.
+@cache
+def _reader(name: str) -> Callable[[], Source]:
+    """Return the class of the reader registered under `name`; see `get_source`."""
     # Only the module of this reader is imported: a broken package of another source, or one with
     # heavy imports, does not matter.
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
             try:
-                reader = entry.load()
+                reader: Callable[[], Source] = entry.load()
             # The import of another package may raise any error.
             except Exception as error:
                 raise InputError(
                     f"source '{name}' ({entry.value}) cannot be imported: {error}",
                     "Repair or remove the package that registers it.",
                 ) from error
-            source: Source = reader()
-            return source
+            return reader
     raise UsageError(
         f"there is no source '{name}'.{near_names(name, available())}",
         f"Known sources: {', '.join(available())}",
