@@ -70,6 +70,7 @@ class Reason(StrEnum):
     UNKNOWN_ANNOTATION = "unknown_annotation"  # bundle: an id that its image has no mask for
     CLASS_MISMATCH = "class_mismatch"  # bundle: the annotation's class is not the record's
     ORPHAN_PAIR = "orphan_pair"  # bundle: an object, or all parts, of a pair cannot be used
+    CONTRADICTED = "contradicted"  # bundle: other records state other masks or parts of an object
 
 
 LOST_MAPS = (Reason.MISSING_PART_MAP, Reason.UNREADABLE_OBJECT_MAP, Reason.AMBIGUOUS_MAP)

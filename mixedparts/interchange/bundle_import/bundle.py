@@ -47,6 +47,7 @@ class _Mark(msgspec.Struct):
     identity: dict[str, object]
     synthetic: bool = False
     profile: str = FULL
+    min_part_area: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,9 @@ class Bundle:
             also takes the entities that no record names.
         synthetic: whether `mixedparts export` marked the bundle as synthetic.
         profile: profile of the exported build; it decides the names of classes and parts.
+        min_part_area: least share of the image of the parts of the exported build. The parts of an
+            entity are then those of the annotation files that are large enough. None for a bundle
+            of other origin, whose records alone state the parts.
     """
 
     root: Path
@@ -71,6 +75,7 @@ class Bundle:
     whole: bool
     synthetic: bool
     profile: str
+    min_part_area: float | None
 
     def place(self, source: str, split: str) -> Place:
         """Return the paths of the files of one source and split.
@@ -240,11 +245,13 @@ def open_bundle(root: Path, sources: Path, splits: tuple[str, ...]) -> Bundle:
         )
     mark = _mark(root)
     if mark is None:
-        return Bundle(root, sources, files, used, False, False, FULL)
+        return Bundle(root, sources, files, used, False, False, FULL, None)
     # An export with `--annotations original` leaves out PACO's file and ADE20K's maps. Those of
     # upstream contain entities that the build does not have.
     whole = mark.identity.get("annotations") == "own"
-    return Bundle(root, sources, files, used, whole, mark.synthetic, mark.profile)
+    # The exported parts are in its own files, whatever their size.
+    least = 0.0 if whole else mark.min_part_area
+    return Bundle(root, sources, files, used, whole, mark.synthetic, mark.profile, least)
 
 
 def _mark(root: Path) -> _Mark | None:

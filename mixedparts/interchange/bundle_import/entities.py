@@ -2,8 +2,7 @@
 
 A record names an entity by its class, its image and annotation ids, and lists some of its parts.
 The union of what all records list is the entity. In a consistent bundle, the common and unique
-parts of every pair follow from its two entities. Where a record lists other parts, its row uses a
-view: an entity of its own with exactly the listed parts, so that the row matches the record.
+parts of every pair follow from its two entities; `agreement` decides where records differ.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, PartInstance, Reason, Reject
 
 Key = tuple[str, str, str, Ids]  # source, upstream image id, class, ids of its objects
-View = tuple[int, frozenset[int]]  # number of the entity, numbers of the parts it shows
 
 
 @dataclass(slots=True)
@@ -27,15 +25,15 @@ class BundleEntity:
 
     Attributes:
         key: what identifies the entity.
-        parts_recorded: whether some record lists parts of it, even an empty list. False if only
-            common-object records name it.
         parts: (name, ids) -> number of the part in the book. Two records may give one name
-            different ids; the first of them counts as the entity's part.
+            different ids.
+        file_parts: numbers of the parts that the annotation files give it, in a bundle that was
+            exported from a build; None in other bundles.
     """
 
     key: Key
-    parts_recorded: bool = False
     parts: dict[tuple[str, Ids], int] = field(default_factory=dict)
+    file_parts: tuple[int, ...] | None = None
 
 
 class AnnotationBook:
@@ -56,10 +54,8 @@ class AnnotationBook:
 
     def add_entry(self, entry: RecordEntry) -> None:
         """Add the two entities of a record entry and the parts that it lists."""
-        # A common-object record names no parts, which does not mean that there are none.
         for side in entry.sides:
             number = self.add(key_of(entry.source, side))
-            self.entities[number].parts_recorded |= not entry.is_object
             for name, ids in (*side.common.items(), *side.unique.items()):
                 self.add_part(number, name, ids)
 
@@ -140,26 +136,37 @@ class Resolver:
         self._names = names
         self.refused: set[str] = set()
 
-    def add_image(self, record: ImageRecord) -> None:
-        """Add every class of an image with all its parts to the book, named by a record or not."""
+    def add_image(self, record: ImageRecord, min_part_area: float) -> None:
+        """Add every class of an image with its parts to the book, named by a record or not.
+
+        Args:
+            record: the image.
+            min_part_area: least share of the image that a part covers, in [0, 1].
+        """
         classes: dict[str, list[str]] = {}
         native = {item.id: item.category for item in record.objects}
         for item in record.objects:
             classes.setdefault(self._names.category(item.category), []).append(item.id)
-        parts: dict[tuple[str, str], set[str]] = {}
+        parts: dict[tuple[str, str], list[PartInstance]] = {}
         for part in record.parts:
             category = native[part.object_id]
             name = self._names.category(category), self._names.part(category, part.name)
-            parts.setdefault(name, set()).add(self._part_id(part))
+            parts.setdefault(name, []).append(part)
+        pixels = record.width * record.height
+        # As in a build: the area is that of the union of all parts of one name.
+        visible = {
+            name: tuple(sorted({self._part_id(part) for part in pieces}))
+            for name, pieces in parts.items()
+            if masks.area(masks.union([p.mask for p in pieces])) / pixels >= min_part_area
+        }
         for category, ids in classes.items():
             # Sorted ids, as in the records: a class that a record names gets no second entity.
             number = self._book.add((self._source, record.image_id, category, tuple(sorted(ids))))
-            self._book.entities[number].parts_recorded = True
-            # A part that a record names keeps the ids of the record.
-            named = {name for name, _ in self._book.entities[number].parts}
-            for (owner, part_name), part_ids in parts.items():
-                if owner == category and part_name not in named:
-                    self._book.add_part(number, part_name, tuple(sorted(part_ids)))
+            self._book.entities[number].file_parts = tuple(
+                self._book.add_part(number, part_name, part_ids)
+                for (owner, part_name), part_ids in visible.items()
+                if owner == category
+            )
 
     def resolve(self, record: ImageRecord) -> Iterator[ResolvedMask | Reject]:
         """Yield the image's entities that have a mask, and a reject for every unusable id."""

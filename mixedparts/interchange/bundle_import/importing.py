@@ -150,6 +150,8 @@ def _plan(bundle: Bundle, config: BuildConfig) -> Plan:
     )
     # `imported` keeps the id of an import apart from that of a build.
     configuration = config.identity() | {"imported": "published", "whole": bundle.whole}
+    if not bundle.whole:
+        configuration["part_area_of_export"] = bundle.min_part_area
     manifests = {name: load_manifest(name, bundle.profile) for name in config.sources}
     return plan_of(configuration, sources, manifests)
 

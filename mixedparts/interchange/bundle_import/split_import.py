@@ -1,7 +1,8 @@
 """Import of one split of a bundle: its records become entities, samples and rejects.
 
-The annotation files are far larger than memory allows, so the records are read twice: once to
-learn which annotations they name, and, after the masks are on disk, once to make the samples.
+The annotation files are far larger than memory allows, so the records are read three times: to
+learn which annotations they name, and, after the masks are on disk, to settle what they state about
+each entity, and to make the samples.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixedparts.entities.normalise import Names
+from mixedparts.interchange.bundle_import.agreement import Agreement
 from mixedparts.interchange.bundle_import.bundle import Bundle
 from mixedparts.interchange.bundle_import.contract import RecordEntry, Refused, bundle_format
 from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask, Resolver
 from mixedparts.interchange.bundle_import.layout import objects_file, records_file
 from mixedparts.interchange.bundle_import.pairs import SampleList
-from mixedparts.interchange.bundle_import.tables import MaskStore, entity_table, row_of_number
+from mixedparts.interchange.bundle_import.tables import (
+    MaskStore,
+    entity_table,
+    mask_reader,
+    row_of_number,
+)
 from mixedparts.pairing.samples import sample_type
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.record_counts import RecordCounts
@@ -47,7 +54,7 @@ def _tasks(entry: RecordEntry) -> list[str]:
 
 
 class SplitImport:
-    """Reads the records of one split twice: first for their entities, then for their pairs.
+    """Reads the records of one split: for their entities, what they state of them, their pairs.
 
     Args:
         bundle: the bundle to read.
@@ -83,22 +90,32 @@ class SplitImport:
         objects, parts = store.open()
         object_rows = row_of_number(objects, "entity", len(book.entities))
         part_rows = row_of_number(parts, "part", book.part_count)
-        views = SampleList(book, object_rows >= 0, part_rows >= 0)
+        agreement = Agreement(
+            book, mask_reader(objects, object_rows), mask_reader(parts, part_rows)
+        )
+        for entry in self._entries():
+            agreement.count(entry)
+        agreement.settle()
+        pairs = SampleList(book, agreement)
         for position, entry in enumerate(self._entries()):
-            for dropped in views.add(entry, position):
+            for dropped in pairs.add(entry, position):
                 self._refuse(dropped)
-        rows = self._distinct(book, views)
-        selected = self._selected(book, views, rows, object_rows)
-        table, row_of = entity_table(objects, parts, object_rows, part_rows, list(selected))
+        rows = self._distinct(pairs)
+        owners = self._selected(agreement, rows)
+        chosen = [agreement.parts(owner) for owner in owners]
+        table, row_of = entity_table(
+            objects,
+            parts,
+            [int(object_rows[agreement.objects[owner]]) for owner in owners],
+            [[int(part_rows[part]) for part in own.values()] for own in chosen],
+            # A record that names no parts does not say that there are none.
+            [self._bundle.min_part_area is not None or bool(own) for own in chosen],
+        )
         sources = table["source"].to_pylist()
         self._entities.update(sources)
-        # The rows refer to views by number; the samples refer to rows of the entity table. A view
-        # that only repeated pairs used is in no row and stays at -1.
-        renumbered = np.full(len(views.numbers), -1, np.int64)
-        for place, view in enumerate(selected):
-            number = views.numbers.get(view)
-            if number is not None:
-                renumbered[number] = row_of[place]
+        # The rows refer to owners by number; the samples refer to rows of the entity table.
+        renumbered = np.full(len(agreement.owners), -1, np.int64)
+        renumbered[owners] = row_of
         samples = np.zeros(len(rows), sample_type(2))
         samples["entities"] = renumbered[rows[:, :2]]
         samples["task"] = rows[:, 2]
@@ -137,6 +154,7 @@ class SplitImport:
         whole = self._bundle.whole
         names = Names(load_manifest(source, self._bundle.profile))
         file = objects_file(source, self._split)
+        least = self._bundle.min_part_area
         resolver = Resolver(book, source, self._split, file, names)
         # None lets the reader yield every image of the split, also those that no record names.
         place = self._bundle.place(source, self._split)
@@ -152,8 +170,8 @@ class SplitImport:
                 else:
                     resolver.refused.add(item.record_id)
                 continue
-            if whole:
-                resolver.add_image(item)
+            if least is not None:
+                resolver.add_image(item, least)
             resolved: list[ResolvedMask] = []
             for outcome in resolver.resolve(item):
                 if isinstance(outcome, Reject):
@@ -173,30 +191,15 @@ class SplitImport:
                        "a record names it")
             )  # fmt: skip
 
-    def _distinct(self, book: AnnotationBook, views: SampleList) -> NDArray[np.int64]:
-        """Return the rows of `views` without repeated pairs, and refuse the repetitions.
+    def _distinct(self, pairs: SampleList) -> NDArray[np.int64]:
+        """Return the rows of `pairs` without repeated ones, and refuse the repetitions.
 
         Returns:
-            (n, 4) int64: first view, second view, task, position of the record.
+            (n, 4) int64: owner of the first and of the second entity, task, position of the record.
         """
-        rows = np.frombuffer(views.rows, np.int64).reshape(-1, 4) if views.rows else np.zeros(
-            (0, 4), np.int64
-        )  # fmt: skip
-        # Two views are the same object if source, image and class agree, whatever annotation ids
-        # and parts a record gives it: a sample id depends on these three only and must be unique.
-        classes: dict[tuple[str, str, str], int] = {}
-        class_of = np.array(
-            [
-                classes.setdefault(book.entities[entity].key[:3], len(classes))
-                for entity, _ in views.numbers
-            ],
-            np.int64,
-        )
-        if not len(rows):
-            return rows
+        rows = np.array(pairs.rows, np.int64).reshape(-1, 4)
         # The order of the two images makes no difference: (a, b) and (b, a) are one pair.
-        both = np.sort(class_of[rows[:, :2]], axis=1)
-        keys = np.column_stack((both, rows[:, 2]))
+        keys = np.column_stack((np.sort(rows[:, :2], axis=1), rows[:, 2]))
         _, firsts = np.unique(keys, axis=0, return_index=True)
         repeated = np.setdiff1d(np.arange(len(rows)), firsts)
         if len(repeated):
@@ -207,25 +210,12 @@ class SplitImport:
                     self._refuse(Refused(entry.name, entry.source, Reason.DUPLICATE_ID, detail))
         return rows[np.sort(firsts)]
 
-    def _selected(
-        self,
-        book: AnnotationBook,
-        views: SampleList,
-        rows: NDArray[np.int64],
-        object_rows: NDArray[np.int64],
-    ) -> dict[tuple[int, frozenset[int]], None]:
-        """Return the views that the rows use, and for a whole bundle also all other entities.
-
-        The result is a dict without values because a dict, unlike a set, has a fixed order.
-        """
-        all_views = list(views.numbers)
-        selected = dict.fromkeys(all_views[number] for number in np.unique(rows[:, :2]).tolist())
+    def _selected(self, agreement: Agreement, rows: NDArray[np.int64]) -> list[int]:
+        """Return the owners that the rows use, and for a whole bundle also all others."""
         if self._bundle.whole:
-            shown = {entity for entity, _ in selected}
-            for entity in np.flatnonzero(object_rows >= 0).tolist():
-                if entity not in shown:
-                    selected[entity, frozenset(views.base(entity).values())] = None
-        return selected
+            return [number for number, item in enumerate(agreement.objects) if item >= 0]
+        used: list[int] = np.unique(rows[:, :2]).tolist()
+        return used
 
     def commits(self) -> list[Commit]:
         """Store the rejects, and return one commit record for each source.

@@ -6,18 +6,19 @@ after the last image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mixedparts import masks
 from mixedparts.entities.table import map_table
-from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask, View
+from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord
 from mixedparts.storage.schema import ENTITIES, ENTITY_PART
@@ -108,7 +109,7 @@ class MaskStore:
                     "width": record.width,
                     "height": record.height,
                     "category": entity.key[2],
-                    "parts_known": record.parts_known and entity.parts_recorded,
+                    "parts_known": record.parts_known,
                     **_region(item.mask),
                 }
             )
@@ -156,47 +157,71 @@ def row_of_number(table: pa.Table, column: str, size: int) -> NDArray[np.int64]:
     return rows
 
 
+def mask_reader(table: pa.Table, rows: NDArray[np.int64]) -> Callable[[int], bytes | None]:
+    """Return what reads one mask.
+
+    Args:
+        table: a table with a column `counts`.
+        rows: (n,) int64, row of each number in the table, -1 for a number without a mask.
+
+    Returns:
+        A function from a number to its run lengths, or to None.
+    """
+    counts = table["counts"]
+
+    def mask(number: int) -> bytes | None:
+        row = int(rows[number])
+        return None if row < 0 else counts[row].as_buffer().to_pybytes()
+
+    return mask
+
+
 def entity_table(
     objects: pa.Table,
     parts: pa.Table,
-    object_rows: NDArray[np.int64],
-    part_rows: NDArray[np.int64],
-    views: Sequence[View],
+    object_rows: Sequence[int],
+    part_rows: Sequence[Sequence[int]],
+    parts_known: Sequence[bool],
 ) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Return the entity table of a list of views.
+    """Return the entity table of some stored objects.
 
     Args:
         objects: stored objects, as `MaskStore.open` returns them.
         parts: stored parts, as `MaskStore.open` returns them.
-        object_rows: (e,) int64, row of each entity of the book in `objects`.
-        part_rows: (p,) int64, row of each part of the book in `parts`.
-        views: entities with the parts that the table gives them.
+        object_rows: row of each entity in `objects`.
+        part_rows: rows of the parts of each entity in `parts`.
+        parts_known: whether the records state the parts of each entity.
 
     Returns:
         The table in the schema `ENTITIES`, in the order in which images were read and then of
-        class names; and (v,) int64, the row of each view in it.
+        class names; and (n,) int64, the row of each entity in it.
     """
-    rows = object_rows[[entity for entity, _ in views]] if views else np.zeros(0, np.int64)
+    rows = np.array(object_rows, np.int64)
     images = objects["image"].take(pa.array(rows)).to_pylist()
     categories = objects["category"].take(pa.array(rows)).to_pylist()
-    # The position as last key makes the order of two views of one entity that of `views`.
-    order = sorted(range(len(views)), key=lambda n: (images[n], categories[n], n))
+    order = sorted(range(len(rows)), key=lambda n: (images[n], categories[n]))
     names = parts["name"].to_pylist()
     chosen: list[int] = []
     offsets = [0]
     for number in order:
-        rows_of_parts = [int(part_rows[part]) for part in views[number][1]]
-        chosen += sorted(rows_of_parts, key=names.__getitem__)
+        chosen += sorted(part_rows[number], key=names.__getitem__)
         offsets.append(len(chosen))
     taken = objects.take(pa.array(rows[order]))
     inner = parts.take(pa.array(chosen, pa.int64())).combine_chunks()
     structs = pa.StructArray.from_arrays(
         [inner[field.name].combine_chunks() for field in ENTITY_PART], fields=list(ENTITY_PART)
     )
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), structs)
+    known = pc.and_(
+        taken["parts_known"].combine_chunks(), pa.array([parts_known[n] for n in order], pa.bool_())
+    )
+    made = {
+        "parts": pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), structs),
+        "parts_known": known,
+    }
     columns = [
-        lists if field.name == "parts" else taken[field.name].combine_chunks() for field in ENTITIES
+        made[field.name] if field.name in made else taken[field.name].combine_chunks()
+        for field in ENTITIES
     ]
-    row_of = np.empty(len(views), np.int64)
-    row_of[order] = np.arange(len(views))
+    row_of = np.empty(len(rows), np.int64)
+    row_of[order] = np.arange(len(rows))
     return pa.Table.from_arrays(columns, schema=ENTITIES), row_of

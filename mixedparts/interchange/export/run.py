@@ -66,8 +66,11 @@ def export(request: ExportRequest, progress: Progress, overwrite: bool = False) 
             "notes": outcome.notes,
         }
         write_text(folder / README, _readme(request, build.manifest, outcome))
-        # An import reads these two back: the names of classes and parts depend on the profile.
-        origin = {"synthetic": build.synthetic, "profile": build.profile}
+        # An import reads these back: the names of classes and parts depend on the profile, the
+        # parts of an entity on the least area. Those of an imported build depend on its records.
+        origin: dict[str, Any] = {"synthetic": build.synthetic, "profile": build.profile}
+        if "imported" not in build.configuration:
+            origin["min_part_area"] = build.configuration["min_part_area"]
         write_json(folder / MARK, {"identity": identity, **origin, **summary})
     return ExportReport(_text(request, outcome), {"out": str(request.out), **identity, **summary})
 

@@ -149,33 +149,52 @@ def test_an_interrupted_import_goes_on(
             assert other.read_bytes() == path.read_bytes(), path
 
 
-def test_a_record_is_kept_as_stated_where_the_bundle_contradicts_itself(
+def test_of_contradicting_records_those_count_that_most_agree_with(
     bundle: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    records = written.paco_records()
-    fewer = json.loads(json.dumps(records[1]))
-    fewer["img_ids"].reverse()
-    pair = fewer["pairs"][0]
+    """A chair of one instance, a chair without its seat, and two records that agree."""
+    sound = written.paco_records()[1]
+    one_chair = _edited(sound, "pairs", 0, "ann_ids", value=[[1], [7]])
+    no_seat = _edited(sound, "pairs", 0, "common", value=sound["pairs"][0]["common"][:1])
+    turned = json.loads(json.dumps(sound))
+    turned["img_ids"].reverse()
+    pair = turned["pairs"][0]
     pair["cats"].reverse()
-    pair["ann_ids"] = [[7], [1]]  # one of the two chairs
-    pair["common"] = [{"part_cat": "leg", "part_ann_ids": [[8], [3]]}]
-    pair["unique"] = None
-    records[1]["img_ids"] = [12, 11]
-    records[1]["pairs"][0]["cats"].reverse()
-    records[1]["pairs"][0]["ann_ids"].reverse()
-    for part in records[1]["pairs"][0]["common"]:
+    pair["ann_ids"].reverse()
+    for part in pair["common"]:
         part["part_ann_ids"].reverse()
-    records[1]["pairs"][0] |= {"unique": {"part_cats": [[], ["back"]],
-                                          "part_ann_ids": [[], [[6]]]}}  # fmt: skip
-    records[1]["pairs"][0]["common"] = None
-    written.write_json(bundle[0] / "mixed_parts_train.json", [records[1], fewer])
+    pair["unique"] = None
+    written.write_json(bundle[0] / "mixed_parts_train.json", [one_chair, no_seat, sound, turned])
     load(*bundle, tmp_path / "out", splits=("train",))
     found = rows(tmp_path / "out", "train")
-    row = found["paco", "common_parts", "stool", "chair"]
-    assert np.array_equal(mask(row["objects"][1]), written.dense((2, 2, 10, 20)))
-    assert set(parts(row)) == {(0, "leg", "common"), (1, "leg", "common")}
-    row = found["paco", "unique_parts", "stool", "chair"]
-    assert list(parts(row)) == [(1, "back", "unique")]
+    assert set(found) == {
+        ("paco", "common_parts", "chair", "stool"), ("paco", "unique_parts", "chair", "stool"),
+    }  # fmt: skip
+    row = found["paco", "common_parts", "chair", "stool"]
+    two_chairs = written.dense((2, 2, 10, 20), (20, 2, 10, 20))
+    assert np.array_equal(mask(row["objects"][0]), two_chairs)
+    assert {name for _, name, _ in parts(row)} == {"leg", "seat"}
+    lost = {r["record_id"]: r for r in rejected_rows(tmp_path / "out")}
+    assert {place: row["reason"] for place, row in lost.items()} == {
+        "0.0": "contradicted", "1.0": "contradicted",
+        "2.0": "duplicate_id",  # the unique parts, which the record without a seat states as well
+        "3.0": "duplicate_id",
+    }  # fmt: skip
+    assert lost["0.0"]["detail"] == "another mask of chair in image 11 is on record"
+    assert "seat" in lost["1.0"]["detail"]
+    assert verify(tmp_path / "out", "deep").listed == []
+
+
+def test_ids_of_equal_pixels_are_no_contradiction(
+    bundle: tuple[Path, Path], tmp_path: Path
+) -> None:
+    objects, sound = written.paco_records()
+    twice = _edited(sound, "pairs", 0, "ann_ids", value=[[1, 2, 99], [7]])  # 99 is nowhere
+    written.write_json(bundle[0] / "mixed_parts_train.json", [objects, twice, sound])
+    load(*bundle, tmp_path / "out", splits=("train",))
+    lost = {(r["record_id"], r["reason"]) for r in rejected_rows(tmp_path / "out")}
+    assert lost == {("99", "unknown_annotation"), ("2.0", "duplicate_id")}
+    assert verify(tmp_path / "out", "deep").listed == []
 
 
 def _edited(record: Row, *path: Any, value: Any) -> Row:
