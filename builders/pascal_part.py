@@ -19,8 +19,8 @@ from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import Places, find_file, safe_name
 from builders.formats.segmentation import Refusal
 from mixedparts import masks
-from mixedparts.errors import EnvironmentFault, InputError
-from mixedparts.files.opening import check_unpacked, is_there
+from mixedparts.errors import InputError, missing_package
+from mixedparts.files.opening import check_unpacked, is_there, open_file
 from mixedparts.files.text import read_lines
 from mixedparts.images.opening import stored_size
 from mixedparts.masks import Rle
@@ -198,10 +198,7 @@ def _loadmat() -> Callable[..., dict[str, Any]]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise EnvironmentFault(
-            f"pascal_part needs SciPy to read MATLAB files ({error})",
-            "pip install 'mixedparts[pascal]'",
-        ) from None
+        raise missing_package(error, "the source pascal_part", "pascal") or error from None
     reader: Callable[..., dict[str, Any]] = loadmat
     return reader
 
@@ -249,9 +246,10 @@ def _header(root: Path, image_id: str) -> ImageHeader:
     places = Places(f"{folder}/{image_id}.jpg", (f"{folder}/{image_id}.JPG",))
     path = find_file(root, places).path
     try:
-        width, height = stored_size((root / path).read_bytes())
+        with open_file(root / path) as file:
+            width, height = stored_size(file.read())
     # `checked_image` opens the file again and reports its fault.
-    except (OSError, ValueError):
+    except (InputError, OSError, ValueError):
         width = height = 1
     name = PurePosixPath(path)
     return checked_image(root, image_id, name.name, name, width, height)

@@ -10,10 +10,9 @@ answer.overlay().save("overlay.png")
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mixedparts._renamed import install as _install
 
+TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -39,9 +38,14 @@ def load(checkpoint: str | Path, device: str = "auto", verify: bool = False) -> 
     Raises:
         InputError: there is no checkpoint, it is damaged, or it does not fit the code.
         UsageError: there is no such kind of device.
-        EnvironmentFault: this machine has no such device.
+        EnvironmentFault: this machine has no such device, or a package is not installed.
     """
     # Imported here: torch takes seconds, which `import calico` alone must not cost.
-    from calico.inference.predictor import Predictor
+    try:
+        from calico.inference.predictor import Predictor
+    except ModuleNotFoundError as error:
+        from mixedparts.errors import missing_package
+
+        raise missing_package(error) or error from error
 
     return Predictor.from_pretrained(checkpoint, device, verify)

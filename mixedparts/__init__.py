@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from mixedparts._renamed import install as _install
 from mixedparts._version import __version__
 
+TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from mixedparts.loading import load_dataset as load_dataset
 
 __all__ = ["__version__", "load_dataset"]

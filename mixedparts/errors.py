@@ -6,8 +6,13 @@ Every error has the exit code of the command that it ends: 1 problems found, 2 u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import metadata
+
+_OWN = ("mixedparts", "builders", "calico", "manifests")
+_OF_TRAIN = ("tokenizers",)  # transformers brings it
 
 
 class MixedPartsError(Exception):
@@ -53,6 +58,51 @@ class EnvironmentFault(MixedPartsError):
     """The machine lacks something: disk space, a permission, an optional package."""
 
     exit_code = 3
+
+
+def missing_package(
+    error: ImportError, user: str = "this", extra: str | None = None
+) -> EnvironmentFault | None:
+    """Return the error for a package that an extra of this project installs, with its command.
+
+    Args:
+        error: of the import.
+        user: what needs the package, the start of the message.
+        extra: that installs it; None: the first extra with this package.
+
+    Returns:
+        The error; None if the module belongs to this project, which is then broken.
+    """
+    module = (error.name or "").partition(".")[0]
+    if not module or module in _OWN:
+        return None
+    extra = extra or _extra_of(module)
+    command = f"pip install {module}"
+    if extra is not None:
+        command = (
+            f"pip install --editable '.[{extra}]'   (in a checkout; without one:"
+            f" pip install 'mixedparts[{extra}]')"
+        )
+    return EnvironmentFault(
+        f"{user} needs the package {module}, which cannot be imported: {error}",
+        f"Install it with: {command}",
+    )
+
+
+def _extra_of(module: str) -> str | None:
+    """Return the extra whose packages contain a module, None if there is none."""
+    try:
+        required = metadata.requires("mixedparts") or []
+    except metadata.PackageNotFoundError:
+        required = []
+    for line in required:
+        package, _, marker = line.partition(";")
+        name = re.match(r"[\w.-]*", package.strip())
+        found = re.search(r"extra == ['\"](\w+)['\"]", marker)
+        # Packages of this project have the names of their modules, but for the dash.
+        if found and name and name[0].replace("-", "_").lower() == module:
+            return found[1]
+    return "train" if module in _OF_TRAIN else None
 
 
 def near_names(word: str, names: Iterable[str]) -> str:

@@ -1,50 +1,110 @@
-"""Turn an expected failure of a command into one message and an exit code."""
+"""The one place that turns exceptions of a command into a message and an exit code.
+
+Nothing is imported at the top but what Python has loaded already: an interruption while modules are
+imported ends in one line too.
+"""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from collections.abc import Callable
 
-from mixedparts.errors import MixedPartsError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+INTERRUPTED = 130
+TRACEBACK_VARIABLE = "MIXEDPARTS_TRACEBACK"
+"""Set to 1 in the environment, it shows the traceback of an unexpected error."""
+
+
+def start_command(module: str, argv: Sequence[str] | None = None) -> int:
+    """Import the module of a command, call its function `main`, and return the exit code.
+
+    Args:
+        module: dotted name.
+        argv: the arguments; None: those of the process.
+    """
+
+    def command() -> int:
+        from importlib import import_module
+
+        code: int = import_module(module).main(argv)
+        return code
+
+    return run_command(command)
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code; print an expected failure to stderr.
+    """Run a command and return its exit code; print a failure to stderr as one message.
 
-    A `MixedPartsError` returns its own code, an interruption 130, a full disk or a missing
-    permission 3. Other exceptions are bugs and propagate with their traceback.
+    A `MixedPartsError` returns its own code, an interruption 130, a full disk, a missing permission
+    or a missing package 3. Any other exception is a bug and returns 1; the message names its place.
     """
     try:
         return command()
-    except MixedPartsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe (`| head`) has closed it. Python flushes stdout at exit and would
         # print a second BrokenPipeError, so stdout is pointed at the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        message = _environment_message(error)
-        if message is None:
-            raise
+    except Exception as error:
+        message, code = _message(error)
         print(f"error: {message}", file=sys.stderr)
-        return 3
+        if os.environ.get(TRACEBACK_VARIABLE):
+            import traceback
+
+            traceback.print_exception(error)
+        return code
+
+
+def _message(error: Exception) -> tuple[str, int]:
+    """Return the message for people and the exit code of an exception."""
+    from mixedparts.errors import MixedPartsError, missing_package
+
+    if isinstance(error, MixedPartsError):
+        return str(error), error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (fault := missing_package(error)):
+        return str(fault), fault.exit_code
+    if isinstance(error, OSError) and (text := _environment_message(error)):
+        return text, 3
+    if isinstance(error, MemoryError):
+        return "memory ran out\nUse fewer workers or smaller batches, or a larger machine.", 3
+    return _bug(error), 1
 
 
 def _environment_message(error: OSError) -> str | None:
     """Return a message for a failure of the machine, None for a bug of this program."""
+    import errno
+
     where = f": {error.filename}" if error.filename else ""
     # A library may raise an OSError without errno for a full disk; then only the text has it.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return f"no space left on the device{where}\nFree some space and run the command again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not allowed to read or write{where} ({error.strerror})"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.EMFILE):
-        return f"{error.strerror}{where}"
-    return None
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files{where}\nAllow more, for example with: ulimit -n 4096"
+    # Every other number is the system's answer to a path or a device: a name that is too long, a
+    # loop of links, a folder where a file was expected, an error of the disk.
+    return f"{error.strerror}{where}" if error.errno is not None and error.strerror else None
+
+
+def _bug(error: Exception) -> str:
+    """Return the message for an exception that nobody expected, with the place it comes from."""
+    from pathlib import Path
+
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    at = ""
+    if place is not None:
+        at = f" ({Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno})"
+    text = str(error).strip() or "no further text"
+    return (
+        f"unexpected {type(error).__name__}: {text}{at}\n"
+        f"This is a fault of the program. Set {TRACEBACK_VARIABLE}=1 to see where, and report it."
+    )

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.errors import EnvironmentFault, InputError, missing_package
 
 DEFAULT_MODEL = "minilm"
 GLAMM_MODEL = "bert-base-uncased"
@@ -120,10 +120,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging as transformers_logging
     except ImportError as error:
-        raise EnvironmentFault(
-            f"the text metrics need transformers and torch: {error}",
-            "Type: pip install 'mixedparts[train]'",
-        ) from error
+        raise missing_package(error, "scoring text") or error from error
     place, title = _locate(name)
     # Loading prints a progress bar of its own, in the middle of ours.
     shown = transformers_logging.is_progress_bar_enabled()

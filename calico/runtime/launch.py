@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-_WORKER = "CALICO_WORKER"  # environment variable of worker processes
+_WORKER = "CALICO_WORKER"  # environment variable of worker processes: who started them
 
 
 def was_launched() -> bool:
@@ -60,7 +60,7 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
     others = [
         subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **shared, **_rank(number), _WORKER: "1"},
+            env={**os.environ, **shared, **_rank(number), _WORKER: str(os.getpid())},
         )
         for number in range(1, count)
     ]

@@ -6,34 +6,13 @@ that run one, so that `--help` answers in less than 0.3 s.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
 
-from mixedparts._version import __version__
-from mixedparts.cli.build import add_build
-from mixedparts.cli.export import add_export, add_import
-from mixedparts.cli.inspect import add_stats, add_verify, add_view
-from mixedparts.cli.push import add_push
-from mixedparts.cli.sample import add_sample
-from mixedparts.cli.sources import add_sources
-from mixedparts.cli.verbs import VerbParser
-from mixedparts.exit_codes import run_command
+from mixedparts.exit_codes import start_command
 
-_EXAMPLES = """\
-examples:
-  mixedparts sample --out sources --images 200
-  mixedparts build --sources paco partimagenet ade20k --root sources
-  mixedparts verify data/mixedparts --level full
-  mixedparts stats data/mixedparts
-  mixedparts view data/mixedparts --out view.html
-  mixedparts export data/mixedparts --format coco --out coco
-  mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run
-  mixedparts sources show paco
-
-exit codes: 0 ok, 1 problems found, 2 usage, 3 missing or unreadable input or environment,
-130 interrupted
-"""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,35 +21,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: the arguments; None: those of the process.
     """
-    sys.exit(run_command(lambda: _dispatch(argv)))
-
-
-def _dispatch(argv: Sequence[str] | None) -> int:
-    """Parse the arguments, and run the subcommand that `add_verb` has set as the default `verb`."""
-    arguments = _parser().parse_args(argv)
-    verb: Callable[[argparse.Namespace], int] = arguments.verb
-    return verb(arguments)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mixedparts",
-        description="Build, check and look at the MixedParts dataset.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"mixedparts {__version__}")
-    verbs = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, parser_class=VerbParser
-    )
-    # In the order in which a user needs them: `--help` lists them so.
-    add_sample(verbs)
-    add_build(verbs)
-    add_verify(verbs)
-    add_stats(verbs)
-    add_view(verbs)
-    add_export(verbs)
-    add_import(verbs)
-    add_push(verbs)
-    add_sources(verbs)
-    return parser
+    # The parser and its modules are imported inside, where Ctrl-C ends in one line.
+    sys.exit(start_command("mixedparts.cli.program", argv))

@@ -66,7 +66,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _build(arguments: argparse.Namespace) -> int:
     """Run `mixedparts build`, and print its report."""
     from mixedparts.pipeline.arrow_setup import set_up_arrow
-    from mixedparts.pipeline.engines.local import warm_up
+    from mixedparts.pipeline.engines.worker_pool import warm_up
 
     # Worker processes import their modules while this process imports its own.
     if arguments.workers != 1 and not arguments.dry_run:

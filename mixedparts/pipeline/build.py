@@ -26,6 +26,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.pipeline.build_warnings import build_warnings
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import Engine, get_engine
+from mixedparts.pipeline.engines.worker_pool import check_main_module
 from mixedparts.pipeline.finalize import (
     done_elsewhere,
     finalize,
@@ -69,12 +70,14 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
         complete (`waiting`) and the range (`shard_range`).
 
     Raises:
-        UsageError: the folder contains another build or something that is no build, or a class is
-            in none of the sources.
+        UsageError: the folder contains another build or something that is no build, a class is in
+            none of the sources, or a script without `if __name__ == "__main__":` calls this.
         InputError: a source is missing, unreadable as a whole, or there is no admissible sample.
         ProblemsFound: more records were rejected than `config.max_rejects` allows.
         EnvironmentFault: the engine is not installed, or a worker process died.
     """
+    if config.engine == "local":
+        check_main_module(config.workers)
     plan = make_plan(config, progress)
     if (finished := begin(config, plan, progress, overwrite)) is not None:
         return finished

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts.errors import EnvironmentFault
+from mixedparts.errors import missing_package
 from mixedparts.records import SPLITS, Task
 from mixedparts.reports.statistics import Cell, Statistics
 from mixedparts.storage.shards import written_beside
@@ -38,10 +38,7 @@ def load_matplotlib() -> Any:
     try:
         import matplotlib.figure
     except ImportError as error:
-        raise EnvironmentFault(
-            f"plots need the package matplotlib: {error}",
-            "Install it with: pip install 'mixedparts[view]'",
-        ) from error
+        raise missing_package(error, "drawing plots") or error from error
     return matplotlib.figure
 
 

@@ -6,9 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
@@ -17,6 +15,8 @@ import cv2
 
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.files.folders import list_folder
+from mixedparts.pipeline.engines.follow_parent import follow_parent
+from mixedparts.pipeline.engines.worker_pool import check_main_module, make_pool
 from mixedparts.synthetic.native import DESCRIPTION, INFO, Fragment, NativeLayout, encode
 from mixedparts.synthetic.native_ade20k import Ade20kLayout
 from mixedparts.synthetic.native_paco import PacoLayout
@@ -54,11 +54,12 @@ def make_sources(
         progress: called with the number of images done and the number in all.
 
     Raises:
-        UsageError: numbers out of range, or `out` holds files of these layouts that this function
-            did not write.
+        UsageError: numbers out of range, a script without `if __name__ == "__main__":`, or `out`
+            contains files of these layouts that this function did not write.
         EnvironmentFault: the folder cannot be written, or the disk is full.
     """
     _check_numbers(images, seed, workers)
+    check_main_module(workers)
     for layout in _LAYOUTS.values():
         _refuse_foreign(out, layout)
     try:
@@ -130,8 +131,7 @@ def _draw(
     with ExitStack() as stack:
         results: Iterable[list[Fragment]] = map(_work, jobs)
         if workers > 1:
-            # Spawned, because a fork copies the locks of OpenCV's threads in an unknown state.
-            pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single_thread)
+            pool = make_pool(workers, _set_up_worker)
             stack.callback(pool.shutdown, cancel_futures=True)
             results = pool.map(_work, jobs)
         # `map` keeps the order of the jobs, so annotations do not depend on the workers.
@@ -146,7 +146,8 @@ def _draw(
             spool.publish()
 
 
-def _single_thread() -> None:
+def _set_up_worker() -> None:
+    follow_parent()
     # The processes already fill all cores; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from mixedparts.errors import EnvironmentFault
+from mixedparts.errors import missing_package
 from mixedparts.interchange.export.dataset_ids import dataset_ids
 from mixedparts.interchange.export.images import ImageReader, image_suffix, open_images
 from mixedparts.interchange.export.request import Job, Outcome
@@ -71,10 +71,7 @@ def write_webdataset(job: Job) -> Outcome:
     try:
         from webdataset.writer import TarWriter
     except ImportError as error:
-        raise EnvironmentFault(
-            f"the webdataset format needs the package webdataset: {error}",
-            "Install it with: pip install 'mixedparts[webdataset]'",
-        ) from error
+        raise missing_package(error, "the webdataset format") or error from error
     suffix = member_suffix(dataset_ids(job.build).suffixes)
     outcome = Outcome(use=_USE.replace("SUFFIX", suffix))
     outcome.notes = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.errors import UsageError, missing_package
 from mixedparts.storage.shards import Commit
 
 T = TypeVar("T")
@@ -47,9 +47,6 @@ def get_engine(name: str, workers: int) -> Engine:
         try:
             from mixedparts.pipeline.engines.ray import RayEngine
         except ImportError as error:
-            raise EnvironmentFault(
-                f"the ray engine needs the package ray: {error}",
-                "Install it with: pip install 'mixedparts[ray]'",
-            ) from error
+            raise missing_package(error, "the engine ray") or error from error
         return RayEngine(workers)
     raise UsageError(f"there is no engine '{name}'", f"Known engines: {', '.join(ENGINES)}")

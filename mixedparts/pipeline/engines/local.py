@@ -1,10 +1,4 @@
-"""Run tasks on this machine: in this process for one worker, otherwise in a pool of processes.
-
-Workers are forked from a fork server and not from this process, because forking a process that has
-threads, as pyarrow starts them, can deadlock. The fork server imports the modules of the tasks, so
-that a new worker starts with them. It does so while this process still imports and plans
-(`warm_up`).
-"""
+"""Run tasks on this machine: in this process for one worker, otherwise in a pool of processes."""
 
 from __future__ import annotations
 
@@ -14,16 +8,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
-from mixedparts.errors import EnvironmentFault
 from mixedparts.pipeline.arrow_setup import set_up_arrow
 from mixedparts.pipeline.engines.follow_parent import follow_parent
+from mixedparts.pipeline.engines.worker_pool import (
+    check_main_module,
+    make_pool,
+    warm_up,
+    worker_died,
+)
 
 T = TypeVar("T")
 R = TypeVar("R")
-_TASK_MODULES = ("mixedparts.pipeline.read", "mixedparts.pipeline.write")
 
 
 class LocalEngine:
@@ -36,7 +34,8 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
-        self._context = multiprocessing.get_context("forkserver")
+        self._children: list[BaseProcess] = []
+        check_main_module(workers)
         if workers > 1:
             warm_up()
 
@@ -45,6 +44,7 @@ class LocalEngine:
 
         Raises:
             EnvironmentFault: a worker process died.
+            UsageError: the script that runs has no `if __name__ == "__main__":`.
         """
         queue = list(tasks)
         # Starting processes for a single task would only cost time.
@@ -54,19 +54,26 @@ class LocalEngine:
         try:
             # Two tasks for each worker: it has the next one at hand while this process handles the
             # result of the last, and after an error few tasks are still waiting.
-            yield from _in_flight(self._processes(), work, iter(queue), 2 * self._workers)
-        except BrokenProcessPool as error:
-            raise EnvironmentFault(
-                "a worker process died, most likely because memory ran out",
-                "Run the same command again with fewer --workers; finished shards are kept.",
-            ) from error
+            yield from self._in_flight(work, iter(queue), 2 * self._workers)
+        except BrokenProcessPool:
+            raise worker_died(self._children) from None
+
+    def _in_flight(self, work: Callable[[T], R], tasks: Iterator[T], most: int) -> Iterator[R]:
+        """Yield results as tasks end, with at most `most` tasks submitted at a time."""
+        pool = self._processes()
+        running: set[Future[R]] = {pool.submit(work, task) for task in islice(tasks, most)}
+        # The pool forgets its processes when one dies, and with them how they ended.
+        self._children = multiprocessing.active_children()
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(work, task) for task in islice(tasks, len(done))}
+            for future in done:
+                yield future.result()
 
     def _processes(self) -> ProcessPoolExecutor:
         """Return the pool; its processes start with the first stage that needs them."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._workers, mp_context=self._context, initializer=_set_up_worker
-            )
+            self._pool = make_pool(self._workers, _set_up_worker)
         return self._pool
 
     def close(self) -> None:
@@ -76,29 +83,10 @@ class LocalEngine:
             self._pool = None
 
 
-def warm_up() -> None:
-    """Start the fork server, which imports the modules of the tasks; later calls do nothing."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_TASK_MODULES))
-    forkserver.ensure_running()
-
-
-def _in_flight(
-    pool: ProcessPoolExecutor, work: Callable[[T], R], tasks: Iterator[T], most: int
-) -> Iterator[R]:
-    """Yield results as tasks end, with at most `most` tasks submitted at a time."""
-    running: set[Future[R]] = {pool.submit(work, task) for task in islice(tasks, most)}
-    while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        running |= {pool.submit(work, task) for task in islice(tasks, len(done))}
-        for future in done:
-            yield future.result()
-
-
 def _set_up_worker() -> None:
     """Set up a worker process: garbage collection, pyarrow, signals, and its end."""
     # Records are many small objects without cycles. With the default thresholds, searching them for
     # cycles took a twentieth of the time of reading.
     gc.set_threshold(100_000, 50, 50)
     set_up_arrow()
-    # The parent is the fork server, which ends when the main process does, also if that is killed.
     follow_parent()
