@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ def read_label_map(path: Path, width: int, height: int, modes: Collection[str]) 
     Raises:
         UnusableMap: it cannot be used, with the reason for people.
     """
+    # A pipe of this name is no file either; reading it would wait until somebody writes to it.
+    if not os.path.isfile(path):
+        raise UnusableMap(f"no file {path.name}")
     try:
         with opened(path.read_bytes(), ("PNG",)) as labels:
             # A map in another mode, such as RGB, would need a rule to become ids: it is refused.
@@ -47,7 +51,5 @@ def read_label_map(path: Path, width: int, height: int, modes: Collection[str]) 
                 raise UnusableMap(f"{path.name} is {size}, its image {width} x {height}")
             decode(labels)
             return np.asarray(labels)
-    except FileNotFoundError:
-        raise UnusableMap(f"no file {path.name}") from None
     except (OSError, UnreadableImage) as error:
         raise UnusableMap(decoding_fault(path, error)) from error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import cached_property
-from pathlib import Path
 
 import pyarrow as pa
 
 from mixedparts.errors import InputError
+from mixedparts.images.opening import image_bytes
 from mixedparts.storage.build_folder import BuildFolder
 
 _COLUMNS = ["row", "image"]
@@ -76,8 +76,5 @@ class ImageTable:
         data, path = item["image"]["bytes"], item["image"]["path"]
         # A build made with `--images reference` stores absolute paths and no bytes.
         if data is None:
-            try:
-                data = Path(path).read_bytes()
-            except OSError as error:
-                raise InputError(f"the referenced image {path} cannot be read: {error}") from error
+            data = image_bytes(path)
         return bytes(data)

@@ -14,7 +14,6 @@ from PIL import Image
 
 from calico.inference.drawing import draw_prediction
 from calico.predictions.types import COUNTED, Prediction, Segment
-from mixedparts.errors import InputError
 from mixedparts.masks import decode
 
 OVERLAY, ANSWER = "overlay.png", "prediction.json"
@@ -98,18 +97,6 @@ def read_answer(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def read_image_bytes(path: Path) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the image {path} cannot be read: {error.strerror}") from error
 
 
 def _described(segment: Segment, name: str) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calico.inference.answer import VisualAnswer, read_answer, read_image_bytes
+from calico.inference.answer import VisualAnswer, read_answer
 from calico.inference.image_sets import ImageSet, Unusable
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query, task_question
 from calico.processing.images import open_image
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
+from mixedparts.images.opening import image_bytes
 from mixedparts.progress import Progress
 from mixedparts.storage.shards import written_beside
 
@@ -154,7 +155,7 @@ def _read(asked: ImageSet | Unusable, predictor: Predictor) -> _Read | Unusable:
     if count > most:
         return Unusable(asked.id, f"it has {count} images, the model takes up to {most}")
     try:
-        contents = tuple(read_image_bytes(path) for path in asked.images)
+        contents = tuple(image_bytes(path) for path in asked.images)
     except InputError as error:
         return Unusable(asked.id, error.message)
     # Digests, so that an image that was replaced under its old name is answered again.

@@ -10,9 +10,9 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from calico.inference.answer import read_image_bytes
 from calico.processing.images import open_image, rgb_of_any
 from mixedparts.errors import InputError, UsageError
+from mixedparts.images.opening import image_bytes
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 
@@ -79,5 +79,5 @@ def rgb_image(given: AnyImage) -> Image.Image:
         InputError: the file cannot be read or decoded, or the value is no image.
     """
     if isinstance(given, str | Path):
-        return open_image(read_image_bytes(Path(given)), str(given))
+        return open_image(image_bytes(given), str(given))
     return rgb_of_any(given, "in memory")

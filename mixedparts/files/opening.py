@@ -56,10 +56,10 @@ def open_file(path: Path, subject: str = "", hint: str | None = None) -> BinaryI
         # Checked before it is opened: opening a pipe waits until somebody writes to it.
         if stat.S_ISREG(mode):
             return path.open("rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"{name} {reason(path, error)}", hint) from None
     kind = "a folder" if stat.S_ISDIR(mode) else _SPECIAL.get(stat.S_IFMT(mode), "a special file")
-    raise InputError(f"{name} is {kind}, not a file", hint)
+    raise InputError(f"{name} cannot be read: it is {kind}, not a file", hint)
 
 
 def read_head(path: Path, subject: str = "") -> bytes:
@@ -86,10 +86,10 @@ def check_unpacked(path: Path, subject: str = "") -> None:
         raise InputError(f"{subject} {path} {clause}".lstrip())
 
 
-def reason(path: Path, error: OSError) -> str:
+def reason(path: Path, error: OSError | ValueError) -> str:
     """Return why a file cannot be opened or read, as a clause."""
     if isinstance(error, FileNotFoundError) and path.is_symlink():
         return f"cannot be read: it is a link to {os.readlink(path)}, which is not there"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "cannot be read: it is not there"
-    return f"cannot be read: {error.strerror or error}"
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -41,9 +41,8 @@ def read_bytes(
         except OSError as error:
             raise InputError(f"{name} {reason(path, error)}", hint) from None
     clause = not_utf8(data[:HEAD], str(path))
-    # The clause ends with its own command; the hint of the caller would be a second one.
     if clause is not None:
-        raise InputError(f"{name} {clause}")
+        raise InputError(f"{name} {clause}", hint)
     if not empty and not data.removeprefix(UTF8_MARK).strip():
         raise InputError(f"{name} is empty", hint)
     return data
@@ -68,7 +67,7 @@ def read_text(path: Path, subject: str = "", hint: str | None = None, empty: boo
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{subject} {path} {_not_utf8_at(data, error)}".lstrip()) from None
+        raise InputError(f"{subject} {path} {_not_utf8_at(data, error)}".lstrip(), hint) from None
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

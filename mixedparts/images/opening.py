@@ -18,6 +18,7 @@ from PIL import ImageFile as PillowFile
 from PIL.ImageFile import ImageFile
 
 from mixedparts.errors import InputError
+from mixedparts.files.opening import open_file, reason
 from mixedparts.images.exif import neutral_bytes
 from mixedparts.images.formats import FORMATS, PLUGINS, foreign_format, format_of
 from mixedparts.images.jpeg import plain_jpeg_size
@@ -40,11 +41,11 @@ def image_bytes(path: str | Path) -> bytes:
     Raises:
         InputError: the file cannot be read.
     """
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the image {path} cannot be read: {reason}") from error
+    with open_file(Path(path), "the image") as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise InputError(f"the image {path} {reason(Path(path), error)}") from error
 
 
 def rgb_image(data: bytes, name: str, least_height: int | None = None) -> Image.Image:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from mixedparts.images.opening import UnreadableImage, decodable_size, orientation_of
+from mixedparts.errors import InputError
+from mixedparts.images.opening import (
+    UnreadableImage,
+    decodable_size,
+    image_bytes,
+    orientation_of,
+)
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.findings import Findings, Rule
 
@@ -60,9 +65,9 @@ def _pixel_problems(row: Mapping[str, Any], mode: str) -> list[str]:
         if data is not None:
             return ["has image bytes in a build that only refers to files"]
         try:
-            data = Path(stored["path"] or "").read_bytes()
-        except OSError as error:
-            return [f"the image file cannot be read: {error.strerror or error}"]
+            data = image_bytes(stored["path"] or "")
+        except InputError as error:
+            return [error.message]
     if data is None:
         return ["no image bytes"]
     problems = []

@@ -6,8 +6,9 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mixedparts.pipeline.config import read_config
 from mixedparts.records import Level, Reason
 from mixedparts.sources.contract import get_source
 from tests.builders.conformance import images_of, read_split, rejects_of
+from tests.factories.ade20k import write_ade20k
 from tests.factories.ade20k_full import write_ade20k_full
 from tests.factories.bundle import part_image_net_records, write_bundle
 from tests.factories.coco_parts import yaml_text
@@ -233,3 +235,68 @@ def test_a_configuration_of_windows_builds_the_same(
     assert (
         f"error: the configuration {config} is UTF-16 text: convert it with `iconv" in done.stderr
     )
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """Turn waiting for the writer of a pipe into an error."""
+
+    def waited(*_: object) -> None:
+        raise TimeoutError("a pipe was opened")
+
+    before = signal.signal(signal.SIGALRM, waited)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("source", "write", "file", "reason"),
+    [
+        (
+            "ade20k",
+            lambda root: write_ade20k(root, 2, 0),
+            "ADE20KPart234/annotations_detectron2_part/training/ADE_train_00000001.png",
+            Reason.MISSING_PART_MAP,
+        ),
+        (
+            "ade20k",
+            lambda root: write_ade20k(root, 2, 0),
+            "ADE20KPart234/images/training/ADE_train_00000001.jpg",
+            Reason.MISSING_IMAGE,
+        ),
+        (
+            "ade20k_full",
+            lambda root: write_ade20k_full(root, 2, 0),
+            "ADE20K_2021_17_01/images/ADE/training/shopping/mall/ADE_train_00000001.json",
+            Reason.MALFORMED_RECORD,
+        ),
+        (
+            "pascal_part",
+            lambda root: write_pascal_part(root, {"train": 2}),
+            "VOCdevkit/VOC2010/JPEGImages/2008_000001.jpg",
+            Reason.MISSING_IMAGE,
+        ),
+        (
+            "pascal_part",
+            lambda root: write_pascal_part(root, {"train": 2}),
+            "PascalPart/Annotations_Part/2008_000001.mat",
+            Reason.MISSING_ANNOTATION,
+        ),
+    ],
+)
+@pytest.mark.usefixtures("alarm")
+def test_a_pipe_in_the_place_of_one_file_is_a_reject_of_its_image(
+    tmp_path: Path, source: str, write: Callable[[Path], Any], file: str, reason: Reason
+) -> None:
+    if source == "pascal_part":
+        pytest.importorskip("scipy")
+    write(tmp_path)
+    (tmp_path / file).unlink()
+    os.mkfifo(tmp_path / file)
+    outcomes = read_split(get_source(source), tmp_path, "train")
+    found = [reject.reason for reject in rejects_of(outcomes) if reject.level is Level.IMAGE]
+    assert found == [reason]
+    # The image with the map still has its objects; every other fault costs the image alone.
+    assert len(images_of(outcomes)) == (2 if reason is Reason.MISSING_PART_MAP else 1)

@@ -162,12 +162,12 @@ def test_every_other_form_is_named(tmp_path: Path, name: str, form: str) -> None
 def test_what_is_no_file_is_named(tmp_path: Path, name: str) -> None:
     door, path = DOORS[name], tmp_path / DOORS[name].file
     os.mkfifo(path)
-    with pytest.raises(InputError, match=f"{path} is a pipe, not a file"):
+    with pytest.raises(InputError, match=f"{path} cannot be read: it is a pipe, not a file"):
         door.read(path)
     if not name.endswith(("table", "lines")):  # a folder of images is read as such
         path.unlink()
         path.mkdir()
-        with pytest.raises(InputError, match=f"{path} is a folder, not a file"):
+        with pytest.raises(InputError, match=f"{path} cannot be read: it is a folder, not a file"):
             door.read(path)
 
 

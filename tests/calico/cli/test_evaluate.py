@@ -187,4 +187,7 @@ def test_a_predictions_file_of_windows_scores_the_same(build: Path, tmp_path: Pa
     assert command in done.stderr
     done = run("--dataset", build, "--predictions", tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
-    assert f"error: the predictions file {tmp_path} is a folder, not a file" in done.stderr
+    assert (
+        f"error: the predictions file {tmp_path} cannot be read: it is a folder, not a file"
+        in done.stderr
+    )

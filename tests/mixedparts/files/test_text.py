@@ -53,9 +53,9 @@ def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(tmp_path / "socket"))
         expected = {
-            "pipe": "is a pipe, not a file",
-            "folder": "is a folder, not a file",
-            "socket": "is a socket, not a file",
+            "pipe": "cannot be read: it is a pipe, not a file",
+            "folder": "cannot be read: it is a folder, not a file",
+            "socket": "cannot be read: it is a socket, not a file",
             "link": "cannot be read: it is a link to gone.txt, which is not there",
             "none": "cannot be read: it is not there",
             "empty/below": "cannot be read: it is not there",
@@ -65,7 +65,7 @@ def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: Path) -> None:
             with pytest.raises(InputError) as caught:
                 read_text(tmp_path / name, "the table", "Look again.")
             assert str(caught.value) == f"the table {tmp_path / name} {says}\nLook again."
-    with pytest.raises(InputError, match="/dev/null is a device, not a file"):
+    with pytest.raises(InputError, match="/dev/null cannot be read: it is a device, not a file"):
         read_text(Path("/dev/null"))
     assert read_text(tmp_path / "empty", empty=True) == " \n"
 
