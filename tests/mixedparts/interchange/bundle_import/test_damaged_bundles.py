@@ -1,0 +1,259 @@
+"""Whatever is damaged in a bundle: an import refuses it, or makes a build that verifies.
+
+The slow tier reads MUTATIONS (how many, 600) and MUTATION_SEED (the first seed, 0) from the
+environment. A failure prints its seed and its damage; the same seed gives the same damage again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mixedparts.interchange.bundle_import.importing import ImportRequest, import_bundle
+from mixedparts.interchange.export.request import ExportRequest, Format, Origin
+from mixedparts.interchange.export.run import export
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.progress import Silent
+from mixedparts.verification.verify import verify
+from tests.conftest import SOURCES
+from tests.factories.ade20k import write_ade20k
+from tests.factories.bundle import write_bundle
+from tests.factories.json_mutations import TEXTS
+from tests.factories.mutations import Outcome, attempt
+from tests.factories.paco import write_paco
+from tests.factories.partimagenet import write_partimagenet
+from tests.oracles.build_tables import iter_rows
+
+Record = dict[str, Any]
+ORIGINS = ("by hand", *Origin)
+FAST = {"by hand": 5, Origin.OWN: 2, Origin.ORIGINAL: 2}  # seeds of each kind
+TIMEOUT_S = 300  # an import that takes longer hangs
+
+
+def made(root: Path, out: Path) -> None:
+    """Import the bundle below a folder."""
+    import_bundle(ImportRequest(root / "Part_Segm", root / "sources", out), Silent())
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle written by hand, and two exported ones; do not write here."""
+    folder = tmp_path_factory.mktemp("bundles")
+    native = folder / "native"
+    write_paco(native, {"train": 5, "validation": 2, "test": 3})
+    write_partimagenet(native, {"train": 5, "validation": 2, "test": 3})
+    write_ade20k(native, 5, 6)
+    config = BuildConfig(sources=SOURCES, root=native, out=folder / "build", samples=120)
+    build(config, Silent())
+    write_bundle(folder / "by hand")
+    for origin in Origin:
+        out = folder / origin / "Part_Segm"
+        request = ExportRequest(
+            folder / "build", Format.PUBLISHED, out, annotations=origin, root=native
+        )
+        export(request, Silent())
+        copy_sources(native, folder / origin / "sources", origin)
+    return {origin: folder / origin for origin in ORIGINS}
+
+
+def copy_sources(native: Path, target: Path, origin: Origin) -> None:
+    """Copy what an import reads beside the bundle, so that no damage is spent on other files."""
+    names = ["coco/*/*", "PartImageNet/images/*/*", "ADE20KPart234/images/*/*"]
+    if origin is Origin.ORIGINAL:
+        names += ["paco/annotations/*", "ADE20KPart234/annotations_detectron2_part/*/*"]
+    for name in names:
+        for path in native.glob(name):
+            place = target / path.relative_to(native)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+@pytest.mark.parametrize("kind", ["json", "mask", "file", "image"])
+def test_damaged_bundles_are_refused_or_verify(
+    bundles: dict[str, Path], tmp_path: Path, origin: str, kind: str
+) -> None:
+    for seed in range(FAST[origin]):
+        outcome = attempt(bundles[origin], tmp_path / str(seed), seed, made, (kind,), changes=2)
+        assert outcome.damages
+        assert outcome.result != "fault", outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_many_damaged_bundles_are_refused_or_verify(
+    bundles: dict[str, Path], tmp_path: Path, origin: str
+) -> None:
+    first = int(os.environ.get("MUTATION_SEED", "0"))
+    count = int(os.environ.get("MUTATIONS", "600")) // len(ORIGINS)
+    results: Counter[str] = Counter()
+    faults = []
+    for outcome in outcomes(bundles[origin], tmp_path, range(first, first + count)):
+        results[outcome.result] += 1
+        if outcome.result == "fault":
+            faults.append(outcome)
+    print(f"{origin}: {dict(results)}")
+    assert results.total() == count
+    assert not faults, "\n".join(map(str, faults[:20]))
+    # Most damage is to one record of many, and must not cost the rest of the bundle.
+    assert results["clean"] > results["refused"]
+
+
+def outcomes(base: Path, work: Path, seeds: range) -> Iterator[Outcome]:
+    """Attempt every seed in worker processes; one to three changes each."""
+    run = partial(damaged, base, work)
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        futures = [pool.submit(run, seed) for seed in seeds]
+        for future in futures:
+            yield future.result(TIMEOUT_S + TIMEOUT_S * len(seeds))
+
+
+def damaged(base: Path, work: Path, seed: int) -> Outcome:
+    return attempt(base, work / str(seed), seed, made, changes=1 + seed % 3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to damage one of several records that agree about an entity.
+
+    Attributes:
+        change: changes the record in place.
+        reason: the reject that names the record; "some" for any, None if the record still agrees.
+    """
+
+    name: str
+    change: Callable[[Record], object]
+    reason: str | None
+
+
+def _pair(**values: Any) -> Callable[[Record], object]:
+    return lambda record: record["pairs"][0].update(values)
+
+
+def _record(**values: Any) -> Callable[[Record], object]:
+    return lambda record: record.update(values)
+
+
+def _common(place: int, **values: Any) -> Callable[[Record], object]:
+    return lambda record: record["pairs"][0]["common"][place].update(values)
+
+
+def _without_part(record: Record) -> None:
+    record["pairs"][0]["common"].pop()
+
+
+def _swapped(record: Record) -> None:
+    record["img_ids"].reverse()
+
+
+def _other_unique(record: Record) -> None:
+    unique = record["pairs"][0]["unique"]
+    unique["part_cats"] = [["leg"], []]
+    unique["part_ann_ids"] = [[[3]], []]
+
+
+def _cases() -> Iterator[Case]:
+    yield Case("one instance of two", _pair(ann_ids=[[1], [7]]), "contradicted")
+    yield Case("an instance twice", _pair(ann_ids=[[1, 2, 2, 1], [7]]), None)
+    yield Case("ids as text", _pair(ann_ids=[["1", "2"], ["7"]]), None)
+    yield Case("an unknown instance", _pair(ann_ids=[[1, 99], [7]]), "contradicted")
+    yield Case("no known instance", _pair(ann_ids=[[99], [7]]), "orphan_pair")
+    yield Case("a part less", _without_part, "contradicted")
+    yield Case("another mask of a part", _common(0, part_ann_ids=[[3], [8]]), "contradicted")
+    yield Case("a mask of another part", _common(0, part_ann_ids=[[5], [8]]), "contradicted")
+    yield Case("common is unique", _other_unique, "malformed_record")
+    yield Case("swapped images", _swapped, "orphan_pair")
+    yield Case("an unknown image", _record(img_ids=[11, 99]), "orphan_pair")
+    yield Case("one image", _record(img_ids=[11]), "malformed_record")
+    yield Case("three images", _record(img_ids=[11, 12, 12]), "malformed_record")
+    yield Case("the same image", _record(img_ids=[11, 11]), "malformed_record")
+    yield Case("another dataset", _record(dataset_name="pascal"), "unknown_dataset")
+    yield Case("another known dataset", _record(dataset_name="ade20k_part234"), "malformed_record")
+    yield Case("another kind", _record(is_object=True), "nothing_stated")
+    yield Case("no kind", _record(is_object=None), "malformed_record")
+    yield Case("extra keys", _record(extra=[None], split="test"), None)
+    yield Case("visibility", _pair(visibility=[None, "x", 5]), None)
+    yield Case("upper case", _pair(cats=["CHAIR", "Stool"]), None)
+    for text in TEXTS:
+        yield Case(f"class {text[:9]!r}", _pair(cats=[text, "stool"]), "some")
+        yield Case(f"part {text[:9]!r}", _common(0, part_cat=text), "some")
+    for value in (None, -1, 10**30, float("nan"), [], {}, True, 1.5, ""):
+        yield Case(f"ids {value!r}", _pair(ann_ids=[[value], [7]]), "some")
+        yield Case(f"part ids {value!r}", _common(1, part_ann_ids=[[5], value]), "some")
+
+
+CASES = tuple(_cases())
+
+
+@pytest.fixture(scope="module")
+def agreeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle by hand; do not write here."""
+    folder = tmp_path_factory.mktemp("agreeing")
+    write_bundle(folder)
+    return folder
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["after the sound ones", "before them"])
+def test_damage_to_a_record_costs_this_record_alone(
+    agreeing: Path, tmp_path: Path, last: bool
+) -> None:
+    """All damaged copies of a record beside two sound ones, in one bundle."""
+    root = tmp_path / "in"
+    shutil.copytree(agreeing, root)
+    made(root, tmp_path / "sound")
+    file = root / "Part_Segm" / "mixed_parts_train.json"
+    sound = json.loads(file.read_bytes())
+    copies = []
+    for case in CASES:
+        copy = json.loads(json.dumps(sound[1]))
+        case.change(copy)
+        copies.append(copy)
+    # As many sound copies: of two records that contradict each other, neither is known to be right.
+    again = [sound[1]] * len(CASES)
+    records = [*sound, *again, *copies] if last else [*copies, *sound, *again]
+    file.write_text(json.dumps(records))
+    made(root, tmp_path / "out")
+    assert verify(tmp_path / "out", "deep").listed == []
+    for split in ("train", "test"):
+        ours, theirs = (
+            sorted(map(without_order, iter_rows(tmp_path / name, "pairs", split)))
+            for name in ("out", "sound")
+        )
+        assert ours == theirs
+    table = pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for row in table:
+        # The rows that a damaged record still states rightly are there already.
+        if row["level"] == "pair" and row["reason"] != "duplicate_id":
+            found[row["record_id"].partition(".")[0]].add(row["reason"])
+    first = len(sound) + len(again) if last else 0
+    for place, case in enumerate(CASES, first):
+        reasons = found[str(place)]
+        if case.reason == "some":
+            assert reasons, case.name
+        else:
+            assert reasons == ({case.reason} if case.reason else set()), case.name
+
+
+def without_order(row: Record) -> str:
+    """Return a row as text, the same whichever of its images is the first."""
+    images = [ref["file_name"] for ref in row["images"]]
+    regions = [
+        (images[item["image"]], item.get("kind", ""), item.get("name", item.get("category")),
+         item["mask"]["counts"])
+        for item in (*row["objects"], *row["parts"])
+    ]  # fmt: skip
+    return json.dumps([row["task"], sorted(images), sorted(regions)])
