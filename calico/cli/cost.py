@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calico.cli.options import positive, read_configuration
 from mixedparts.errors import EnvironmentFault
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
     from calico.config.calico import CalicoConfig
@@ -36,10 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--preset", default="7b", help="named configuration (default: 7b)")
-    add("--config", type=Path, metavar="FILE", help="YAML with values that differ from the preset")
+    add(
+        "--config",
+        type=local_path,
+        metavar="FILE",
+        help="YAML with values that differ from the preset",
+    )
     add("--batch-size", type=positive, default=2, metavar="N", help="samples on one device (2)")
     add("--text", type=positive, default=128, metavar="N", help="tokens of prompt and answer (128)")
-    add("--write", type=Path, metavar="FILE", help="write the tables here as Markdown")
+    add("--write", type=local_path, metavar="FILE", help="write the tables here as Markdown")
     return parser
 
 

@@ -23,6 +23,7 @@ from calico.cli.scored_answers import (
 )
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SplitGroundTruth
@@ -76,15 +77,19 @@ def _parser() -> argparse.ArgumentParser:
         help="build folder, 'mixedparts' (found like mixedparts.load_dataset) or a Hub id",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--checkpoint", type=Path, metavar="DIR", help="what calico-train wrote")
+    what.add_argument(
+        "--checkpoint", type=local_path, metavar="DIR", help="what calico-train wrote"
+    )
     what.add_argument(
         "--predictions",
         metavar="FILE",
         help=f"JSON lines of any model, or a baseline: {', '.join(BASELINE_NAMES)}",
     )
     add("--split", default="benchmark", help="default: benchmark")
-    add("--json", type=Path, metavar="FILE", help="write all metrics and variants here")
-    add("--markdown", type=Path, metavar="FILE", help="write the tables and their origin here")
+    add("--json", type=local_path, metavar="FILE", help="write all metrics and variants here")
+    add(
+        "--markdown", type=local_path, metavar="FILE", help="write the tables and their origin here"
+    )
     add("--full", action="store_true", help="print all variants of all groups with intervals")
     add("--limit", type=_positive, metavar="N", help="score N samples, spread over the split")
     add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
@@ -94,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add_verify_option(parser)
     add(
         "--save-predictions",
-        type=Path,
+        type=local_path,
         metavar="FILE",
         help="keep what was scored as JSON lines; an interrupted evaluation of a checkpoint then"
         " goes on where it stopped",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from calico.cli.options import add_verify_option
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.local_paths import local_path
 
 _EXAMPLES = """examples:
   calico-merge runs/calico --out calico-7b
@@ -29,8 +29,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help="what calico-train wrote")
-    add("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    add("checkpoint", type=local_path, metavar="CHECKPOINT", help="what calico-train wrote")
+    add("--out", type=local_path, required=True, metavar="DIR", help="new folder")
     add_verify_option(parser)
     return parser
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixedparts.settings.local_paths import local_path
+
 if TYPE_CHECKING:
     from calico.config.calico import CalicoConfig
     from calico.dataset.pairs import BuiltDataset
@@ -31,7 +33,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", default=None, help="build folder, 'mixedparts' (default) or a Hub id")
     add("--preset", default=None, help="named configuration: tiny (default), 7b, …")
-    add("--config", type=Path, metavar="FILE", help="YAML with values that differ from the preset")
+    add(
+        "--config",
+        type=local_path,
+        metavar="FILE",
+        help="YAML with values that differ from the preset",
+    )
     add("--device", choices=["auto", "cpu"], default="auto", help="default: a GPU if there is one")
     add(
         "--processes",
@@ -77,7 +84,7 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--feature-cache",
-        type=Path,
+        type=local_path,
         metavar="DIR",
         help="keep features of frozen encoders here, shared by all runs; training then encodes"
         " images when a step needs them (training.features: encode)",

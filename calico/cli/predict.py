@@ -18,6 +18,7 @@ from calico.cli.options import (
 )
 from mixedparts.errors import InputError, UsageError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
     from calico.inference.predictor import Predictor
@@ -53,18 +54,30 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("images", nargs="*", type=Path, metavar="IMAGE", help="image files, usually two")
+    add("images", nargs="*", type=local_path, metavar="IMAGE", help="image files, usually two")
     add(
         "--pairs",
-        type=Path,
+        type=local_path,
         metavar="PLACE",
         help="instead of images: a folder whose sub-folders hold two or more each, or a .csv,"
         " .tsv or .jsonl file with image1, image2 and, if wanted, id, task, question",
     )
-    add("--checkpoint", type=Path, required=True, metavar="DIR", help="what calico-train wrote")
+    add(
+        "--checkpoint",
+        type=local_path,
+        required=True,
+        metavar="DIR",
+        help="what calico-train wrote",
+    )
     add("--task", choices=TASKS, default="common_parts", help="default: common_parts")
     add("--question", help="asked instead of the task's question")
-    add("--out", type=Path, default=Path("prediction"), metavar="DIR", help="default: prediction")
+    add(
+        "--out",
+        type=local_path,
+        default=Path("prediction"),
+        metavar="DIR",
+        help="default: prediction",
+    )
     add_search_options(parser)
     add_device_option(parser)
     add_verify_option(parser)

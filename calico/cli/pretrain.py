@@ -11,6 +11,7 @@ from calico.cli.launch import launched, prints_output
 from calico.cli.options import add_run_options, read_options
 from mixedparts.errors import UsageError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.local_paths import local_path
 
 _EXAMPLES = """examples:
   calico-pretrain --dataset mixedparts --output-dir runs/encoders
@@ -35,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_run_options(parser)
     parser.add_argument(
-        "--output-dir", type=Path, default=Path("runs/encoders"), help="default: runs/encoders"
+        "--output-dir",
+        type=local_path,
+        default=Path("runs/encoders"),
+        help="default: runs/encoders",
     )
     return parser
 

@@ -21,6 +21,7 @@ from calico.cli.options import (
 )
 from mixedparts.errors import MixedPartsError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
     from calico.config.calico import CalicoConfig
@@ -55,11 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     add_run_options(parser)
     add_cache_options(parser)
     add = parser.add_argument
-    add("--output-dir", type=Path, default=Path("runs/calico"), help="default: runs/calico")
-    add("--encoders", type=Path, metavar="DIR", help="what calico-pretrain wrote")
+    add("--output-dir", type=local_path, default=Path("runs/calico"), help="default: runs/calico")
+    add("--encoders", type=local_path, metavar="DIR", help="what calico-pretrain wrote")
     add(
         "--init",
-        type=Path,
+        type=local_path,
         nargs="+",
         default=[],
         metavar="PATH",

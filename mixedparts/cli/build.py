@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixedparts.cli.verbs import ROOT_VARIABLE, add_verb
+from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
     from mixedparts.pipeline.config import BuildConfig
@@ -55,7 +56,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="folder of one source",
     )
     add(
-        "--config", type=Path, metavar="FILE", help="YAML with these options; flags take precedence"
+        "--config",
+        type=local_path,
+        metavar="FILE",
+        help="YAML with these options; flags take precedence",
     )
     add("--dry-run", action="store_true", help="print what would be built, write nothing")
     add("--overwrite", action="store_true", help="replace what an earlier build left there")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from mixedparts.cli.verbs import add_root, add_verb, sources_folder
 from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.settings.local_paths import local_path
 
 # Written out here: importing the enumerations would load the packages that an export needs.
 _FORMATS = ("published", "coco", "webdataset", "parquet")
@@ -28,9 +28,9 @@ def add_export(verbs: Any) -> None:
         "  mixedparts export data/mixedparts --format parquet --out few --limit 200",
     )
     add = parser.add_argument
-    add("build", type=Path, metavar="DIR")
+    add("build", type=local_path, metavar="DIR")
     add("--format", required=True, choices=_FORMATS)
-    add("--out", type=Path, required=True, metavar="OUT", help="folder to write")
+    add("--out", type=local_path, required=True, metavar="OUT", help="folder to write")
     add("--split", nargs="+", choices=(*SPLITS, BENCHMARK), default=(), metavar="SPLIT",
         help="train, validation, test, benchmark (the first three)")  # fmt: skip
     add("--limit", type=int, metavar="N", help="rows of each split (all; parquet: 1,000)")
@@ -82,9 +82,14 @@ def add_import(verbs: Any) -> None:
         "  mixedparts import --format published bundle --split test --out data/published_test",
     )
     add = parser.add_argument
-    add("bundle", type=Path, metavar="BUNDLE", help="folder with mixed_parts_{train,val,test}.json")
+    add(
+        "bundle",
+        type=local_path,
+        metavar="BUNDLE",
+        help="folder with mixed_parts_{train,val,test}.json",
+    )
     add("--format", required=True, choices=("published",))
-    add("--out", type=Path, required=True, metavar="DIR", help="build folder")
+    add("--out", type=local_path, required=True, metavar="DIR", help="build folder")
     add_root(parser)
     add("--split", nargs="+", choices=SPLITS, default=(), metavar="SPLIT",
         help="train, validation, test (all that are there)")  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.cli.verbs import add_verb
+from mixedparts.settings.local_paths import local_path
 
 
 def add_verify(verbs: Any) -> None:
@@ -22,7 +23,7 @@ def add_verify(verbs: Any) -> None:
         "  mixedparts verify data/mixedparts --level deep\n"
         "  mixedparts verify data/mixedparts --level full --json",
     )
-    parser.add_argument("build", type=Path, metavar="DIR")
+    parser.add_argument("build", type=local_path, metavar="DIR")
     parser.add_argument("--level", choices=("quick", "full", "deep"), default="full")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
     parser.add_argument("--json", action="store_true")
@@ -70,9 +71,11 @@ def add_stats(verbs: Any) -> None:
         "  mixedparts stats data/mixedparts --json > stats.json\n"
         "  mixedparts stats data/mixedparts --plots plots",
     )
-    parser.add_argument("build", type=Path, metavar="DIR")
+    parser.add_argument("build", type=local_path, metavar="DIR")
     parser.add_argument("--json", action="store_true", help="all numbers, none cut")
-    parser.add_argument("--plots", type=Path, metavar="OUT", help="folder to draw PNG files into")
+    parser.add_argument(
+        "--plots", type=local_path, metavar="OUT", help="folder to draw PNG files into"
+    )
 
 
 def _stats(arguments: argparse.Namespace) -> int:
@@ -104,8 +107,8 @@ def add_view(verbs: Any) -> None:
         "write an HTML page with samples of a build, masks drawn in",
         "  mixedparts view data/mixedparts --out view.html",
     )
-    parser.add_argument("build", type=Path, metavar="DIR")
-    parser.add_argument("--out", type=Path, default=Path("view.html"), metavar="FILE")
+    parser.add_argument("build", type=local_path, metavar="DIR")
+    parser.add_argument("--out", type=local_path, default=Path("view.html"), metavar="FILE")
 
 
 def _view(arguments: argparse.Namespace) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from mixedparts.cli.verbs import add_verb
+from mixedparts.settings.local_paths import local_path
 
 
 def add_push(verbs: Any) -> None:
@@ -21,7 +21,7 @@ def add_push(verbs: Any) -> None:
         "  mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run\n"
         "  mixedparts push data/mixedparts --repo-id me/mixedparts",
     )
-    parser.add_argument("build", type=Path, metavar="DIR")
+    parser.add_argument("build", type=local_path, metavar="DIR")
     parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
     parser.add_argument(
         "--with-pixels", action="store_true", help="send images too; check their licences first"

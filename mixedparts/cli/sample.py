@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 from mixedparts.cli.verbs import add_verb
+from mixedparts.settings.local_paths import local_path
 
 
 def add_sample(verbs: Any) -> None:
@@ -20,7 +20,9 @@ def add_sample(verbs: Any) -> None:
         "  mixedparts sample --out sources\n"
         "  mixedparts sample --out sources --images 2000 --seed 7",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--out", type=local_path, required=True, metavar="DIR", help="folder to write to"
+    )
     parser.add_argument(
         "--images", type=int, default=300, metavar="N", help="images a source (default 300)"
     )

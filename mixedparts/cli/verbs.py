@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixedparts.settings.local_paths import local_path
+
 ROOT_VARIABLE = "MIXEDPARTS_ROOT"
 
 
@@ -69,7 +71,7 @@ def add_verb(
 def add_root(parser: argparse.ArgumentParser) -> None:
     """Add the option `--root`, whose value `sources_folder` completes."""
     text = f"sources' folder (./sources, ${ROOT_VARIABLE})"
-    parser.add_argument("--root", type=Path, metavar="DIR", help=text)
+    parser.add_argument("--root", type=local_path, metavar="DIR", help=text)
 
 
 def sources_folder(given: Path | None) -> Path:

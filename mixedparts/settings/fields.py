@@ -20,6 +20,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from mixedparts.settings.local_paths import is_address
+
 T = TypeVar("T")
 
 Count = Annotated[int, Meta(ge=1)]
@@ -106,6 +108,8 @@ def convert(value: Any, hint: Any) -> Any:
         converted = msgspec.convert(value, hint, dec_hook=_path_of_text)
     except msgspec.ValidationError as error:
         raise ValueFault(f"{_in_words(str(error))}, got {value!r}") from None
+    if isinstance(converted, Path) and is_address(converted):
+        raise ValueFault(f"expected a local file or folder, got the address {str(value)!r}")
     # YAML has .inf and .nan, and a range such as `gt=0` accepts infinity.
     for number in converted if isinstance(converted, tuple) else (converted,):
         if isinstance(number, float) and not math.isfinite(number):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from mixedparts.settings.fields import bare_type, field_types, option_of
+from mixedparts.settings.local_paths import local_path
+
+_CONVERTERS: dict[type, Callable[[str], Any]] = {int: int, float: float, Path: local_path}
 
 
 def add_field_options(parser: argparse.ArgumentParser, kind: type, result: bool) -> None:
@@ -35,7 +38,7 @@ def add_field_options(parser: argparse.ArgumentParser, kind: type, result: bool)
             parser.add_argument(flag, nargs="+", metavar=option.metavar, help=option.help)
         else:
             # Other types, such as a share `i/N`, are texts that the command parses itself.
-            kind_of = bare if bare in (int, float, Path) else str
+            kind_of = _CONVERTERS.get(bare, str)
             parser.add_argument(flag, type=kind_of, metavar=option.metavar, help=option.help)
 
 

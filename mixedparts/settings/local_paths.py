@@ -1,0 +1,29 @@
+"""Paths of the local file system; an address such as `s3://bucket/x` is not one."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+# Two letters or more, so that a drive of Windows is none. `Path` turns the two slashes into one.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_address(path: str | Path) -> bool:
+    """Return whether a path starts with a scheme, such as `s3:/` or `file:/`."""
+    return _ADDRESS.match(str(path)) is not None
+
+
+def local_path(text: str) -> Path:
+    """Return the path that a command-line option names.
+
+    Raises:
+        argparse.ArgumentTypeError: it is an address; as a path it would become a folder `s3:`.
+    """
+    if is_address(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is an address, and only local files and folders are read and written;"
+            " copy or mount it first"
+        )
+    return Path(text)
