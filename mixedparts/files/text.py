@@ -74,7 +74,20 @@ def read_text(path: Path, subject: str = "", hint: str | None = None, empty: boo
 def read_lines(
     path: Path, subject: str = "", hint: str | None = None, empty: bool = False
 ) -> list[str]:
-    """Read the lines of a text file, without their ends; see `read_text`."""
+    """Read the lines of a text file.
+
+    Args:
+        path: the file.
+        subject: what messages call it, before its path.
+        hint: what helps if the file is missing, damaged or another one.
+        empty: accept a file without content.
+
+    Returns:
+        The lines without their ends and without byte order marks, blank ones included.
+
+    Raises:
+        InputError: as `read_text`.
+    """
     # Not `splitlines`, which also divides at characters that names may contain. Files that were
     # joined have a byte order mark in the middle.
     lines = read_text(path, subject, hint, empty).split("\n")
