@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from builders.bases.coco_index import CocoIndex
 from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
@@ -107,17 +109,11 @@ class Ade20kPartSource(CocoSource):
                 yield outcome
         parts: list[PartInstance] = []
         parts_known = True
-        folder = self.map_folder(root, refuse.split)
-        path, clash = locate(folder, index, header.name, _map_places)
-        try:
-            if clash:
-                raise UnusableMap(clash)
-            labels = read_label_map(folder / path, header.width, header.height, SIXTEEN_BIT)
-        except UnusableMap as error:
+        labels = _labels(self.map_folder(root, refuse.split), index, header)
+        if isinstance(labels, Refusal):
             # The objects are still usable: the record has no parts, marked as unknown.
             parts_known = False
-            reason = Reason.AMBIGUOUS_MAP if clash else Reason.MISSING_PART_MAP
-            yield refuse(Level.IMAGE, header.record_id, reason, str(error))
+            yield refuse(Level.IMAGE, header.record_id, *labels)
         else:
             # Only the part ids of this image's classes are encoded, of 234.
             wanted = {key for item in objects for key in _part_names(item.category)}
@@ -126,9 +122,20 @@ class Ade20kPartSource(CocoSource):
             # A value outside of the vocabulary is one reject an image, not one a pixel.
             for value in np.flatnonzero(np.bincount(labels.ravel())).tolist():
                 if value != _UNLABELLED and value not in _part_ids():
-                    detail = f"value in {PurePosixPath(path).name}"
+                    detail = f"value in {header.name.stem}.png"
                     yield refuse(Level.PART, str(value), Reason.UNKNOWN_CATEGORY, detail)
         yield header.record(refuse, objects, parts, parts_known)
+
+
+def _labels(folder: Path, index: CocoIndex, header: ImageHeader) -> NDArray[Any] | Refusal:
+    """Return the (H, W) part ids of an image, or why its map cannot be used."""
+    path, clash = locate(folder, index, header.name, _map_places)
+    if clash:
+        return Refusal(Reason.AMBIGUOUS_MAP, clash)
+    try:
+        return read_label_map(folder / path, header.width, header.height, SIXTEEN_BIT)
+    except UnusableMap as error:
+        return Refusal(Reason.MISSING_PART_MAP, str(error))
 
 
 def _map_places(name: PurePosixPath) -> Places:
