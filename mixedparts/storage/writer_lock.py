@@ -1,0 +1,179 @@
+"""One writer at a time: a lock for everything that writes a folder or a file over some time.
+
+The lock is a file beside what is written (`.NAME.lock`). The system holds it for the process and
+gives it up when the process ends, by whatever signal, so a lock of a dead process never blocks. A
+second file (`.NAME.writer`) says who holds it, for the message. Both are gone when nobody writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from mixedparts.errors import EnvironmentFault
+
+_TRIES = 20
+_PAUSE = 0.05  # seconds between two tries
+
+
+class Writer(msgspec.Struct, frozen=True):
+    """Who holds a lock.
+
+    Attributes:
+        host: name of the machine.
+        process: process id on that machine.
+        command: its command line.
+        since: UTC, to the second, ISO 8601.
+    """
+
+    host: str
+    process: int
+    command: str
+    since: str
+
+
+@contextmanager
+def writing(place: Path, note: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock of a folder or file while the block runs.
+
+    Args:
+        place: what is written; it need not exist.
+        note: gets a line if the file system offers no locks; the block runs all the same. None:
+            the line goes to stderr.
+
+    Raises:
+        EnvironmentFault: another process writes there; the message says which and since when.
+    """
+    place = place.absolute()
+    with ExitStack() as stack:
+        stack.enter_context(_held(place, "", note))
+        # Runs of shard ranges share a folder with each other, and with nobody else.
+        for other in _share_locks(place):
+            stack.enter_context(_held(place, other, note))
+        yield
+
+
+@contextmanager
+def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock of one share of a folder that several processes write together.
+
+    Args:
+        place: the folder.
+        share: name of the share, such as `1-of-4`; each has one writer.
+        note: as in `writing`.
+
+    Raises:
+        EnvironmentFault: another process writes this share, or the folder as a whole.
+    """
+    place = place.absolute()
+    with _held(place, f".{share}", note):
+        # A moment is enough: who wants the whole folder must get this share's lock too.
+        with _held(place, "", note, tries=_TRIES):
+            pass
+        yield
+
+
+def _share_locks(place: Path) -> list[str]:
+    """Return the names of the shares of a folder that have a lock file."""
+    start = f".{place.name}."
+    try:
+        names = [entry.name for entry in os.scandir(place.parent)]
+    except OSError:
+        return []
+    inner = [name[len(start) : -len(".lock")] for name in names if name.startswith(start)]
+    return [f".{share}" for share in sorted(inner) if f"{start}{share}.lock" in names and share]
+
+
+@contextmanager
+def _held(
+    place: Path, share: str, note: Callable[[str], None] | None, tries: int = 1
+) -> Iterator[None]:
+    """Hold one lock file while the block runs.
+
+    Raises:
+        EnvironmentFault: another process holds it, after so many tries.
+    """
+    path = place.with_name(f".{place.name}{share}.lock")
+    writer = path.with_suffix(".writer")
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, path, tries)
+    except Timeout:
+        raise _busy(place, writer) from None
+    # Not every file system has locks, and not every folder's parent may be written.
+    except (OSError, NotImplementedError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        line = f"{place}: no lock can be held here ({reason}); run no other command that writes it"
+        print(line, file=sys.stderr) if note is None else note(line)
+        yield
+        return
+    try:
+        _describe(writer)
+        yield
+    finally:
+        # While it is held: another process that opened the file meanwhile notices that it is gone.
+        with suppress(OSError):
+            writer.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, tries: int) -> None:
+    """Lock the file that has this name now.
+
+    Raises:
+        Timeout: another process holds the lock.
+        OSError: the file cannot be created or locked.
+    """
+    for attempt in range(_TRIES):
+        try:
+            path.touch()
+            before = path.stat().st_ino
+            lock.acquire(timeout=0)
+        except FileNotFoundError:
+            continue
+        except Timeout:
+            if attempt + 1 >= tries:
+                raise
+            time.sleep(_PAUSE)
+            continue
+        # The last holder removes the file: a lock on a file without a name would protect nothing.
+        with suppress(OSError):
+            if path.stat().st_ino == before:
+                return
+        lock.release()
+    raise Timeout(str(path))
+
+
+def _describe(path: Path) -> None:
+    """Write who holds the lock; without the file the message has no name in it."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    writer = Writer(socket.gethostname(), os.getpid(), command, since)
+    with suppress(OSError):
+        path.write_text(json.dumps(msgspec.to_builtins(writer)) + "\n", encoding="utf-8")
+
+
+def _busy(place: Path, path: Path) -> EnvironmentFault:
+    """Return the error for a place that another process writes."""
+    hint = "Wait until it has ended, or write to another place."
+    try:
+        writer = msgspec.json.decode(path.read_bytes(), type=Writer)
+    except (OSError, ValueError):
+        return EnvironmentFault(f"another process is writing {place}", hint)
+    return EnvironmentFault(
+        f"another process is writing {place}: {writer.command} (process {writer.process} on"
+        f" {writer.host}, since {writer.since})",
+        hint,
+    )
