@@ -25,6 +25,7 @@ from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.images.opening import image_bytes
 from mixedparts.progress import Progress
 from mixedparts.storage.shards import written_beside
+from mixedparts.storage.writer_lock import writing
 
 ANSWERS, PREDICTIONS, REJECTS, RUN = "answers", "predictions.jsonl", "rejects.jsonl", "run.json"
 
@@ -92,8 +93,20 @@ def predict_sets(
 
     Raises:
         UsageError: the folder holds answers of another origin.
-        EnvironmentFault: the folder cannot be written.
+        EnvironmentFault: the folder cannot be written, or another process writes to it.
     """
+    with writing(out, progress.log):
+        return _predict(predictor, sets, out, origin, batch_size, progress)
+
+
+def _predict(
+    predictor: Predictor,
+    sets: Sequence[ImageSet | Unusable],
+    out: Path,
+    origin: Mapping[str, Any],
+    batch_size: int,
+    progress: Progress,
+) -> BatchReport:
     _begin(out, {**origin, "batch_size": batch_size})
     answered = answered_before = 0
     rejected: list[Unusable] = []

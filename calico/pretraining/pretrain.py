@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,7 @@ from calico.processing.images import ImageProcessor, Pixels
 from calico.runtime.distributed import share_buffers
 from calico.runtime.run_log import RunLog
 from mixedparts.progress import Progress
+from mixedparts.storage.writer_lock import writing
 
 
 def pretrain(
@@ -65,7 +67,20 @@ def pretrain(
 
     Raises:
         InputError: images or samples cannot be read, or there are too many labels.
+        EnvironmentFault: another process writes to the folder.
     """
+    first = accelerator is None or accelerator.is_main_process
+    with writing(folder, progress.log) if first else nullcontext():
+        return _pretrain(config, dataset, folder, progress, accelerator)
+
+
+def _pretrain(
+    config: CalicoConfig,
+    dataset: BuiltDataset,
+    folder: Path,
+    progress: Progress,
+    accelerator: Accelerator | None,
+) -> Path:
     rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     # Beside the folder, not in it: the folder appears only when everything is finished.
     stages = FinishedStages(folder.with_name(f".{folder.name}.begun"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +45,7 @@ from calico.training.trainer import StepData, Trainer
 from calico.weights.safetensors_io import read_tensors
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress, Silent
+from mixedparts.storage.writer_lock import writing
 
 __all__ = ["RunSettings", "train"]
 
@@ -71,9 +72,22 @@ def train(
     Raises:
         UsageError: the folder holds a run already, or one of another configuration.
         InputError: data or weights cannot be used.
-        EnvironmentFault: a requested tracker is not installed.
+        EnvironmentFault: a requested tracker is not installed, or another process writes to the
+            folder.
     """
     accelerator = build_accelerator(settings.device, settings.report_to, settings.output)
+    with writing(settings.output, progress.log) if accelerator.is_main_process else nullcontext():
+        return _train(config, dataset, settings, progress, after_step, accelerator)
+
+
+def _train(
+    config: CalicoConfig,
+    dataset: BuiltDataset,
+    settings: RunSettings,
+    progress: Progress,
+    after_step: Callable[[int], None],
+    accelerator: Accelerator,
+) -> Path:
     _check(config, accelerator)
     if not accelerator.is_main_process:
         progress = Silent()

@@ -52,6 +52,7 @@ from mixedparts.storage.build_folder import CARD, MANIFEST, PLAN, REJECTS_FILE, 
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import Commit
 from mixedparts.storage.target_folder import holds_earlier
+from mixedparts.storage.writer_lock import sharing, writing
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T", ReadTask, WriteTask)
@@ -74,10 +75,20 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
             none of the sources, or a script without `if __name__ == "__main__":` calls this.
         InputError: a source is missing, unreadable as a whole, or there is no admissible sample.
         ProblemsFound: more records were rejected than `config.max_rejects` allows.
-        EnvironmentFault: the engine is not installed, or a worker process died.
+        EnvironmentFault: the engine is not installed, a worker process died, or another process
+            writes to the folder.
     """
     if config.engine == "local":
         check_main_module(config.workers)
+    if config.shard_range is None:
+        lock = writing(config.out, progress.log)
+    else:
+        lock = sharing(config.out, "{}-of-{}".format(*config.shard_range), progress.log)
+    with lock:
+        return _build(config, progress, overwrite)
+
+
+def _build(config: BuildConfig, progress: Progress, overwrite: bool) -> dict[str, Any]:
     plan = make_plan(config, progress)
     if (finished := begin(config, plan, progress, overwrite)) is not None:
         return finished

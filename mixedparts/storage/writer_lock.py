@@ -54,7 +54,7 @@ def writing(place: Path, note: Callable[[str], None] | None = None) -> Iterator[
     Raises:
         EnvironmentFault: another process writes there; the message says which and since when.
     """
-    place = place.absolute()
+    place = place.resolve()
     with ExitStack() as stack:
         stack.enter_context(_held(place, "", note))
         # Runs of shard ranges share a folder with each other, and with nobody else.
@@ -75,7 +75,7 @@ def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) 
     Raises:
         EnvironmentFault: another process writes this share, or the folder as a whole.
     """
-    place = place.absolute()
+    place = place.resolve()
     with _held(place, f".{share}", note):
         # A moment is enough: who wants the whole folder must get this share's lock too.
         with _held(place, "", note, tries=_TRIES):
@@ -103,7 +103,7 @@ def _held(
     Raises:
         EnvironmentFault: another process holds it, after so many tries.
     """
-    path = place.with_name(f".{place.name}{share}.lock")
+    path = place.parent / f".{place.name}{share}.lock"
     writer = path.with_suffix(".writer")
     lock = FileLock(path)
     try:

@@ -17,6 +17,7 @@ from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.files.folders import list_folder
 from mixedparts.pipeline.engines.follow_parent import follow_parent
 from mixedparts.pipeline.engines.worker_pool import check_main_module, make_pool
+from mixedparts.storage.writer_lock import writing
 from mixedparts.synthetic.native import DESCRIPTION, INFO, Fragment, NativeLayout, encode
 from mixedparts.synthetic.native_ade20k import Ade20kLayout
 from mixedparts.synthetic.native_paco import PacoLayout
@@ -56,10 +57,18 @@ def make_sources(
     Raises:
         UsageError: numbers out of range, a script without `if __name__ == "__main__":`, or `out`
             contains files of these layouts that this function did not write.
-        EnvironmentFault: the folder cannot be written, or the disk is full.
+        EnvironmentFault: the folder cannot be written, the disk is full, or another process writes
+            to the folder.
     """
     _check_numbers(images, seed, workers)
     check_main_module(workers)
+    with writing(out):
+        _make(out, images, seed, workers, progress)
+
+
+def _make(
+    out: Path, images: int, seed: int, workers: int, progress: Callable[[int, int], None]
+) -> None:
     for layout in _LAYOUTS.values():
         _refuse_foreign(out, layout)
     try:

@@ -45,6 +45,7 @@ from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS
 from mixedparts.sources.manifests import load_manifest
 from mixedparts.storage.shards import Commit, WrittenFile, committed
+from mixedparts.storage.writer_lock import writing
 
 _VERSION = "published-1"
 
@@ -89,7 +90,13 @@ def import_bundle(
         InputError: a file of the bundle or of its sources is missing, or no record is usable.
         UsageError: the folder contains another build, or files that are not a build.
         ProblemsFound: more records were rejected than `request.max_rejects` allows.
+        EnvironmentFault: another process writes to the folder.
     """
+    with writing(request.out, progress.log):
+        return _import(request, progress, overwrite)
+
+
+def _import(request: ImportRequest, progress: Progress, overwrite: bool) -> dict[str, Any]:
     bundle = open_bundle(request.bundle, request.root, request.splits)
     config = _config(bundle, request)
     plan = _plan(bundle, config)

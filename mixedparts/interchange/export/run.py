@@ -20,6 +20,7 @@ from mixedparts.interchange.export.rows import chosen_splits
 from mixedparts.progress import Progress
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import write_json, write_text
+from mixedparts.storage.writer_lock import writing
 
 README = "README.md"
 
@@ -49,8 +50,14 @@ def export(request: ExportRequest, progress: Progress, overwrite: bool = False) 
         UsageError: the build has no such split, `request.out` contains other files, or no row fits
             the format.
         InputError: there is no finished build of this schema version, or it is damaged.
-        EnvironmentFault: the format needs a package that is not installed.
+        EnvironmentFault: the format needs a package that is not installed, or another process
+            writes to the folder.
     """
+    with writing(request.out, progress.log):
+        return _export(request, progress, overwrite)
+
+
+def _export(request: ExportRequest, progress: Progress, overwrite: bool) -> ExportReport:
     build = BuildFolder.open(request.build)
     splits = chosen_splits(request, build)
     identity = {"build_id": build.build_id, **request.identity()}
