@@ -10,12 +10,15 @@ _SCAN = 0xDA
 
 
 def has_size(data: bytes, width: int, height: int) -> bool:
-    """Return whether an image file can be opened and has a size; pixels are not decoded.
+    """Check the size of an image file by its header; pixels are not decoded.
 
     Args:
         data: bytes of the file.
         width: of the stored grid in pixels.
         height: of the stored grid in pixels.
+
+    Returns:
+        Whether the file can be opened and has this size.
     """
     # Opening a file for real takes ten times as long, so it decides only what is unusual.
     if _jpeg_size(data) == (width, height):
