@@ -18,6 +18,7 @@ from mixedparts.entities.normalise import plain
 from mixedparts.interchange.bundle_import.contract import Ids, RecordEntry, RecordSide, Refused
 from mixedparts.interchange.bundle_import.layout import DATASETS
 from mixedparts.records import Reason
+from mixedparts.sources.manifest_types import name_fault
 
 T = TypeVar("T")
 _SOURCES = {dataset: source for source, dataset in DATASETS.items()}
@@ -204,10 +205,11 @@ def _unique(entry: _Unique | None, source: str) -> tuple[dict[str, Ids], dict[st
 
 
 def _name(text: str, what: str) -> str:
-    """Return a name in plain form; raise _Fault if it is empty. `what` is the key, for people."""
+    """Return a name in plain form; raise _Fault if it is none. `what` is the key, for people."""
     name = plain(text)
-    if not name:
-        raise _Fault(Reason.MALFORMED_RECORD, f"{what}: an empty name")
+    fault = "an empty name" if not name else name_fault(name)
+    if fault is not None:
+        raise _Fault(Reason.MALFORMED_RECORD, f"{what}: {fault}")
     return name
 
 

@@ -20,6 +20,7 @@ from mixedparts.sources.manifest_types import (
     PartClass,
     Rename,
     by_name,
+    name_fault,
     plain_name,
 )
 from mixedparts.sources.yaml_entries import Entry, load_yaml
@@ -195,7 +196,11 @@ def _separated(top: Entry, names: list[str]) -> list[ObjectClass]:
 
 
 def _check(top: Entry, objects: list[ObjectClass], link: Link) -> None:
-    """Raise InputError for a category with two meanings."""
+    """Raise InputError for a category with two meanings, or a name that breaks answers."""
+    for item in objects:
+        for name in (item.name, *(part.name for part in item.parts)):
+            if (fault := name_fault(name)) is not None:
+                top.fault(f"the name {name!r} of class '{item.key}': {fault}")
     owners: dict[str, list[str]] = {}
     for item in objects:
         for part in item.parts:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+# The marks of an answer, see `mixedparts.text.answers`; names are in lower case.
+_MARKS = re.compile(r"</?p>|\[seg\]|\(image\d+\)", re.IGNORECASE)
 
 
 def plain_name(native: str) -> str:
     """Return an upstream name in lower case with spaces, without the suffix `_(…)` of LVIS."""
     return " ".join(native.split("_(")[0].replace("_", " ").lower().split())
+
+
+def name_fault(name: str) -> str | None:
+    """Return why the name of a class or part cannot stand in an answer; None if it can."""
+    if mark := _MARKS.search(name):
+        return f"'{mark.group()}' marks a region in an answer"
+    # Control characters, invisible ones, and those that change the direction of the text.
+    if not name.isprintable():
+        return "a character that is not printable"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

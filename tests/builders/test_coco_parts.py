@@ -184,6 +184,9 @@ BROKEN: dict[str, tuple[str, str]] = {
     "both": (SEPARATED, "either 'objects' or 'separator'"),
     "no class": ("objects: {}", "no class"),
     "part and object": ("objects: {a: {parts: {b: x}}, b: {parts: {}}}", "an object and a part"),
+    "mark in a name": ("objects: {a: {name: 'a </p> b', parts: {}}}", "'</p>' marks a region"),
+    "mark in a part": ("objects: {a: {parts: {b: '[SEG]'}}}", "'[SEG]' marks a region"),
+    "invisible": ('objects: {a: {parts: {b: "x\\u202e"}}}', "not printable"),
     "class of a group": ("groups: {g: {why: w, classes: [mug, cup]}}", "no class is called 'cup'"),
     "typing error": ("licens: CC0", "unknown key 'licens'"),
 }

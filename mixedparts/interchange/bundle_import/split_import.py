@@ -20,7 +20,7 @@ from mixedparts.interchange.bundle_import.agreement import Agreement
 from mixedparts.interchange.bundle_import.bundle import Bundle
 from mixedparts.interchange.bundle_import.contract import RecordEntry, Refused, bundle_format
 from mixedparts.interchange.bundle_import.entities import AnnotationBook, ResolvedMask, Resolver
-from mixedparts.interchange.bundle_import.layout import objects_file, records_file
+from mixedparts.interchange.bundle_import.layout import DATASETS, objects_file, records_file
 from mixedparts.interchange.bundle_import.pairs import SampleList
 from mixedparts.interchange.bundle_import.tables import (
     MaskStore,
@@ -140,12 +140,15 @@ class SplitImport:
         return (item for item in self._records if isinstance(item, RecordEntry))
 
     def _refuse(self, item: Refused) -> None:
-        # A record that does not even name a source counts under the first one: rejects are stored
-        # source by source, and the total must include it.
-        source = item.source or self._config.sources[0]
+        # Rejects are stored source by source. A record that names no source, or one of which no
+        # record is usable, counts under the first, so that the total includes it.
+        source, detail = item.source, item.detail
+        if source not in self._config.sources:
+            detail = f"{DATASETS[source]}: {detail}" if source else detail
+            source = self._config.sources[0]
         self._rejects.append(
             Reject(source, self._split, records_file(self._split), item.name, Level.PAIR,
-                   item.reason, item.detail[:200])
+                   item.reason, detail[:200])
         )  # fmt: skip
 
     def _read(self, source: str, book: AnnotationBook, store: MaskStore) -> None:

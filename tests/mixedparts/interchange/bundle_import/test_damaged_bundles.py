@@ -125,6 +125,61 @@ def damaged(base: Path, work: Path, seed: int) -> Outcome:
     return attempt(base, work / str(seed), seed, made, changes=1 + seed % 3)
 
 
+LOSSES: dict[str, Callable[[Record], object]] = {
+    "no id": lambda item: item.pop("id"),
+    "no mask": lambda item: item.update(segmentation=None),
+    "an empty mask": lambda item: item["segmentation"].update(counts=[96 * 64]),
+    "a mask of another size": lambda item: item["segmentation"].update(size=[5, 5]),
+    "an unknown class": lambda item: item.update(category_id=99_999),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_part_that_is_lost_takes_only_its_own_rows_along(
+    bundles: dict[str, Path], tmp_path: Path, loss: str
+) -> None:
+    """A part of an exported bundle that several records name, as common and as unique."""
+    root = tmp_path / "in"
+    shutil.copytree(bundles[Origin.OWN], root)
+    made(root, tmp_path / "sound")
+    rows = {row["id"]: row for row in iter_rows(tmp_path / "sound", "pairs", "train")}
+    named = Counter(
+        (row["images"][part["image"]]["image_id"], part["mask"]["counts"])
+        for row in rows.values()
+        for part in row["parts"]
+        if row["source"] == "paco"
+    )
+    (image, counts), times = named.most_common(1)[0]
+    assert times > 3
+    file = root / "Part_Segm/paco_lvis/annotations/paco_lvis_v1_train.json"
+    content = json.loads(file.read_bytes())
+    lost = next(
+        item
+        for item in content["annotations"]
+        if str(item["image_id"]) == image and item["segmentation"]["counts"] == counts
+    )
+    LOSSES[loss](lost)
+    file.write_text(json.dumps(content))
+    made(root, tmp_path / "out")
+    assert verify(tmp_path / "out", "deep").listed == []
+    left = {row["id"]: row for row in iter_rows(tmp_path / "out", "pairs", "train")}
+    apart = {
+        number: row
+        for number, row in rows.items()
+        if row["source"] != "paco" or image not in {ref["image_id"] for ref in row["images"]}
+    }
+    assert 0 < len(apart) < len(rows)
+    assert apart.keys() <= left.keys()
+    # A row has the parts that it had, without the lost one; a common part is gone in both images.
+    for number, row in left.items():
+        had = {(p["image"], p["name"], p["kind"]): p for p in rows[number]["parts"]}
+        has = {(p["image"], p["name"], p["kind"]): p for p in row["parts"]}
+        gone = had.keys() - has.keys()
+        assert {key: had[key] for key in has} == has
+        assert not gone or number not in apart
+        assert len({name for _, name, _ in gone}) <= 1
+
+
 @dataclass(frozen=True)
 class Case:
     """A way to damage one of several records that agree about an entity.
@@ -246,6 +301,35 @@ def test_damage_to_a_record_costs_this_record_alone(
             assert reasons, case.name
         else:
             assert reasons == ({case.reason} if case.reason else set()), case.name
+
+
+@pytest.mark.parametrize(
+    "text", ["a </p> b", "</p> [SEG] (IMAGE1)", "x <P> y", "[seg]", "a\u202eb"]
+)
+def test_a_name_that_would_break_an_answer_is_refused(
+    agreeing: Path, tmp_path: Path, text: str
+) -> None:
+    """The same name in the annotation files and in the records: a class, and a part."""
+    root = tmp_path / "in"
+    shutil.copytree(agreeing, root)
+    records = root / "Part_Segm" / "mixed_parts_train.json"
+    content = json.loads(records.read_bytes())
+    content[2]["pairs"][0]["cats"][0] = text
+    content[3]["pairs"][0]["common"][0]["part_cat"] = text
+    records.write_text(json.dumps(content))
+    for name, native in (("train_whole/train", "dog"), ("train/train", "head")):
+        file = root / f"Part_Segm/PartImageNet/annotations/{name}_mixed_parts.json"
+        notes = json.loads(file.read_bytes())
+        for category in notes["categories"]:
+            category["name"] = text if category["name"] == native else category["name"]
+        file.write_text(json.dumps(notes))
+    made(root, tmp_path / "out")
+    assert verify(tmp_path / "out", "deep").listed == []
+    table = pq.read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
+    found = {row["record_id"]: row["reason"] for row in table if row["level"] == "pair"}
+    assert found == {"2.0": "malformed_record", "3.0": "malformed_record"}
+    # No record of PartImageNet is left, and the rejects name it all the same.
+    assert all(row["detail"].startswith("part_image_net: ") for row in table)
 
 
 def without_order(row: Record) -> str:
