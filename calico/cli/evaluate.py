@@ -104,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         help="keep what was scored as JSON lines; an interrupted evaluation of a checkpoint then"
         " goes on where it stopped",
     )
+    _add_scoring_options(parser)
+    return parser
+
+
+def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
     add("--bootstrap", type=_count, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
     add("--text-model", default="minilm", metavar="NAME", help="of SS: minilm, folder or Hub id")
@@ -124,7 +130,6 @@ def _parser() -> argparse.ArgumentParser:
     beside.add_argument(
         "--no-baseline", dest="baselines", action="store_const", const=(), help="no such rows"
     )
-    return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:

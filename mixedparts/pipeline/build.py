@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mixedparts.cards.croissant import CROISSANT
 from mixedparts.entities.normalise import Filters
 from mixedparts.errors import InputError, UsageError
 from mixedparts.pipeline.build_warnings import build_warnings
@@ -46,10 +45,10 @@ from mixedparts.pipeline.plan import (
 from mixedparts.pipeline.read import ReadTask, run_read
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import check_rejects
+from mixedparts.pipeline.replacement import remove_build, work_folder
 from mixedparts.pipeline.write import WriteTask, run_write, write_tasks
 from mixedparts.progress import Progress
-from mixedparts.storage.build_folder import CARD, MANIFEST, PLAN, REJECTS_FILE, stored_plan
-from mixedparts.storage.schema import CONFIGS
+from mixedparts.storage.build_folder import PLAN, stored_plan
 from mixedparts.storage.shards import Commit
 from mixedparts.storage.target_folder import holds_earlier
 from mixedparts.storage.writer_lock import sharing, writing
@@ -64,7 +63,8 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     Args:
         config: of the build.
         progress: shows messages and the progress of each stage.
-        overwrite: first remove what an earlier build, of any plan, left in the folder.
+        overwrite: replace a build of any plan that is in the folder. A finished one stays until the
+            new one is finished.
 
     Returns:
         The manifest. With a shard range that leaves work to other runs: the stage that is not
@@ -83,13 +83,22 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     if config.shard_range is None:
         lock = writing(config.out, progress.log)
     else:
-        lock = sharing(config.out, "{}-of-{}".format(*config.shard_range), progress.log)
+        at, of = config.shard_range
+        lock = sharing(config.out, f"share-{at}-{of}", progress.log)
     with lock:
         return _build(config, progress, overwrite)
 
 
 def _build(config: BuildConfig, progress: Progress, overwrite: bool) -> dict[str, Any]:
     plan = make_plan(config, progress)
+    with work_folder(config.out, plan.build_id, overwrite and not config.shard_range) as place:
+        overwrite = overwrite and not place.staged
+        return _build_in(replace(config, out=place.folder), plan, progress, overwrite)
+
+
+def _build_in(
+    config: BuildConfig, plan: Plan, progress: Progress, overwrite: bool
+) -> dict[str, Any]:
     if (finished := begin(config, plan, progress, overwrite)) is not None:
         return finished
     for source, split in absent_splits(plan):
@@ -150,16 +159,6 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
             + "\n".join(f"  {line}" for line in lines),
             "Build into another folder with --out, or replace that one with --overwrite.",
         )
-
-
-def remove_build(out: Path) -> None:
-    """Remove the files of a build, and leave other files in its folder alone."""
-    # Card and manifest go first, so that an interrupted removal leaves nothing that can be loaded.
-    # The plan goes last: by it, the next run recognises the rest as a build.
-    for name in (CARD, MANIFEST, CROISSANT, REJECTS_FILE):
-        (out / name).unlink(missing_ok=True)
-    for name in (*CONFIGS, str(PLAN.parent)):
-        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def check_unchanged(out: Path, plan: Plan, again: Plan) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from mixedparts.errors import EnvironmentFault
+from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.files.folders import list_folder
 
 _TRIES = 20
 _PAUSE = 0.05  # seconds between two tries
@@ -69,8 +70,11 @@ def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) 
 
     Args:
         place: the folder.
-        share: name of the share, such as `1-of-4`; each has one writer.
+        share: name of the share, such as `share-1-4`; each has one writer.
         note: as in `writing`.
+
+    Yields:
+        None, once the lock is held.
 
     Raises:
         EnvironmentFault: another process writes this share, or the folder as a whole.
@@ -87,8 +91,9 @@ def _share_locks(place: Path) -> list[str]:
     """Return the names of the shares of a folder that have a lock file."""
     start = f".{place.name}."
     try:
-        names = [entry.name for entry in os.scandir(place.parent)]
-    except OSError:
+        names = [entry.name for entry in list_folder(place.parent)]
+    # It does not exist yet, or may not be listed: whether it may be written is found out later.
+    except InputError:
         return []
     inner = [name[len(start) : -len(".lock")] for name in names if name.startswith(start)]
     return [f".{share}" for share in sorted(inner) if f"{start}{share}.lock" in names and share]

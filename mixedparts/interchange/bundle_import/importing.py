@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ from mixedparts.pipeline.plan import (
 )
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import check_rejects
+from mixedparts.pipeline.replacement import work_folder
 from mixedparts.pipeline.workspace import WORK, store_table
 from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS
@@ -81,7 +82,8 @@ def import_bundle(
     Args:
         request: options of the import.
         progress: receives the progress of every stage.
-        overwrite: whether to remove another build from the folder first.
+        overwrite: whether to replace another build in the folder; a finished one stays until the
+            new one is finished.
 
     Returns:
         The manifest of the build.
@@ -100,6 +102,14 @@ def _import(request: ImportRequest, progress: Progress, overwrite: bool) -> dict
     bundle = open_bundle(request.bundle, request.root, request.splits)
     config = _config(bundle, request)
     plan = _plan(bundle, config)
+    with work_folder(config.out, plan.build_id, overwrite) as place:
+        overwrite = overwrite and not place.staged
+        return _import_into(replace(config, out=place.folder), bundle, plan, progress, overwrite)
+
+
+def _import_into(
+    config: BuildConfig, bundle: Bundle, plan: Plan, progress: Progress, overwrite: bool
+) -> dict[str, Any]:
     if (finished := begin(config, plan, progress, overwrite)) is not None:
         return finished
     with event_log(config.out) as log, closing(get_engine("local", config.workers)) as engine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from mixedparts.errors import UsageError
 from mixedparts.interchange.bundle_import.layout import MARK
+from mixedparts.storage.replace_folder import recover, replace_folder, staging_folder
 from mixedparts.storage.target_folder import holds_earlier
 
 
@@ -40,19 +40,20 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces `out` on success and is removed on an error."""
+    """Yield a temporary folder that replaces `out` on success and is removed on an error.
+
+    The caller holds the lock of `out`.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside `out`, and so on the same file system, where a rename is atomic.
-    fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    # A killed export may have left either of these behind.
+    recover(out)
+    fresh = staging_folder(out)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     try:
         yield fresh
-        # A folder cannot be renamed over another one that is not empty.
-        if out.exists():
-            out.rename(old)
-        fresh.rename(out)
+        old = replace_folder(fresh, out)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""Replace a finished build: the new one is built beside it and takes its place at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from mixedparts.cards.checkout import point_checkout_at
+from mixedparts.cards.croissant import CROISSANT
+from mixedparts.files.folders import list_folder
+from mixedparts.pipeline.finalize import finished_manifest, is_unfinished
+from mixedparts.storage.build_folder import (
+    CARD,
+    MANIFEST,
+    PLAN,
+    REJECTS_FILE,
+    stored_manifest,
+    stored_plan,
+)
+from mixedparts.storage.replace_folder import recover, replace_folder, staging_folder
+from mixedparts.storage.schema import CONFIGS
+
+_FILES = (CARD, MANIFEST, CROISSANT, REJECTS_FILE)
+_FOLDERS = (*CONFIGS, str(PLAN.parent))
+
+
+class WorkFolder(NamedTuple):
+    """Where a build is made.
+
+    Attributes:
+        folder: the build folder, or one beside it.
+        staged: whether it is the one beside, which takes the place of the other at the end.
+    """
+
+    folder: Path
+    staged: bool
+
+
+@contextmanager
+def work_folder(out: Path, build_id: str, overwrite: bool) -> Iterator[WorkFolder]:
+    """Yield the folder to build in, and put it into place when the block ends without an error.
+
+    Args:
+        out: the build folder; the caller holds its lock.
+        build_id: of the build that will be made.
+        overwrite: whether a build in `out` is to be replaced.
+
+    Yields:
+        The folder.
+    """
+    recover(out)
+    staging = staging_folder(out)
+    started = stored_plan(staging)
+    if not overwrite or stored_manifest(out) is None or is_unfinished(out):
+        # Of a replacement that was killed, and is not asked for any more.
+        if started is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        yield WorkFolder(out, staged=False)
+        return
+    if started is not None and started["build_id"] != build_id:
+        shutil.rmtree(staging, ignore_errors=True)
+    yield WorkFolder(staging, staged=True)
+    _publish(staging, out)
+
+
+def _publish(staging: Path, out: Path) -> None:
+    """Put a finished build in the place of another one, whose folder may hold files of a user."""
+    manifest = finished_manifest(staging)
+    if manifest is None:
+        return
+    old = replace_folder(staging, out)
+    if old is not None:
+        for entry in list_folder(old):
+            if entry.name not in (*_FILES, *_FOLDERS) and not (out / entry.name).exists():
+                os.rename(entry.path, out / entry.name)
+        shutil.rmtree(old, ignore_errors=True)
+    point_checkout_at(out, manifest)
+
+
+def remove_build(out: Path) -> None:
+    """Remove the files of a build, and leave other files in its folder alone."""
+    # Card and manifest go first, so that an interrupted removal leaves nothing that can be loaded.
+    # The plan goes last: by it, the next run recognises the rest as a build.
+    for name in _FILES:
+        (out / name).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        shutil.rmtree(out / name, ignore_errors=True)
