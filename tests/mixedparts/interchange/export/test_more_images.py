@@ -40,3 +40,13 @@ def test_three_images_and_two_sources(native_root: Path, tmp_path: Path) -> None
     assert across
     assert report.values["left_out"] == {"images of two sources": across}
     assert f"left out, images of two sources: {across} rows" in report.text
+    # A limited export has the entities of its images, of both sources.
+    export(ExportRequest(out, Format.COCO, tmp_path / "few", splits=("train",), limit=20), Silent())
+    few = json.loads((tmp_path / "few" / "annotations" / "instances_train.json").read_text())
+    known = {item["id"] for item in few["annotations"]}
+    images = {item["id"] for item in few["images"]}
+    assert len({pair["source"] for pair in few["mixedparts_pairs"] if "+" in pair["source"]}) > 0
+    for pair in few["mixedparts_pairs"]:
+        assert set(pair["images"]) <= images
+        assert set(pair["seg"]) <= known
+    assert {item["image_id"] for item in few["annotations"]} == images
