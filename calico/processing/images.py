@@ -131,6 +131,7 @@ class ImageProcessor:
         return {
             "sizes": [self.vision_size, self.semantic_size, self.square_size],
             "resampling": ["bicubic", "bicubic", "bilinear"],
+            "first_axis": "columns",
             "normalisation": [CLIP, IMAGENET, SAM],
         }
 
@@ -145,6 +146,7 @@ class ImageProcessor:
             "size": sizes[number],
             "frame": "padded" if part == "sam" else "direct",
             "resampling": resampling[number],
+            "first_axis": "columns",
             "normalisation": normalisation[number],
         }
 
@@ -229,7 +231,11 @@ class ImageProcessor:
     def _resized(
         image: Image.Image, rows: int, columns: int, resampling: Image.Resampling
     ) -> NDArray[np.uint8]:
-        return np.asarray(image.resize((columns, rows), resampling))
+        # One axis a call, columns first. A single call rounds and clips between its two passes too,
+        # and since Pillow 13 it takes the rows of some tall images first: other pixels, by up to 23
+        # levels.
+        narrowed = image.resize((columns, image.height), resampling)
+        return np.asarray(narrowed.resize((columns, rows), resampling))
 
 
 def _normalised(
