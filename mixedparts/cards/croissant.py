@@ -14,10 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from mixedparts.records import BENCHMARK
-from mixedparts.storage.build_folder import shard_pattern
+from mixedparts.storage.build_folder import CROISSANT, shard_pattern
 from mixedparts.storage.schema import CONFIGS, ENCODED_IMAGE
 
-CROISSANT = "croissant.json"
 _PAPER = "https://arxiv.org/abs/2412.19331"
 # The JSON-LD context that Croissant 1.0 prescribes.
 _CONTEXT = {

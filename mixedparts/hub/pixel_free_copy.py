@@ -16,14 +16,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from mixedparts.cards.card import card
-from mixedparts.cards.croissant import CROISSANT, croissant_text
+from mixedparts.cards.croissant import croissant_text
 from mixedparts.hub.private_paths import check_no_paths, shortened
-from mixedparts.storage.build_folder import CARD, MANIFEST, REJECTS_FILE, BuildFolder
+from mixedparts.storage.build_folder import CARD, CROISSANT, MANIFEST, REJECTS_FILE, BuildFolder
+from mixedparts.storage.digest_list import DIGEST_LIST, write_digest_list
 from mixedparts.storage.parquet import parquet_rows, write_parquet
 from mixedparts.storage.schema import IMAGES, REJECTS
 from mixedparts.storage.shards import WrittenFile, intact, write_json, write_shard, write_text
 
-LAST_FILES = (MANIFEST, CROISSANT, CARD)
+LAST_FILES = (MANIFEST, CROISSANT, DIGEST_LIST, CARD)
 """Files that describe the data; a push sends them in its last commit."""
 _PIXELS = "preview/"  # its images have masks drawn in, so nothing of it is left without pixels
 
@@ -109,7 +110,9 @@ def make_copy(build: BuildFolder, pixels: bool, url: str) -> Path:
         described["configuration"] = {**build.configuration, "images": "omit"}
     write_json(copy / MANIFEST, described)
     write_text(copy / CROISSANT, croissant_text(described, url))
-    write_text(copy / CARD, card(described))
+    text = card(described)
+    write_digest_list(copy, shards, text)
+    write_text(copy / CARD, text)
     check_no_paths(BuildFolder.open(copy), described)
     return copy
 

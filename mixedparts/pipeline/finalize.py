@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from mixedparts.cards.card import card, unfinished_card
 from mixedparts.cards.checkout import point_checkout_at
-from mixedparts.cards.croissant import CROISSANT, croissant_text
+from mixedparts.cards.croissant import croissant_text
 from mixedparts.pipeline.build_manifest import make_manifest
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan
@@ -29,16 +29,17 @@ from mixedparts.pipeline.rejects import write_rejects
 from mixedparts.pipeline.workspace import READY, WORK
 from mixedparts.storage.build_folder import (
     CARD,
+    CROISSANT,
     MANIFEST,
     REJECTS_FILE,
     stored_manifest,
     stored_plan,
 )
 from mixedparts.storage.digest_cache import digest_cache
+from mixedparts.storage.digest_list import read_digest_list, write_digest_list
 from mixedparts.storage.shards import (
     COMMITS,
     Commit,
-    WrittenFile,
     committed,
     write_json,
     write_text,
@@ -68,29 +69,35 @@ def is_unfinished(build: Path) -> bool:
 def finished_manifest(build: Path) -> dict[str, Any] | None:
     """Return the manifest of a finished build whose files are intact; None for anything else.
 
-    Intact means that the build id is that of the stored plan and every shard matches its digest.
+    Intact means that the build id is that of the stored plan and every file matches its digest.
     """
     # A build with a damaged or missing shard counts as unfinished, so that its command repairs it.
     manifest, plan = stored_manifest(build), stored_plan(build)
     if manifest is None or plan is None or manifest.get("build_id") != plan["build_id"]:
         return None
-    whole = _intact(build, [WrittenFile(**shard) for shard in manifest["shards"]])
+    digests = {shard["path"]: shard["sha256"] for shard in manifest["shards"]}
+    try:
+        digests |= read_digest_list(build) or {}
+    except (OSError, ValueError):
+        return None
+    whole = _intact(build, digests)
     return manifest if whole and not is_unfinished(build) and (build / CARD).is_file() else None
 
 
-def _intact(build: Path, files: Sequence[WrittenFile]) -> bool:
+def _intact(build: Path, digests: Mapping[str, str]) -> bool:
     """Return whether all files match their digests; those that have not changed are not read."""
     cache = digest_cache(build)
 
-    def matches(file: WrittenFile) -> bool:
+    def matches(item: tuple[str, str]) -> bool:
+        path, digest = item
         try:
-            return cache.sha256(file.path) == file.sha256
+            return cache.sha256(path) == digest
         except OSError:
             return False
 
     # Hashing large files releases the interpreter lock.
     with ThreadPoolExecutor(4) as pool:
-        whole = all(pool.map(matches, files))
+        whole = all(pool.map(matches, digests.items()))
     cache.save()
     return whole
 
@@ -131,7 +138,9 @@ def finalize(
     (build / WORK.parent / REJECTS_FILE).unlink(missing_ok=True)
     write_json(build / MANIFEST, manifest)
     write_text(build / CROISSANT, croissant_text(manifest))
-    write_text(build / CARD, card(manifest))
+    text = card(manifest)
+    write_digest_list(build, files, text)
+    write_text(build / CARD, text)
     point_checkout_at(build, manifest)
     # From here on the build is finished, so failing to tidy up does no harm.
     for folder in (WORK, READY):

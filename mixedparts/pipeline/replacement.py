@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from mixedparts.cards.checkout import point_checkout_at
-from mixedparts.cards.croissant import CROISSANT
 from mixedparts.files.folders import list_folder
 from mixedparts.pipeline.finalize import finished_manifest, is_unfinished
 from mixedparts.storage.build_folder import (
     CARD,
+    CROISSANT,
     MANIFEST,
     PLAN,
     REJECTS_FILE,
     stored_manifest,
     stored_plan,
 )
+from mixedparts.storage.digest_cache import digest_cache
+from mixedparts.storage.digest_list import DIGEST_LIST
 from mixedparts.storage.replace_folder import recover, replace_folder, staging_folder
 from mixedparts.storage.schema import CONFIGS
 
-_FILES = (CARD, MANIFEST, CROISSANT, REJECTS_FILE)
+_FILES = (CARD, MANIFEST, CROISSANT, DIGEST_LIST, REJECTS_FILE)
 _FOLDERS = (*CONFIGS, str(PLAN.parent))
 
 
@@ -78,6 +81,11 @@ def _publish(staging: Path, out: Path) -> None:
             if entry.name not in (*_FILES, *_FOLDERS) and not (out / entry.name).exists():
                 os.rename(entry.path, out / entry.name)
         shutil.rmtree(old, ignore_errors=True)
+    # The digests were noted for files of the other folder; the next run need not read these again.
+    cache = digest_cache(out)
+    for shard in manifest["shards"]:
+        cache.know(shard["path"], shard["sha256"], time.time_ns())
+    cache.save()
     point_checkout_at(out, manifest)
 
 

@@ -28,6 +28,7 @@ from mixedparts.storage.shards import WrittenFile
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
+CROISSANT = "croissant.json"
 REJECTS_FILE = "rejects.parquet"
 PLAN = Path("_build/plan.json")
 # The order of splits wherever they are listed; `preview` is the split of the table of that name.

@@ -16,18 +16,20 @@ from typing import Any
 import yaml
 
 from mixedparts.cards.card import loading_configs
-from mixedparts.cards.croissant import CROISSANT, croissant_problems
+from mixedparts.cards.croissant import croissant_problems
 from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.storage.build_folder import (
     CARD,
+    CROISSANT,
     MANIFEST,
     PLAN,
     BuildFolder,
     DamagedShard,
 )
+from mixedparts.storage.digest_list import DIGEST_LIST, read_digest_list
 from mixedparts.storage.manifest_shape import manifest_faults
 from mixedparts.storage.schema import CONFIGS, REJECTS
-from mixedparts.storage.shards import COMMITS, WrittenFile, intact, read_commit
+from mixedparts.storage.shards import COMMITS, WrittenFile, intact, read_commit, sha256_of
 from mixedparts.verification.findings import Findings, Rule
 
 Cells = dict[tuple[str, str, str], int]  # source, split, task or table -> rows
@@ -160,11 +162,37 @@ def check_counts(manifest: Mapping[str, Any], cells: Cells) -> Findings:
     return found
 
 
-def check_metadata(build: BuildFolder) -> Findings:
-    """Check that the card and the Croissant file name the build's files, so that it can be loaded.
+def check_digest_list(build: BuildFolder) -> Findings:
+    """Check every file against the list of digests; a build of an earlier version has no list.
 
-    The rest of the card is text for people and may be edited.
+    Shards are left out: the manifest has their digests, and the list has that of the manifest.
     """
+    found = Findings()
+    try:
+        listed = read_digest_list(build.path)
+    except (OSError, ValueError) as error:
+        found.add(Rule.DIGEST, DIGEST_LIST, "", str(error))
+        return found
+    shards = {shard.path: shard.sha256 for shard in build.shards}
+    copied = not (build.path / PLAN.parent).is_dir()
+    for path, digest in (listed or {}).items():
+        # A copy of the dataset, as from a Hub, has no `_build` folder.
+        if copied and path.startswith(f"{PLAN.parent}/"):
+            continue
+        try:
+            actual = shards.get(path) or sha256_of(build.path / path)
+        except OSError as error:
+            found.add(Rule.FILE, path, "", f"cannot be read: {error.strerror or error}")
+            continue
+        if actual != digest:
+            found.add(Rule.DIGEST, path, "", f"does not match its sha256 in {DIGEST_LIST}")
+    for path in sorted(shards.keys() - (listed or shards).keys()):
+        found.add(Rule.DIGEST, path, "", f"is not listed in {DIGEST_LIST}")
+    return found
+
+
+def check_metadata(build: BuildFolder) -> Findings:
+    """Check that the card and the Croissant file name the build's files, for those who load it."""
     found = Findings()
     # A damaged card is a problem of the build, so bytes that are not UTF-8 must not fail here.
     text = (build.path / CARD).read_text(encoding="utf-8", errors="replace")

@@ -22,6 +22,7 @@ from mixedparts.verification.deep import DeepResult, check_repeated, deep_tasks,
 from mixedparts.verification.files import (
     Cells,
     check_counts,
+    check_digest_list,
     check_manifest,
     check_metadata,
     check_quick,
@@ -72,6 +73,9 @@ def verify(
         found.join(_full(opened, engine, reported))
         if level == "deep" and not found.total:
             found.join(_deep(opened, engine, reported))
+    # Last, because all other rules say more about what is wrong with a file.
+    if not found.total:
+        found.join(check_digest_list(opened))
     return found
 
 

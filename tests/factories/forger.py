@@ -18,6 +18,7 @@ from mixedparts.cards.croissant import croissant_text
 from mixedparts.masks import Rle
 from mixedparts.pairing.samples import entity_key, id_texts, sample_ids
 from mixedparts.records import Task
+from mixedparts.storage.digest_list import write_digest_list
 from mixedparts.storage.parquet import write_parquet
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import WrittenFile, sha256_of
@@ -53,6 +54,12 @@ def stamp(build: Path) -> None:
     _count(build, manifest)
     (build / "manifest.json").write_text(json.dumps(manifest))
     (build / "croissant.json").write_text(croissant_text(manifest))
+    stamp_digests(build)
+
+
+def stamp_digests(build: Path) -> None:
+    """Write the list of digests anew, for the files as they are."""
+    write_digest_list(build, [], (build / "README.md").read_text(encoding="utf-8"))
 
 
 def damage(build: Path, shard: str, column: str) -> None:
@@ -78,6 +85,7 @@ def record_digest(build: Path, shard: str) -> None:
         file.write_text(json.dumps(value))
     manifest = json.loads((build / "manifest.json").read_text())
     (build / "croissant.json").write_text(croissant_text(manifest))
+    stamp_digests(build)
 
 
 def _count(build: Path, manifest: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from mixedparts.progress import Silent
 from mixedparts.storage.schema import REJECTS
 from mixedparts.storage.shards import sha256_of
 from mixedparts.verification.verify import verify
+from tests.factories.forger import stamp_digests
 from tests.factories.hub import StandIn
 from tests.oracles.build_tables import iter_rows
 
@@ -83,9 +84,9 @@ def test_the_card_comes_last_and_a_stopped_push_goes_on(
     told = send(build, hub)
     sent = [name for commit in hub.commits for name in commit]
     assert len(sent) == len(set(sent))
-    assert hub.commits[-1] == ["manifest.json", "croissant.json", "README.md"]
+    assert hub.commits[-1] == ["manifest.json", "croissant.json", "SHA256SUMS", "README.md"]
     assert told["skipped"] == 6
-    assert send(build, hub) == {"sent": 3, "skipped": len(sent) - 3, "removed": 0}
+    assert send(build, hub) == {"sent": 4, "skipped": len(sent) - 4, "removed": 0}
 
 
 def test_files_of_an_earlier_build_go_away(build: Path, hub: StandIn) -> None:
@@ -155,6 +156,7 @@ def test_folders_in_details_of_rejects_stay_here(build: Path, hub: StandIn) -> N
     (build / "manifest.json").write_text(json.dumps(manifest))
     (build / "README.md").write_text(card(manifest))
     (build / "croissant.json").write_text(croissant_text(manifest))
+    stamp_digests(build)
     send(build, hub)
     sent = pq.read_table(hub.folder / "rejects.parquet").to_pylist()
     assert [row["detail"] for row in sent] == [new or old for old, new in DETAILS.items()]
@@ -169,6 +171,7 @@ def test_an_absolute_path_in_the_data_stops_the_push(build: Path, hub: StandIn, 
     manifest = json.loads(path.read_text())
     manifest["sources"]["paco"]["notes"] = [{"from": value}]
     path.write_text(json.dumps(manifest))
+    stamp_digests(build)
     with pytest.raises(ProblemsFound, match="absolute path"):
         send(build, hub)
     assert not hub.folder.exists()
