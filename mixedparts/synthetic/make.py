@@ -43,8 +43,9 @@ def make_sources(
     """Draw images for each source and write them in the three native layouts under `out`.
 
     Image i of a source depends on the seed and i alone. The same arguments give the same bytes,
-    with any number of workers, also over the remains of an interrupted run. Annotation files are
-    written last: where one exists, its images are complete.
+    with any number of workers, also over the remains of an interrupted run, and under every allowed
+    version of NumPy, OpenCV and Pillow. Another version of shapely (GEOS) may cut shapes a little
+    differently. Annotation files are written last: where one exists, its images are complete.
 
     Args:
         out: folder that contains, or will contain, `paco`, `coco`, `PartImageNet` and

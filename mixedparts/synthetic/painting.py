@@ -2,6 +2,9 @@
 
 Colours are float32 RGB in [0, 1] until the last step. The order of the calls of `rng` is part of
 the output: another order changes every image.
+
+OpenCV's filters of float32 values round differently from version to version and from CPU to CPU.
+Here they get whole numbers below 2^24, of which float32 sums are exact in any order.
 """
 
 from __future__ import annotations
@@ -66,15 +69,19 @@ def paint(
     angle = rng.uniform(0, 2 * np.pi)
     slope = rng.uniform(0.1, 0.35) * np.array([np.cos(angle) / width, np.sin(angle) / height])
     right, down = slope.astype(np.float32)
-    tone = (1 - right * width / 2 - down * height / 2) + right * x + down * y
+    # Python numbers here: NumPy 1 and 2 give a float32 scalar times an integer another dtype.
+    corner = np.float32(1 - float(right) * width / 2 - float(down) * height / 2)
+    tone = corner + right * x + down * y
     tone = tone + 0.05 * _soft_noise(rng, height, width, 12)
     # Patterns are sine waves; a shape without a pattern has strength 0.
     if strength.any():
         phase = wave[0].take(labels) * x + wave[1].take(labels) * y
-        tone += strength.take(labels) * np.sin(phase)
+        # In float64, whose last digits float32 does not see: sines of float32 depend on the CPU.
+        wave_tone = np.sin(phase, dtype=np.float64).astype(np.float32)
+        tone += strength.take(labels) * wave_tone
     tone *= _outlines(labels)
     image *= _rgb_planes(tone)
-    image = np.asarray(cv2.GaussianBlur(image, (3, 3), 0.55), dtype=np.float32)
+    image = _softened(image)
     # One noise for the three channels, as of a camera's brightness.
     noise = rng.standard_normal((height, width), dtype=np.float32)
     image += _rgb_planes(np.float32(rng.uniform(0.008, 0.02)) * noise)
@@ -149,11 +156,31 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
 
 def _shadow(labels: NDArray[np.int16], rng: Generator) -> Pixels:
     """Return an `(H, W)` factor that darkens the ground beside and below objects."""
-    solid = (labels != 0).astype(np.float32)
-    shift = np.array([[1, 0, rng.uniform(-4, 4)], [0, 1, rng.uniform(2, 5)]], dtype=np.float32)
-    height, width = labels.shape
-    cast = cv2.GaussianBlur(cv2.warpAffine(solid, shift, (width, height)), (0, 0), 3)
-    return np.asarray(1 - np.float32(rng.uniform(0.2, 0.45)) * cast)
+    right, down = round(16 * rng.uniform(-4, 4)), round(16 * rng.uniform(2, 5))
+    # Moved by sixteenths of a pixel, as a mean of two neighbours on either axis: 256 where solid.
+    cast = _moved(_moved((labels != 0).astype(np.float32), down).T, right).T
+    # Three boxes are close to a Gaussian of sigma 3. Their sums stay below 256 * 245^2 < 2^24.
+    for side in (7, 5, 7):
+        summed = cv2.boxFilter(np.ascontiguousarray(cast), -1, (side, side), normalize=False)
+        cast = np.asarray(summed, np.float32)
+    return np.asarray(1 - np.float32(rng.uniform(0.2, 0.45)) * (cast / np.float32(256 * 245**2)))
+
+
+def _moved(plane: Pixels, sixteenths: int) -> Pixels:
+    """Return 16 times an `(H, W)` plane, moved down by up to 5 pixels or up; 0 comes in."""
+    whole, part = divmod(sixteenths, 16)
+    padded = np.pad(plane, ((6, 6), (0, 0)))
+    near, far = (padded[6 - step : 6 - step + len(plane)] for step in (whole, whole + 1))
+    return np.asarray(np.float32(16 - part) * near + np.float32(part) * far)
+
+
+def _softened(image: Pixels) -> Pixels:
+    """Return `(H, W, 3)` RGB blurred as a camera does, with a sigma of 0.55 pixels."""
+    # 1,024 levels times the sum of the weights squared: below 2^24 up to a brightness of 4.
+    levels = np.rint(image * np.float32(1024))
+    weights = np.array([9, 46, 9], np.float32)
+    blurred = cv2.sepFilter2D(levels, -1, weights, weights)
+    return np.asarray(blurred / np.float32(1024 * 64 * 64), dtype=np.float32)
 
 
 def _background(rng: Generator, height: int, width: int, ground: float) -> Pixels:
@@ -179,7 +206,22 @@ def _rgb_planes(plane: Pixels) -> Pixels:
 def _soft_noise(rng: Generator, height: int, width: int, cells: int) -> Pixels:
     """Return `(height, width)` smooth noise of about -1 to 1, from `cells` values a side."""
     coarse = rng.uniform(-1, 1, size=(cells, cells)).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+    return _enlarged(_enlarged(coarse.T, width).T, height)
+
+
+def _enlarged(plane: Pixels, height: int) -> Pixels:
+    """Return `(height, W)` of an `(H, W)` plane, by cubic interpolation of its rows."""
+    places = (np.arange(height) + 0.5) * (len(plane) / height) - 0.5
+    first = np.floor(places)
+    t = places - first
+    # The cubic of four neighbours with a = -0.75. Edges are repeated.
+    outer = [-0.75 * s * (1 - s) ** 2 for s in (t, 1 - t)]
+    inner = [1 - 2.25 * s**2 + 1.25 * s**3 for s in (t, 1 - t)]
+    result = np.zeros((height, plane.shape[1]), np.float32)
+    for step, weight in enumerate((outer[0], *inner, outer[1]), start=-1):
+        rows = np.clip(first.astype(int) + step, 0, len(plane) - 1)
+        result += weight.astype(np.float32)[:, None] * plane[rows]
+    return result
 
 
 def _outlines(labels: NDArray[np.int16]) -> Pixels:

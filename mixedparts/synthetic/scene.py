@@ -198,13 +198,20 @@ def _placed(
     left, top, right, bottom = shapely.total_bounds(areas)
     scale = size * min(frame[0] / (right - left), frame[1] / (bottom - top))
     corner = np.array([left, top])
-    areas = shapely.transform(areas, lambda points: (points - corner) * scale)
+    # On a grid of 1024ths of a pixel: last digits, which products and sines of another version of
+    # NumPy may change, do not decide anything from here on.
+    areas = shapely.transform(areas, lambda points: _gridded((points - corner) * scale))
     placed = tuple(shape._replace(geometry=area) for shape, area in zip(shapes, areas, strict=True))
     solid = [shape.geometry for shape in placed if not shape.detail]
     actor = Actor(subject, key, placed, union_all(solid))
     # The actor fits into the frame at (0, 0), so its map there counts all of its pixels.
     alone = np.bincount(_stamp(actor, frame).ravel(), minlength=2 + len(_names(actor)))
     return replace(actor, pixels=tuple(alone.tolist()))
+
+
+def _gridded(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return coordinates in pixels, rounded to the nearest 1024th."""
+    return np.asarray(np.rint(points * 1024) / 1024)
 
 
 def _names(actor: Actor) -> list[str]:
@@ -228,7 +235,7 @@ def _stamp(actor: Actor, frame: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _move(actor: Actor, x: float, y: float) -> Actor:
     """Return the actor moved by (x, y) pixels."""
-    step = np.array([x, y])
+    step = _gridded(np.array([x, y]))
     geometries = np.array([*(shape.geometry for shape in actor.shapes), actor.outline], object)
     *areas, outline = shapely.transform(geometries, lambda points: points + step)
     shapes = (

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mixedparts.synthetic.raster import cut_visible, label_shapes, rings, trace
+from mixedparts.synthetic.raster import cut_visible, label_shapes, rings, stamp, trace
 from tests.oracles.coco_masks import dense
 
 HEIGHT, WIDTH = 24, 31
@@ -85,3 +85,14 @@ def test_front_hides_back() -> None:
     assert cuts[-1].mask.sum() == 20 * 10 - 2 * 10
     assert cuts[2].mask.sum() == 2 * 24
     assert cuts[-1].polygons == [] or dense(cuts[-1].polygons, HEIGHT, WIDTH).any()
+
+
+def test_stamps_are_the_rasters_of_their_masks() -> None:
+    """Not those of OpenCV's `fillPoly`, which paints fewer pixels of a triangle since 4.11."""
+    areas = [(3, shapely.box(0, 0, 4, 2)), (7, shapely.Polygon([(0, 0), (0, 4), (5, 0)]))]
+    painted = stamp(areas, 4, 5)
+    expected = np.zeros((4, 5), np.uint8)
+    for value, area in areas:
+        expected[dense(rings(area), 4, 5) > 0] = value
+    np.testing.assert_array_equal(painted, expected)
+    assert painted.tolist() == [[7, 7, 7, 7, 0], [7, 7, 7, 3, 0], [7, 7, 0, 0, 0], [7, 0, 0, 0, 0]]
