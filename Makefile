@@ -16,8 +16,9 @@ PAIR := $(addprefix $(DEMO)/sources/ADE20KPart234/images/validation/, \
 OLDEST := transformers==5.4.0 peft==0.18.0 numpy==1.26.4 opencv-python==4.10.0.84 pillow==11.0.0 \
 	pyarrow==19.0.1 pycocotools==2.0.8 datasets==4.0.0
 OLDEST_TESTS := tests/calico $(addprefix tests/mixedparts/,test_masks.py test_loading.py images \
-	tables entities synthetic hub interchange/test_round_trip.py interchange/export \
-	pipeline/test_odd_runs.py verification/test_tables.py)
+	tables entities synthetic/test_painting.py synthetic/test_raster.py \
+	interchange/test_round_trip.py interchange/export pipeline/test_odd_runs.py \
+	verification/test_tables.py)
 
 # datumaro allows only older numpy, pandas and pyarrow, but works with the newest. So it is installed
 # without its dependencies, and those that .venv does not have come with it.
