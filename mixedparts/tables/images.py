@@ -58,14 +58,16 @@ def image_batches(
     # The first entity of an image represents it: all its entities have one path and size.
     firsts = columns.first_of_image()
     entity_of = firsts[image_rows[firsts] >= 0][span[0] : span[1]]
-    roots = {name: source.root for name, source in sources.items()}
+    # Links above the root are resolved, as in the configuration; those below it stay, so that every
+    # path of the table starts with the root.
+    roots = {name: source.root.resolve() for name, source in sources.items()}
     for start in range(0, len(entity_of), batch_rows):
         files = image_files(columns, entity_of[start : start + batch_rows], roots)
         rows = []
         for offset, file in enumerate(files):
             data = file.read()
             stored = neutral_bytes(data) if embed else data
-            name = Path(file.file_name).name if embed else str(file.path.resolve())
+            name = Path(file.file_name).name if embed else str(file.path)
             rows.append(
                 {
                     "row": span[0] + start + offset,

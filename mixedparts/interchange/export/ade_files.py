@@ -19,6 +19,7 @@ from mixedparts.interchange.export.annotation_files import (
     part_ids,
 )
 from mixedparts.interchange.export.rows import Row
+from mixedparts.interchange.export.safe_paths import inside
 from mixedparts.sources.manifest_types import Manifest
 
 UNLABELLED = 65535  # value of a pixel without a part in the 16-bit maps
@@ -60,7 +61,8 @@ class AdeWriter:
                 self._known[key], image, upstream_class.id, entity, part_category_id=ids
             )
         if self._maps is not None and entity["parts_known"]:
-            self._paint(self._maps / f"{Path(entity['file_name']).stem}.png", entity, parts)
+            name = f"{Path(entity['file_name']).stem}.png"
+            self._paint(inside(self._maps, name), entity, parts)
         return AnnotatedEntity(image, (self._known[key],), parts, digests)
 
     def _paint(self, path: Path, entity: Row, parts: dict[str, Ids]) -> None:

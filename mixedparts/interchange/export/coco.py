@@ -17,6 +17,7 @@ from mixedparts.interchange.export.images import open_images
 from mixedparts.interchange.export.regions import AnnotationIds, CocoAnnotation
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, exported_entities, exported_rows, image_split
+from mixedparts.interchange.export.safe_paths import inside
 from mixedparts.interchange.export.spool import Spool, write_document
 
 PAIRS_KEY = "mixedparts_pairs"
@@ -168,7 +169,7 @@ class _CocoSplit:
                 stored = reader.row(row)
                 name = self._file_name(stored["source"], row)
                 if with_pixels:
-                    target = self._job.out / "images" / self._split / name
+                    target = inside(self._job.out / "images" / self._split, name)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(stored["image"]["bytes"])
                 images.add(

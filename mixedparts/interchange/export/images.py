@@ -6,7 +6,7 @@ group. An uncompressed Arrow file gives any row without reading its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mixedparts.errors import InputError
 from mixedparts.images.exif import neutral_bytes
 from mixedparts.images.formats import SUFFIXES, format_of
 from mixedparts.images.opening import UnreadableImage, decodable_size
+from mixedparts.interchange.export.safe_paths import referenced_file
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.schema import IMAGES
 
@@ -30,10 +31,12 @@ class ImageReader:
 
     Args:
         table: rows of `images`, memory-mapped; any subset in any order.
+        roots: source -> folder of the images that a build with `--images reference` refers to.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, roots: Mapping[str, str]) -> None:
         self._table = table
+        self._roots = roots
         self._checked: set[int] = set()
         rows = table["row"].to_numpy()
         self._place: NDArray[np.int64] = np.full(int(rows.max(initial=-1)) + 1, -1)
@@ -50,7 +53,8 @@ class ImageReader:
         """
         row: dict[str, Any] = self._table.slice(int(self._place[number]), 1).to_pylist()[0]
         if row["image"]["bytes"] is None:
-            row["image"] = {"bytes": _referenced(row["image"]["path"]), "path": None}
+            file = referenced_file(row["image"]["path"], row["source"], self._roots)
+            row["image"] = {"bytes": _referenced(file), "path": None}
         # Some formats store an image in every row that shows it; it is checked once.
         if number not in self._checked:
             try:
@@ -92,7 +96,8 @@ def open_images(
                 if selected.num_rows:
                     # Drop the metadata for `datasets`: the schema of the working file has none.
                     writer.write_batch(selected.replace_schema_metadata(None))
-        yield ImageReader(map_table(work))
+        roots = build.configuration.get("source_roots")
+        yield ImageReader(map_table(work), roots if isinstance(roots, dict) else {})
     finally:
         work.unlink(missing_ok=True)
 
@@ -102,10 +107,10 @@ def image_suffix(data: bytes) -> str:
     return SUFFIXES.get(format_of(data) or "", "img")
 
 
-def _referenced(path: str) -> bytes:
+def _referenced(path: Path) -> bytes:
     """Return the bytes of an image file as a build with `--images embed` would store them."""
     try:
-        return neutral_bytes(Path(path).read_bytes())
+        return neutral_bytes(path.read_bytes())
     except OSError as error:
         raise InputError(
             f"image {path} cannot be read: {error.strerror or error}",

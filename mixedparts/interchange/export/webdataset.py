@@ -21,6 +21,7 @@ from mixedparts.interchange.export.dataset_ids import dataset_ids
 from mixedparts.interchange.export.images import ImageReader, image_suffix, open_images
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, exported_rows, image_split, used_image_rows
+from mixedparts.interchange.export.safe_paths import member
 
 # Suffixes of members, by the suffixes of file names; both packages decode them with Pillow.
 _MEMBER_SUFFIXES = {
@@ -131,7 +132,7 @@ def _sample(row: Row, reader: ImageReader, suffix: str) -> tuple[dict[str, Any],
     formats = [image_suffix(data) for data in pixels]
     members = {f"image{number}.{suffix}": data for number, data in enumerate(pixels, 1)}
     # `TarWriter` names the members after the first entry and does not write it.
-    return {"__key__": row["id"], "json": _encoded(row, formats), **members}, formats
+    return {"__key__": member(row["id"]), "json": _encoded(row, formats), **members}, formats
 
 
 def _encoded(row: Row, formats: list[str]) -> bytes:
