@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
-# A drive at the start; a backslash or a control character anywhere. Drives and backslashes belong
-# to paths on Windows only, so such a name would mean another file there.
-_FORBIDDEN = re.compile(r"[A-Za-z]:|.*[\\\x00-\x1f\x7f]", re.DOTALL)
+from mixedparts.files.names import safe_name
 
-
-def safe_name(file_name: str) -> PurePosixPath | None:
-    """Return a file name as a relative path that stays below its folder, else None."""
-    # The check reads the text only and does not resolve links: people link image folders into a
-    # source root, and a link is not under the control of the annotation file.
-    if _FORBIDDEN.match(file_name):
-        return None
-    path = PurePosixPath(file_name)
-    if path.is_absolute() or ".." in path.parts or not path.name:
-        return None
-    return path
+__all__ = ["Found", "Places", "find_file", "is_resource_fork", "safe_name"]
 
 
 def is_resource_fork(path: PurePosixPath) -> bool:

@@ -55,11 +55,32 @@ def region_hash(region: Mapping[str, Any]) -> int:
     return hash((mask["counts"], tuple(mask["size"]), tuple(box), region["area"]))
 
 
+def image_metadata(build: BuildFolder, split: str) -> Mapping[int, ImageMetadata]:
+    """Return row -> source, image id, width and height, of the images of a split."""
+    return _image_metadata(build, split, _digests(build, "images", split))
+
+
+def split_index(build: BuildFolder, split: str) -> SplitIndex:
+    """Return the index of a split, without entities that have no row or an incomplete mask.
+
+    Entities without a row are of images that no sample uses; incomplete ones are reported by the
+    check of `entities`.
+    """
+    digests = _digests(build, "images", split) + _digests(build, "entities", split)
+    return _split_index(build, split, digests)
+
+
+def _digests(build: BuildFolder, table: str, split: str) -> tuple[str, ...]:
+    """Return the recorded digests of a split's shards: equal builds are compared by path alone."""
+    return tuple(shard.sha256 for shard in build.table_shards(table, split))
+
+
 # One entry: tasks come split by split, so the index of a split is needed no more once another split
 # begins.
 @lru_cache(maxsize=1)
-def image_metadata(build: BuildFolder, split: str) -> Mapping[int, ImageMetadata]:
-    """Return row -> source, image id, width and height, of the images of a split."""
+def _image_metadata(
+    build: BuildFolder, split: str, digests: tuple[str, ...]
+) -> Mapping[int, ImageMetadata]:
     return {
         row["row"]: (row["source"], row["image_id"], row["width"], row["height"])
         for row in build.rows("images", split, _IMAGE_COLUMNS)
@@ -67,12 +88,7 @@ def image_metadata(build: BuildFolder, split: str) -> Mapping[int, ImageMetadata
 
 
 @lru_cache(maxsize=1)
-def split_index(build: BuildFolder, split: str) -> SplitIndex:
-    """Return the index of a split, without entities that have no row or an incomplete mask.
-
-    Entities without a row are of images that no sample uses; incomplete ones are reported by the
-    check of `entities`.
-    """
+def _split_index(build: BuildFolder, split: str, digests: tuple[str, ...]) -> SplitIndex:
     # One string object for each name: Arrow makes a new one for every row.
     names: dict[str, str] = {}
     entities: dict[tuple[int, str], EntityRow] = {}

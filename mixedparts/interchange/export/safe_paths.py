@@ -5,14 +5,12 @@ A build can come from anywhere, and its rows can hold any text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mixedparts.errors import InputError
+from mixedparts.files.names import safe_name
 
-# Control characters, and what separates folders on another system. A drive comes first in a name.
-_FORBIDDEN = re.compile(r"[A-Za-z]:|.*[\\\x00-\x1f\x7f]", re.DOTALL)
 _HINT = "No build of this program holds such a name; check where this one comes from."
 
 
@@ -26,9 +24,8 @@ def inside(out: Path, name: str) -> Path:
     Raises:
         InputError: the name would lead out of the folder, or is the name of no file.
     """
-    path = PurePosixPath(name)
-    bad = _FORBIDDEN.match(name) or path.is_absolute() or ".." in path.parts or not path.name
-    if bad:
+    path = safe_name(name)
+    if path is None:
         raise InputError(f"a row of the build names a file {name!r}, which is not safe", _HINT)
     return out / path
 
@@ -52,6 +49,9 @@ def referenced_file(path: str, source: str, roots: Mapping[str, str]) -> Path:
         path: from a row of `images`.
         source: from the same row.
         roots: source -> folder of its files, from the configuration of the build.
+
+    Returns:
+        The path, which is not resolved: users link image folders into a root.
 
     Raises:
         InputError: the file is not below the folder of its source.
