@@ -56,8 +56,7 @@ def write_digests(folder: Path) -> None:
         for name, path in _files(folder)
         if name != DIGESTS
     }
-    content = msgspec.to_builtins(_Digests(files, _own_digest(files)))
-    (folder / DIGESTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / DIGESTS).write_bytes(_text(_Digests(files, _own_digest(files))))
 
 
 def check_digests(folder: Path, sized: Collection[str] = ()) -> None:
@@ -104,7 +103,8 @@ def damaged_files(folder: Path, sized: Collection[str] = ()) -> dict[str, str]:
         recorded = msgspec.json.decode(raw, type=_Digests)
     except (ValueError, RecursionError) as error:
         return {DIGESTS: f"{DIGESTS} cannot be read: {error}"}
-    if recorded.sha256 != _own_digest(recorded.files):
+    # The text too: a line end that became a space is a changed byte.
+    if recorded.sha256 != _own_digest(recorded.files) or raw != _text(recorded):
         return {DIGESTS: f"{DIGESTS} was changed after it was written"}
     return dict(_faults(folder, recorded.files, sized))
 
@@ -124,6 +124,10 @@ def _faults(
             yield name, f"{name} has {size:,} bytes, {recorded.bytes:,} were written"
         elif name not in sized and _sha256(path) != recorded.sha256:
             yield name, f"{name} was changed after it was written"
+
+
+def _text(digests: _Digests) -> bytes:
+    return json.dumps(msgspec.to_builtins(digests), indent=1).encode() + b"\n"
 
 
 def _own_digest(files: Mapping[str, _FileDigest]) -> str:

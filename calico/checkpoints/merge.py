@@ -25,6 +25,8 @@ from calico.model.calico import Calico
 from calico.model.precision import store
 from calico.weights.families import EMBEDDINGS
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
+from mixedparts.storage.leftovers import remove_leftovers
+from mixedparts.storage.writer_lock import writing
 
 
 def merge_checkpoint(checkpoint: Path, folder: Path, verify: bool = False) -> Path:
@@ -42,10 +44,17 @@ def merge_checkpoint(checkpoint: Path, folder: Path, verify: bool = False) -> Pa
         UsageError: `folder` exists.
         InputError: the checkpoint cannot be loaded, or the model has fewer embeddings than its
             tokenizer has tokens.
-        EnvironmentFault: there is too little disk space, or a file was not written correctly.
+        EnvironmentFault: there is too little disk space, a file was not written correctly, or
+            another process writes to the folder.
     """
-    if folder.exists():
-        raise UsageError(f"{folder} exists already", "Choose another --out or remove it.")
+    with writing(folder):
+        if folder.exists():
+            raise UsageError(f"{folder} exists already", "Choose another --out or remove it.")
+        remove_leftovers(folder.parent, folder.name)
+        return _merge(checkpoint, folder, verify)
+
+
+def _merge(checkpoint: Path, folder: Path, verify: bool) -> Path:
     place = find_checkpoint(checkpoint)
     model, config, tokenizer = load_checkpoint(place, verify)
     config = merge_adapters(model, config)

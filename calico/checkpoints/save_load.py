@@ -107,7 +107,9 @@ def save_checkpoint(
         if state is not None:
             save_tensors(state, temporary / TRAINING)
         metadata = {"format_version": FORMAT_VERSION, "step": step, **(extra or {})}
-        (temporary / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+        # Sorted: a resumed run collects the values in another order.
+        text = json.dumps(metadata, indent=1, sort_keys=True)
+        (temporary / METADATA).write_text(text + "\n", encoding="utf-8")
         write_digests(temporary)
         temporary.rename(folder)
     finally:

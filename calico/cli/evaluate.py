@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ from calico.cli.scored_answers import (
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.exit_codes import run_command
 from mixedparts.settings.local_paths import local_path
+from mixedparts.storage.leftovers import remove_leftovers
+from mixedparts.storage.writer_lock import writing
 
 if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SplitGroundTruth
@@ -133,17 +136,34 @@ def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    for path in (arguments.json, arguments.markdown, arguments.save_predictions):
-        if path is not None:
-            _check_output(path)
-    from calico.evaluation import report
+    outputs = _outputs(arguments)
+    for path in outputs:
+        _check_output(path)
     from calico.evaluation.ground_truth import read_ground_truth
-    from calico.evaluation.text import GLAMM_MODEL, load_text_model
     from mixedparts.storage.build_folder import BuildFolder
 
     build = BuildFolder.open(_resolve(arguments.dataset, arguments.split))
     ground_truth = read_ground_truth(build, arguments.split, arguments.limit)
     check_input(arguments)
+    with ExitStack() as locks:
+        for path in outputs:
+            locks.enter_context(writing(path))
+            remove_leftovers(path.parent, path.name)
+        _evaluate(arguments, build, ground_truth)
+
+
+def _outputs(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files that are written, each once: a process cannot take a lock twice."""
+    given = (arguments.json, arguments.markdown, arguments.save_predictions)
+    return list({path.resolve(): path for path in given if path is not None}.values())
+
+
+def _evaluate(
+    arguments: argparse.Namespace, build: BuildFolder, ground_truth: SplitGroundTruth
+) -> None:
+    from calico.evaluation import report
+    from calico.evaluation.text import GLAMM_MODEL, load_text_model
+
     # Text models are loaded before the predictions: a missing one must not cost hours.
     recall_name = arguments.recall_text_model or arguments.text_model
     ss_model = load_text_model(arguments.text_model)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from calico.cli.launch import launched, prints_output
 from calico.cli.options import add_run_options, read_options
+from calico.pretraining.stages_folder import check_absent
 from mixedparts.errors import UsageError
 from mixedparts.exit_codes import run_command
 from mixedparts.settings.local_paths import local_path
@@ -49,8 +50,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     if config.pretraining.steps == 0:
         raise UsageError(f"the configuration '{config.name}' has pretraining.steps 0")
     folder: Path = arguments.output_dir
-    if folder.exists():
-        raise UsageError(f"{folder} exists already", "Choose another --output-dir or remove it.")
+    check_absent(folder)
     if arguments.dry_run:
         chosen = config.pretraining
         print(f"{len(dataset.pairs('train'))} samples of the train split of {dataset.path}")

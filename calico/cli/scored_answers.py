@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from calico.cli.options import feature_cache, search_options
 from mixedparts.errors import InputError
 from mixedparts.files.opening import is_there, open_file
-from mixedparts.storage.writer_lock import writing
 
 if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SampleGroundTruth, SplitGroundTruth
@@ -69,9 +67,7 @@ def answers_to_score(
         EnvironmentFault: this machine has no such device, or a file cannot be written.
     """
     if arguments.checkpoint is not None:
-        kept = arguments.save_predictions
-        with writing(kept) if kept is not None else nullcontext():
-            return _from_checkpoint(arguments, build, ground_truth)
+        return _from_checkpoint(arguments, build, ground_truth)
     if arguments.predictions in BASELINE_NAMES:
         answers = baseline_answers(arguments.predictions, build, ground_truth.samples)
         return answers, {"name": arguments.predictions, "kind": "baseline"}

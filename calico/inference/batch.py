@@ -24,6 +24,7 @@ from calico.processing.images import open_image
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.images.opening import image_bytes
 from mixedparts.progress import Progress
+from mixedparts.storage.leftovers import remove_leftovers
 from mixedparts.storage.shards import written_beside
 from mixedparts.storage.writer_lock import writing
 
@@ -138,6 +139,7 @@ def _begin(out: Path, origin: Mapping[str, Any]) -> None:
     Raises:
         UsageError: it belongs to another one.
     """
+    remove_leftovers(out, RUN)
     try:
         recorded = json.loads((out / RUN).read_bytes())
     except FileNotFoundError:
@@ -155,9 +157,9 @@ def _begin(out: Path, origin: Mapping[str, Any]) -> None:
             f"{out} holds answers of another run: {', '.join(different)} differ",
             "Choose another --out, or remove that folder.",
         )
-    # A killed run leaves folders under their temporary names.
-    for leftover in (out / ANSWERS).glob(".*.tmp"):
-        shutil.rmtree(leftover)
+    # Of a run that was killed.
+    for folder in (out, out / ANSWERS):
+        remove_leftovers(folder)
 
 
 def _read(asked: ImageSet | Unusable, predictor: Predictor) -> _Read | Unusable:

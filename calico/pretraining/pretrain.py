@@ -8,7 +8,6 @@ result depends neither on which process trained another stage nor on a kill in b
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -34,6 +33,11 @@ from calico.pretraining.encoder_files import (
 from calico.pretraining.image_entities import gather_entities
 from calico.pretraining.label_maps import LabelledImage, LabelSet, label_set, labelled_images
 from calico.pretraining.objectives import train_mask_decoder, train_patch_labels, train_qformer
+from calico.pretraining.stages_folder import (
+    check_absent,
+    discard_finished_stages,
+    stages_folder,
+)
 from calico.pretraining.warm_start import carry_to_sam, carry_to_semantic
 from calico.processing.images import ImageProcessor, Pixels
 from calico.runtime.distributed import share_buffers
@@ -66,11 +70,15 @@ def pretrain(
         `folder`.
 
     Raises:
+        UsageError: the folder exists.
         InputError: images or samples cannot be read, or there are too many labels.
         EnvironmentFault: another process writes to the folder.
     """
     first = accelerator is None or accelerator.is_main_process
     with writing(folder, progress.log) if first else nullcontext():
+        # Again with the lock held: another process may have finished it since the first check.
+        if first:
+            check_absent(folder)
         return _pretrain(config, dataset, folder, progress, accelerator)
 
 
@@ -82,8 +90,7 @@ def _pretrain(
     accelerator: Accelerator | None,
 ) -> Path:
     rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    # Beside the folder, not in it: the folder appears only when everything is finished.
-    stages = FinishedStages(folder.with_name(f".{folder.name}.begun"))
+    stages = FinishedStages(stages_folder(folder))
     log = RunLog(None if rank else log_file(folder), config.training.log_every)
     if rank == 0:
         stages.start(_identity(config, dataset))
@@ -189,7 +196,7 @@ class _Stages:
         if semantic is not None:
             self.stages.load("semantic", semantic.state_dict())
         save_encoders(self.parts, self.config, folder)
-        shutil.rmtree(self.stages.folder)
+        discard_finished_stages(folder)
 
     def _done(self, stage: str, weights: Mapping[str, Tensor]) -> bool:
         """Load the weights of a stage if an earlier run has finished it; return whether it has."""

@@ -110,6 +110,9 @@ def _read(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+    # How it was read is no part of it: a resumed run saves the same files as an undisturbed one.
+    for name in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(name, None)
     return tokenizer
 
 

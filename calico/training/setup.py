@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,13 +26,17 @@ from calico.model.assembly import build_model
 from calico.model.calico import Calico
 from calico.pretraining.encoder_files import ENCODERS, load_encoders
 from calico.pretraining.pretrain import pretrain
+from calico.pretraining.stages_folder import discard_finished_stages
 from calico.processing.feature_cache import FeatureCache
 from calico.processing.tokenizer import build_tokenizer, token_ids
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
 from mixedparts.records import Task
 from mixedparts.sources.manifests import FULL, manifest_of
+from mixedparts.storage.leftovers import remove_leftovers
 from mixedparts.text import answers as wording
+
+FEATURES = "features"  # folder of the feature stores in the output of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +114,9 @@ def set_up(
     """
     # Everything is written under a temporary name first; a killed run leaves such files.
     if accelerator.is_main_process:
-        for leftover in settings.output.glob(".*.tmp"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+        for folder in (settings.output, settings.output / FEATURES):
+            remove_leftovers(folder)
+        discard_finished_stages(settings.output / ENCODERS)
     accelerator.wait_for_everyone()
     existing = newest_checkpoint(settings.output)
     if existing and not settings.resume:

@@ -39,7 +39,7 @@ from calico.training.banner import banner
 from calico.training.batches import BatchMaker, Features, check_samples, data_digest
 from calico.training.curves import draw_curves
 from calico.training.feature_store import feature_store
-from calico.training.setup import Assembled, RunSettings, set_up
+from calico.training.setup import FEATURES, Assembled, RunSettings, set_up
 from calico.training.state import position
 from calico.training.trainer import StepData, Trainer
 from calico.weights.safetensors_io import read_tensors
@@ -305,7 +305,7 @@ def _features(
             "Leave out --feature-cache, or set training.features to encode.",
         )
     rows = pairs.image_rows()["train"]
-    place, flips = settings.output / "features", config.training.flips
+    place, flips = settings.output / FEATURES, config.training.flips
     # The first process computes the store while the others wait; they then find it and only open
     # it.
     with (

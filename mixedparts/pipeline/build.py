@@ -32,6 +32,7 @@ from mixedparts.pipeline.finalize import (
     finished_manifest,
     is_unfinished,
     mark_unfinished,
+    tidy_up,
 )
 from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import (
@@ -130,6 +131,8 @@ def begin(
     if finished is None:
         mark_unfinished(config.out)
     else:
+        # A run that was killed at its very end has not tidied up.
+        tidy_up(config.out)
         progress.log(f"{config.out} is complete; nothing to do.")
     return finished
 

@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from mixedparts.storage.build_folder import (
 )
 from mixedparts.storage.digest_cache import digest_cache
 from mixedparts.storage.digest_list import read_digest_list, write_digest_list
+from mixedparts.storage.leftovers import is_leftover
 from mixedparts.storage.shards import (
     COMMITS,
     Commit,
@@ -142,14 +144,20 @@ def finalize(
     write_digest_list(build, files, text)
     write_text(build / CARD, text)
     point_checkout_at(build, manifest)
-    # From here on the build is finished, so failing to tidy up does no harm.
+    tidy_up(build)
+    _remember(build, written)
+    return manifest
+
+
+def tidy_up(build: Path) -> None:
+    """Remove the working files of a finished build; one that cannot be removed does no harm."""
     for folder in (WORK, READY):
         shutil.rmtree(build / folder, ignore_errors=True)
     # A killed process leaves its temporary files. No task runs any more that could own one.
     for stray in build.rglob(".*.tmp"):
-        stray.unlink(missing_ok=True)
-    _remember(build, written)
-    return manifest
+        if is_leftover(stray.name):
+            with suppress(OSError):
+                stray.unlink()
 
 
 def _remember(build: Path, written: Sequence[Commit]) -> None:

@@ -24,6 +24,7 @@ from mixedparts.storage.build_folder import (
 )
 from mixedparts.storage.digest_cache import digest_cache
 from mixedparts.storage.digest_list import DIGEST_LIST
+from mixedparts.storage.leftovers import is_leftover
 from mixedparts.storage.replace_folder import recover, replace_folder, staging_folder
 from mixedparts.storage.schema import CONFIGS
 
@@ -61,32 +62,40 @@ def work_folder(out: Path, build_id: str, overwrite: bool) -> Iterator[WorkFolde
     if not overwrite or stored_manifest(out) is None or is_unfinished(out):
         # Of a replacement that was killed, and is not asked for any more.
         if started is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+            _discard(staging, out)
         yield WorkFolder(out, staged=False)
         return
     if started is not None and started["build_id"] != build_id:
-        shutil.rmtree(staging, ignore_errors=True)
+        _discard(staging, out)
     yield WorkFolder(staging, staged=True)
     _publish(staging, out)
 
 
 def _publish(staging: Path, out: Path) -> None:
-    """Put a finished build in the place of another one, whose folder may hold files of a user."""
+    """Put a finished build in the place of another one."""
     manifest = finished_manifest(staging)
     if manifest is None:
         return
     old = replace_folder(staging, out)
     if old is not None:
-        for entry in list_folder(old):
-            if entry.name not in (*_FILES, *_FOLDERS) and not (out / entry.name).exists():
-                os.rename(entry.path, out / entry.name)
-        shutil.rmtree(old, ignore_errors=True)
+        _discard(old, out)
     # The digests were noted for files of the other folder; the next run need not read these again.
     cache = digest_cache(out)
     for shard in manifest["shards"]:
         cache.know(shard["path"], shard["sha256"], time.time_ns())
     cache.save()
     point_checkout_at(out, manifest)
+
+
+def _discard(old: Path, out: Path) -> None:
+    """Remove a build beside `out`; files of a user in it are moved to `out` before."""
+    # It can be the replaced one: a run may be killed between the exchange and this step.
+    if out.is_dir():
+        for entry in list_folder(old):
+            ours = entry.name in (*_FILES, *_FOLDERS) or is_leftover(entry.name)
+            if not ours and not (out / entry.name).exists():
+                os.rename(entry.path, out / entry.name)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_build(out: Path) -> None:

@@ -173,12 +173,38 @@ def _describe(path: Path) -> None:
 def _busy(place: Path, path: Path) -> EnvironmentFault:
     """Return the error for a place that another process writes."""
     hint = "Wait until it has ended, or write to another place."
-    try:
-        writer = msgspec.json.decode(path.read_bytes(), type=Writer)
-    except (OSError, ValueError):
+    # The holder has the lock for a moment before it describes itself. In that moment there is no
+    # description, or that of a writer that was killed.
+    for _ in range(_TRIES):
+        writer = _described(path)
+        if writer is not None and not _is_gone(writer):
+            break
+        time.sleep(_PAUSE)
+    if writer is None:
         return EnvironmentFault(f"another process is writing {place}", hint)
     return EnvironmentFault(
         f"another process is writing {place}: {writer.command} (process {writer.process} on"
         f" {writer.host}, since {writer.since})",
         hint,
     )
+
+
+def _described(path: Path) -> Writer | None:
+    """Return who holds a lock, None if the file is missing or half written."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Writer)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_gone(writer: Writer) -> bool:
+    """Return whether a writer on this machine has ended."""
+    if writer.host != socket.gethostname():
+        return False
+    try:
+        os.kill(writer.process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it belongs to another user, or is no process id
+        return False
+    return False

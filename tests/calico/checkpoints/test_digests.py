@@ -112,6 +112,16 @@ def test_broken_digests_are_damage_too(place: Path, text: str) -> None:
         load_checkpoint(place)
 
 
+def test_a_line_end_that_became_a_space_is_damage_too(place: Path) -> None:
+    text = (place / "digests.json").read_bytes()
+    for changed in (text[:-1] + b" ", text.replace(b"\n", b" ", 1), text + b"\n"):
+        (place / "digests.json").write_bytes(changed)
+        with pytest.raises(InputError, match=r"digests\.json was changed"):
+            load_checkpoint(place)
+    (place / "digests.json").write_bytes(text)
+    load_checkpoint(place)
+
+
 def test_the_commands_name_the_file(place: Path, tmp_path: Path) -> None:
     flip(place / "frozen.safetensors", -3)
     words = ["calico-merge", str(place), "--out", str(tmp_path / "m"), "--verify"]

@@ -198,6 +198,7 @@ class TestAnswers:
         monkeypatch.undo()
         assert not (torn / "predictions.jsonl").exists()
         (torn / "answers" / ".99.tmp").mkdir()  # left by a kill
+        (torn / ".rejects.jsonl.99.tmp").write_text("{")
         (torn / "answers" / "a" / "prediction.json").write_text('{"id": "a", "answ')
         predictor.asked.clear()
         report = run(predictor, sets, torn)

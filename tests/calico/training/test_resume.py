@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Silent
 from tests.factories.micro_build import write_build
 from tests.factories.micro_model import lora_config, micro_config
+from tests.oracles.digests import digests
 
 
 class Interrupted(Exception):
@@ -52,6 +54,8 @@ class TestResume:
         ours, theirs = tensors(resumed), tensors(finished)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        # All files: results carry the digest of the whole checkpoint.
+        assert digests(resumed) == digests(finished)
 
     def test_what_a_kill_left_half_written_is_removed(
         self, dataset: BuiltDataset, encoders: Path, tmp_path: Path
@@ -60,8 +64,20 @@ class TestResume:
         train(lora_config(), dataset, settings, Silent())
         (settings.output / ".best.json.1.tmp").write_text("{")
         (settings.output / ".checkpoint-000002.1.tmp").mkdir()
+        (settings.output / "features" / ".0123.1.tmp").mkdir(parents=True)
+        (settings.output / ".notes.tmp").write_text("mine")
         train(lora_config(), dataset, replace(settings, resume=True, max_steps=2), Silent())
-        assert not list(settings.output.glob(".*"))
+        assert [path.name for path in settings.output.glob(".*")] == [".notes.tmp"]
+        assert not list((settings.output / "features").glob(".*"))
+
+    def test_stages_of_encoders_that_are_finished_are_removed(
+        self, dataset: BuiltDataset, encoders: Path, tmp_path: Path
+    ) -> None:
+        output = tmp_path / "run"
+        shutil.copytree(encoders, output / "encoders")
+        (output / ".encoders.begun").mkdir()
+        train(micro_config(), dataset, RunSettings(output, max_steps=1), Silent())
+        assert not list(output.glob(".*"))
 
     def test_max_steps_stops_within_the_same_schedule(
         self, dataset: BuiltDataset, encoders: Path, finished: Path, tmp_path: Path

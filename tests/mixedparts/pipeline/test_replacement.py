@@ -79,6 +79,45 @@ def test_what_a_killed_replacement_left_is_used_or_removed(
     assert digests(config.out) == digests(built)
 
 
+def test_files_of_a_user_survive_a_kill_after_the_exchange(
+    config: BuildConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (config.out / "notes.txt").write_text("mine")
+    with monkeypatch.context() as patched:
+        patched.setattr("mixedparts.pipeline.replacement._discard", stop)
+        with pytest.raises(ProblemsFound):
+            build(config, Silent(), overwrite=True)
+    assert (staging_folder(config.out) / "notes.txt").exists()
+    # Left in the staged folder by another kill.
+    (staging_folder(config.out) / ".README.md.1.tmp").touch()
+    build(config, Silent())
+    assert (config.out / "notes.txt").read_text() == "mine"
+    assert not (config.out / ".README.md.1.tmp").exists()
+    assert os.listdir(config.out.parent) == ["out"]
+
+
+def test_a_kill_at_the_very_end_leaves_nothing_that_stays(
+    config: BuildConfig, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = replace(config, samples=900, seed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("mixedparts.pipeline.finalize.tidy_up", stop)
+        shutil.rmtree(config.out)
+        with pytest.raises(ProblemsFound):
+            build(first, Silent())
+    assert (config.out / "_build" / "work").is_dir()
+    (config.out / "_build" / ".plan.json.1.tmp").touch()
+    (config.out / "_build" / ".mine.tmp").touch()
+    build(first, Silent())
+    (config.out / "_build" / ".mine.tmp").unlink()
+    assert digests(config.out, "log.jsonl") == digests(built, "log.jsonl")
+    assert sorted(os.listdir(config.out / "_build")) == sorted(os.listdir(built / "_build"))
+
+
+def stop(*_: object) -> None:
+    raise ProblemsFound("stands for a kill")
+
+
 @pytest.mark.parametrize("exchange", [True, False])
 def test_folders_change_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool

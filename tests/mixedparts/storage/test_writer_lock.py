@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,24 @@ def test_the_second_writer_is_told_who_is_there(tmp_path: Path) -> None:
     with writing(place):
         assert sorted(p.name for p in tmp_path.iterdir()) == [".out.lock", ".out.writer"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_holder_is_named_even_if_it_has_not_said_yet_who_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    with writing(place):
+        described = tmp_path / ".out.writer"
+        text = described.read_text()
+        # As a writer that was killed left it: its process is gone.
+        described.write_text(text.replace(str(os.getpid()), str(2**22 + 1)))
+        threading.Timer(0.3, lambda: described.write_text(text)).start()
+        with (
+            pytest.raises(EnvironmentFault, match=rf"\(process {os.getpid()} on "),
+            writing(place),
+        ):
+            pass
+        described.write_text("{")
+        with pytest.raises(EnvironmentFault, match=rf"is writing {place}\n"), writing(place):
+            pass
 
 
 def test_there_is_never_more_than_one_inside(tmp_path: Path) -> None:
