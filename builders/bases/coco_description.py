@@ -92,7 +92,8 @@ def read_description(root: Path, categories: Categories) -> Description:
         InputError: the YAML is missing or broken.
     """
     hint = "It describes how parts and objects link: see docs/coco-parts.md for an example."
-    text = read_text(root / FILE, hint=hint)
+    # The check of its shape says what belongs into an empty file.
+    text = read_text(root / FILE, hint=hint, empty=True)
     top = load_yaml(text, str(root / FILE))
     identity = ("title", "version", "homepage", "licence", "image_licence", "citation")
     top.only(*identity, "splits", "link", "separator", "objects", "groups", "alone")

@@ -117,10 +117,10 @@ def test_usage(run_mixedparts: Run, words: tuple[str, ...], code: int, told: str
 def test_a_broken_rule_ends_the_check_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mixedparts.cli import _dispatch
+    from mixedparts.cli import program
 
     monkeypatch.setattr("mixedparts.sources.checks.manifest_faults", lambda: ["groups.yaml: wrong"])
-    assert _dispatch(["sources", "check"]) == 1
+    assert program.main(["sources", "check"]) == 1
     assert capsys.readouterr().out.splitlines() == ["groups.yaml: wrong", "manifests: 1 faults"]
 
 
