@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,23 @@ def start(words: Sequence[object], cwd: Path, **variables: str) -> subprocess.Po
         text=True,
         start_new_session=True,
     )
+
+
+def start_quietly(
+    words: Sequence[object], cwd: Path, messages: Path, **variables: str
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own; its stderr goes to a file, which cannot fill up."""
+    with messages.open("wb") as file:
+        return subprocess.Popen(
+            [str(word) for word in words],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,
+            # A shell that puts the tests into the background has them ignore it, and all they start
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
 
 def alive(session: int) -> list[int]:
