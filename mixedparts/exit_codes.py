@@ -42,23 +42,60 @@ def run_command(command: Callable[[], int]) -> int:
     or a missing package 3. Any other exception is a bug and returns 1; the message names its place.
     """
     try:
-        return command()
+        _print_any_text()
+        try:
+            code = command()
+        except SystemExit:  # argparse has printed its help or a usage error
+            _flush_output()
+            raise
+        _flush_output()
+        return code
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        _report("interrupted; the same command goes on where it stopped")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe (`| head`) has closed it. Python flushes stdout at exit and would
-        # print a second BrokenPipeError, so stdout is pointed at the null device.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # the reader of a pipe (`| head`) has closed it
         return 0
     except Exception as error:
         message, code = _message(error)
-        print(f"error: {message}", file=sys.stderr)
+        _report(f"error: {message}")
         if os.environ.get(TRACEBACK_VARIABLE):
             import traceback
 
             traceback.print_exception(error)
         return code
+
+
+def _report(message: str) -> None:
+    """Print a line to stderr; the exit code stays the same where that cannot be written."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def _print_any_text() -> None:
+    """Let stdout print names that its encoding lacks, with escapes, as stderr does."""
+    # Names of files can have bytes that are not UTF-8, and terminals can have small encodings.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _flush_output() -> None:
+    """Write what stdout has buffered, while a full disk or a closed pipe can still be reported."""
+    if sys.stdout is None:  # closed by the caller (`>&-`)
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
+        raise
+
+
+def _discard_output() -> None:
+    """Point stdout at the null device: Python flushes it at exit and would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _message(error: Exception) -> tuple[str, int]:

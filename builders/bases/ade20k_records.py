@@ -6,7 +6,6 @@ list, a number text. An entry that cannot be read as a record is a fault of that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from builders.bases.file_source import UnusableImage
 from builders.formats.identifiers import id_text, whole_number
 from mixedparts.errors import InputError
 from mixedparts.files.foreign import HEAD
-from mixedparts.files.text import beginning, read_bytes
+from mixedparts.files.text import beginning, parse_json, read_bytes
 from mixedparts.records import Level, Reason
 from mixedparts.sources.manifests import load_manifest
 
@@ -93,12 +92,12 @@ def read_annotation(path: Path) -> AdeImage:
         except UnicodeDecodeError:
             # The loaders of the authors open the files so; every byte is a character of Latin-1.
             text = data.decode("latin-1")
-        content = json.loads(text)
+        content = parse_json(text)
     except InputError as error:
         # Rejects name files relative to the source's folder.
         detail = error.message.replace(str(path), path.name)
         raise UnusableImage(Reason.MALFORMED_RECORD, detail) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         why = f"{error}{beginning(data[:HEAD])}"
         raise UnusableImage(
             Reason.MALFORMED_RECORD, f"{path.name} is not readable JSON: {why}"

@@ -7,7 +7,6 @@ undecoded. A record is decoded, and refused if need be, on its own when a shard 
 
 from __future__ import annotations
 
-import json
 import mmap
 import re
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from mixedparts.errors import InputError
 from mixedparts.files.foreign import HEAD, UTF8_MARK, not_utf8
 from mixedparts.files.opening import open_file
-from mixedparts.files.text import beginning
+from mixedparts.files.text import beginning, parse_json
 
 T = TypeVar("T")
 UNREADABLE = (ValueError, RecursionError)
@@ -178,13 +177,11 @@ def decode_untyped(raw: memoryview | msgspec.Raw) -> Any:
     """Return a record as plain Python values, to find out what is wrong with it.
 
     Raises:
-        ValueError: it has bytes that are not UTF-8, too many digits, or too deep nesting.
+        ValueError: it has bytes that are not UTF-8, too many digits, too deep nesting, or half of a
+            character.
     """
     # msgspec checks the structure of a whole file, but text and numbers only on decoding them.
-    try:
-        return json.loads(bytes(raw))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    return parse_json(bytes(raw).decode("utf-8"))
 
 
 def _map(path: Path, access: int = mmap.ACCESS_READ) -> mmap.mmap:

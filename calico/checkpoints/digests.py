@@ -17,6 +17,7 @@ import msgspec
 
 from mixedparts.errors import InputError
 from mixedparts.files.folders import walk_folders
+from mixedparts.files.opening import open_regular
 
 DIGESTS = "digests.json"
 
@@ -94,7 +95,8 @@ def damaged_files(folder: Path, sized: Collection[str] = ()) -> dict[str, str]:
     """
     path = folder / DIGESTS
     try:
-        raw = path.read_bytes()
+        with open_regular(path) as file:
+            raw = file.read()
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -149,7 +151,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"the checkpoint {path.parent} cannot be read: {error}") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import msgspec
 
 from mixedparts.errors import InputError
 from mixedparts.files.folders import list_folder
@@ -13,6 +16,7 @@ from mixedparts.files.text import read_json
 from mixedparts.storage.shards import write_json
 
 BEST = "best.json"
+_PLAIN_NAME = re.compile(r"checkpoint-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,15 @@ def read_best(output: Path) -> Best | None:
     """
     if not is_there(output / BEST):
         return None
+    content = read_json(output / BEST)
     try:
-        return Best(**read_json(output / BEST))
-    except TypeError as error:
+        best = msgspec.convert(content, Best)
+    except msgspec.ValidationError as error:
         raise InputError(f"{output / BEST} cannot be read: {error}") from error
+    # The name is joined to the folder: it must not lead out of it.
+    if not _PLAIN_NAME.fullmatch(best.checkpoint):
+        raise InputError(f"{output / BEST} names no checkpoint: {best.checkpoint!r}")
+    return best
 
 
 def record_best(output: Path, best: Best) -> None:

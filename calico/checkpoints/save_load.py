@@ -15,8 +15,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -39,6 +40,22 @@ from mixedparts.files.text import read_json
 
 CONFIG, METADATA = "config.yaml", "checkpoint.json"
 TRAINED, FROZEN, TRAINING = "model.safetensors", "frozen.safetensors", "training.safetensors"
+
+
+class _Published(msgspec.Struct):
+    """A source of published weights in the metadata, as `Initial.record` has it."""
+
+    path: str
+    fingerprint: str
+    rows: int
+
+
+class _MetadataShape(msgspec.Struct):
+    """The part of `checkpoint.json` that readers rely on; a file may contain more."""
+
+    step: Annotated[int, msgspec.Meta(ge=0)]
+    merged: bool = False
+    init: list[_Published] | None = None
 
 
 def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -177,6 +194,11 @@ def _load(place: Path) -> tuple[Calico, CalicoConfig, PreTrainedTokenizerBase]:
     metadata = read_checkpoint_metadata(place)
     record = metadata.get("init")
     ids = token_ids(tokenizer, config.prompt.max_images)
+    if len(tokenizer) > config.language.vocabulary:
+        raise InputError(
+            f"the tokenizer in {place} has {len(tokenizer)} tokens, the model"
+            f" {config.language.vocabulary}"
+        )
     reader = load_question_tokenizer(place) if config.qformer.sees_question else None
     if reader is not None:
         ids = replace(ids, reader=reader)
@@ -203,9 +225,11 @@ def read_checkpoint_metadata(place: Path) -> dict[str, Any]:
     """Return the contents of a checkpoint's `checkpoint.json`.
 
     Raises:
-        InputError: the file is missing or not a JSON object.
+        InputError: the file is missing, not JSON, or a value has another type.
     """
-    metadata = read_json(place / METADATA)
-    if not isinstance(metadata, dict):
-        raise InputError(f"{place / METADATA} is not a JSON object")
+    metadata: dict[str, Any] = read_json(place / METADATA)
+    try:
+        msgspec.convert(metadata, _MetadataShape)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{place / METADATA} is not as a training writes it: {error}") from error
     return metadata

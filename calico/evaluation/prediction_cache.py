@@ -17,6 +17,8 @@ from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.predictions.jsonl import decode_line, encode_line, prediction_of
 from calico.predictions.types import InvalidPrediction, Prediction
 from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.files.opening import open_regular
+from mixedparts.files.text import parse_json
 
 _ORIGIN = "answers_of"
 
@@ -53,7 +55,7 @@ class PredictionCache:
         """
         try:
             self.part.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.part.read_bytes().splitlines(keepends=True) if self.part.exists() else []
+            lines = self._lines()
             cached = self._usable(lines, samples)
             # Rewritten without the lines that are not used: `add` appends after the last one.
             head = json.dumps({_ORIGIN: self._origin}).encode() + b"\n"
@@ -74,6 +76,18 @@ class PredictionCache:
                 file.write(encode_line(prediction))
         except OSError as error:
             raise self._fault(error) from error
+
+    def _lines(self) -> list[bytes]:
+        """Return the lines of the part; none where there is no part.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        try:
+            with open_regular(self.part) as file:
+                return file.readlines()
+        except FileNotFoundError:
+            return []
 
     def _usable(
         self, lines: Sequence[bytes], samples: Sequence[SampleGroundTruth]
@@ -103,7 +117,7 @@ class PredictionCache:
             UsageError: they have another one, or the first line is broken.
         """
         try:
-            recorded = json.loads(head)[_ORIGIN]
+            recorded = parse_json(head.decode())[_ORIGIN]
             keys = {*recorded, *self._origin}
             differ = sorted(key for key in keys if recorded.get(key) != self._origin.get(key))
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from calico.evaluation.summary import HEADLINE, METRICS, Estimate, MetricGroup, Summary
 from mixedparts.errors import EnvironmentFault
+from mixedparts.storage.shards import written_beside
 
 FORMAT = "calico-eval/1"
 _PACKAGES = ("mixedparts", "numpy", "scipy", "pycocotools", "torch", "transformers")
@@ -71,17 +70,12 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         EnvironmentFault: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        # Not flushed to disk: the same command writes it again.
+        with written_beside(path, flush=False) as temporary:
+            temporary.write_text(text, "utf-8")
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        # There is nothing to remove if the folder could not be created.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def table(scored: Sequence[Scored]) -> str:

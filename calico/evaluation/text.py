@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedparts.errors import EnvironmentFault, InputError, missing_package
+from mixedparts.files.folders import check_plain_files
 
 DEFAULT_MODEL = "minilm"
 GLAMM_MODEL = "bert-base-uncased"
@@ -122,6 +123,8 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
     except ImportError as error:
         raise missing_package(error, "scoring text") or error from error
     place, title = _locate(name)
+    if Path(place).is_dir():
+        check_plain_files(place)
     # Loading prints a progress bar of its own, in the middle of ours.
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -135,7 +138,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
         local = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(place, **local)
         model = AutoModel.from_pretrained(place, dtype="float32", **local)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # transformers raises errors of many types on broken files
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"the text model '{name}' cannot be loaded from this machine: {reason}",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from calico.inference.drawing import draw_prediction
 from calico.predictions.types import COUNTED, Prediction, Segment
+from mixedparts.files.text import read_own_json
 from mixedparts.masks import decode
 
 OVERLAY, ANSWER = "overlay.png", "prediction.json"
@@ -92,10 +93,7 @@ class VisualAnswer:
 
 def read_answer(folder: Path) -> dict[str, Any] | None:
     """Return the content of a folder's prediction.json, None if it is missing or broken."""
-    try:
-        content = json.loads((folder / ANSWER).read_bytes())
-    except (OSError, ValueError):
-        return None
+    content = read_own_json(folder / ANSWER)
     return content if isinstance(content, dict) else None
 
 

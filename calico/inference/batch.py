@@ -22,6 +22,8 @@ from calico.inference.predictor import Predictor
 from calico.inference.queries import Query, task_question
 from calico.processing.images import open_image
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
+from mixedparts.files.opening import is_there
+from mixedparts.files.text import read_own_json
 from mixedparts.images.opening import image_bytes
 from mixedparts.progress import Progress
 from mixedparts.storage.leftovers import remove_leftovers
@@ -140,14 +142,11 @@ def _begin(out: Path, origin: Mapping[str, Any]) -> None:
         UsageError: it belongs to another one.
     """
     remove_leftovers(out, RUN)
-    try:
-        recorded = json.loads((out / RUN).read_bytes())
-    except FileNotFoundError:
+    if not is_there(out / RUN):
         (out / ANSWERS).mkdir(parents=True, exist_ok=True)
         _write_lines(out / RUN, [origin])
         return
-    except ValueError:
-        recorded = None
+    recorded = read_own_json(out / RUN)
     if not isinstance(recorded, dict):
         raise UsageError(f"{out / RUN} is not of a run of answers", "Choose another --out.")
     keys = {*recorded, *origin}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 from mixedparts.errors import InputError, UsageError
 from mixedparts.files.folders import is_folder, list_folder
-from mixedparts.files.text import read_lines, read_text
+from mixedparts.files.text import parse_json, read_lines, read_text
 from mixedparts.images.formats import IMAGE_SUFFIXES
 from mixedparts.records import Task
 
@@ -149,9 +148,8 @@ def _json_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        # Very deep nesting makes the parser recurse too far instead of reporting an error.
-        except (ValueError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             yield number, f"it is not JSON: {error}"
             continue
         yield number, row if isinstance(row, dict) else "it is not a JSON object"

@@ -6,10 +6,8 @@ One line (`calico.predictions.jsonl`) a sample; the file may be compressed by gz
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,6 +17,7 @@ from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.files.foreign import GZIP, HEAD, UTF8_MARK, not_utf8
 from mixedparts.files.opening import open_file
 from mixedparts.files.text import numbered_lines
+from mixedparts.storage.shards import written_beside
 
 _SHOWN = 5  # faults that an error message lists
 _SUBJECT = "the predictions file"
@@ -129,21 +128,15 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:
     Raises:
         EnvironmentFault: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        # Not flushed to disk: the same command writes it again.
+        with written_beside(path, flush=False) as temporary, temporary.open("wb") as file:
             for prediction in predictions:
                 file.write(encode_line(prediction))
                 count += 1
-        temporary.replace(path)
     except OSError as error:
         raise EnvironmentFault(
             f"the predictions file {path} cannot be written: {error.strerror or error}"
         ) from error
-    finally:
-        # There is nothing to remove if the folder could not be created.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return count

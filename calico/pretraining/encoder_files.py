@@ -23,6 +23,7 @@ from calico.model.calico import Calico
 from calico.model.projector import QFormerProjector
 from calico.weights.safetensors_io import copy_weights, read_tensors, save_tensors
 from mixedparts.errors import InputError, UsageError
+from mixedparts.files.text import read_own_json
 from mixedparts.storage.shards import write_json, written_beside
 
 ENCODERS = "encoders"  # folder of the encoders in the output of a run that makes its own
@@ -49,10 +50,7 @@ class FinishedStages:
             identity: JSON values that decide the results of the stages.
         """
         record = self.folder / _BEGUN
-        try:
-            recorded = json.loads(record.read_bytes())
-        except (OSError, ValueError):
-            recorded = None
+        recorded = read_own_json(record)
         # Through JSON and back, because tuples come back as lists.
         if recorded == json.loads(json.dumps(identity)):
             return

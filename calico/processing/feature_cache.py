@@ -24,6 +24,7 @@ from torch import Tensor
 
 from mixedparts.errors import EnvironmentFault
 from mixedparts.files.folders import is_folder, list_folder
+from mixedparts.files.opening import check_regular
 
 _STALE = 3600.0  # age in seconds at which a temporary file is taken for that of a killed process
 _WRITERS = 8  # processes that may write to a folder at once without exceeding its bound
@@ -70,6 +71,7 @@ class FeatureCache:
         """Return the features of a key as they were stored on the CPU, None if there are none."""
         path = self._path(key)
         try:
+            check_regular(path)
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 features: Tensor = file.get_tensor("features")

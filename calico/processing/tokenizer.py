@@ -24,6 +24,7 @@ from calico.config.calico import PromptConfig
 from calico.model.inputs import TokenIds
 from calico.model.segments import SegVocabulary
 from mixedparts.errors import InputError
+from mixedparts.files.folders import check_plain_files
 
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SEG, PHRASE, PHRASE_END, IMAGE = "[SEG]", "<p>", "</p>", "<image>"
@@ -101,13 +102,14 @@ def _read(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     Raises:
         InputError: it cannot be read, or only code that the folder brings can read it.
     """
+    check_plain_files(folder)
     # Without the last argument transformers asks on the terminal whether code from the folder may
     # run, and waits for an answer. Such code never runs here.
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             str(folder), trust_remote_code=False, **options
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # transformers raises errors of many types on broken files
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     # How it was read is no part of it: a resumed run saves the same files as an undisturbed one.
@@ -138,6 +140,8 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
     single = [tag[0] for tag in tags if len(tag) == 1]
     new = sorted({seg, *single, *(index for index in others if index is not None)})
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if pad is None or end is None:
+        raise InputError("the tokenizer has no token for padding or for the end of a text")
     # Markers occur in prompts only: the begin token and those around images, not `<p>` and `</p>`.
     wrapping = (tokenizer.bos_token_id, *others[2:])
     markers = tuple(index for index in wrapping if index is not None)

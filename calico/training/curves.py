@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from calico.pretraining.encoder_files import ENCODERS, log_file
+from mixedparts.files.opening import open_file
+from mixedparts.files.text import numbered_lines, parse_json
 from mixedparts.progress import Progress
 
 Line = dict[str, Any]
@@ -55,14 +56,22 @@ def _plot_evaluations(panel: Any, evaluations: list[Line]) -> None:
     tasks = (name for name in evaluations[0] if name not in ("stage", "step"))
     for number, task in enumerate(tasks):
         for name, style in zip(_METRICS, ("-", ":"), strict=True):
-            values = [line[task][name] for line in evaluations]
+            values = [_metric(line, task, name) for line in evaluations]
             panel.plot(steps, values, style, marker="o", color=f"C{number}", label=f"{task} {name}")
     panel.set(xlabel="step", ylim=(0, 1), title="free generation")
     panel.legend(fontsize="x-small")
 
 
+def _metric(line: Line, task: str, name: str) -> float:
+    """Return a metric of an evaluation; NaN, which is not drawn, where the line lacks it."""
+    values = line.get(task)
+    value = values.get(name) if isinstance(values, dict) else None
+    return value if isinstance(value, int | float) else float("nan")
+
+
 def _plot(panel: Any, lines: list[Line], name: str, label: str) -> None:
-    panel.plot([line["step"] for line in lines], [line[name] for line in lines], label=label)
+    drawn = [line for line in lines if isinstance(line.get(name), int | float)]
+    panel.plot([line["step"] for line in drawn], [line[name] for line in drawn], label=label)
 
 
 def _finish(panel: Any, title: str) -> None:
@@ -78,12 +87,25 @@ def _by_stage(lines: list[Line]) -> dict[str, list[Line]]:
     return stages
 
 
+def _log_line(raw: bytes) -> Line | None:
+    """Return one line of a log, None for a damaged one."""
+    # The training is done when its curves are drawn: a damaged line must not end it with an error.
+    try:
+        line = parse_json(raw.decode())
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return None
+    return line if isinstance(line.get("stage"), str) else None
+
+
 def read_log(path: Path) -> list[Line]:
     """Return the lines of a log; of a step that was logged twice, only the later line."""
     # A run that was killed after its last checkpoint logs the steps in between again.
     latest: dict[tuple[str, int], Line] = {}
-    for text in path.read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
-        if "event" not in line:
-            latest[line["stage"], line["step"]] = line
+    with open_file(path, "the log") as file:
+        for _, raw in numbered_lines(file):
+            line = _log_line(raw)
+            if line is not None and "event" not in line:
+                latest[line["stage"], line["step"]] = line
     return sorted(latest.values(), key=lambda line: (line["stage"], line["step"]))

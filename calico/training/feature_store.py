@@ -23,7 +23,8 @@ from calico.dataset.views import View
 from calico.model.vision import ImageEncoders, ImageFeatures
 from calico.processing.feature_encoder import PARTS, weights_digest
 from calico.processing.images import ImageProcessor, open_image
-from mixedparts.errors import UsageError
+from mixedparts.errors import InputError, UsageError
+from mixedparts.files.opening import check_regular
 from mixedparts.progress import Progress
 
 
@@ -91,7 +92,7 @@ def feature_store(
         The store, memory-mapped.
 
     Raises:
-        InputError: an image does not decode.
+        InputError: an image does not decode, or a stored file is damaged.
     """
     digests = [table.digest(row) for row in rows]
     # The names here are hashed: another name would make every existing store unknown.
@@ -112,8 +113,34 @@ def feature_store(
             temporary.rename(place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in PARTS}
+    arrays = {name: _stored(place / f"{name}.npy", (1 + mirrored) * len(rows)) for name in PARTS}
     return FeatureStore({row: index for index, row in enumerate(rows)}, 1 + mirrored, arrays)
+
+
+def _stored(path: Path, count: int) -> NDArray[np.float16]:
+    """Return a stored array, memory-mapped.
+
+    Args:
+        path: the file.
+        count: its number of rows.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        check_regular(path)
+        array: NDArray[np.float16] = np.load(path, mmap_mode="r")
+        whole = array.dtype == np.float16 and array.ndim > 1 and len(array) == count
+        reason = f"it has {array.dtype} values of shape {array.shape}"
+    # A header of NumPy is a Python literal, whose parser raises errors of its own.
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, RecursionError) as error:
+        whole, reason = False, str(error)
+    if not whole:
+        raise InputError(
+            f"the stored features {path} are damaged: {reason}",
+            f"Type: rm -r {path.parent}   and run the command again, which computes them again.",
+        )
+    return array
 
 
 @torch.inference_mode()

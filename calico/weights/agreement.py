@@ -55,10 +55,10 @@ def _compared(
     if layout in ("CALICO", "GLaMM", "LISA", "language model"):
         yield from _language(data, config)
     if layout == "InstructBLIP":
-        yield from _language(data.get("text_config") or {}, config)
-        seen = data.get("vision_config") or {}
+        yield from _language(_section(data, "text_config"), config)
+        seen = _section(data, "vision_config")
         yield "vision.heads", seen.get("num_attention_heads"), config.vision.heads
-        asked = data.get("qformer_config") or {}
+        asked = _section(data, "qformer_config")
         yield "qformer.heads", asked.get("num_attention_heads"), config.qformer.heads
         if config.qformer.sees_question:
             yield "qformer.vocabulary", asked.get("vocab_size"), config.qformer.vocabulary
@@ -68,11 +68,18 @@ def _compared(
         yield "semantic.heads", data.get("num_attention_heads"), config.semantic.heads
         yield "semantic.patch_size", data.get("patch_size"), config.semantic.patch_size
     if layout == "SAM":
-        seen = data.get("vision_config") or {}
+        seen = _section(data, "vision_config")
         yield "sam.heads", seen.get("num_attention_heads"), config.sam.heads
         yield "sam.window", seen.get("window_size"), config.sam.window
         layers = seen.get("global_attn_indexes")
-        yield "sam.global_layers", layers and tuple(layers), config.sam.global_layers
+        layers = tuple(layers) if isinstance(layers, list) else layers
+        yield "sam.global_layers", layers, config.sam.global_layers
+
+
+def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of the file; an empty one where it has none."""
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _language(data: Mapping[str, Any], config: CalicoConfig) -> Iterator[tuple[str, Any, Any]]:
@@ -83,7 +90,7 @@ def _language(data: Mapping[str, Any], config: CalicoConfig) -> Iterator[tuple[s
     yield "language.kv_heads", data.get("num_key_value_heads"), heads
     yield "language.norm_eps", data.get("rms_norm_eps"), chosen.norm_eps
     # transformers 5 moved `rope_theta` into `rope_parameters`; files of either version occur.
-    rope = data.get("rope_parameters") or {}
+    rope = _section(data, "rope_parameters")
     theta = rope.get("rope_theta", data.get("rope_theta"))
     yield "language.rope_theta", theta, chosen.rope_theta
     tied = data.get("tie_word_embeddings")

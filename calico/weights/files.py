@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mixedparts.errors import InputError
 from mixedparts.files.folders import list_folder
-from mixedparts.files.opening import check_unpacked
+from mixedparts.files.opening import check_regular, check_unpacked, open_regular
 from mixedparts.files.text import read_json
 
 _PICKLED = (".pth", ".pt", ".bin")
@@ -53,6 +53,7 @@ class WeightFiles(Mapping[str, Tensor]):
             self._pickled[path] = _unpacked(path)
             return list(self._pickled[path])
         try:
+            check_regular(path)
             with safe_open(path, framework="pt") as file:
                 return list(file.keys())
         except (OSError, SafetensorError) as error:
@@ -143,7 +144,7 @@ def _unpacked(path: Path) -> Mapping[str, Tensor]:
     """Return the tensors of a file that torch saved."""
     mapped = False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mapped = file.read(2) == b"PK"  # a zip; the format before torch 1.6 cannot be mapped
         # A pickle can run any code when it is loaded; `weights_only` allows tensors alone.
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

@@ -12,7 +12,7 @@ from torch import Tensor
 from calico.weights.key_names import installed_names
 from calico.weights.name_lists import fault_lines
 from mixedparts.errors import InputError
-from mixedparts.files.opening import check_unpacked
+from mixedparts.files.opening import check_regular, check_unpacked
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -29,6 +29,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         InputError: it is missing or broken.
     """
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:

@@ -44,10 +44,12 @@ def card(manifest: Mapping[str, Any]) -> str:
         "mixedparts.cards",
         "card.md.jinja",
         manifest=manifest,
-        synthetic=[name for name, source in manifest["sources"].items() if source["synthetic"]],
+        synthetic=[name for name, source in manifest["sources"].items() if source.get("synthetic")],
         tasks=_TASKS,
         counts=_counts(manifest),
-        benchmark=sum(sum(tasks.values()) for tasks in manifest["benchmark"]["counts"].values()),
+        benchmark=sum(
+            sum(tasks.values()) for tasks in manifest["benchmark"].get("counts", {}).values()
+        ),
         small=_filtered(manifest),
         rejected=sum(manifest["rejects"].values()),
         rejects_file=REJECTS_FILE,
@@ -136,5 +138,6 @@ def _counts(manifest: Mapping[str, Any]) -> list[tuple[str, str, list[int]]]:
 
 def _filtered(manifest: Mapping[str, Any]) -> dict[str, int]:
     """Return how many objects and parts of all sources and splits the filters left out."""
-    dropped = [counts for splits in manifest["filtered"].values() for counts in splits.values()]
-    return {kind: sum(counts[kind] for counts in dropped) for kind in ("objects", "parts")}
+    filtered = manifest.get("filtered", {})
+    dropped = [counts for splits in filtered.values() for counts in splits.values()]
+    return {kind: sum(counts.get(kind, 0) for counts in dropped) for kind in ("objects", "parts")}

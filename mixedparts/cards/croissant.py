@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixedparts.errors import InputError
+from mixedparts.files.text import read_json
 from mixedparts.records import BENCHMARK
 from mixedparts.storage.build_folder import CROISSANT, shard_pattern
 from mixedparts.storage.schema import CONFIGS, ENCODED_IMAGE
@@ -107,12 +109,15 @@ def croissant_text(manifest: Mapping[str, Any], url: str = _PAPER) -> str:
 def croissant_problems(build: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each key of a build's metadata file that does not describe the build."""
     try:
-        value = json.loads((build / CROISSANT).read_bytes())
-        # The URL is the only value that does not follow from the manifest: `push` sets it.
-        wanted = croissant(manifest, value["url"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        yield f"cannot be read: {error}"
+        value = read_json(build / CROISSANT)
+    except InputError as error:
+        yield f"cannot be read: {error.message}"
         return
+    # The URL is the only value that does not follow from the manifest: `push` sets it.
+    if not isinstance(value, dict) or not isinstance(value.get("url"), str):
+        yield "is not a JSON object with a 'url'"
+        return
+    wanted = croissant(manifest, value["url"])
     for key in wanted:
         if value.get(key) != wanted[key]:
             yield f"its '{key}' is not that of this build"

@@ -23,7 +23,8 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
     """Return the report of a finished build, with the command that comes next."""
     values = {
         "out": str(out),
-        **{key: manifest[key] for key in ("build_id", "synthetic", "counts", "filtered")},
+        **{key: manifest[key] for key in ("build_id", "synthetic", "counts")},
+        "filtered": manifest.get("filtered", {}),
         "benchmark": manifest["benchmark"],
         "rejects": manifest["rejects"],
         # An older version of this program wrote no warnings.
@@ -33,7 +34,7 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
     }
     lines = [_counts_table(manifest["counts"])]
     lines += reject_lines(values["rejects"])
-    empty = manifest["benchmark"]["empty_cells"]
+    empty = manifest["benchmark"].get("empty_cells", [])
     if empty:
         cells = ", ".join(f"{source}/{task}" for source, task in empty)
         lines.append(f"no benchmark rows for: {cells}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedparts.errors import InputError
+from mixedparts.files.opening import check_regular, reason
 
 # A link that cannot be followed to its end is a link to a file that is not there.
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -65,6 +66,21 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         if error.errno in _LEADS_NOWHERE:
             return False
         raise _unlistable(entry.path, error) from None
+
+
+def check_plain_files(folder: str | Path) -> None:
+    """Check that a folder has no pipe, device or dead link in it, for libraries that read it.
+
+    Raises:
+        InputError: it has one, or cannot be listed.
+    """
+    for entry in list_folder(folder):
+        if is_folder(entry):
+            continue
+        try:
+            check_regular(Path(entry.path))
+        except OSError as error:
+            raise InputError(f"{entry.path} {reason(Path(entry.path), error)}") from None
 
 
 def walk_folders(top: str | Path) -> Iterator[Listing]:

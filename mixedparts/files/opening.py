@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,16 +51,34 @@ def open_file(path: Path, subject: str = "", hint: str | None = None) -> BinaryI
     Raises:
         InputError: the file is missing, is a folder, a pipe or a device, or may not be read.
     """
-    name = f"{subject} {path}".lstrip()
     try:
-        mode = os.stat(path).st_mode
-        # Checked before it is opened: opening a pipe waits until somebody writes to it.
-        if stat.S_ISREG(mode):
-            return path.open("rb")
+        return open_regular(path)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise InputError(f"{name} {reason(path, error)}", hint) from None
-    kind = "a folder" if stat.S_ISDIR(mode) else _SPECIAL.get(stat.S_IFMT(mode), "a special file")
-    raise InputError(f"{name} cannot be read: it is {kind}, not a file", hint)
+        raise InputError(f"{subject} {path} {reason(path, error)}".lstrip(), hint) from None
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading bytes; for files of this program, whose reader says more.
+
+    Raises:
+        OSError: the file is missing, is a folder, a pipe or a device, or may not be read.
+    """
+    check_regular(path)
+    return path.open("rb")
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is a regular file, for libraries that open files themselves.
+
+    Raises:
+        OSError: it is missing, or is a folder, a pipe or a device.
+    """
+    # Checked before it is opened: opening a pipe waits until somebody writes to it.
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        special = _SPECIAL.get(stat.S_IFMT(mode), "a special file")
+        kind = "a folder" if stat.S_ISDIR(mode) else special
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
 def read_head(path: Path, subject: str = "") -> bytes:

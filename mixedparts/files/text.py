@@ -7,6 +7,7 @@ is not such a file is named in one message with the command that helps (`mixedpa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from mixedparts.errors import InputError
 from mixedparts.files.foreign import HEAD, UTF8_MARK, not_utf8
 from mixedparts.files.opening import open_file, reason
+
+_SURROGATE = re.compile(r"\\(u|U0000)d[89a-f]", re.IGNORECASE)
 
 
 def read_bytes(
@@ -110,12 +113,50 @@ def read_json(path: Path, subject: str = "", hint: str | None = None) -> Any:
     """
     text = read_text(path, subject, hint)
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         fault = f"is not valid JSON: {error}{beginning(text.encode()[:HEAD])}"
-    except RecursionError:
-        fault = "is nested too deeply to be read as JSON"
     raise InputError(f"{subject} {path} {fault}".lstrip(), hint)
+
+
+def parse_json(text: str) -> Any:
+    """Return a JSON text as plain Python values.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or has half of a character.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    check_surrogates(text, value)
+    return value
+
+
+def check_surrogates(text: str, value: Any) -> None:
+    r"""Check that the texts in the value of a JSON or YAML text can be written and printed.
+
+    Raises:
+        ValueError: an escape such as \ud800 stands for half of a character.
+    """
+    if _SURROGATE.search(text) is None:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False, default=str, skipkeys=True).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has half of a surrogate pair, which is no character") from None
+
+
+def read_own_json(path: Path) -> Any:
+    """Return the value in a JSON file that an earlier run wrote.
+
+    Returns:
+        The value; None where there is no such file, or a damaged one, which counts as none.
+    """
+    try:
+        return read_json(path)
+    except InputError:
+        return None
 
 
 def numbered_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -6,17 +6,18 @@ them.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 
 from mixedparts.cards.card import card
 from mixedparts.cards.croissant import croissant_text
+from mixedparts.files.text import read_own_json
 from mixedparts.hub.private_paths import check_no_paths, shortened
 from mixedparts.storage.build_folder import CARD, CROISSANT, MANIFEST, REJECTS_FILE, BuildFolder
 from mixedparts.storage.digest_list import DIGEST_LIST, write_digest_list
@@ -42,6 +43,14 @@ class PushFile:
     path: str
     bytes: int
     exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What the copy of a shard was made of, and its record; the names are keys of the JSON file."""
+
+    of: str
+    file: WrittenFile
 
 
 def push_files(build: BuildFolder, pixels: bool) -> list[PushFile]:
@@ -151,21 +160,20 @@ def _rewritten(
     # of this build would mean to write it again.
     note = copy / f".{shard.path.replace('/', '-')}.json"
     stored = _noted(note)
-    if stored is not None and stored[0] == shard.sha256 and intact(copy, stored[1]):
-        return stored[1]
+    if stored is not None and stored.of == shard.sha256 and intact(copy, stored.file):
+        return stored.file
     written = write_shard(
         copy, shard.path, lambda path: write_parquet(path, schema, rows), parquet_rows
     )
-    write_json(note, {"of": shard.sha256, "file": asdict(written)})
+    write_json(note, asdict(_Note(shard.sha256, written)))
     return written
 
 
-def _noted(note: Path) -> tuple[str, WrittenFile] | None:
-    """Return the digest of the original shard and the record of its copy; None without a note."""
+def _noted(note: Path) -> _Note | None:
+    """Return the note beside the copy of a shard; None without an intact one."""
     try:
-        value = json.loads(note.read_bytes())
-        return value["of"], WrittenFile(**value["file"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.convert(read_own_json(note), _Note)
+    except msgspec.ValidationError:
         return None
 
 

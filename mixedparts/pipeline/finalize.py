@@ -23,6 +23,8 @@ from typing import Any
 from mixedparts.cards.card import card, unfinished_card
 from mixedparts.cards.checkout import point_checkout_at
 from mixedparts.cards.croissant import croissant_text
+from mixedparts.errors import InputError
+from mixedparts.files.text import read_text
 from mixedparts.pipeline.build_manifest import make_manifest
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan
@@ -39,6 +41,7 @@ from mixedparts.storage.build_folder import (
 from mixedparts.storage.digest_cache import digest_cache
 from mixedparts.storage.digest_list import read_digest_list, write_digest_list
 from mixedparts.storage.leftovers import is_leftover
+from mixedparts.storage.manifest_shape import manifest_faults
 from mixedparts.storage.shards import (
     COMMITS,
     Commit,
@@ -63,8 +66,8 @@ def mark_unfinished(build: Path) -> None:
 def is_unfinished(build: Path) -> bool:
     """Return whether a folder has the card that `mark_unfinished` writes."""
     try:
-        return (build / CARD).read_text(encoding="utf-8") == unfinished_card()
-    except (OSError, UnicodeDecodeError):
+        return read_text(build / CARD) == unfinished_card()
+    except InputError:
         return False
 
 
@@ -76,6 +79,8 @@ def finished_manifest(build: Path) -> dict[str, Any] | None:
     # A build with a damaged or missing shard counts as unfinished, so that its command repairs it.
     manifest, plan = stored_manifest(build), stored_plan(build)
     if manifest is None or plan is None or manifest.get("build_id") != plan["build_id"]:
+        return None
+    if manifest_faults(manifest):
         return None
     digests = {shard["path"]: shard["sha256"] for shard in manifest["shards"]}
     try:

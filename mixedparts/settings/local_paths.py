@@ -19,11 +19,16 @@ def local_path(text: str) -> Path:
     """Return the path that a command-line option names.
 
     Raises:
-        argparse.ArgumentTypeError: it is an address; as a path it would become a folder `s3:`.
+        argparse.ArgumentTypeError: it is empty, or an address; as a path an address would become a
+            folder `s3:`.
     """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; the present folder is `.`")
     if is_address(text):
         raise argparse.ArgumentTypeError(
             f"{text} is an address, and only local files and folders are read and written;"
             " copy or mount it first"
         )
-    return Path(text)
+    path = Path(text)
+    # `.` and `..` have no name of their own, which writers put other names beside.
+    return path if path.name not in ("", "..") else path.resolve()

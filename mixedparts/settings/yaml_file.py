@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from mixedparts.errors import InputError
-from mixedparts.files.text import read_text
+from mixedparts.files.text import check_surrogates, read_text
 
 YAML_FAULTS = (yaml.YAMLError, RecursionError, ValueError, AttributeError)
 """What parsing a YAML text may raise: the last three for deep nesting, for the date 2024-13-45 or a
@@ -24,6 +24,7 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     text = read_text(path, "the configuration")
     try:
         value = yaml.safe_load(text)
+        check_surrogates(text, value)
     except YAML_FAULTS as error:
         raise InputError(f"the configuration {path} is not YAML: {error}") from error
     if not isinstance(value, dict):

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import yaml
 
 from mixedparts.errors import InputError
+from mixedparts.files.text import check_surrogates
 from mixedparts.settings.yaml_file import YAML_FAULTS
 
 # libyaml, where PyYAML was built with it, is several times faster.
@@ -139,7 +140,9 @@ def load_yaml(text: str, file: str) -> Entry:
         InputError: the text is not YAML, or a key is written twice, with file and line.
     """
     try:
-        return Entry(file, text, (), yaml.load(text, _Loader))
+        value = yaml.load(text, _Loader)
+        check_surrogates(text, value)
+        return Entry(file, text, (), value)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         message = f"{file}:{line}: {error.problem or 'not readable as YAML'}"

@@ -7,7 +7,6 @@ takes the file names from here too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ import pyarrow.parquet as pq
 
 from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.files.foreign import packed_or_absent
-from mixedparts.files.opening import read_head
+from mixedparts.files.opening import check_regular, read_head
+from mixedparts.files.text import read_own_json
 from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.storage.manifest_shape import manifest_faults, manifest_hint
 from mixedparts.storage.schema import CONFIGS, REJECTS
@@ -78,23 +78,21 @@ def shard_pattern(table: str, split: str) -> str:
 
 def stored_manifest(path: Path) -> dict[str, Any] | None:
     """Return the manifest in a folder, unchecked; None where there is no finished build."""
-    return _stored(path / MANIFEST, "shards")
+    return _stored(path / MANIFEST, shards=list)
 
 
 def stored_plan(path: Path) -> dict[str, Any] | None:
     """Return the plan that was stored in a build folder; None where there is none."""
-    return _stored(path / PLAN, "build_id")
+    return _stored(path / PLAN, build_id=str, identity=dict)
 
 
-def _stored(path: Path, key: str) -> dict[str, Any] | None:
-    """Return a JSON object that has a key; None where a file holds no such object."""
-    # A file that somebody edited can contain anything. Deeply nested JSON exceeds the recursion
-    # limit of the parser.
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+def _stored(path: Path, **types: type) -> dict[str, Any] | None:
+    """Return a JSON object with values of these types; None where a file holds no such object."""
+    # A file that somebody edited can contain anything.
+    value = read_own_json(path)
+    if not isinstance(value, dict):
         return None
-    return value if isinstance(value, dict) and key in value else None
+    return value if all(isinstance(value.get(key), t) for key, t in types.items()) else None
 
 
 @dataclass(frozen=True)
@@ -239,6 +237,7 @@ class BuildFolder:
         """
         # Opening reads the footer alone; a damaged page raises its error when it is read.
         try:
+            check_regular(self.path / relative)
             with pq.ParquetFile(self.path / relative, **options) as file:
                 # Readers name the columns they want, and Parquet leaves out a column that is not
                 # there without a word. Metadata does not count: it only has hints for `datasets`

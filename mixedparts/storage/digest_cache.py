@@ -17,10 +17,12 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from mixedparts.files.opening import open_regular
 from mixedparts.storage.locate import cache_folder
 from mixedparts.storage.shards import sha256_of, written_beside
 
@@ -162,7 +164,8 @@ def _opened(root: Path, file: Path | None) -> DigestCache:
 def _load(file: Path, root: Path) -> dict[str, tuple[Stamp, str]]:
     """Return the stored entries; none if there is no intact file of this format and root."""
     try:
-        first, _, body = file.read_bytes().partition(b"\n")
+        with open_regular(file) as handle:
+            first, _, body = handle.read().partition(b"\n")
         head = json.loads(first)
         # The checksum finds damage that leaves the file valid JSON with a wrong digest in it.
         if head != {"format": _FORMAT, "root": str(root), "sha256": _checksum(body)}:
@@ -171,7 +174,7 @@ def _load(file: Path, root: Path) -> dict[str, tuple[Stamp, str]]:
             relative: (Stamp(*stamp), digest)
             for relative, (*stamp, digest) in json.loads(body).items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -179,13 +182,14 @@ def _drop_orphans(folder: Path) -> None:
     """Remove the caches of folders that no longer exist."""
     for file in folder.glob("*.json"):
         try:
-            with file.open("rb") as handle:
+            with open_regular(file) as handle:
                 root = json.loads(handle.readline())["root"]
-            if not os.path.isdir(root):
+            used = os.path.isdir(root)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            used = False  # not readable as a cache, so nobody needs it
+        if not used:
+            with suppress(OSError):
                 file.unlink()
-        except (OSError, ValueError, TypeError, KeyError):
-            # Not readable as a cache, so nobody needs it.
-            file.unlink(missing_ok=True)
 
 
 def _checksum(body: bytes) -> str:

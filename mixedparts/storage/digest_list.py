@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from mixedparts.files.folders import list_folder
+from mixedparts.files.opening import open_regular
 from mixedparts.storage.build_folder import CARD, CROISSANT, MANIFEST, PLAN, REJECTS_FILE
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import COMMITS, WrittenFile, sha256_of, write_text
@@ -58,10 +59,12 @@ def read_digest_list(build: Path) -> dict[str, str] | None:
     """Return path -> SHA-256 (hex) of the listed files; None for a build of an earlier version.
 
     Raises:
+        OSError: it cannot be read.
         ValueError: a line is broken; the message has its number.
     """
     try:
-        text = (build / DIGEST_LIST).read_bytes().decode()
+        with open_regular(build / DIGEST_LIST) as file:
+            text = file.read().decode()
     except FileNotFoundError:
         return None
     if not text.endswith("\n"):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mixedparts.errors import InputError
+from mixedparts.files.text import read_own_json
 from mixedparts.storage.build_folder import CARD, BuildFolder
 
 NAME = "mixedparts"
@@ -71,8 +72,8 @@ def _finished(folder: Path) -> Path:
 def last_build() -> Path | None:
     """Return the folder of this user's last build (`remember_build`); None if there is no note."""
     try:
-        return Path(json.loads(_note().read_text(encoding="utf-8"))["last_build"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Path(read_own_json(_note())["last_build"])
+    except (OSError, KeyError, TypeError):
         return None
 
 

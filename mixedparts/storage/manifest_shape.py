@@ -19,6 +19,34 @@ class _Configuration(msgspec.Struct):
     min_part_area: float
     images: str
     profile: str = "full"
+    source_roots: dict[str, str] = {}
+
+
+class _Source(msgspec.Struct):
+    """What a manifest has about a source; one without a manifest of its own has less."""
+
+    version: str = ""
+    splits: list[str] = []
+    synthetic: bool = False
+    title: str = ""
+    homepage: str = ""
+    licence: str = ""
+    image_licence: str = ""
+    citation: str = ""
+    comparable: dict[str, list[str]] = {}
+
+
+class _Benchmark(msgspec.Struct):
+    """The rows of the benchmark by source and task, and the cells that have none."""
+
+    counts: dict[str, dict[str, int]] = {}
+    empty_cells: list[tuple[str, str]] = []
+
+
+class _Warning(msgspec.Struct):
+    """A warning of the build."""
+
+    text: str
 
 
 class _ManifestShape(msgspec.Struct):
@@ -28,11 +56,14 @@ class _ManifestShape(msgspec.Struct):
     schema_version: int
     synthetic: bool
     configuration: _Configuration
-    sources: dict[str, dict[str, Any]]
+    sources: dict[str, _Source]
     counts: dict[str, dict[str, dict[str, int]]]
-    benchmark: dict[str, Any]
+    benchmark: _Benchmark
     rejects: dict[str, int]
     shards: list[WrittenFile]
+    code_version: str = ""
+    filtered: dict[str, dict[str, dict[str, int]]] = {}
+    warnings: list[_Warning] = []
 
 
 def manifest_faults(manifest: Mapping[str, Any]) -> list[str]:

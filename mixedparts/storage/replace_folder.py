@@ -21,11 +21,17 @@ def staging_folder(out: Path) -> Path:
     """Return the folder beside `out` in which its next content is written."""
     # On the same file system, where a rename is one step. One name and not one for each process:
     # the lock of `out` admits one writer, and the next run finds what a killed one left.
-    return out.with_name(f".{out.name}.new")
+    return _beside(out, "new")
 
 
 def _aside(out: Path) -> Path:
-    return out.with_name(f".{out.name}.old")
+    return _beside(out, "old")
+
+
+def _beside(out: Path, suffix: str) -> Path:
+    # Resolved: `.` and `..` have no name, and what is beside a link may be on another file system.
+    real = out.resolve()
+    return real.parent / f".{real.name}.{suffix}"
 
 
 def replace_folder(fresh: Path, out: Path) -> Path | None:
@@ -38,6 +44,7 @@ def replace_folder(fresh: Path, out: Path) -> Path | None:
     Returns:
         Where the replaced folder is now, for the caller to remove; None if there was none.
     """
+    out = out.resolve()
     if not out.exists():
         fresh.rename(out)
         return None

@@ -8,7 +8,7 @@ The contract of a shard, step by step:
 3. The temporary file is flushed to disk.
 4. It is renamed to its final name. A file of this name is therefore always a complete one.
 5. When all files of a task are in place, its commit record is written (`_build/commits/TASK.json`):
-   the files with rows, bytes and SHA-256, and what the task counted.
+   the files with rows, bytes and SHA-256, and what the task counted, with its own SHA-256.
 
 A task is a pure function of the plan, so it does not matter which run or process executes it. A
 build continues by this rule: a task whose record matches its files is done, and any other task runs
@@ -19,16 +19,24 @@ match.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from mixedparts.files.opening import open_regular
+from mixedparts.files.text import read_own_json
+
 COMMITS = Path("_build/commits")
+_COUNTS_DIGEST = "counts_sha256"  # key of a commit record
 _CHUNK = 1 << 20
 
 
@@ -75,7 +83,11 @@ def written_beside(target: Path, flush: bool = True) -> Iterator[Path]:
     The temporary file is removed if an exception leaves the block. Without `flush` the file is
     renamed at once: enough for files that a crash of the machine may damage, because their digest
     is checked or they can be made again.
+
+    Raises:
+        OSError: `target` is a folder or a device, or the file cannot be written.
     """
+    _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system. The leading dot
     # hides the file from patterns such as `pairs/train-*`. The process id is for runs of several
@@ -94,6 +106,24 @@ def written_beside(target: Path, flush: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _check_replaceable(target: Path) -> None:
+    """Check that a name may be given to another file.
+
+    Raises:
+        OSError: it is that of a folder or of a device: a rename of root would replace /dev/null.
+    """
+    try:
+        mode = os.stat(target).st_mode
+    except OSError:  # it is not there, or a link that leads nowhere
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(target))
+    # A pipe alone is replaced; /dev/stdout is a link to one.
+    special = not stat.S_ISREG(mode) and target.is_symlink()
+    if special or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "it is a device, not a file", str(target))
+
+
 def write_text(target: Path, text: str) -> None:
     """Write a text file atomically: it is complete or unchanged."""
     with written_beside(target) as temporary:
@@ -108,7 +138,7 @@ def write_json(target: Path, value: Any) -> None:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes (hex), without reading the whole file into memory."""
     digest = hashlib.sha256()
-    with path.open("rb") as handle:
+    with open_regular(path) as handle:
         while chunk := handle.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -150,7 +180,8 @@ def write_shard(
 def commit(build: Path, record: Commit) -> Commit:
     """Write the commit record of a task and return it."""
     # This must be the last thing that a task does: the record states that its files are complete.
-    write_json(build / COMMITS / f"{record.task}.json", asdict(record))
+    content = {**asdict(record), _COUNTS_DIGEST: _counts_digest(record.counts)}
+    write_json(build / COMMITS / f"{record.task}.json", content)
     return record
 
 
@@ -177,13 +208,23 @@ def committed(build: Path, task: str, *bases: Path) -> Commit | None:
 
 
 def read_commit(build: Path, task: str) -> Commit | None:
-    """Return the commit record of a task without checking its files; None if it is unreadable."""
+    """Return the commit record of a task without checking its files; None if it is damaged."""
+    value = read_own_json(build / COMMITS / f"{task}.json")
     try:
-        value = json.loads((build / COMMITS / f"{task}.json").read_bytes())
-        files = tuple(WrittenFile(**item) for item in value["files"])
-        return Commit(value["task"], files, value["counts"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = msgspec.convert(value, Commit)
+    except msgspec.ValidationError:
         return None
+    # Files have digests of their own; nothing else shows that the counts are intact. Records of
+    # earlier versions have none.
+    digest = _counts_digest(record.counts)
+    unchanged = value.get(_COUNTS_DIGEST, digest) == digest
+    return record if unchanged and record.task == task else None
+
+
+def _counts_digest(counts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of what a task counted, equal before and after it was stored."""
+    text = json.dumps(json.loads(json.dumps(counts)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def intact(base: Path, written: WrittenFile) -> bool:

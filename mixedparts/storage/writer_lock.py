@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.files.folders import list_folder
+from mixedparts.files.text import read_own_json
 
 _TRIES = 20
 _PAUSE = 0.05  # seconds between two tries
@@ -192,8 +193,8 @@ def _busy(place: Path, path: Path) -> EnvironmentFault:
 def _described(path: Path) -> Writer | None:
     """Return who holds a lock, None if the file is missing or half written."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Writer)
-    except (OSError, ValueError):
+        return msgspec.convert(read_own_json(path), Writer)
+    except msgspec.ValidationError:
         return None
 
 

@@ -17,7 +17,10 @@ import yaml
 
 from mixedparts.cards.card import loading_configs
 from mixedparts.cards.croissant import croissant_problems
+from mixedparts.errors import InputError
+from mixedparts.files.text import read_text
 from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.settings.yaml_file import YAML_FAULTS
 from mixedparts.storage.build_folder import (
     CARD,
     CROISSANT,
@@ -194,12 +197,12 @@ def check_digest_list(build: BuildFolder) -> Findings:
 def check_metadata(build: BuildFolder) -> Findings:
     """Check that the card and the Croissant file name the build's files, for those who load it."""
     found = Findings()
-    # A damaged card is a problem of the build, so bytes that are not UTF-8 must not fail here.
-    text = (build.path / CARD).read_text(encoding="utf-8", errors="replace")
+    # A damaged card is a problem of the build and must not end the verification.
     try:
+        text = read_text(build.path / CARD)
         front = yaml.safe_load(text.split("---\n", 2)[1])
         same = front["configs"] == loading_configs(build.manifest)
-    except (yaml.YAMLError, IndexError, KeyError, TypeError):
+    except (InputError, *YAML_FAULTS, IndexError, KeyError, TypeError):
         same = False
     if not same:
         found.add(Rule.CARD, CARD, "", "its YAML does not name the files of this build")

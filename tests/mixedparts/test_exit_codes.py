@@ -135,3 +135,37 @@ def test_calico_imports_and_names_the_line_when_it_is_used(
         cwd=tmp_path, env=without_extras, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "pip install --editable '.[train]'" in run.stdout, run.stderr
+
+
+def in_process(code: str, **options: object) -> subprocess.CompletedProcess[str]:
+    program = f"import sys\nfrom mixedparts.exit_codes import run_command\n{code}"
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, text=True, check=False, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+    return done
+
+
+PRINTS = "sys.exit(run_command(lambda: print('\u2026 \\udcff') or 0))"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_name_can_be_printed(encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = in_process(PRINTS, env=environment, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\\udcff\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_stdout_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = in_process(PRINTS, stdout=full)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: no space left on the device")
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_command_without_stdout() -> None:
+    done = in_process("sys.stdout = None\n" + PRINTS, stdout=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, "")

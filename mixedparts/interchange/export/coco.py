@@ -197,7 +197,7 @@ class _CocoSplit:
         manifest = self._job.build.manifest
         return {
             "description": f"MixedParts {self._split}",
-            "version": manifest["code_version"],
+            "version": manifest.get("code_version", "unknown"),
             "build_id": manifest["build_id"],
             "schema_version": manifest["schema_version"],
             "synthetic": manifest["synthetic"],

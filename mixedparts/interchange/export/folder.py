@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.errors import UsageError
+from mixedparts.files.text import read_own_json
 from mixedparts.interchange.bundle_import.layout import MARK
 from mixedparts.storage.replace_folder import recover, replace_folder, staging_folder
 from mixedparts.storage.target_folder import holds_earlier
@@ -17,10 +17,8 @@ from mixedparts.storage.target_folder import holds_earlier
 
 def stored_identity(out: Path) -> dict[str, Any] | None:
     """Return the identity of the export in a folder; None if the folder contains no export."""
-    try:
-        value = json.loads((out / MARK).read_bytes())["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    mark = read_own_json(out / MARK)
+    value = mark.get("identity") if isinstance(mark, dict) else None
     return value if isinstance(value, dict) else None
 
 

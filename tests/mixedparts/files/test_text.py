@@ -12,6 +12,8 @@ import pytest
 from mixedparts.errors import InputError
 from mixedparts.files.opening import check_unpacked, is_there
 from mixedparts.files.text import numbered_lines, read_json, read_lines, read_text
+from mixedparts.settings.yaml_file import read_yaml_mapping
+from mixedparts.sources.yaml_entries import load_yaml
 from tests.factories.foreign_files import ACCEPTED, BOM, NAMED
 
 
@@ -125,3 +127,21 @@ def test_a_binary_file_may_be_utf_16_but_not_packed(tmp_path: Path) -> None:
     path.write_bytes(NAMED["pointer"][0](""))
     with pytest.raises(InputError, match=r"the weights .*a\.bin is a pointer of Git LFS"):
         check_unpacked(path, "the weights")
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for text in (r'{"a": ["\uD800"]}', r'{"\udfff": 1}', r'["\ud83d \ude00"]'):
+        path.write_text(text)
+        with pytest.raises(InputError, match="half of a surrogate pair"):
+            read_json(path)
+    path.write_text(r'["\ud83d\ude00", "\\ud800"]')
+    assert read_json(path) == ["\N{GRINNING FACE}", "\\ud800"]
+    # YAML has the same escapes, and longer ones.
+    for text in (r'name: "\ud800"', r'name: "\U0000D800"'):
+        path.write_text(text)
+        with pytest.raises(InputError, match="half of a surrogate pair"):
+            read_yaml_mapping(path)
+        # libyaml refuses the escapes itself.
+        with pytest.raises(InputError, match=r"half of a surrogate pair|invalid Unicode"):
+            load_yaml(text, "a.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -10,7 +11,7 @@ import pytest
 
 from mixedparts.errors import UsageError
 from mixedparts.pipeline.config import BuildConfig
-from mixedparts.settings.local_paths import is_address
+from mixedparts.settings.local_paths import is_address, local_path
 from tests.conftest import SOURCES
 
 ADDRESS = "s3://bucket/x"
@@ -69,3 +70,13 @@ def test_a_command_refuses_an_address_and_writes_nothing(
     assert "s3:/" in run.stderr
     assert "Traceback" not in run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_present_folder_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    assert local_path(".") == tmp_path / "inner"
+    assert local_path("..") == tmp_path
+    assert local_path("./x") == Path("x")
+    with pytest.raises(ArgumentTypeError, match="it is empty"):
+        local_path("")
