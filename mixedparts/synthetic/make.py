@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -16,7 +17,7 @@ import cv2
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.files.folders import list_folder
 from mixedparts.pipeline.engines.follow_parent import follow_parent
-from mixedparts.pipeline.engines.worker_pool import check_main_module, make_pool
+from mixedparts.pipeline.engines.worker_pool import check_main_module, make_pool, worker_died
 from mixedparts.storage.writer_lock import writing
 from mixedparts.synthetic.native import DESCRIPTION, INFO, Fragment, NativeLayout, encode
 from mixedparts.synthetic.native_ade20k import Ade20kLayout
@@ -58,8 +59,8 @@ def make_sources(
     Raises:
         UsageError: numbers out of range, a script without `if __name__ == "__main__":`, or `out`
             contains files of these layouts that this function did not write.
-        EnvironmentFault: the folder cannot be written, the disk is full, or another process writes
-            to the folder.
+        EnvironmentFault: the folder cannot be written, the disk is full, a worker process died, or
+            another process writes to the folder.
     """
     _check_numbers(images, seed, workers)
     check_main_module(workers)
@@ -76,6 +77,8 @@ def _make(
         for layout in _LAYOUTS.values():
             _prepare(out, layout, images, seed)
         _draw(out, images, seed, workers, progress)
+    except BrokenProcessPool:
+        raise worker_died((), "it starts over") from None
     except OSError as error:
         where = error.filename or out
         raise EnvironmentFault(

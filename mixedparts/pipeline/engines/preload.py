@@ -9,4 +9,6 @@ import os
 from mixedparts.pipeline.engines.follow_parent import die_with_parent
 from mixedparts.pipeline.engines.worker_pool import MAIN_PROCESS
 
-die_with_parent(int(os.environ[MAIN_PROCESS]))
+# Python starts another fork server if the first one has ended; that one has no such variable.
+_main = os.environ.get(MAIN_PROCESS)
+die_with_parent(int(_main) if _main else None)

@@ -14,13 +14,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from mixedparts.errors import EnvironmentFault, MixedPartsError, UsageError
 
+P = ParamSpec("P")
+R = TypeVar("R")
 MAIN_PROCESS = "MIXEDPARTS_MAIN_PROCESS"
 """Environment variable of the fork server: the process that started it."""
 _PRELOADED = (
@@ -58,18 +62,40 @@ def make_pool(workers: int, initializer: Callable[[], None]) -> ProcessPoolExecu
         The pool; its processes start with the first task.
     """
     warm_up()
-    return ProcessPoolExecutor(
+    return _Pool(
         workers, mp_context=multiprocessing.get_context("forkserver"), initializer=initializer
     )
 
 
-def worker_died(workers: Iterable[BaseProcess]) -> MixedPartsError:
-    """Return the error for a pool of worker processes of which one ended by itself."""
+class _Pool(ProcessPoolExecutor):
+    """A pool that is broken, like one without a worker, if its fork server ends."""
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Submit a task; the first ones start the processes.
+
+        Raises:
+            BrokenProcessPool: the fork server or a worker ended by itself.
+        """
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except (EOFError, ConnectionError) as error:
+            raise BrokenProcessPool("the fork server ended") from error
+
+
+def worker_died(
+    workers: Iterable[BaseProcess], kept: str = "finished work is kept"
+) -> MixedPartsError:
+    """Return the error for a pool of worker processes of which one ended by itself.
+
+    Args:
+        workers: processes of the pool.
+        kept: what a second run finds.
+    """
     if any(worker.exitcode == _RUNS_MAIN_AGAIN for worker in workers):
         return _no_guard(getattr(sys.modules["__main__"], "__file__", "the script"))
     return EnvironmentFault(
         "a worker process died, most likely because memory ran out",
-        "Run the same command again with fewer --workers; finished work is kept.",
+        f"Run the same command again with fewer --workers; {kept}.",
     )
 
 

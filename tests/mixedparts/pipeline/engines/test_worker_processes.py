@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,87 @@ def test_a_fork_server_that_is_importing_ends_with_the_command(tmp_path: Path) -
     os.kill(process.pid, signal.SIGKILL)
     assert within(2, lambda: alive(process.pid) == []), alive(process.pid)
     process.communicate()
+
+
+WITHOUT_SERVER = """
+import os, signal, sys, threading
+from multiprocessing import forkserver
+from mixedparts.exit_codes import run_command
+from mixedparts.pipeline.engines.local import LocalEngine
+
+def double(number):
+    return 2 * number
+
+def command():
+    engine = LocalEngine(2)
+    server = forkserver._forkserver._forkserver_pid
+    if sys.argv[1] == "before":
+        os.kill(server, signal.SIGKILL)
+        os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    else:
+        os.kill(server, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (server, signal.SIGKILL)).start()
+    print(sorted(engine.run(double, range(6))))
+    engine.close()
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(run_command(command))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "code", "printed", "told"),
+    [
+        ("before", 0, "[0, 2, 4, 6, 8, 10]\n", ""),
+        ("meanwhile", 3, "", "error: a worker process died, most likely because memory ran out\n"),
+    ],
+)
+def test_a_fork_server_that_ends_is_replaced_or_named(
+    tmp_path: Path, moment: str, code: int, printed: str, told: str
+) -> None:
+    (tmp_path / "program.py").write_text(WITHOUT_SERVER)
+    process = start([sys.executable, "program.py", moment], tmp_path)
+    output, messages = process.communicate(timeout=60)
+    assert (process.returncode, output) == (code, printed), messages
+    assert messages.startswith(told)
+    assert "Traceback" not in messages
+    assert within(2, lambda: alive(process.pid) == [])
+
+
+@pytest.mark.parametrize("kind", ["build", "sample"])
+def test_a_worker_that_is_killed_is_one_message(
+    native_root: Path, tmp_path: Path, kind: str
+) -> None:
+    words: dict[str, list[object]] = {
+        "build": ["build", "--sources", *SOURCES, "--root", native_root, "--samples", 5000],
+        "sample": ["sample", "--images", 2000],
+    }
+    out = tmp_path / "out"
+    line = [command("mixedparts"), *words[kind], "--out", out, "--workers", 2, "--quiet"]
+    process = start(line, tmp_path)
+    workers = partial(grandchildren, process.pid)
+    assert within(60, lambda: len(workers()) > 0 or process.poll() is not None)
+    os.kill(workers()[0], signal.SIGKILL)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 3, messages
+    first, second = messages.splitlines()
+    assert first == "error: a worker process died, most likely because memory ran out"
+    assert second.startswith("Run the same command again with fewer --workers; ")
+    assert within(2, lambda: alive(process.pid) == [])
+
+
+def grandchildren(process: int) -> list[int]:
+    """Return the processes of a session that a child of its first process has started."""
+    return [other for other in alive(process) if parent(other) not in (process, os.getpid(), 0)]
+
+
+def parent(process: int) -> int:
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[1])
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.1, 0.3, 0.6, 1.0])
