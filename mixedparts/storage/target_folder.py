@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mixedparts.errors import UsageError
 from mixedparts.files.folders import list_folder
+from mixedparts.storage.leftovers import is_leftover
 
 _HINT = "Choose another folder with --out."
 
@@ -20,7 +21,8 @@ def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bo
         recognise: returns whether a folder that is not empty holds such an output.
 
     Returns:
-        True for an earlier output, False for a folder that is new or empty.
+        True for an earlier output, False for a folder that is new or empty but for what a killed
+        run left half-written.
 
     Raises:
         UsageError: `out` is a file, or holds something else, which belongs to somebody else and
@@ -29,7 +31,8 @@ def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bo
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", _HINT)
-    if not out.is_dir() or not list_folder(out):
+    # A run that was killed at its very start leaves one temporary file and nothing else.
+    if not out.is_dir() or all(is_leftover(entry.name) for entry in list_folder(out)):
         return False
     if not recognise(out):
         raise UsageError(f"{out} is not empty and holds no {what}", _HINT)

@@ -114,6 +114,15 @@ def test_a_kill_at_the_very_end_leaves_nothing_that_stays(
     assert sorted(os.listdir(config.out / "_build")) == sorted(os.listdir(built / "_build"))
 
 
+def test_a_kill_at_the_very_start_is_no_obstacle(config: BuildConfig, tmp_path: Path) -> None:
+    out = tmp_path / "new"
+    out.mkdir()
+    (out / ".README.md.1.tmp").write_text("---")
+    build(replace(config, out=out), Silent())
+    assert not list(out.rglob(".*"))
+    assert verify(out, "deep").listed == []
+
+
 def stop(*_: object) -> None:
     raise ProblemsFound("stands for a kill")
 

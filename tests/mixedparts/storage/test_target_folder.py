@@ -19,6 +19,14 @@ def test_new_and_empty_folders_hold_nothing(tmp_path: Path) -> None:
     assert not holds_earlier(tmp_path / "new", "export", has_mark)
 
 
+def test_what_a_kill_left_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / ".README.md.123.tmp").touch()
+    assert not holds_earlier(tmp_path, "build", has_mark)
+    (tmp_path / ".notes.tmp").touch()
+    with pytest.raises(UsageError, match="is not empty and holds no build"):
+        holds_earlier(tmp_path, "build", has_mark)
+
+
 def test_an_earlier_output_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "mark").touch()
     assert holds_earlier(tmp_path, "export", has_mark)
