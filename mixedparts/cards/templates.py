@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from functools import cache
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # Markup of Markdown inside a line. An underscore between two letters is no emphasis; escaped, it
 # would break the links that viewers make of bare addresses.
@@ -39,6 +41,9 @@ def render(package: str, name: str, **values: Any) -> str:
 
 @cache
 def _environment(package: str) -> Environment:
+    # Imported here: a build with nothing to do renders nothing.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     # A name that the template uses and no caller gives is an error, not an empty text.
     environment = Environment(
         loader=PackageLoader(package, ""),
