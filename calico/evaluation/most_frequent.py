@@ -20,6 +20,7 @@ from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.checked_rows import checked_batches
 
 _BATCH_ROWS = 65_536
 _LABEL = {"objects": "category", "parts": "name"}
@@ -67,7 +68,7 @@ def most_frequent(build: BuildFolder, split: str = "train") -> MostFrequent:
     labels: dict[str, dict[_Slot, Counter[str]]] = {c: defaultdict(Counter) for c in _LABEL}
     numbers: dict[str, dict[_Slot, Counter[int]]] = {c: defaultdict(Counter) for c in _LABEL}
     build.check_split(split)
-    for batch in build.batches("pairs", split, _LEAVES, rows=_BATCH_ROWS):
+    for batch in checked_batches(build, "pairs", split, _LEAVES, rows=_BATCH_ROWS):
         for column, label in _LABEL.items():
             _count_labels(batch, column, label, labels[column])
             _count_numbers(batch, column, numbers[column])

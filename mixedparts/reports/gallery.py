@@ -9,6 +9,7 @@ from typing import Any
 
 from mixedparts.cards.templates import render
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.checked_rows import checked_rows
 from mixedparts.storage.shards import write_text
 
 
@@ -30,7 +31,7 @@ def write_page(build: Path, out: Path) -> int:
         InputError: there is no finished build in the folder.
     """
     opened = BuildFolder.open(build)
-    samples = [_sample(row) for row in opened.rows("preview")]
+    samples = [_sample(row) for row in checked_rows(opened, "preview")]
     page = render(
         "mixedparts.reports",
         "gallery.html.jinja",

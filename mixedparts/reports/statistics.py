@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mixedparts.sources.contract import SPLITS
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.checked_rows import checked_batches, checked_rows
 
 Cell = tuple[str, str]  # source as in the rows ("paco" or "ade20k+paco"), task
 # Leaf columns: Parquet can then skip the masks, which have most of the table's bytes.
@@ -107,10 +108,10 @@ def collect(build: Path) -> Statistics:
     opened = BuildFolder.open(build)
     statistics = Statistics(dict(opened.manifest))
     for split in SPLITS:
-        sources = [row["source"] for row in opened.rows("images", split, ["source"])]
+        sources = [row["source"] for row in checked_rows(opened, "images", split, ["source"])]
         statistics.image_sources[split] = np.array(sources, np.str_)
         statistics.images.update((split, source) for source in sources)
-        for batch in opened.batches("pairs", split, _LEAVES, rows=5_000):
+        for batch in checked_batches(opened, "pairs", split, _LEAVES, rows=5_000):
             _add_rows(statistics, split, batch)
     _add_entities(statistics, opened)
     return statistics
@@ -161,7 +162,7 @@ def _add_entities(statistics: Statistics, build: BuildFolder) -> None:
     leaves = ["source", "image_id", "category", "width", "height", "area"]
     leaves += ["parts.list.element.name", "parts.list.element.area"]
     for split in SPLITS:
-        for batch in build.batches("entities", split, leaves, rows=5_000):
+        for batch in checked_batches(build, "entities", split, leaves, rows=5_000):
             # int64: the product of two int32 columns could overflow.
             pixels = batch["width"].to_numpy() * batch["height"].to_numpy().astype(np.int64)
             lengths = pc.list_value_length(batch["parts"]).to_numpy()

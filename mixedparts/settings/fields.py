@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mixedparts.settings.local_paths import is_address
+from mixedparts.settings.local_paths import is_address, is_utf8
 
 T = TypeVar("T")
 
@@ -110,6 +110,8 @@ def convert(value: Any, hint: Any) -> Any:
         raise ValueFault(f"{_in_words(str(error))}, got {value!r}") from None
     if isinstance(converted, Path) and is_address(converted):
         raise ValueFault(f"expected a local file or folder, got the address {str(value)!r}")
+    if isinstance(converted, Path) and not is_utf8(converted):
+        raise ValueFault(f"expected a path in UTF-8, got {str(value)!a}")
     # YAML has .inf and .nan, and a range such as `gt=0` accepts infinity.
     for number in converted if isinstance(converted, tuple) else (converted,):
         if isinstance(number, float) and not math.isfinite(number):

@@ -15,15 +15,27 @@ def is_address(path: str | Path) -> bool:
     return _ADDRESS.match(str(path)) is not None
 
 
+def is_utf8(path: str | Path) -> bool:
+    """Return whether the bytes of a path are text in UTF-8, which Parquet and JSON can store."""
+    # Python stands in for other bytes with halves of characters.
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def local_path(text: str) -> Path:
     """Return the path that a command-line option names.
 
     Raises:
-        argparse.ArgumentTypeError: it is empty, or an address; as a path an address would become a
-            folder `s3:`.
+        argparse.ArgumentTypeError: it is empty, not text in UTF-8, or an address; as a path an
+            address would become a folder `s3:`.
     """
     if not text:
         raise argparse.ArgumentTypeError("it is empty; the present folder is `.`")
+    if not is_utf8(text):
+        raise argparse.ArgumentTypeError(f"{text!a} is not text in UTF-8; rename it")
     if is_address(text):
         raise argparse.ArgumentTypeError(
             f"{text} is an address, and only local files and folders are read and written;"

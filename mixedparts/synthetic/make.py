@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import Counter
@@ -80,6 +81,9 @@ def _make(
     except BrokenProcessPool:
         raise worker_died((), "it starts over") from None
     except OSError as error:
+        # Of too many open files, the message for every command says more.
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         where = error.filename or out
         raise EnvironmentFault(
             f"the sample sources could not be written: {where}: {error.strerror or error}",

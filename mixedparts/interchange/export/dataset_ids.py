@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from mixedparts.records import SPLITS
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.checked_rows import checked_batches
 
 Term = tuple[str, str, str]  # source, object class, part name; an empty part is the object itself
 _COLUMNS = ["source", "image_id", "file_name", "category", "parts.list.element.name"]
@@ -67,7 +68,7 @@ def dataset_ids(build: BuildFolder) -> DatasetIds:
     for split in SPLITS:
         first_image[split], first_annotation[split] = images, annotations
         images += build.count("images", split)
-        for batch in build.batches("entities", split, _COLUMNS, _BATCH):
+        for batch in checked_batches(build, "entities", split, _COLUMNS, _BATCH):
             named = _terms(batch)
             # One id for each entity and each part that it has.
             annotations += named.num_rows

@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from mixedparts.entities.table import map_table
 from mixedparts.errors import InputError
@@ -23,7 +21,10 @@ from mixedparts.images.formats import SUFFIXES, format_of
 from mixedparts.images.opening import UnreadableImage, decodable_size
 from mixedparts.interchange.export.safe_paths import referenced_file
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.checked_rows import checked_batches
 from mixedparts.storage.schema import IMAGES
+
+_CHECK = "Check the build: mixedparts verify DIR --level deep"
 
 
 class ImageReader:
@@ -38,9 +39,7 @@ class ImageReader:
         self._table = table
         self._roots = roots
         self._checked: set[int] = set()
-        rows = table["row"].to_numpy()
-        self._place: NDArray[np.int64] = np.full(int(rows.max(initial=-1)) + 1, -1)
-        self._place[rows] = np.arange(len(rows))
+        self._place = {number: place for place, number in enumerate(table["row"].to_pylist())}
 
     def row(self, number: int) -> dict[str, Any]:
         """Return the row of `images` with a number; its `image` always has bytes.
@@ -48,10 +47,12 @@ class ImageReader:
         A build with `--images reference` stores paths only; the bytes then come from the file.
 
         Raises:
-            InputError: the file that the build refers to cannot be read, or the image does not
-                decode, so that no reader of the export could open it.
+            InputError: there is no such row, the file that the build refers to cannot be read, or
+                the image does not decode, so that no reader of the export could open it.
         """
-        row: dict[str, Any] = self._table.slice(int(self._place[number]), 1).to_pylist()[0]
+        if number not in self._place:
+            raise InputError(f"a sample shows row {number} of images, which is not there", _CHECK)
+        row: dict[str, Any] = self._table.slice(self._place[number], 1).to_pylist()[0]
         if row["image"]["bytes"] is None:
             file = referenced_file(row["image"]["path"], row["source"], self._roots)
             row["image"] = {"bytes": _referenced(file), "path": None}
@@ -63,7 +64,7 @@ class ImageReader:
                 raise InputError(
                     f"the image {row['image_id']} in row {number} of images cannot be decoded:"
                     f" {fault}",
-                    "Check the build: mixedparts verify DIR --level deep",
+                    _CHECK,
                 ) from fault
             self._checked.add(number)
         return row
@@ -91,7 +92,7 @@ def open_images(
     rows = pa.array(sorted(wanted), pa.int32())
     try:
         with pa.OSFile(str(work), "wb") as sink, pa.ipc.new_file(sink, IMAGES) as writer:
-            for batch in build.batches("images", split, rows=100):
+            for batch in checked_batches(build, "images", split, rows=100):
                 selected = batch.filter(pc.is_in(batch["row"], rows))
                 if selected.num_rows:
                     # Drop the metadata for `datasets`: the schema of the working file has none.

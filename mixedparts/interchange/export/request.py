@@ -85,6 +85,14 @@ class ExportRequest:
             for name, value in (("--limit", self.limit), ("--shard-rows", self.shard_rows))
             if value is not None and value < 1
         ]
+        # A plain text, as a script may give, is not the member of the same name for `is`.
+        enums = {"format": Format, "visibility": Visibility, "annotations": Origin}
+        for name, kind in enums.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, kind(value))
+            except ValueError:
+                faults.append(f"{name} {value!r}, choose from {', '.join(kind)}")
         faults += [f"there is no split '{name}'" for name in self.splits
                    if name not in EXPORT_SPLITS]  # fmt: skip
         out, build = self.out.resolve(), self.build.resolve()

@@ -10,6 +10,7 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.interchange.export.request import EXPORT_SPLITS, ExportRequest, Job
 from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.checked_rows import checked_rows
 
 Row = dict[str, Any]
 
@@ -41,7 +42,7 @@ def chosen_splits(request: ExportRequest, build: BuildFolder) -> dict[str, int]:
 
 def exported_rows(job: Job, split: str) -> Iterator[Row]:
     """Yield the rows of a split that the export writes, and advance the progress."""
-    for row in islice(job.build.rows("pairs", split), job.splits[split]):
+    for row in islice(checked_rows(job.build, "pairs", split), job.splits[split]):
         yield row
         job.progress.advance()
 
@@ -62,7 +63,7 @@ def exported_entities(job: Job, split: str, first: int) -> Iterator[tuple[int, R
     shown = None
     if job.request.limit is not None or split == BENCHMARK:
         shown = used_image_rows(job, split)
-    for entity in job.build.rows("entities", image_split(split)):
+    for entity in checked_rows(job.build, "entities", image_split(split)):
         if shown is None or entity["row"] in shown:
             yield first, entity
         # Entities that are left out count too, so that an id does not depend on the limit.
@@ -71,7 +72,7 @@ def exported_entities(job: Job, split: str, first: int) -> Iterator[tuple[int, R
 
 def used_image_rows(job: Job, split: str) -> set[int]:
     """Return the row numbers in `images` of all images in a split's exported rows."""
-    rows = job.build.rows("pairs", split, ["images"])
+    rows = checked_rows(job.build, "pairs", split, ["images"])
     taken = islice(rows, job.splits[split])
     return {ref["row"] for row in taken for ref in row["images"]}
 

@@ -80,3 +80,10 @@ def test_the_present_folder_gets_its_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert local_path("./x") == Path("x")
     with pytest.raises(ArgumentTypeError, match="it is empty"):
         local_path("")
+
+
+def test_a_path_of_other_bytes_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"'a\\udcff' is not text in UTF-8"):
+        local_path("a\udcff")
+    with pytest.raises(UsageError, match=r"out: expected a path in UTF-8"):
+        BuildConfig(sources=SOURCES, out=Path("a\udcff"))

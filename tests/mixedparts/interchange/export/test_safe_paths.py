@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
 from mixedparts.interchange.export.request import ExportRequest, Format
 from mixedparts.interchange.export.run import export
 from mixedparts.interchange.export.safe_paths import inside, member, referenced_file
@@ -114,3 +114,10 @@ def test_a_build_that_refers_to_its_images_is_exported_and_links_below_the_root_
     with pytest.raises(InputError, match="not below the folder of its source"):
         export(ExportRequest(config.out, Format("coco"), tmp_path / "third"), Silent())
     assert not (tmp_path / "third").exists()
+
+
+def test_a_plain_text_names_a_format(built: Path, tmp_path: Path) -> None:
+    request = ExportRequest(built, "coco", tmp_path / "coco")  # type: ignore[arg-type]
+    assert request.format is Format.COCO
+    with pytest.raises(UsageError, match="format 'dragon', choose from published, coco"):
+        ExportRequest(built, "dragon", tmp_path / "x")  # type: ignore[arg-type]
