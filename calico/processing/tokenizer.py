@@ -82,7 +82,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder} has no tokenizer.json: it is not a complete checkpoint")
     # Without `config`, transformers reads the model's config.json, which it does not know.
-    return _read(folder, config=PreTrainedConfig())
+    tokenizer = _read(folder, config=PreTrainedConfig())
+    if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
+        raise InputError(
+            f"the tokenizer in {folder} has no token for padding or for the end of a text"
+        )
+    return tokenizer
 
 
 def load_question_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
@@ -140,8 +145,6 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
     single = [tag[0] for tag in tags if len(tag) == 1]
     new = sorted({seg, *single, *(index for index in others if index is not None)})
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    if pad is None or end is None:
-        raise InputError("the tokenizer has no token for padding or for the end of a text")
     # Markers occur in prompts only: the begin token and those around images, not `<p>` and `</p>`.
     wrapping = (tokenizer.bos_token_id, *others[2:])
     markers = tuple(index for index in wrapping if index is not None)

@@ -110,6 +110,8 @@ def test_the_command_ends_with_3(dataset: BuiltDataset, tmp_path: Path) -> None:
     with writing(out):
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 3
-    assert done.stderr.startswith(f"error: another process is writing {out}: ")
-    assert len(done.stderr.splitlines()) == 2
+    # An old NumPy may warn of the processor before it.
+    assert f"error: another process is writing {out}: " in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []

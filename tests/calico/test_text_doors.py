@@ -126,9 +126,9 @@ DOORS = {
     ),
     "best.json": Door(
         "best.json",
-        '{\n"checkpoint": "c", "metric": "é",\n"value": 1}\n',
+        '{\n"checkpoint": "checkpoint-000001", "metric": "é",\n"value": 1}\n',
         lambda path: read_best(path.parent),
-        Best("c", "é", 1),
+        Best("checkpoint-000001", "é", 1),
     ),
 }
 
