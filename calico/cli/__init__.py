@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A worker process of a training command imports torch for seconds; it must not outlive the command
 # in that time either.
-if "CALICO_WORKER" in os.environ:
+if os.environ.get("CALICO_WORKER", "").isdigit():
     from mixedparts.pipeline.engines.follow_parent import die_with_parent
 
     die_with_parent(int(os.environ["CALICO_WORKER"]))

@@ -15,11 +15,25 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from mixedparts.errors import UsageError
+
+_NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _WORKER = "CALICO_WORKER"  # environment variable of worker processes: who started them
 
 
 def was_launched() -> bool:
-    """Return whether this process has a rank: torchrun or `worker_processes` gave it one."""
+    """Return whether this process has a rank: torchrun or `worker_processes` gave it one.
+
+    Raises:
+        UsageError: a variable that torchrun sets is no number.
+    """
+    for name in _NUMBERS:
+        value = os.environ.get(name, "0")
+        if not value.isdigit():
+            raise UsageError(
+                f"{name}={value!r} in the environment is no number",
+                f"torchrun sets it; without torchrun, type: unset {name}",
+            )
     return "RANK" in os.environ
 
 

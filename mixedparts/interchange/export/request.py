@@ -17,6 +17,7 @@ from mixedparts.storage.build_folder import BuildFolder
 EXPORT_SPLITS = (*SPLITS, BENCHMARK)
 # Default limit of rows a split for Parquet, which repeats an image in every row that shows it.
 PARQUET_LIMIT = 1_000
+_MOST_SHARD_ROWS = 1_000_000_000  # more than any table has, and few enough for every counter
 
 
 class Format(StrEnum):
@@ -85,6 +86,8 @@ class ExportRequest:
             for name, value in (("--limit", self.limit), ("--shard-rows", self.shard_rows))
             if value is not None and value < 1
         ]
+        if self.shard_rows > _MOST_SHARD_ROWS:
+            faults.append(f"--shard-rows must be at most {_MOST_SHARD_ROWS:,}")
         # A plain text, as a script may give, is not the member of the same name for `is`.
         enums = {"format": Format, "visibility": Visibility, "annotations": Origin}
         for name, kind in enums.items():

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from calico.runtime.launch import was_launched
+from mixedparts.errors import UsageError
 from tests.checkout import ROOT
 
 PROGRAM = """
@@ -91,3 +93,21 @@ def test_its_failure_ends_the_command_with_one_message(tmp_path: Path) -> None:
     assert parent.returncode == 3
     assert "a worker process ended with code 5" in said
     assert "--resume auto" in said
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["abc", "-1", ""])
+def test_a_variable_of_torchrun_that_is_no_number(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"{name}='{value}' in the environment is no number"):
+        was_launched()
+
+
+def test_the_mark_of_workers_can_be_anything() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import calico.cli"],
+        env={**os.environ, "CALICO_WORKER": "x"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

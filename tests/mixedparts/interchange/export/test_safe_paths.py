@@ -121,3 +121,8 @@ def test_a_plain_text_names_a_format(built: Path, tmp_path: Path) -> None:
     assert request.format is Format.COCO
     with pytest.raises(UsageError, match="format 'dragon', choose from published, coco"):
         ExportRequest(built, "dragon", tmp_path / "x")  # type: ignore[arg-type]
+
+
+def test_a_shard_has_a_limit_of_rows(built: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--shard-rows must be at most 1,000,000,000"):
+        ExportRequest(built, Format.WEBDATASET, tmp_path / "x", shard_rows=10**20)
