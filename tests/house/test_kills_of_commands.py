@@ -165,7 +165,7 @@ class _Hunt:
     def _sent(self, process: subprocess.Popen[bytes], kill: Kill, began: float) -> float | None:
         """Send the signal at its moment; return when, None if the process has ended before."""
         within(began + kill.moment - time.monotonic(), lambda: process.poll() is not None)
-        while process.poll() is None:
+        while process.poll() is None and time.monotonic() < began + LONGEST:
             children = [child for child in sorted(alive(process.pid)) if child != process.pid]
             # Python's own helper writes nothing; another one takes over, with a traceback of its
             # own about names that it has not seen.
