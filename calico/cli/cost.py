@@ -42,10 +42,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="YAML with values that differ from the preset",
     )
-    add("--batch-size", type=positive, default=2, metavar="N", help="samples on one device (2)")
-    add("--text", type=positive, default=128, metavar="N", help="tokens of prompt and answer (128)")
+    add("--batch-size", type=_size, default=2, metavar="N", help="samples on one device (2)")
+    add("--text", type=_size, default=128, metavar="N", help="tokens of prompt and answer (128)")
     add("--write", type=local_path, metavar="FILE", help="write the tables here as Markdown")
     return parser
+
+
+def _size(text: str) -> int:
+    # Their products are numbers of elements of tensors, which 64 bits must hold.
+    return positive(text, 100_000)
 
 
 def _run(arguments: argparse.Namespace) -> int:

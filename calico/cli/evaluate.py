@@ -15,6 +15,7 @@ from calico.cli.options import (
     add_device_option,
     add_search_options,
     add_verify_option,
+    positive,
 )
 from calico.cli.scored_answers import (
     BASELINE_NAMES,
@@ -94,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         "--markdown", type=local_path, metavar="FILE", help="write the tables and their origin here"
     )
     add("--full", action="store_true", help="print all variants of all groups with intervals")
-    add("--limit", type=_positive, metavar="N", help="score N samples, spread over the split")
-    add("--batch-size", type=_positive, default=8, metavar="N", help="samples at once (8)")
+    add("--limit", type=positive, metavar="N", help="score N samples, spread over the split")
+    add("--batch-size", type=positive, default=8, metavar="N", help="samples at once (8)")
     add_search_options(parser)
     add_cache_options(parser)
     add_device_option(parser)
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
-    add("--bootstrap", type=_count, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
+    add("--bootstrap", type=_draws, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
     add("--text-model", default="minilm", metavar="NAME", help="of SS: minilm, folder or Hub id")
     add(
         "--recall-text-model",
@@ -298,18 +299,5 @@ def _check_output(path: Path) -> None:
         raise EnvironmentFault(f"{path} cannot be written: no permission in {above}")
 
 
-def _positive(text: str) -> int:
-    value = _count(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
+def _draws(text: str) -> int:
+    return 0 if text == "0" else positive(text, 1_000_000)

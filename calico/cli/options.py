@@ -15,17 +15,28 @@ if TYPE_CHECKING:
     from calico.processing.feature_cache import FeatureCache
 
 
-def positive(text: str) -> int:
+def positive(text: str, most: int = 2**31 - 1) -> int:
     """Convert text to a whole number above 0.
 
+    Args:
+        text: of the option.
+        most: largest number; the default is the largest one that every library can count to.
+
     Raises:
-        argparse.ArgumentTypeError: it is less than 1.
+        argparse.ArgumentTypeError: it is less than 1, or too large.
     """
     # argparse reports the ValueError of `int` itself.
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    if value > most:
+        raise argparse.ArgumentTypeError(f"{value} is more than {most:,}")
     return value
+
+
+def parallel(text: str) -> int:
+    """Convert text to a number of processes or threads; errors as `positive`."""
+    return positive(text, 1_024)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +53,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=["auto", "cpu"], default="auto", help="default: a GPU if there is one")
     add(
         "--processes",
-        type=positive,
+        type=parallel,
         metavar="N",
         help="on a CPU, that share the cores (default: 2 for a small model); for GPUs use torchrun",
     )
-    add("--threads", type=positive, metavar="N", help="of a process (default: its share of cores)")
+    add("--threads", type=parallel, metavar="N", help="of a process (default: its share of cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
     add("--quiet", action="store_true", help="no progress")
 

@@ -13,6 +13,7 @@ from calico.cli.options import (
     add_search_options,
     add_verify_option,
     check_output_folder,
+    parallel,
     positive,
     search_options,
 )
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add_verify_option(parser)
     add("--batch-size", type=positive, default=8, metavar="N", help="of --pairs at once (8)")
     add("--quiet", action="store_true", help="no progress")
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    add("--threads", type=parallel, metavar="N", help="CPU threads (default: all cores)")
     return parser
 
 

@@ -102,7 +102,8 @@ class GenerationConfig:
 
     max_new_tokens: Count = 512
     batch_size: Count = 8
-    num_beams: Count = 1  # hypotheses of each prompt; 1 is greedy
+    # Hypotheses of each prompt; 1 is greedy.
+    num_beams: Annotated[int, Meta(ge=1, le=1_000)] = 1
     length_penalty: float = 1.0  # of beams: log probability / length ** length_penalty
     max_masks: Count = 100  # of an answer, as many as COCO scores in an image; others are counted
 
