@@ -28,7 +28,7 @@ def positive(text: str, most: int = 2**31 - 1) -> int:
     # argparse reports the ValueError of `int` itself.
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     if value > most:
         raise argparse.ArgumentTypeError(f"{value} is more than {most:,}")
     return value
