@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from builders.formats.paths import safe_name
+from mixedparts.errors import InputError
 from mixedparts.files.text import read_text
 from mixedparts.sources.contract import SPLITS
 from mixedparts.sources.manifest_parsing import described_groups
@@ -92,8 +93,9 @@ def read_description(root: Path, categories: Categories) -> Description:
         InputError: the YAML is missing or broken.
     """
     hint = "It describes how parts and objects link: see docs/coco-parts.md for an example."
-    # The check of its shape says what belongs into an empty file.
     text = read_text(root / FILE, hint=hint, empty=True)
+    if not text.strip():
+        raise InputError(f"{root / FILE}:1 is empty; keys and values belong here", hint)
     top = load_yaml(text, str(root / FILE))
     identity = ("title", "version", "homepage", "licence", "image_licence", "citation")
     top.only(*identity, "splits", "link", "separator", "objects", "groups", "alone")
