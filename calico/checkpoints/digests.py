@@ -18,6 +18,7 @@ import msgspec
 from mixedparts.errors import InputError
 from mixedparts.files.folders import walk_folders
 from mixedparts.files.opening import open_regular
+from mixedparts.storage.shards import sha256_of
 
 DIGESTS = "digests.json"
 
@@ -151,7 +152,6 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _sha256(path: Path) -> str:
     try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise InputError(f"the checkpoint {path.parent} cannot be read: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from calico.cli.options import feature_cache, search_options
 from mixedparts.errors import InputError
 from mixedparts.files.opening import is_there, open_file
+from mixedparts.storage.shards import sha256_of
 
 if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SampleGroundTruth, SplitGroundTruth
@@ -76,9 +76,7 @@ def answers_to_score(
     path = Path(arguments.predictions)
     answers = read_predictions(path, ground_truth.sizes(), ground_truth.others)
     # The digest names the file in reports: its name alone may be reused.
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return answers, {"name": path.name, "kind": "file", "digest": digest}
+    return answers, {"name": path.name, "kind": "file", "digest": sha256_of(path)}
 
 
 def baseline_answers(

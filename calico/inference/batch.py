@@ -99,40 +99,29 @@ def predict_sets(
         EnvironmentFault: the folder cannot be written, or another process writes to it.
     """
     with writing(out, progress.log):
-        return _predict(predictor, sets, out, origin, batch_size, progress)
-
-
-def _predict(
-    predictor: Predictor,
-    sets: Sequence[ImageSet | Unusable],
-    out: Path,
-    origin: Mapping[str, Any],
-    batch_size: int,
-    progress: Progress,
-) -> BatchReport:
-    _begin(out, {**origin, "batch_size": batch_size})
-    answered = answered_before = 0
-    rejected: list[Unusable] = []
-    progress.start("answering", len(sets), "sets")
-    for start in range(0, len(sets), batch_size):
-        read = [_read(each, predictor) for each in sets[start : start + batch_size]]
-        # Answered sets stay undecoded unless another set of their group has to be answered.
-        group = [each if _is_answered(out, each) else _opened(each) for each in read]
-        for each in group:
-            if isinstance(each, Unusable):
-                rejected.append(each)
-                progress.log(f"rejected {each.id}: {each.reason}")
-        answered_before += sum(isinstance(each, _Read) for each in group)
-        unanswered = {each.query.id for each in group if isinstance(each, _Opened)}
-        if unanswered:
-            _answer(predictor, group, unanswered, out)
-            answered += len(unanswered)
-        progress.advance(len(group))
-    progress.finish()
-    # From the answers' folders, not from memory: the file also has the answers of earlier runs.
-    _write_lines(out / PREDICTIONS, _lines(out, sets, {each.id for each in rejected}))
-    _write_lines(out / REJECTS, ({"id": each.id, "reason": each.reason} for each in rejected))
-    return BatchReport(answered, answered_before, tuple(rejected))
+        _begin(out, {**origin, "batch_size": batch_size})
+        answered = answered_before = 0
+        rejected: list[Unusable] = []
+        progress.start("answering", len(sets), "sets")
+        for start in range(0, len(sets), batch_size):
+            read = [_read(each, predictor) for each in sets[start : start + batch_size]]
+            # Answered sets stay undecoded unless another set of their group has to be answered.
+            group = [each if _is_answered(out, each) else _opened(each) for each in read]
+            for each in group:
+                if isinstance(each, Unusable):
+                    rejected.append(each)
+                    progress.log(f"rejected {each.id}: {each.reason}")
+            answered_before += sum(isinstance(each, _Read) for each in group)
+            unanswered = {each.query.id for each in group if isinstance(each, _Opened)}
+            if unanswered:
+                _answer(predictor, group, unanswered, out)
+                answered += len(unanswered)
+            progress.advance(len(group))
+        progress.finish()
+        # From the answers' folders, not from memory: the file also has the answers of earlier runs.
+        _write_lines(out / PREDICTIONS, _lines(out, sets, {each.id for each in rejected}))
+        _write_lines(out / REJECTS, ({"id": each.id, "reason": each.reason} for each in rejected))
+        return BatchReport(answered, answered_before, tuple(rejected))
 
 
 def _begin(out: Path, origin: Mapping[str, Any]) -> None:

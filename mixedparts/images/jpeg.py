@@ -10,23 +10,12 @@ their limits: ITU-T T.81, annex B; code lengths: annex C.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 # In coded data a byte FF is followed by 00; anything else after it is a marker.
 _MARKER = re.compile(rb"\xff[^\x00]")
 _SEQUENTIAL = (0xC0, 0xC1)
 # Application data and comments: nothing in them can make a decoder fail.
 _SKIPPED = (*range(0xE0, 0xF0), 0xFE)
-
-
-def intact_jpeg_size(path: Path) -> tuple[int, int] | None:
-    """Return (width, height) in pixels of a JPEG that certainly decodes to its end, else None."""
-    try:
-        with open(path, "rb", buffering=0) as handle:
-            data = handle.read()
-    except OSError:
-        return None
-    return plain_jpeg_size(data)
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:

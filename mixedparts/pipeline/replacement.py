@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from mixedparts.cards.checkout import point_checkout_at
 from mixedparts.files.folders import list_folder
-from mixedparts.pipeline.finalize import finished_manifest, is_unfinished
+from mixedparts.pipeline.finalize import is_unfinished
 from mixedparts.storage.build_folder import (
     CARD,
     CROISSANT,
     MANIFEST,
     PLAN,
     REJECTS_FILE,
+    BuildFolder,
     stored_manifest,
     stored_plan,
 )
@@ -72,10 +73,8 @@ def work_folder(out: Path, build_id: str, overwrite: bool) -> Iterator[WorkFolde
 
 
 def _publish(staging: Path, out: Path) -> None:
-    """Put a finished build in the place of another one."""
-    manifest = finished_manifest(staging)
-    if manifest is None:
-        return
+    """Put a build that has just been finished, or found finished, in the place of another one."""
+    manifest = BuildFolder.open(staging).manifest
     old = replace_folder(staging, out)
     if old is not None:
         _discard(old, out)

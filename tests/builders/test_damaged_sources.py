@@ -6,12 +6,8 @@ environment. A failure prints its seed and its damage; the same seed gives the s
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -22,7 +18,7 @@ from mixedparts.progress import Silent
 from tests.factories.ade20k import write_ade20k
 from tests.factories.ade20k_full import write_ade20k_full
 from tests.factories.coco_parts import write_coco_parts
-from tests.factories.mutations import Outcome, attempt
+from tests.factories.mutations import attempt, attempt_many
 from tests.factories.paco import write_paco
 from tests.factories.partimagenet import write_partimagenet
 from tests.factories.partinventory import write_partinventory
@@ -38,7 +34,6 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "partinventory": lambda root: write_partinventory(root, COUNTS),
     "pascal_part": lambda root: write_pascal_part(root, {"train": 4, "val": 4}),
 }
-TIMEOUT_S = 300  # a build that takes longer hangs
 
 
 def made(source: str, root: Path, out: Path) -> None:
@@ -77,30 +72,11 @@ def test_damaged_sources_are_refused_or_verify(
 def test_many_damaged_sources_are_refused_or_verify(
     roots: dict[str, Path], tmp_path: Path, source: str
 ) -> None:
-    first = int(os.environ.get("MUTATION_SEED", "0"))
-    count = int(os.environ.get("MUTATIONS", "1400")) // len(WRITERS)
-    results: Counter[str] = Counter()
-    faults = []
-    for outcome in outcomes(source, roots[source], tmp_path, range(first, first + count)):
-        results[outcome.result] += 1
-        if outcome.result == "fault":
-            faults.append(outcome)
+    results, faults, count = attempt_many(
+        roots[source], tmp_path, partial(made, source), len(WRITERS), default=1400
+    )
     print(f"{source}: {dict(results)}")
     assert results.total() == count
     assert not faults, "\n".join(map(str, faults[:20]))
     # Most damage is to one record of many, and must not cost the rest of the source.
     assert results["clean"] > results["refused"]
-
-
-def outcomes(source: str, base: Path, work: Path, seeds: range) -> Iterator[Outcome]:
-    """Attempt every seed in worker processes; one to three changes each."""
-    run = partial(damaged, source, base, work)
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        futures = [pool.submit(run, seed) for seed in seeds]
-        for future in futures:
-            yield future.result(TIMEOUT_S + TIMEOUT_S * len(seeds))
-
-
-def damaged(source: str, base: Path, work: Path, seed: int) -> Outcome:
-    """Attempt one seed."""
-    return attempt(base, work / str(seed), seed, partial(made, source), changes=1 + seed % 3)

@@ -9,11 +9,16 @@ holds. `attempt` copies a folder, damages the copy, makes a build of it and chec
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +117,47 @@ def attempt(
         return Outcome(seed, damages, "fault", traceback.format_exc())
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+TIMEOUT_S = 300  # a build that takes longer hangs
+
+
+def attempt_many(
+    base: Path, work: Path, make: Callable[[Path, Path], object], kinds: int, default: int
+) -> tuple[Counter[str], list[Outcome], int]:
+    """Attempt the share of one of several kinds of input, in worker processes.
+
+    MUTATIONS in the environment is the number of attempts for all kinds together, MUTATION_SEED the
+    first seed. Each attempt makes one to three changes.
+
+    Args:
+        base: the sound folder.
+        work: an empty or new folder.
+        make: as for `attempt`; is sent to processes.
+        kinds: number of kinds that share the attempts.
+        default: number of attempts without MUTATIONS.
+
+    Returns:
+        Number of attempts with each result, the outcomes with a fault, and the number of attempts.
+    """
+    first = int(os.environ.get("MUTATION_SEED", "0"))
+    count = int(os.environ.get("MUTATIONS", str(default))) // kinds
+    results: Counter[str] = Counter()
+    faults = []
+    run = partial(_attempt_seed, base, work, make)
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        for future in [pool.submit(run, seed) for seed in range(first, first + count)]:
+            outcome = future.result(TIMEOUT_S + TIMEOUT_S * count)
+            results[outcome.result] += 1
+            if outcome.result == "fault":
+                faults.append(outcome)
+    return results, faults, count
+
+
+def _attempt_seed(
+    base: Path, work: Path, make: Callable[[Path, Path], object], seed: int
+) -> Outcome:
+    return attempt(base, work / str(seed), seed, make, changes=1 + seed % 3)
 
 
 def _file_change(root: Path, draw: random.Random) -> Damage | None:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
 _SECONDS = 0.2  # between two looks at the parent
@@ -25,25 +26,24 @@ def follow_parent() -> None:
     # workers; a worker that ended by itself would look like one that crashed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+    # Of a worker from a fork server, the parent is that server, which learns late of the end of the
+    # main process while it is importing. The main process itself is watched instead.
     main = multiprocessing.parent_process()
-    if main is None:
-        wait, parent = None, os.getppid()
-    else:
-        # Of a worker from a fork server, the parent is that server, which learns late of the end of
-        # the main process while it is importing. The main process itself is watched instead.
-        wait, parent = main.join, 0
+    wait = partial(_wait_for_parent, os.getppid()) if main is None else main.join
 
     def watch() -> None:
-        if wait is not None:
-            wait()
-        # A process whose parent is gone gets another parent. It must end, or it would wait for
-        # tasks, or in a collective, forever.
-        while parent and os.getppid() == parent:
-            time.sleep(_SECONDS)
-        # `sys.exit` would end only this thread.
+        wait()
+        # This process must end, or it would wait for tasks, or in a collective, forever. `sys.exit`
+        # would end only this thread.
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait_for_parent(parent: int) -> None:
+    """Return when the parent of this process has ended: the process then gets another one."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
 
 
 def die_with_parent(parent: int | None = None) -> None:

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from calico.runtime.launch import was_launched
 from mixedparts.errors import UsageError
 from tests.checkout import ROOT
+from tests.factories.processes import within
 
 PROGRAM = """
 import os, sys, time
@@ -43,16 +42,6 @@ def started(place: Path, ending: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), here])}
     command = [sys.executable, "-m", "program", str(place), ending]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Wait for a condition; say whether it came true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def companion_ends(place: Path) -> bool:

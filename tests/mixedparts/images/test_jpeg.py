@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixedparts.images.jpeg import intact_jpeg_size
+from mixedparts.images.checks import check_image
+from mixedparts.images.jpeg import plain_jpeg_size
+from mixedparts.records import Reason
 
 
 def picture(seed: int) -> Image.Image:
@@ -46,7 +48,7 @@ def decoded_size(path: Path) -> tuple[int, int] | None:
 def test_plain_files_are_sound_at_their_size(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(encoded(seed))
-    assert intact_jpeg_size(path) == decoded_size(path) == picture(seed).size
+    assert plain_jpeg_size(path.read_bytes()) == decoded_size(path) == picture(seed).size
 
 
 def test_a_spoilt_file_that_passes_does_decode(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_a_spoilt_file_that_passes_does_decode(tmp_path: Path) -> None:
             if data:
                 data[rng.randrange(min(len(data), 700))] = rng.randrange(256)
         path.write_bytes(data)
-        size = intact_jpeg_size(path)
+        size = plain_jpeg_size(path.read_bytes())
         passed, refused = passed + (size is not None), refused + (size is None)
         if size is not None:
             assert decoded_size(path) == size
@@ -73,12 +75,14 @@ def test_the_unusual_is_left_to_a_decoder(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     for options in ({"progressive": True}, {"restart_marker_rows": 1}):
         picture(1).save(path, "JPEG", **options)
-        assert intact_jpeg_size(path) is None
+        assert plain_jpeg_size(path.read_bytes()) is None
         assert decoded_size(path) == picture(1).size
     picture(1).convert("CMYK").save(path, "JPEG")
-    assert intact_jpeg_size(path) is None
+    assert plain_jpeg_size(path.read_bytes()) is None
     picture(1).save(path, "PNG")
-    assert intact_jpeg_size(path) is None
+    assert plain_jpeg_size(path.read_bytes()) is None
     path.write_bytes(b"")
-    assert intact_jpeg_size(path) is None
-    assert intact_jpeg_size(tmp_path / "none.jpg") is None
+    assert plain_jpeg_size(path.read_bytes()) is None
+    missing = check_image(tmp_path / "none.jpg", 1, 1)
+    assert missing is not None
+    assert missing[0] is Reason.MISSING_IMAGE

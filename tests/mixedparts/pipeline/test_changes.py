@@ -294,31 +294,31 @@ def test_one_process_builds_changed_sources_anew(root: Path, tmp_path: Path) -> 
     assert json.loads((out / "manifest.json").read_text())["rejects"]["unknown_category"] > 0
 
 
-def test_damage_of_a_shard_is_found_behind_the_cache(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The cache keeps the digests of the shards that have just been written.
+@pytest.fixture
+def remembered(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
+    """A finished build; the cache has the digests of the shards that have just been written."""
     monkeypatch.setattr("mixedparts.storage.digest_cache._RACY_NS", -1)
-    out = tmp_path / "out"
-    config = BuildConfig(sources=("ade20k",), root=root, out=out, samples=60)
+    config = BuildConfig(sources=("ade20k",), root=root, out=tmp_path / "out", samples=60)
     build(config, Silent())
+    return config
+
+
+def test_damage_of_a_shard_is_found_behind_the_cache(remembered: BuildConfig) -> None:
+    out = remembered.out
     whole = digests(out, "log.jsonl")
     shard = next((out / "pairs").glob("train-*"))
     status, data = shard.stat(), bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 0xFF
     shard.write_bytes(data)
     os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
-    build(config, Silent())
+    build(remembered, Silent())
     assert digests(out, "log.jsonl") == whole
 
 
 def test_an_intact_build_is_not_read_again(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    remembered: BuildConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mixedparts.storage.digest_cache._RACY_NS", -1)
-    out = tmp_path / "out"
-    config = BuildConfig(sources=("ade20k",), root=root, out=out, samples=60)
-    build(config, Silent())
+    out = remembered.out
     read: list[Path] = []
 
     def recorded(path: Path) -> str:
@@ -326,11 +326,11 @@ def test_an_intact_build_is_not_read_again(
         return sha256_of(path)
 
     monkeypatch.setattr("mixedparts.storage.digest_cache.sha256_of", recorded)
-    build(config, Silent())
+    build(remembered, Silent())
     # Neither sources nor tables: only files that the build wrote last and did not hash in passing.
     unknown = {path.relative_to(out).as_posix() for path in read}
     assert {"rejects.parquet", "manifest.json", "README.md"} <= unknown
     assert not any(name.startswith(("pairs/", "images/", "entities/")) for name in unknown)
     read.clear()
-    build(config, Silent())
+    build(remembered, Silent())
     assert read == []

@@ -7,14 +7,10 @@ environment. A failure prints its seed and its damage; the same seed gives the s
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +28,7 @@ from tests.conftest import SOURCES
 from tests.factories.ade20k import write_ade20k
 from tests.factories.bundle import write_bundle
 from tests.factories.json_mutations import TEXTS
-from tests.factories.mutations import Outcome, attempt
+from tests.factories.mutations import attempt, attempt_many
 from tests.factories.paco import write_paco
 from tests.factories.partimagenet import write_partimagenet
 from tests.oracles.build_tables import iter_rows
@@ -40,7 +36,6 @@ from tests.oracles.build_tables import iter_rows
 Record = dict[str, Any]
 ORIGINS = ("by hand", *Origin)
 FAST = {"by hand": 5, Origin.OWN: 2, Origin.ORIGINAL: 2}  # seeds of each kind
-TIMEOUT_S = 300  # an import that takes longer hangs
 
 
 def made(root: Path, out: Path) -> None:
@@ -97,32 +92,14 @@ def test_damaged_bundles_are_refused_or_verify(
 def test_many_damaged_bundles_are_refused_or_verify(
     bundles: dict[str, Path], tmp_path: Path, origin: str
 ) -> None:
-    first = int(os.environ.get("MUTATION_SEED", "0"))
-    count = int(os.environ.get("MUTATIONS", "600")) // len(ORIGINS)
-    results: Counter[str] = Counter()
-    faults = []
-    for outcome in outcomes(bundles[origin], tmp_path, range(first, first + count)):
-        results[outcome.result] += 1
-        if outcome.result == "fault":
-            faults.append(outcome)
+    results, faults, count = attempt_many(
+        bundles[origin], tmp_path, made, len(ORIGINS), default=600
+    )
     print(f"{origin}: {dict(results)}")
     assert results.total() == count
     assert not faults, "\n".join(map(str, faults[:20]))
     # Most damage is to one record of many, and must not cost the rest of the bundle.
     assert results["clean"] > results["refused"]
-
-
-def outcomes(base: Path, work: Path, seeds: range) -> Iterator[Outcome]:
-    """Attempt every seed in worker processes; one to three changes each."""
-    run = partial(damaged, base, work)
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        futures = [pool.submit(run, seed) for seed in seeds]
-        for future in futures:
-            yield future.result(TIMEOUT_S + TIMEOUT_S * len(seeds))
-
-
-def damaged(base: Path, work: Path, seed: int) -> Outcome:
-    return attempt(base, work / str(seed), seed, made, changes=1 + seed % 3)
 
 
 LOSSES: dict[str, Callable[[Record], object]] = {
