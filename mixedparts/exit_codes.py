@@ -106,6 +106,13 @@ def _message(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, ModuleNotFoundError) and (fault := missing_package(error)):
         return str(fault), fault.exit_code
+    if _disk_is_full(error):
+        name = getattr(error, "filename", None)
+        return (
+            f"no space left on the device{f': {name}' if name else ''}\n"
+            "Free some space and run the command again.",
+            3,
+        )
     if isinstance(error, OSError) and (text := _environment_message(error)):
         return text, 3
     if isinstance(error, MemoryError):
@@ -113,14 +120,25 @@ def _message(error: Exception) -> tuple[str, int]:
     return _bug(error), 1
 
 
+def _disk_is_full(error: Exception) -> bool:
+    """Return whether an exception, of any library, was raised because the disk is full."""
+    import errno
+    import re
+
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # Libraries in other languages raise their own types (safetensors), and NumPy an OSError that
+    # only counts the values it could write. Then only the text shows the cause.
+    text = str(error)
+    short = isinstance(error, OSError) and re.fullmatch(r"\d+ requested and \d+ written", text)
+    return "No space left on device" in text or "Disk quota exceeded" in text or bool(short)
+
+
 def _environment_message(error: OSError) -> str | None:
     """Return a message for a failure of the machine, None for a bug of this program."""
     import errno
 
     where = f": {error.filename}" if error.filename else ""
-    # A library may raise an OSError without errno for a full disk; then only the text has it.
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        return f"no space left on the device{where}\nFree some space and run the command again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not allowed to read or write{where} ({error.strerror})"
     if error.errno in (errno.EMFILE, errno.ENFILE):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from calico.runtime.launch import is_worker, was_launched, worker_processes
+from calico.runtime.launch import is_worker, lost_peer, was_launched, worker_processes
+from mixedparts.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     from calico.config.calico import CalicoConfig
@@ -32,7 +34,7 @@ def launched(
 
     Raises:
         UsageError: there is no such kind of device.
-        EnvironmentFault: this machine has no such device.
+        EnvironmentFault: this machine has no such device, or another process of the run failed.
     """
     from calico.runtime.device import available_cores, prepare_process
     from mixedparts.pipeline.engines.follow_parent import follow_parent
@@ -47,7 +49,14 @@ def launched(
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     prepare_process(threads)
     with worker_processes(count, module, words):
-        yield terminal_progress(arguments.quiet) if prints_output() else Silent()
+        try:
+            yield terminal_progress(arguments.quiet) if prints_output() else Silent()
+        except RuntimeError as error:
+            if not (is_worker() and lost_peer(error)):
+                raise
+            # The first process prints the cause and then ends its workers, this one too.
+            time.sleep(10)
+            raise EnvironmentFault("another process of this run ended") from error
 
 
 def prints_output() -> bool:

@@ -12,10 +12,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mixedparts.errors import UsageError
+from mixedparts.errors import EnvironmentFault, UsageError
 
 _NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _WORKER = "CALICO_WORKER"  # environment variable of worker processes: who started them
@@ -57,6 +58,9 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
 
     Yields:
         None, once the workers are started.
+
+    Raises:
+        EnvironmentFault: a worker failed, and this process lost its connection to it.
     """
     if count < 2 or was_launched():
         yield
@@ -85,6 +89,11 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
     threading.Thread(target=_watch, args=(others, done), daemon=True).start()
     try:
         yield
+    except RuntimeError as error:
+        # Only one of them failed: the other lost the connection, and its error explains nothing.
+        if lost_peer(error) and (code := _failed(others, wait=2.0)):
+            raise EnvironmentFault(*_failure(code)) from error
+        raise
     finally:
         done.set()
         for other in others:
@@ -98,19 +107,45 @@ def _rank(number: int) -> dict[str, str]:
     return {"RANK": str(number), "LOCAL_RANK": str(number)}
 
 
+def lost_peer(error: BaseException) -> bool:
+    """Return whether an error says that another process of the run is gone."""
+    # torch has no type for it: gloo raises RuntimeError, NCCL DistBackendError, a subclass.
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(
+        mark in text for mark in ("gloo", "NCCL", "Connection closed by peer", "Connection reset")
+    )
+
+
 def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> None:
     """End this process when a worker fails."""
     # The main thread would wait for the worker in a collective without end.
     while not done.wait(0.5):
-        failed = [other.poll() for other in others if other.poll()]
-        # Two seconds more: if this process fails for the same reason, its own message is better.
-        if failed and not done.wait(2.0):
-            print(
-                f"error: a worker process ended with code {failed[0]}; perhaps the machine ran"
-                " out of memory\nContinue with --resume auto and --processes 1 (no workers).",
-                file=sys.stderr,
-                flush=True,
-            )
+        code = _failed(others)
+        # Three seconds more: if this process fails for the same reason, its own message is better.
+        if code and not done.wait(3.0):
+            fault = EnvironmentFault(*_failure(code))
+            print(f"error: {fault}", file=sys.stderr, flush=True)
             for other in others:
                 other.kill()
-            os._exit(3)
+            os._exit(fault.exit_code)
+
+
+def _failed(others: Sequence[subprocess.Popen[bytes]], wait: float = 0.0) -> int:
+    """Return the exit code of a worker that failed, 0 if none does within `wait` seconds."""
+    end = time.monotonic() + wait
+    while True:
+        if codes := [code for other in others if (code := other.poll())]:
+            return codes[0]
+        if time.monotonic() >= end:
+            return 0
+        time.sleep(0.05)
+
+
+def _failure(code: int) -> tuple[str, str]:
+    """Return the message about a worker that ended with a code, and what to do."""
+    # A worker prints its own message; one that a signal ended cannot.
+    cause = "its message is above" if code > 0 else "perhaps the machine ran out of memory"
+    return (
+        f"a worker process ended with code {code}; {cause}",
+        "Continue with --resume auto and --processes 1 (no workers).",
+    )

@@ -143,6 +143,25 @@ def _stored(path: Path, count: int) -> NDArray[np.float16]:
     return array
 
 
+def _reserved(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """Return a new array on disk, memory-mapped, whose space is reserved.
+
+    Args:
+        path: of its file.
+        shape: of the array.
+
+    Raises:
+        OSError: the disk has too little space.
+    """
+    array: NDArray[np.float16] = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    # The new file has holes. A hole that the disk has no space for kills the process at the first
+    # write into it (SIGBUS), so the space is reserved while it can still be reported.
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
 @torch.inference_mode()
 def _compute(
     encoders: ImageEncoders,
@@ -173,9 +192,7 @@ def _compute(
                 # features: they are written in place and never held in memory.
                 if name not in arrays:
                     shape = ((1 + mirrored) * len(rows), *values.shape[1:])
-                    arrays[name] = np.lib.format.open_memmap(
-                        folder / f"{name}.npy", "w+", np.float16, shape
-                    )
+                    arrays[name] = _reserved(folder / f"{name}.npy", shape)
                 offset = variant * len(rows) + start
                 arrays[name][offset : offset + len(part)] = values
         progress.advance(len(part))

@@ -28,6 +28,13 @@ CASES: dict[str, tuple[BaseException, int, str]] = {
     "problems": (ProblemsFound("3 problems"), 1, "error: 3 problems\n"),
     "usage": (UsageError("no such split"), 2, "error: no such split\n"),
     "disk": (OSError(errno.ENOSPC, "No space left on device", "/x"), 3, "no space left"),
+    "quota": (OSError(errno.EDQUOT, "Disk quota exceeded", "/x"), 3, "device: /x\nFree"),
+    "disk of NumPy": (OSError("900 requested and 127 written"), 3, "no space left"),
+    "disk of safetensors": (
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        3,
+        "error: no space left on the device\nFree some space",
+    ),
     "rights": (PermissionError(errno.EACCES, "Permission denied", "/x"), 3, "not allowed"),
     "files": (OSError(errno.EMFILE, "Too many open files"), 3, "ulimit -n"),
     "name": (OSError(errno.ENAMETOOLONG, "File name too long", "/x"), 3, "File name too long: /x"),

@@ -24,13 +24,15 @@ place, ending = Path(sys.argv[1]), sys.argv[2]
 if is_worker():
     follow_parent()
     (place / "companion").write_text(" ".join([str(os.getpid()), os.environ["RANK"]]))
-    if ending == "fail":
+    if ending in ("fail", "lose"):
         sys.exit(5)
     time.sleep(120)
 with worker_processes(2, "program", sys.argv[1:]):
     assert os.environ["RANK"] == "0" and os.environ["WORLD_SIZE"] == "2"
     while not (place / "companion").is_file():
         time.sleep(0.02)
+    if ending == "lose":
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer")
     time.sleep(120 if ending != "finish" else 0.2)
 assert "RANK" not in os.environ
 """
@@ -82,6 +84,12 @@ def test_its_failure_ends_the_command_with_one_message(tmp_path: Path) -> None:
     assert parent.returncode == 3
     assert "a worker process ended with code 5" in said
     assert "--resume auto" in said
+
+
+def test_a_connection_lost_to_a_failed_worker_is_its_failure(tmp_path: Path) -> None:
+    parent = started(tmp_path, "lose")
+    _, said = parent.communicate(timeout=60)
+    assert "EnvironmentFault: a worker process ended with code 5; its message is above" in said
 
 
 @pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])

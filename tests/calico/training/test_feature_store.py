@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 from pathlib import Path
 
+import pytest
 import torch
 
 from calico.dataset.pairs import BuiltDataset
 from calico.dataset.views import View
 from calico.processing.images import ImageProcessor
-from calico.training.feature_store import feature_store
+from calico.training.feature_store import _reserved, feature_store
 from mixedparts.progress import Silent
 from tests.factories.micro_model import micro_model
 
@@ -47,3 +51,24 @@ class TestFeatures:
                 Silent(),
             )
         assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_space_on_the_disk_is_reserved_before_it_is_written(tmp_path: Path) -> None:
+    # A write into a hole of a mapped file, where the disk is full, ends the process with SIGBUS.
+    array = _reserved(tmp_path / "vision.npy", (300, 17, 64))
+    file = (tmp_path / "vision.npy").stat()
+    assert file.st_size > array.nbytes
+    assert file.st_blocks * 512 >= file.st_size
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk needs the right to mount one")
+def test_a_disk_too_small_for_the_features_is_an_error(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        with pytest.raises(OSError, match="No space left") as raised:
+            _reserved(tmp_path / "vision.npy", (300, 17, 64))
+        assert raised.value.errno == errno.ENOSPC
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
