@@ -6,6 +6,8 @@ import json
 import time
 from pathlib import Path
 
+from mixedparts.files.opening import open_to_append
+
 
 class RunLog:
     """Averages values between lines and appends them to a file.
@@ -54,7 +56,7 @@ class RunLog:
         """Append one JSON line."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
+            with open_to_append(self.path) as file:
                 file.write(json.dumps(line) + "\n")
 
 

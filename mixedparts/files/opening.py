@@ -1,4 +1,4 @@
-"""Open a file from outside: what is not a regular file is named, and a pipe is never waited for."""
+"""Open a file that others may have changed: what is not a regular file is named, and a pipe is never waited for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
-from mixedparts.errors import InputError
+from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.files.foreign import HEAD, packed_or_absent
 
 _SPECIAL = {
@@ -65,6 +65,29 @@ def open_regular(path: Path) -> BufferedReader:
     """
     check_regular(path)
     return path.open("rb")
+
+
+def open_to_append(path: Path) -> TextIO:
+    """Open a file of this program for writing UTF-8 text after what it has; make it if absent.
+
+    Args:
+        path: the file; its folder exists.
+
+    Returns:
+        The open file.
+
+    Raises:
+        EnvironmentFault: it is a folder, a pipe or a device, or may not be written.
+    """
+    try:
+        if is_there(path):
+            check_regular(path)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        clause = error.strerror or str(error)
+        raise EnvironmentFault(
+            f"{path} cannot be written: {clause}", "Move it away and run the command again."
+        ) from error
 
 
 def check_regular(path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from mixedparts.entities.normalise import Filters
 from mixedparts.errors import InputError, UsageError
+from mixedparts.files.opening import open_to_append
 from mixedparts.pipeline.build_warnings import build_warnings
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.engines import Engine, get_engine
@@ -381,7 +382,7 @@ def event_log(out: Path) -> Iterator[Callable[..., None]]:
     # The log is the only file of a build that contains times: all others depend on the plan alone.
     path = out / PLAN.parent / "log.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as handle:
+    with open_to_append(path) as handle:
 
         def log(event: str, **values: Any) -> None:
             LOG.debug("%s %s", event, values)
