@@ -27,7 +27,7 @@ def log_of_a_build(path: Path) -> None:
 
 
 def log_of_a_run(path: Path) -> None:
-    RunLog(path).write({"step": 1})
+    RunLog(path, every=1).write({"step": 1})
 
 
 @pytest.mark.parametrize("write", [log_of_a_build, log_of_a_run])
