@@ -19,18 +19,20 @@ from calico.config.yaml_io import override
 from calico.model.calico import Calico
 from calico.model.inputs import PromptBatch, TokenIds, TrainingBatch
 from calico.model.language import tune
+from calico.model.original_masks import OriginalMasks
 from calico.model.precision import arithmetic, storage_dtype, store
 from calico.model.vision import ImageFeatures
 from calico.optim.optimizer import Updater, build_updater
 from calico.processing.feature_encoder import FeatureEncoder, FeatureRequest, image_request
 from calico.processing.images import ImageProcessor
-from calico.processing.prompts import PromptEncoder
+from calico.processing.prompts import PromptEncoder, prompt_words
 from calico.processing.tokenizer import build_tokenizer, token_ids
 from calico.weights.initial import model_from_weights, on_meta
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 from mixedparts.text.questions import QUESTIONS
 
+_PICTURE = 768, 1024  # rows and columns
 SAM_B: dict[str, Any] = {
     "image_size": 1024,
     "hidden_size": 768,
@@ -85,14 +87,26 @@ class Subject:
         question = wording.question(Task.COMMON_OBJECT, 0)
         sample = self.prompts.sample(question, wording.common_object_answer("mug"), 2)
         tokens, answer = self.prompts.collate([sample] * self.pairs)
-        grid = self.processor.grid_size
-        masks = torch.zeros(2 * self.pairs, grid, grid)
+        count, grid = 2 * self.pairs, self.processor.grid_size
+        masks = torch.zeros(count, grid, grid)
         masks[:, : grid // 2] = 1
-        extents = torch.full((2 * self.pairs, 2), grid)
-        shown = torch.arange(2 * self.pairs)  # one mask an image
-        questions = (question,) * self.pairs
+        originals = None
+        if self.config.loss.resolution == "original":
+            half = np.zeros(_PICTURE, np.uint8)
+            half[: _PICTURE[0] // 2] = 1
+            inner = [self.processor.inner_size(*_PICTURE)] * count
+            originals = OriginalMasks.of([half] * count, inner, self.processor.square_size)
+            masks = torch.zeros(count, 0, 0)
         made = TrainingBatch(
-            tokens, answer, features, 2, masks, shown, extents, questions=questions
+            tokens,
+            answer,
+            features,
+            images=2,
+            masks=masks,
+            mask_image=torch.arange(count),  # one mask an image
+            extents=torch.full((count, 2), grid),
+            questions=(question,) * self.pairs,
+            originals=originals,
         )
         return made.to(self.model.device)
 
@@ -141,7 +155,7 @@ def subject(config: CalicoConfig, device: torch.device, pairs: int) -> Subject:
     updater = build_updater(trained_weights(model), 1e-4, chosen)
     processor = ImageProcessor(config)
     rng = np.random.default_rng(0)
-    shown = [Image.fromarray(rng.integers(0, 255, (768, 1024, 3), np.uint8)) for _ in range(2)]
+    shown = [Image.fromarray(rng.integers(0, 255, (*_PICTURE, 3), np.uint8)) for _ in range(2)]
     prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
     wanted = [image_request(picture, processor) for picture in shown]
     return Subject(model, config, prompts, processor, updater, wanted, pairs)
@@ -172,6 +186,5 @@ def random_model(config: CalicoConfig, ids: TokenIds, device: torch.device) -> C
 def _tokenizer(config: CalicoConfig) -> PreTrainedTokenizerBase:
     """Return one that knows the words of prompts and of one answer."""
     asked = [text for texts in QUESTIONS.values() for text in texts]
-    around = [config.prompt.system, config.prompt.lead.format(images=""), config.prompt.user]
     answer = wording.common_object_answer("mug")
-    return build_tokenizer([*asked, *around, config.prompt.assistant, answer], 2)
+    return build_tokenizer([*asked, prompt_words(config.prompt), answer], 2)

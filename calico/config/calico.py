@@ -65,6 +65,9 @@ class PromptConfig:
         "The assistant gives helpful, detailed, and polite answers to the human's questions. "
     )
     lead: str = "Given are these pictures: {images}."  # {images}: placeholders, each with its tag
+    lead_one: str = ""  # in place of `lead` for a single image; empty: `lead` as well
+    # "comma": a, b, c. "and", as the fork writes lists: a and b; a, b, and c.
+    listing: Literal["comma", "and"] = "comma"
     user: str = "USER: "
     assistant: str = " ASSISTANT:"
     image_markers: bool = True  # <im_start> and <im_end> around every image
@@ -78,8 +81,11 @@ class PromptConfig:
 
     def faults(self) -> Iterator[str]:
         """Yield one sentence for every value that cannot work."""
-        if "{images}" not in self.lead:
-            yield "lead: must contain {images}, the place of the images"
+        for name in ("lead", "lead_one"):
+            lead = getattr(self, name)
+            # Not `format`: a lead may have other braces, and then they are a part of the text.
+            if lead.count("{images}") != 1 and (lead or name == "lead"):
+                yield f"{name}: must contain {{images}} once, the place of the images"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,10 @@ class LossConfig:
     focal_alpha: Share = 0.25  # open
     # "image": the mean over each image's masks, then over images (fork); "batch": over all masks.
     normalise: Literal["image", "batch"] = "image"
-    # "decoder": at every pixel of the decoder's masks, not at the original size; "points": at
-    # points between them, most of them where the mask is uncertain, as in Mask2Former.
-    resolution: Literal["decoder", "points"] = "decoder"
+    # "original": at every pixel of the image, as LISA and GLaMM; "decoder": at every cell of the
+    # decoder's masks; "points": at points between the cells, most of them where the mask is
+    # uncertain, as in Mask2Former.
+    resolution: Literal["original", "decoder", "points"] = "decoder"
     # The values of the next three are Mask2Former's.
     points: Count = 12544  # points of a mask
     # The most uncertain points are chosen from this many times `points` uniform ones.
@@ -61,12 +62,15 @@ class LossConfig:
 class AugmentConfig:
     """Augmentation of images besides mirroring; masks stay complete and exact.
 
-    The paper says nothing about it; the fork crops EVA's input alone to 0.5 to 1 of its area.
+    The paper says nothing about it.
     """
 
     crop: Share = 0.0  # probability of a crop to a box around all regions of the sample
     crop_share: Annotated[float, Meta(gt=0, le=1)] = 0.5  # smallest area of the box, of the image's
     colour: Share = 0.0  # largest relative change of brightness, contrast and saturation
+    # Smallest area of a random box, of the image's, that the global encoder alone sees; the fork
+    # has 0.5. 1: all of the image. The features of this encoder are then not cached.
+    global_crop: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class TrainingConfig:
         for name in ("crop", "colour"):
             if getattr(self.augment, name) and self.features != "encode":
                 yield f"augment.{name}: needs training.features: encode; a store has plain images"
+        if self.augment.global_crop < 1 and self.features != "encode":
+            yield "augment.global_crop: needs training.features: encode; a store has plain images"
         yield from weights(self, "source_weights")
         yield from weights(self, "task_weights")
         yield from weights(self, "rate_factors")

@@ -38,16 +38,24 @@ class View:
         mirrored: whether left and right are exchanged.
         box: the part of the image that is shown, None for all of it.
         tint: factors of its colours, None for no change.
+        global_box: the part of what is shown that the global encoder sees, None for all of it;
+            the other encoders and the masks do not follow it.
     """
 
     mirrored: bool = False
     box: Box | None = None
     tint: Tint | None = None
+    global_box: Box | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether all of the image is shown in its own colours, mirrored or not."""
-        return self.box is None and self.tint is None
+        """Whether every encoder sees all of the image in its own colours, mirrored or not."""
+        return self.whole_for("vision")
+
+    def whole_for(self, part: str) -> bool:
+        """Return `whole` for one encoder: "vision", "semantic" or "sam"."""
+        cut = part == "vision" and self.global_box is not None
+        return self.box is None and self.tint is None and not cut
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width in pixels of the shown part of an image of this size."""
@@ -64,10 +72,7 @@ class View:
     def crop_and_tint(self, image: Image.Image) -> Image.Image:
         """Return the box of an RGB image in the view's colours, not mirrored yet."""
         if self.box is not None:
-            # Not `Image.crop`, which warns of boxes above a limit that is Pillow's own.
-            rows = slice(self.box.top, self.box.bottom)
-            columns = slice(self.box.left, self.box.right)
-            image = Image.fromarray(np.asarray(image)[rows, columns])
+            image = cropped(image, self.box)
         if self.tint is not None:
             # Each step clips to 0..255, so the order of the three changes the result.
             image = ImageEnhance.Brightness(image).enhance(self.tint.brightness)
@@ -77,3 +82,10 @@ class View:
 
 
 PLAIN = View()
+
+
+def cropped(image: Image.Image, box: Box) -> Image.Image:
+    """Return a box of an image."""
+    # Not `Image.crop`, which warns of boxes above a limit that is Pillow's own.
+    pixels = np.asarray(image)[box.top : box.bottom, box.left : box.right]
+    return Image.fromarray(np.ascontiguousarray(pixels))

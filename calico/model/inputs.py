@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from calico.model.losses import Counts
+from calico.model.original_masks import OriginalMasks
 from calico.model.segments import SegVocabulary
 from calico.model.vision import ImageFeatures
 
@@ -79,12 +80,14 @@ class TrainingBatch:
             on every answer.
         features: of N images.
         images: I.
-        masks: (M, h, w) float in [0, 1], one for each [SEG] in sample and text order.
+        masks: (M, h, w) float in [0, 1], one for each [SEG] in sample and text order; (M, 0, 0)
+            where `originals` has them.
         mask_image: (M,) int64, which of the N images each mask belongs to.
         extents: (N, 2) int64, rows and columns of the mask grid that show the image.
         whole: counts of the batch that this one is a part of, so that the losses of its parts add
             up to its losses; None means that this is the whole batch.
         questions: B of them, for a Q-Former that sees them.
+        originals: the masks at the size of their images, for a loss at that resolution.
     """
 
     tokens: Tensor
@@ -96,6 +99,7 @@ class TrainingBatch:
     extents: Tensor
     whole: Counts | None = None
     questions: tuple[str, ...] = ()
+    originals: OriginalMasks | None = None
 
     def counts(self) -> Counts:
         """Return the counts of this batch alone."""
@@ -107,4 +111,6 @@ class TrainingBatch:
         """Return the same batch on another device."""
         tensors = ("tokens", "answer", "masks", "mask_image", "extents")
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in tensors}
-        return replace(self, features=self.features.to(device, self.features.vision.dtype), **moved)
+        features = self.features.to(device, self.features.vision.dtype)
+        originals = self.originals and self.originals.to(device)
+        return replace(self, features=features, originals=originals, **moved)

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from calico.config.calico import LossConfig
+from calico.model.original_masks import OriginalMasks, Portion
 from calico.model.points import sample_points, uncertain_points
 
 DICE_SCALE = 1000.0  # as in LISA: keeps the sums of large masks in range of half precision
 DICE_EPS = 1e-6
+# Pixels of masks at original size that are taken at a time: 32 MB in each float32 tensor.
+PORTION_PIXELS = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +166,59 @@ def mask_losses(
     else:
         valid = _image_cells(extents, logits)
     weights = mask_weights(image, config.normalise, whole)
+    term, dice = _per_mask(logits, targets, valid, config)
+    return (term * weights).sum(), (dice * weights).sum()
+
+
+def original_mask_losses(
+    logits: Tensor, truth: OriginalMasks, image: Tensor, config: LossConfig, whole: Counts
+) -> tuple[Tensor, Tensor]:
+    """Return the mask term and Dice at every pixel of the images, as LISA and GLaMM take them.
+
+    Args:
+        logits: (M, g, g) float, on the decoder's grid.
+        truth: M masks, M at least 1.
+        image: as `mask_weights`.
+        config: kind and normalisation.
+        whole: as `mask_weights`.
+
+    Returns:
+        Two scalars.
+    """
+    # Only the decoder's small masks are kept for the backward pass, which resizes them again: at
+    # original size, a batch would keep several tensors of a megabyte and more for every mask.
+    found = [
+        checkpoint(
+            _portion_losses,
+            logits[portion.masks],
+            portion,
+            config,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        for portion in truth.portions(PORTION_PIXELS)
+    ]
+    weights = mask_weights(image, config.normalise, whole)
+    term, dice = (torch.cat(column) for column in zip(*found, strict=True))
+    return (term * weights).sum(), (dice * weights).sum()
+
+
+def _portion_losses(logits: Tensor, portion: Portion, config: LossConfig) -> tuple[Tensor, Tensor]:
+    """Return mask term and Dice (m,) of the masks (m, g, g) of a portion."""
+    resized = portion.resized(logits)
+    # The images have no padding: every pixel counts.
+    return _per_mask(resized, portion.targets(), torch.ones_like(resized[:1]), config)
+
+
+def _per_mask(
+    logits: Tensor, targets: Tensor, valid: Tensor, config: LossConfig
+) -> tuple[Tensor, Tensor]:
+    """Return mask term and Dice (M,) of each mask."""
     if config.mask_kind == "focal":
         term = per_mask_focal(logits, targets, valid, config.focal_gamma, config.focal_alpha)
     else:
         term = per_mask_bce(logits, targets, valid)
-    return (term * weights).sum(), (per_mask_dice(logits, targets, valid) * weights).sum()
+    return term, per_mask_dice(logits, targets, valid)
 
 
 def _image_cells(extents: Tensor, like: Tensor) -> Tensor:

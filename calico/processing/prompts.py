@@ -17,6 +17,36 @@ from calico.processing.tokenizer import IMAGE, IMAGE_END, IMAGE_START, image_tag
 _CACHED_TEXTS = 1 << 14  # tokenised texts; the wordings of questions and many answers repeat
 
 
+def prompt_text(config: PromptConfig, question: str, images: int) -> str:
+    """Return the text of a prompt, with one placeholder for each image.
+
+    Args:
+        config: text around images and question.
+        question: plain text.
+        images: number of images.
+    """
+    shown = f"{IMAGE_START}{IMAGE}{IMAGE_END}" if config.image_markers else IMAGE
+    listed = _listed([f"{shown} {image_tag(number)}" for number in range(images)], config.listing)
+    lead = config.lead_one if images == 1 and config.lead_one else config.lead
+    lead = lead.replace("{images}", listed)
+    return f"{config.system}{config.user}{lead}\n{question}{config.assistant}"
+
+
+def prompt_words(config: PromptConfig) -> str:
+    """Return a text of every word that stands around images and questions."""
+    counts = {config.max_images, 1} if config.lead_one else {config.max_images}
+    return " ".join(prompt_text(config, "", images) for images in sorted(counts))
+
+
+def _listed(names: Sequence[str], listing: str) -> str:
+    """Return names as a list in a sentence, by `PromptConfig.listing`."""
+    if listing == "comma" or len(names) < 2:
+        return ", ".join(names)
+    # Two without a comma, more with one before the last: as the fork's `_write_list` does.
+    comma = "," if len(names) > 2 else ""
+    return f"{', '.join(names[:-1])}{comma} and {names[-1]}"
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedSample:
     """Token ids of one sample.
@@ -50,10 +80,7 @@ class PromptEncoder:
 
     def text(self, question: str, images: int) -> str:
         """Return the text of a prompt, with one placeholder for each image."""
-        shown = f"{IMAGE_START}{IMAGE}{IMAGE_END}" if self.config.image_markers else IMAGE
-        listed = ", ".join(f"{shown} {image_tag(number)}" for number in range(images))
-        lead = self.config.lead.format(images=listed)
-        return f"{self.config.system}{self.config.user}{lead}\n{question}{self.config.assistant}"
+        return prompt_text(self.config, question, images)
 
     def prompt(self, question: str, images: int) -> list[int]:
         """Return the ids of a prompt, with each image as a run of placeholders."""

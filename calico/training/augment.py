@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from calico.config.calico import AugmentConfig
@@ -13,7 +14,9 @@ from calico.dataset.views import Box, Tint, View
 from mixedparts.masks import Rle, bbox
 
 DRAWS = 8  # random numbers of one view: crop or not, four of its box, three of its colours
-_SHAPES = 4 / 3  # largest factor between the aspect ratios of a box and of its image
+# Largest factor between the aspect ratios of a box and of its image, or of a square.
+_SHAPES = 4 / 3
+_TRIES = 10  # random boxes that are tried before the one in the middle
 
 
 def random_view(
@@ -75,6 +78,36 @@ def random_box(
     x = _between(max(0, right - columns), min(left, width - columns), draws[2])
     y = _between(max(0, bottom - rows), min(top, height - rows), draws[3])
     return Box(x, y, x + columns, y + rows)
+
+
+def global_box(size: tuple[int, int], share: float, rng: Generator) -> Box:
+    """Return a random box that the global encoder sees alone.
+
+    As torchvision's `RandomResizedCrop`, which the fork's `Blip2ImageTrainProcessor` has: the area
+    is uniform, the logarithm of the aspect ratio as well, between 3:4 and 4:3.
+
+    Args:
+        size: height and width of what is shown, in pixels.
+        share: smallest share of the area.
+        rng: source of the random numbers.
+
+    Returns:
+        The box in pixels of what is shown.
+    """
+    height, width = size
+    for _ in range(_TRIES):
+        area = height * width * rng.uniform(share, 1)
+        shape = math.exp(rng.uniform(-math.log(_SHAPES), math.log(_SHAPES)))
+        columns, rows = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < columns <= width and 0 < rows <= height:
+            top = int(rng.integers(height - rows + 1))
+            left = int(rng.integers(width - columns + 1))
+            return Box(left, top, left + columns, top + rows)
+    # An elongated image often has no such box: then the middle, as much of it as the ratios allow.
+    columns = min(width, max(1, round(height * _SHAPES)))
+    rows = min(height, max(1, round(width * _SHAPES)))
+    left, top = (width - columns) // 2, (height - rows) // 2
+    return Box(left, top, left + columns, top + rows)
 
 
 def _extent(regions: Sequence[Rle], height: int, width: int) -> Box:

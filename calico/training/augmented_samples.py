@@ -26,7 +26,7 @@ from mixedparts.text import answers as wording
 # Columns of the random numbers of one place of a batch. New augmentations take free columns, so
 # that a seed keeps giving the same samples.
 _DRAWS = 16
-_SWAP, _QUESTION, _CONVERSE, _TURNS = range(4)
+_SWAP, _QUESTION, _CONVERSE, _TURNS, _GLOBAL = range(5)
 _MIRRORED = 7  # the first of up to nine columns, one an image
 
 
@@ -149,7 +149,7 @@ class SampleAugmenter:
                 reworded = wording.question(Task(sample.task), number, len(sample.images))
                 sample = replace(sample, question=reworded)
             turns.append(sample)
-        views = []
+        views: list[View] = []
         for image, ref in enumerate(turns[0].images):
             mirrored = self.settings.flips and bool(draws[_MIRRORED + image] < 0.5)
             # Regions of every turn: one view is shown for all questions about the image.
@@ -160,4 +160,24 @@ class SampleAugmenter:
                     self.settings.augment, mirrored, size, regions, augmented[image]
                 )
             )
+        if self.settings.augment.global_crop < 1:
+            views = self._globally_cropped(views, turns[0].images, draws[_GLOBAL])
         return AugmentedSample(tuple(turns), tuple(views))
+
+    def _globally_cropped(
+        self, views: Sequence[View], images: Sequence[ImageRef], draw: float
+    ) -> list[View]:
+        """Return the views with a random box each for the global encoder.
+
+        Args:
+            views: of the images.
+            images: of the sample.
+            draw: uniform in [0, 1), seeds the boxes.
+        """
+        share = self.settings.augment.global_crop
+        rng = Generator(Philox(key=int(draw * (1 << 53))))
+        sizes = [view.size(one.height, one.width) for view, one in zip(views, images, strict=True)]
+        return [
+            replace(view, global_box=augment.global_box(size, share, rng))
+            for view, size in zip(views, sizes, strict=True)
+        ]

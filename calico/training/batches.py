@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from calico.config.calico import CalicoConfig
 from calico.dataset.pairs import SampleTable
@@ -17,12 +18,13 @@ from calico.dataset.sample import ImageRef
 from calico.dataset.sampling_weights import sampling_groups
 from calico.dataset.views import View
 from calico.model.inputs import TrainingBatch
+from calico.model.original_masks import OriginalMasks
 from calico.model.vision import ImageFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
 from calico.training.augmented_samples import AugmentedSample, SampleAugmenter
 from mixedparts.errors import InputError, UsageError
-from mixedparts.masks import Rle
+from mixedparts.masks import Rle, decode
 
 _CACHED_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
 
@@ -66,6 +68,7 @@ class BatchMaker:
         check_samples(pairs, config)
         self.augmenter = SampleAugmenter(pairs, config.training)
         self.sampler = self.augmenter.sampler
+        self.at_original_size = config.loss.resolution == "original"
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
     def samples(self, step: int) -> list[AugmentedSample]:
@@ -80,32 +83,51 @@ class BatchMaker:
         """
         images = _image_count(samples)
         shown: list[tuple[ImageRef, View]] = []
-        masks: list[NDArray[np.uint8]] = []
         mask_image: list[int] = []
         # Masks follow the [SEG] of the answers in sample and text order. `len(shown)` is the row
         # of a sample's first image among the images of the batch.
         for sample in samples:
             mask_image += [len(shown) + target.image for target in sample.targets]
             shown += zip(sample.images, sample.views, strict=True)
-            masks += [self._grid_mask(t.mask, sample.views[t.image]) for t in sample.targets]
         encoded = self.prompts.conversations(
             [[(turn.question, turn.answer) for turn in sample.turns] for sample in samples], images
         )
         tokens, answer = self.prompts.collate(encoded)
-        grid = self.processor.grid_size
-        stacked = np.stack(masks) if masks else np.zeros((0, grid, grid), np.uint8)
+        targets = [(t.mask, s.views[t.image]) for s in samples for t in s.targets]
+        masks, originals = self._masks_of(targets)
         sizes = [view.size(ref.height, ref.width) for ref, view in shown]
         return TrainingBatch(
             tokens=tokens,
             answer=answer,
             features=self.features.read([(ref.row, view) for ref, view in shown]),
             images=images,
-            masks=torch.from_numpy(stacked).float().div_(255),  # covered share of each cell
+            masks=masks,
             mask_image=torch.tensor(mask_image, dtype=torch.int64),
             extents=torch.tensor([self.processor.extent(*size) for size in sizes]),
             # The Q-Former sees the first question only, which also conditions the CAMs.
             questions=tuple(sample.turns[0].question for sample in samples),
+            originals=originals,
         )
+
+    def _masks_of(self, targets: Sequence[tuple[Rle, View]]) -> tuple[Tensor, OriginalMasks | None]:
+        """Return the masks of all [SEG] at the resolution of the loss, as `TrainingBatch` has them.
+
+        Args:
+            targets: M masks at the size of their images, and how these are shown.
+
+        Returns:
+            Masks (M, g, g) float32 on the decoder's grid and None, or (M, 0, 0) and the masks at
+            original size.
+        """
+        if self.at_original_size:
+            dense = [view.mask(decode(mask)) for mask, view in targets]
+            inner = [self.processor.inner_size(*mask.shape) for mask in dense]
+            originals = OriginalMasks.of(dense, inner, self.processor.square_size)
+            return torch.zeros(len(dense), 0, 0), originals
+        grid = self.processor.grid_size
+        patches = [self._grid_mask(mask, view) for mask, view in targets]
+        stacked = np.stack(patches) if patches else np.zeros((0, grid, grid), np.uint8)
+        return torch.from_numpy(stacked).float().div_(255), None  # covered share of each cell
 
     def _grid_mask(self, mask: Rle, view: View) -> NDArray[np.uint8]:
         """Return a mask on the decoder's grid, (g, g) uint8, covered share of each cell * 255."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 
 from calico.model.inputs import TrainingBatch
+from calico.model.original_masks import OriginalMasks
 from calico.processing.prompts import PromptEncoder
 from tests.factories.micro_model import (
     micro_config,
@@ -37,15 +40,32 @@ def training_batch(config, answers: tuple[str, ...] = (ANSWER,), seed: int = 0) 
     grid = config.sam.mask_size
     count = sum(text.count("[SEG]") for text in answers)
     noise = torch.Generator().manual_seed(seed)
+    masks = torch.rand(count, grid, grid, generator=noise) > 0.6
+    originals = None
+    if config.loss.resolution == "original":
+        originals = originals_of(masks, config.sam.image_size)
+        masks = torch.zeros(count, 0, 0)
     return TrainingBatch(
         tokens=tokens,
         answer=answer,
         features=random_features(2 * len(answers), config, seed),
         images=2,
-        masks=(torch.rand(count, grid, grid, generator=noise) > 0.6).float(),
+        masks=masks.float(),
         mask_image=mask_images(answers),
         extents=torch.tensor([[grid, grid - 3]] * (2 * len(answers))),
+        originals=originals,
     )
+
+
+def originals_of(masks: torch.Tensor, square: int) -> OriginalMasks:
+    """Return masks (M, g, g) as of images of another size for each, wider than high."""
+    sizes = [(square - 5, square + 3 * number) for number in range(len(masks))]
+    dense = [
+        cv2.resize(mask.numpy().astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+        for mask, size in zip(masks, sizes, strict=True)
+    ]
+    inner = [(max(1, round(square * rows / max(rows, columns))), square) for rows, columns in sizes]
+    return OriginalMasks.of(dense, inner, square)
 
 
 def mask_images(answers: Sequence[str], images: int = 2) -> torch.Tensor:

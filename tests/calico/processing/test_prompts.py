@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from calico.processing.prompts import PromptEncoder
+from calico.config.presets import seven_b
+from calico.processing.prompts import PromptEncoder, prompt_text, prompt_words
 from calico.processing.tokenizer import (
+    build_tokenizer,
     image_tag,
     token_ids,
 )
+from mixedparts.errors import UsageError
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
 from tests.factories.micro_model import micro_config, micro_tokenizer
@@ -28,6 +31,47 @@ def test_a_tokenizer_without_a_begin_token_begins_with_the_text() -> None:
     ]
     assert prompts[0] == [tokenizer.bos_token_id, *prompts[1]]
     assert None not in token_ids(other, 2).markers
+
+
+class TestLeads:
+    """The text before a question, as the preset 7b has it from the fork of the first author."""
+
+    @pytest.mark.parametrize(
+        ("images", "lead"),
+        [
+            (1, "The # (IMAGE1) provides an overview of the picture."),
+            (2, "The # (IMAGE1) and # (IMAGE2) provide an overview of the pictures."),
+            (
+                3,
+                "The # (IMAGE1), # (IMAGE2), and # (IMAGE3) provide an overview of the pictures.",
+            ),
+        ],
+    )
+    def test_the_7b_preset_leads_as_its_family_does(self, images: int, lead: str) -> None:
+        marked = lead.replace("#", "<im_start><image><im_end>")
+        assert prompt_text(seven_b().prompt, "Which parts?", images) == (
+            "A chat between a curious human and an artificial intelligence assistant. The assistant"
+            " gives helpful, detailed, and polite answers to the human's questions. "
+            f"USER: {marked}\nWhich parts? ASSISTANT:"
+        )
+
+    def test_other_leads_list_with_commas(self) -> None:
+        prompt = micro_config(prompt={"lead": "See {images}: {those}."}).prompt
+        text = prompt_text(prompt, "Which?", 3)
+        tags = "<image> (IMAGE1), <image> (IMAGE2), <image> (IMAGE3)"
+        assert text == f"See {tags}: {{those}}.\nWhich? ANSWER: "
+
+    @pytest.mark.parametrize(("name", "lead"), [("lead", ""), ("lead_one", "One picture.")])
+    def test_a_lead_without_its_images_is_refused(self, name: str, lead: str) -> None:
+        with pytest.raises(UsageError, match=rf"prompt\.{name}: must contain {{images}}"):
+            micro_config(prompt={name: lead})
+
+    def test_a_tokenizer_of_the_datasets_words_knows_them(self) -> None:
+        prompt = seven_b().prompt
+        tokenizer = build_tokenizer([prompt_words(prompt), "Which parts?"], 2)
+        for images in (1, 2):
+            ids = tokenizer(prompt_text(prompt, "Which parts?", images)).input_ids
+            assert tokenizer.unk_token_id not in ids
 
 
 class TestPrompts:

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
 
 from calico.config.presets import tiny
 from calico.config.yaml_io import override
@@ -23,7 +25,8 @@ from calico.processing.feature_cache import FeatureCache
 from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
-from calico.training.augment import random_box
+from calico.training.augment import global_box, random_box
+from calico.training.augmented_samples import SampleAugmenter
 from calico.training.batches import BatchMaker
 from calico.training.feature_store import FeatureStore
 from calico.training.train import RunSettings, train
@@ -80,6 +83,44 @@ class TestBoxes:
         assert max(shapes) > 1.15
         assert len({b.left for b in boxes}) > 50
         assert len({b.top for b in boxes}) > 20
+
+
+class TestGlobalBoxes:
+    @pytest.mark.parametrize("size", [(480, 640), (333, 500), (200, 900), (7, 7)])
+    def test_they_are_drawn_as_torchvisions_random_resized_crop_draws(
+        self, size: tuple[int, int]
+    ) -> None:
+        """Share of the area, aspect ratio and place have the same distributions."""
+        rng, count = np.random.default_rng(4), 1500
+        boxes = [global_box(size, 0.5, rng) for _ in range(count)]
+        for box in boxes:
+            assert 0 <= box.left < box.right <= size[1]
+            assert 0 <= box.top < box.bottom <= size[0]
+        own = [(b.top, b.left, b.bottom - b.top, b.right - b.left) for b in boxes]
+        image = torch.zeros(1, *size)
+        torch.manual_seed(4)
+        theirs = [
+            RandomResizedCrop.get_params(image, [0.5, 1.0], [3 / 4, 4 / 3]) for _ in range(count)
+        ]
+        for mine, other in zip(zip(*own, strict=True), zip(*theirs, strict=True), strict=True):
+            assert ks_2samp(mine, other).statistic < 0.06
+
+    def test_every_sample_has_its_own_and_other_draws_stay(self, dataset: BuiltDataset) -> None:
+        drawn = {}
+        for share in (1.0, 0.5):
+            training = {"features": "encode", "augment": {"global_crop": share}}
+            augmenter = SampleAugmenter(
+                dataset.pairs("train"), micro_config(training=training).training
+            )
+            drawn[share] = [one for step in range(4) for one in augmenter.samples(step)]
+        boxes = [view.global_box for one in drawn[0.5] for view in one.views]
+        assert None not in boxes
+        assert len(set(boxes)) > 0.9 * len(boxes)
+        bare = [
+            replace(one, views=tuple(replace(view, global_box=None) for view in one.views))
+            for one in drawn[0.5]
+        ]
+        assert bare == drawn[1.0]
 
 
 class TestMasks:
@@ -162,6 +203,29 @@ class TestBatches:
             assert not torch.equal(values[0], values[1])
             assert not torch.equal(values[0], values[2])
 
+    def test_a_box_of_the_global_encoder_is_seen_by_it_alone(
+        self, dataset: BuiltDataset, tmp_path: Path
+    ) -> None:
+        model, config = micro_model()
+        cache = FeatureCache(tmp_path, 1 << 30)
+        encoder = FeatureEncoder(model.encoders, ImageProcessor(config), config.execution, cache)
+        features = TableFeatures(encoder, dataset.images("train"))
+        box = Box(3, 5, 40, 38)
+        both = [View(global_box=box), View(), View(box=box)]
+        read = features.read([(2, view) for view in both])
+        assert torch.equal(read.vision[0], read.vision[2])
+        assert not torch.equal(read.vision[0], read.vision[1])
+        for part in (read.semantic, read.sam):
+            assert torch.equal(part[0], part[1])
+            assert not torch.equal(part[0], part[2])
+        # Of the whole image all three encoders' features are kept; those of other views are not.
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+        cache.hits = 0
+        again = features.read([(2, View(global_box=Box(0, 0, 20, 20)))])
+        assert cache.hits == 2
+        assert torch.equal(again.sam[0], read.sam[0])
+        assert not torch.equal(again.vision[0], read.vision[1])
+
     def test_a_run_with_views_trains(self, dataset: BuiltDataset, tmp_path: Path) -> None:
         training = {"features": "encode", "augment": AUGMENT, "steps": 2}
         config = micro_config(training=training)
@@ -176,6 +240,8 @@ class TestFaults:
         [
             ({"crop": 0.5}, r"augment\.crop: needs training\.features: encode"),
             ({"colour": 0.5}, r"augment\.colour: needs training\.features: encode"),
+            ({"global_crop": 0.5}, r"augment\.global_crop: needs training\.features: encode"),
+            ({"global_crop": 0.0}, r"augment\.global_crop: expected float > 0\.0, got 0\.0"),
             ({"crop_share": 0.0}, r"augment\.crop_share: expected float > 0\.0, got 0\.0"),
             ({"crop_share": 1.5}, r"augment\.crop_share: expected float <= 1\.0, got 1\.5"),
         ],
@@ -190,5 +256,7 @@ class TestFaults:
         assert store.read([(1, View())]).sam.shape == (1, 3)
         with pytest.raises(UsageError, match="not mirrored"):
             store.read([(1, View(mirrored=True))])
+        with pytest.raises(UsageError, match="whole images"):
+            store.read([(1, View(global_box=Box(0, 0, 1, 1)))])
         with pytest.raises(UsageError, match="whole images"):
             replace(store, variants=2).read([(0, View(True, Box(0, 0, 1, 1)))])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from calico.processing.prompts import PromptEncoder
 from calico.training.batches import BatchMaker, check_samples
 from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
+from mixedparts.masks import decode
 from mixedparts.progress import Silent
 from tests.factories.micro_model import micro_config, micro_tokenizer
 
@@ -72,6 +74,30 @@ class TestParts:
         assert len(orders) == 12
         still = maker(dataset, swap_images=False, flips=False)
         assert {one.views for one in still.samples(0)} == {(View(), View())}
+
+
+def test_masks_at_original_size_are_those_of_the_views(dataset: BuiltDataset) -> None:
+    training = {"features": "encode", "augment": {"crop": 0.5}, "flips": True, "batch_size": 6}
+    config = micro_config(training=training, loss={"resolution": "original"})
+    prompts = PromptEncoder(micro_tokenizer(), config.prompt, config.image_tokens)
+    processor = ImageProcessor(config)
+    batches = BatchMaker(dataset.pairs("train"), RowNumbers(), prompts, processor, config)
+    samples = batches.samples(0)
+    batch = batches.batch(samples)
+    expected = [s.views[t.image].mask(decode(t.mask)) for s in samples for t in s.targets]
+    assert batch.originals is not None
+    assert batch.originals.square == config.sam.image_size
+    assert batch.masks.shape == (len(expected), 0, 0)
+    found = []
+    for portion in batch.originals.portions(1):
+        assert portion.inner == processor.inner_size(*portion.size)
+        found += list(portion.targets())
+    assert len(found) == len(expected) > 0
+    for mask, true in zip(found, expected, strict=True):
+        assert np.array_equal(mask.numpy(), true)
+    # The losses divide by the same counts, whatever the resolution.
+    counts = batch.counts()
+    assert (counts.masks, counts.images) == (len(expected), len(set(batch.mask_image.tolist())))
 
 
 class TestFaults:
