@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mixedparts.interchange.export.dataset_ids import DatasetIds, dataset_ids
-from mixedparts.interchange.export.images import open_images
 from mixedparts.interchange.export.regions import AnnotationIds, CocoAnnotation
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, exported_entities, exported_rows, image_split
 from mixedparts.interchange.export.safe_paths import inside
 from mixedparts.interchange.export.spool import Spool, write_document
+from mixedparts.tables.stored_images import open_images
 
 PAIRS_KEY = "mixedparts_pairs"
 _WORK = ".work"

@@ -5,7 +5,6 @@ A build can come from anywhere, and its rows can hold any text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from mixedparts.errors import InputError
@@ -40,27 +39,3 @@ def member(name: str) -> str:
         raise InputError(f"a row of the build has the id {name!r}, which is not safe", _HINT)
     inside(Path(), name)
     return name
-
-
-def referenced_file(path: str, source: str, roots: Mapping[str, str]) -> Path:
-    """Return the file of an image that a build refers to.
-
-    Args:
-        path: from a row of `images`.
-        source: from the same row.
-        roots: source -> folder of its files, from the configuration of the build.
-
-    Returns:
-        The path, which is not resolved: users link image folders into a root.
-
-    Raises:
-        InputError: the file is not below the folder of its source.
-    """
-    file, root = Path(path), roots.get(source)
-    if root is None or ".." in file.parts or not file.is_relative_to(root):
-        raise InputError(
-            f"a row of the build names the image {path}, which is not below the folder of its"
-            f" source {source} ({root or 'unknown'})",
-            "Check where the build comes from, or build again with --images embed.",
-        )
-    return file

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mixedparts import masks
-from mixedparts.interchange.export.images import ImageReader, open_images
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, exported_rows, image_split, used_image_rows
 from mixedparts.storage.schema import ENCODED_IMAGE, PAIRS
+from mixedparts.tables.stored_images import ImageReader, open_images
 
 _BATCH = 20  # rows in a row group: about 5 MB of images
 _USE = """\

@@ -18,10 +18,10 @@ import msgspec
 
 from mixedparts.errors import missing_package
 from mixedparts.interchange.export.dataset_ids import dataset_ids
-from mixedparts.interchange.export.images import ImageReader, image_suffix, open_images
 from mixedparts.interchange.export.request import Job, Outcome
 from mixedparts.interchange.export.rows import Row, exported_rows, image_split, used_image_rows
 from mixedparts.interchange.export.safe_paths import member
+from mixedparts.tables.stored_images import ImageReader, image_suffix, open_images
 
 # Suffixes of members, by the suffixes of file names; both packages decode them with Pillow.
 _MEMBER_SUFFIXES = {

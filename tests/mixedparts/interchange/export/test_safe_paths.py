@@ -12,10 +12,11 @@ import pytest
 from mixedparts.errors import InputError, UsageError
 from mixedparts.interchange.export.request import ExportRequest, Format
 from mixedparts.interchange.export.run import export
-from mixedparts.interchange.export.safe_paths import inside, member, referenced_file
+from mixedparts.interchange.export.safe_paths import inside, member
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
+from mixedparts.tables.stored_images import referenced_file
 from tests.factories.forger import Row, rewrite
 from tests.oracles.build_tables import iter_rows
 from tests.oracles.digests import digests

@@ -19,7 +19,6 @@ from mixedparts.errors import InputError
 from mixedparts.images.exif import neutral_bytes
 from mixedparts.images.formats import SUFFIXES, format_of
 from mixedparts.images.opening import UnreadableImage, decodable_size
-from mixedparts.interchange.export.safe_paths import referenced_file
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.checked_rows import checked_batches
 from mixedparts.storage.schema import IMAGES
@@ -101,6 +100,30 @@ def open_images(
         yield ImageReader(map_table(work), roots if isinstance(roots, dict) else {})
     finally:
         work.unlink(missing_ok=True)
+
+
+def referenced_file(path: str, source: str, roots: Mapping[str, str]) -> Path:
+    """Return the file of an image that a build refers to.
+
+    Args:
+        path: from a row of `images`.
+        source: from the same row.
+        roots: source -> folder of its files, from the configuration of the build.
+
+    Returns:
+        The path, which is not resolved: users link image folders into a root.
+
+    Raises:
+        InputError: the file is not below the folder of its source.
+    """
+    file, root = Path(path), roots.get(source)
+    if root is None or ".." in file.parts or not file.is_relative_to(root):
+        raise InputError(
+            f"a row of the build names the image {path}, which is not below the folder of its"
+            f" source {source} ({root or 'unknown'})",
+            "Check where the build comes from, or build again with --images embed.",
+        )
+    return file
 
 
 def image_suffix(data: bytes) -> str:

@@ -1,0 +1,90 @@
+"""Samples of the page from rows of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mixedparts import masks
+from mixedparts.errors import InputError
+from mixedparts.masks import InvalidMask
+from mixedparts.records import BENCHMARK
+from mixedparts.viewer.samples import Answer, Kind, Region, Sample, ShownImage
+
+GROUND_TRUTH = "Ground truth"
+ReadImage = Callable[[str, int], bytes]
+"""Returns the bytes of a row of `images`: of which split, and its number there."""
+
+
+def sample_of(
+    row: Mapping[str, Any], read: ReadImage | None, others: tuple[Answer, ...] = ()
+) -> Sample:
+    """Return a row of `pairs` as a sample of the page.
+
+    Args:
+        row: with all columns; without `mask` in its regions, they have no masks either.
+        read: returns the bytes of an image; None for a build without pixels.
+        others: further answers, of models.
+
+    Raises:
+        InputError: a mask of the row does not decode.
+    """
+    objects, parts = row["objects"], row["parts"]
+    regions = [_region(row, item, item["category"], Kind.OBJECT) for item in objects]
+    regions += [_region(row, item, item["name"], _kind(item["kind"])) for item in parts]
+    first = {"object": 0, "part": len(objects)}
+    seg = tuple(first[item["kind"]] + item["index"] for item in row["seg"])
+    return Sample(
+        id=row["id"],
+        source=row["source"],
+        split=row["split"],
+        task=row["task"],
+        question=row["question"],
+        images=tuple(shown_image(row, image, read) for image in row["images"]),
+        answers=(Answer(GROUND_TRUTH, row["answer"], tuple(regions), seg), *others),
+    )
+
+
+def shown_image(
+    row: Mapping[str, Any], image: Mapping[str, Any], read: ReadImage | None
+) -> ShownImage:
+    """Return an entry of a row's `images`.
+
+    Args:
+        row: of `pairs`.
+        image: one of its images.
+        read: as in `sample_of`.
+    """
+    # Rows of the benchmark are copies of rows of test, and show the images of test.
+    split, number = images_split(row["split"]), image["row"]
+    return ShownImage(
+        key=f"{split}/{number}",
+        name=f"{row['source']} {image['image_id']}",
+        width=image["width"],
+        height=image["height"],
+        read=None if read is None else lambda: read(split, number),
+    )
+
+
+def images_split(split: str) -> str:
+    """Return the split of `images` that has the images of a split of `pairs`."""
+    return "test" if split == BENCHMARK else split
+
+
+def _kind(kind: str) -> Kind:
+    try:
+        return Kind(kind)
+    except ValueError:
+        return Kind.PART
+
+
+def _region(row: Mapping[str, Any], item: Mapping[str, Any], label: str, kind: Kind) -> Region:
+    height, width = item["mask"]["size"]
+    try:
+        mask = masks.from_string(item["mask"]["counts"], height, width)
+    except InvalidMask as fault:
+        raise InputError(
+            f"row {row['id']} of {row['split']}: the mask of '{label}' cannot be read: {fault}",
+            "Check the build: mixedparts verify DIR --level deep",
+        ) from fault
+    return Region(item["image"], label, kind, mask)
