@@ -61,7 +61,7 @@ def train_patch_labels(
 
     def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
         shown = [augmented(images[index], rng.random(4)) for index in batch]
-        pixels = getattr(processor.inputs([one.pixels for one in shown]), which)
+        pixels = processor.part_inputs(which, [one.pixels for one in shown])
         # Class and register tokens come before the patches.
         states = encoder(pixels).last_hidden_state[:, -grid * grid :]
         features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
@@ -114,8 +114,8 @@ def train_mask_decoder(
 
     def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
         shown = [augmented(images[index], rng.random(4)) for index in batch]
-        inputs = processor.inputs([one.pixels for one in shown])
-        embeddings = encoder(inputs.sam).last_hidden_state
+        pixels = processor.part_inputs("sam", [one.pixels for one in shown])
+        embeddings = encoder(pixels).last_hidden_state
         maps = torch.from_numpy(np.stack([one.square for one in shown]))
         targets = patch_labels(maps, grid, *counts)
         tasks = _mask_tasks(shown, maps, labels, settings.prompted_masks, grid, rng)

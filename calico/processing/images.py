@@ -7,7 +7,7 @@ right and below; *grid* is the decoder's output, the same square at g = S / step
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +17,20 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from calico.config.calico import CalicoConfig
-from calico.dataset.views import PLAIN, View
+from calico.dataset.views import PLAIN, Box, View, cropped
+from calico.model.original_masks import at_original_size
 from calico.model.vision import ImageInputs
+from calico.processing.normalisation import CLIP, IMAGENET, SAM, normalised
+from calico.processing.resampling import bilinear_rows
 from mixedparts.errors import InputError
 from mixedparts.images.opening import rgb_image, rgb_in_memory
 from mixedparts.images.rgb import eight_bits
 from mixedparts.masks import Rle, decode, from_dense
 
-# Mean and standard deviation of RGB in [0, 1]: CLIP's for EVA, ImageNet's for DINOv2 and SAM. SAM
-# publishes the same values in 0..255, rounded: its features need them exactly.
-CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-SAM = ((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255))
+PARTS = ("vision", "semantic", "sam")  # the three encoders
+RESIZED_BYTES = 1 << 28  # that resizing decoded masks to original size may take at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,31 +161,71 @@ class ImageProcessor:
         rows, columns = self.inner_size(height, width)
         return -(-rows // step), -(-columns // step)
 
-    def pixels(self, image: Image.Image) -> Pixels:
-        """Resize one RGB image for the three encoders."""
-        direct = self._resized(image, self.vision_size, self.vision_size, Image.Resampling.BICUBIC)
-        # DINOv2's own preprocessing crops the centre. It is resized as EVA's input is instead, so
-        # that the patches of both encoders lie over the same regions (CEM, equation 6).
-        semantic = direct
-        if self.semantic_size != self.vision_size:
-            side = self.semantic_size
-            semantic = self._resized(image, side, side, Image.Resampling.BICUBIC)
-        rows, columns = self.inner_size(image.height, image.width)
-        square = np.zeros((self.square_size, self.square_size, 3), np.uint8)
-        inner = self._resized(image, rows, columns, Image.Resampling.BILINEAR)
-        square[:rows, :columns] = inner
-        return Pixels(direct, semantic, square, (rows, columns), (image.height, image.width))
+    def pixels(self, image: Image.Image, global_box: Box | None = None) -> Pixels:
+        """Resize one RGB image for the three encoders; the global one sees `global_box` of it."""
+        parts = self.part_pixels(image, PARTS, global_box)
+        size = (image.height, image.width)
+        return Pixels(*(parts[part] for part in PARTS), self.inner_size(*size), size)
+
+    def part_pixels(
+        self,
+        image: Image.Image,
+        parts: Collection[str],
+        global_box: Box | None = None,
+        mirrored: bool = False,
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Resize one RGB image for some of the encoders.
+
+        Args:
+            image: as it is shown, but not mirrored.
+            parts: encoders, of `PARTS`.
+            global_box: what the global encoder sees of it, in its pixels; None for all.
+            mirrored: whether left and right are exchanged, after resizing.
+
+        Returns:
+            (side, side, 3) uint8 by encoder; one array for two encoders that see the same.
+        """
+        made: dict[str, NDArray[np.uint8]] = {}
+        if "vision" in parts:
+            seen = image if global_box is None else cropped(image, global_box)
+            made["vision"] = self._direct(seen, self.vision_size, mirrored)
+        if "semantic" in parts:
+            # DINOv2's own preprocessing crops the centre. It is resized as EVA's input is instead,
+            # so that the patches of both encoders lie over the same regions (CEM, equation 6).
+            alike = self.semantic_size == self.vision_size and global_box is None
+            if alike and "vision" in made:
+                made["semantic"] = made["vision"]
+            else:
+                made["semantic"] = self._direct(image, self.semantic_size, mirrored)
+        if "sam" in parts:
+            rows, columns = self.inner_size(image.height, image.width)
+            square = np.zeros((self.square_size, self.square_size, 3), np.uint8)
+            # Columns first, as `_resized`.
+            narrowed = image.resize((columns, image.height), Image.Resampling.BILINEAR)
+            inner = bilinear_rows(np.asarray(narrowed), rows)
+            # The padding stays on the right.
+            square[:rows, :columns] = inner[:, ::-1] if mirrored else inner
+            made["sam"] = square
+        return made
 
     def inputs(self, images: Sequence[Pixels]) -> ImageInputs:
         """Return N images, normalised, as the inputs (N, 3, side, side) float32 of the encoders."""
-        vision = _normalised(np.stack([one.vision for one in images]), CLIP)
-        semantic = _normalised(np.stack([one.semantic for one in images]), IMAGENET)
-        sam = _normalised(np.stack([one.square for one in images]), SAM)
-        # SAM pads after normalisation: its padding is zero, which black pixels would not be.
-        for row, one in enumerate(images):
-            sam[row, :, one.inner[0] :] = 0
-            sam[row, :, :, one.inner[1] :] = 0
-        return ImageInputs(vision, semantic, sam)
+        return ImageInputs(*(self.part_inputs(part, images) for part in PARTS))
+
+    def part_inputs(self, part: str, images: Sequence[Pixels]) -> Tensor:
+        """Return N images, normalised, as the input (N, 3, side, side) float32 of one encoder."""
+        name = "square" if part == "sam" else part
+        values = np.stack([getattr(one, name) for one in images])
+        whole = values.shape[1:3]
+        inner = [one.inner if part == "sam" else whole for one in images]
+        return normalised(part, torch.from_numpy(values), inner)
+
+    def shown(self, part: str, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of an encoder's input that show an image of this size."""
+        if part == "sam":
+            return self.inner_size(height, width)
+        side = self.vision_size if part == "vision" else self.semantic_size
+        return side, side
 
     def patch_mask(self, mask: Rle, view: View = PLAIN) -> NDArray[np.uint8]:
         """Return a mask on the decoder's grid: (g, g) uint8, covered share of each patch times 255.
@@ -208,6 +247,9 @@ class ImageProcessor:
     def original_masks(self, logits: Tensor, height: int, width: int) -> list[Rle]:
         """Return the decoded masks of one image at its original size.
 
+        At most `RESIZED_BYTES` of the device's memory are taken, or what one mask needs. The masks
+        do not depend on how many of them are resized together.
+
         Args:
             logits: (M, g, g) of the decoder, on its grid.
             height: of the original image in pixels.
@@ -216,16 +258,24 @@ class ImageProcessor:
         Returns:
             M masks (height, width), true where the resized logit is above 0.
         """
-        if len(logits) == 0:
-            return []
         rows, columns = self.inner_size(height, width)
-        side = (self.square_size, self.square_size)
-        # As SAM does it: to the square, cut the padding off, to the original size; float32, because
-        # interpolated bf16 logits would put visible steps into the outlines.
-        square = F.interpolate(logits[None].float(), side, mode="bilinear", align_corners=False)
-        inner = square[:, :, :rows, :columns]
-        full = F.interpolate(inner, (height, width), mode="bilinear", align_corners=False)
-        return [from_dense(mask) for mask in (full[0] > 0).cpu().numpy()]
+        # Of one mask: the square and what it shows in float32, the result in float32 and as bool.
+        needed = 4 * (self.square_size**2 + rows * columns) + 5 * height * width
+        portion = max(1, RESIZED_BYTES // needed)
+        masks: list[Rle] = []
+        for start in range(0, len(logits), portion):
+            part = logits[start : start + portion]
+            # In one expression: no name keeps the numbers of a portion while the next is resized.
+            inside = (
+                at_original_size(part, self.square_size, (rows, columns), (height, width)) > 0
+            ).cpu()
+            masks += [from_dense(mask) for mask in inside.numpy()]
+        return masks
+
+    def _direct(self, image: Image.Image, side: int, mirrored: bool) -> NDArray[np.uint8]:
+        """Return an image resized to a square without regard to its aspect ratio."""
+        values = self._resized(image, side, side, Image.Resampling.BICUBIC)
+        return np.ascontiguousarray(values[:, ::-1]) if mirrored else values
 
     @staticmethod
     def _resized(
@@ -236,12 +286,3 @@ class ImageProcessor:
         # levels.
         narrowed = image.resize((columns, image.height), resampling)
         return np.asarray(narrowed.resize((columns, rows), resampling))
-
-
-def _normalised(
-    pixels: NDArray[np.uint8], statistics: tuple[tuple[float, ...], tuple[float, ...]]
-) -> Tensor:
-    """Return (N, 3, H, W) float32 of (N, H, W, 3) uint8."""
-    mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in statistics)
-    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
-    return values.sub_(mean).div_(deviation).contiguous()

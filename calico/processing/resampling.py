@@ -9,11 +9,17 @@ operations that IEEE 754 rounds in one way only, so every machine gives the same
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import csr_array
 
 _ONE = 256  # weights of the linear warp are whole 256ths: products of two fit into 32 bits
+_WEIGHT_BITS = 22  # of Pillow's weights: 255 times their sum fits into 31 bits
+_SHRUNK = 8  # times; beyond it a result pixel has so many weights that Pillow is no slower
+_BLOCK = 64  # rows that are resized at once, so that their sums stay in the processor's cache
 
 
 def nearest_places(source: int, target: int) -> NDArray[np.int64]:
@@ -40,6 +46,76 @@ def nearest(plane: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     """
     rows = nearest_places(plane.shape[0], height)
     return plane.take(rows, axis=0).take(nearest_places(plane.shape[1], width), axis=1)
+
+
+def bilinear_rows(pixels: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """Resize an image along its rows with the arithmetic of Pillow's bilinear filter.
+
+    Pillow gives the same bytes in twice the time: it adds up one number at a time, where a product
+    with a sparse matrix adds up whole rows.
+
+    Args:
+        pixels: (H, W, 3) uint8, not empty.
+        height: of the result in pixels.
+
+    Returns:
+        (height, W, 3) uint8.
+    """
+    if len(pixels) > _SHRUNK * height:
+        image = Image.fromarray(pixels)
+        return np.asarray(image.resize((image.width, height), Image.Resampling.BILINEAR))
+    flat = pixels.reshape(len(pixels), -1)
+    resized = np.empty((height, flat.shape[1]), np.uint8)
+    start = 0
+    for rows, weights in _bilinear_blocks(len(pixels), height):
+        sums = weights @ flat[rows].astype(np.int32)
+        # Halves go up. No clipping: the weights are positive, and their sum is 1 but for 2^-21.
+        sums += 1 << (_WEIGHT_BITS - 1)
+        sums >>= _WEIGHT_BITS
+        resized[start : start + len(sums)] = sums
+        start += len(sums)
+    return resized.reshape(height, *pixels.shape[1:])
+
+
+@lru_cache(maxsize=256)
+def _bilinear_blocks(source: int, target: int) -> list[tuple[slice, csr_array]]:
+    """Return for each block of target rows its source rows and their weights in 2^-22."""
+    first, weights = _bilinear_weights(source, target)
+    counts = (weights > 0).sum(1)
+    blocks = []
+    for start in range(0, target, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        low, high = int(first[rows].min()), int((first[rows] + counts[rows]).max())
+        places = (first[rows, None] - low + np.arange(weights.shape[1])).astype(np.int32)
+        used = np.arange(weights.shape[1]) < counts[rows, None]
+        ends = np.concatenate([[0], np.cumsum(counts[rows])]).astype(np.int32)
+        values = (weights[rows][used], places[used], ends)
+        blocks.append((slice(low, high), csr_array(values, shape=(len(ends) - 1, high - low))))
+    return blocks
+
+
+def _bilinear_weights(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the first source pixel of each target pixel and its weights, (target, taps), in 2^-22.
+
+    As `precompute_coeffs` and `normalize_coeffs_8bpc` in Pillow's `Resample.c`, the order of the
+    operations included. A weight of 0 can only be the first or the last of a pixel.
+    """
+    scale = source / target
+    support = max(scale, 1.0)  # of the triangle, in source pixels to each side
+    centres = (np.arange(target) + 0.5) * scale
+    first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
+    stop = np.minimum((centres + support + 0.5).astype(np.int64), source)
+    shares = np.zeros((target, int((stop - first).max())))
+    total = np.zeros(target)
+    for tap in range(shares.shape[1]):
+        distance = np.abs((tap + first - centres + 0.5) * (1.0 / support))
+        shares[:, tap] = np.where(tap < stop - first, np.maximum(1.0 - distance, 0.0), 0.0)
+        total += shares[:, tap]
+    whole = (shares / total[:, None] * (1 << _WEIGHT_BITS) + 0.5).astype(np.int32)
+    # So that the weights of a pixel are its first taps.
+    leading = (whole[:, 0] == 0) & (first + 1 < stop)
+    whole[leading] = np.roll(whole[leading], -1, axis=1)
+    return first + leading, whole
 
 
 @dataclass(frozen=True, slots=True)
