@@ -6,7 +6,7 @@ rows of a build, a report of an evaluation for its best and worst predictions.
     from mixedparts.viewer import Answer, Head, Kind, Region, Sample, ShownImage, write_page
     write_page(samples, Path("page.html"), Head(title="Worst predictions"))
 
-`mixedparts.viewer.page_data` documents the data that the page contains.
+`mixedparts.viewer.page.data` documents the data that the page contains.
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ def _kind(kind: str) -> Kind:
 
 
 def _region(row: Mapping[str, Any], item: Mapping[str, Any], label: str, kind: Kind) -> Region:
+    if "mask" not in item:
+        return Region(item["image"], label, kind, None, area=item["area"])
     height, width = item["mask"]["size"]
     try:
         mask = masks.from_string(item["mask"]["counts"], height, width)

@@ -37,19 +37,21 @@ class Region:
         image: number of its image in the sample, from 0.
         label: name of the object class or part.
         kind: what it is.
-        mask: in the original size of the image.
+        mask: in the original size of the image; None where a server sends it later.
         mark: how it compares with the other answer.
         score: confidence of a model, in [0, 1].
         note: a line for the region, such as `IoU 0.83 with wheel`.
+        area: pixels of the mask, if they are known without it.
     """
 
     image: int
     label: str
     kind: Kind
-    mask: Rle
+    mask: Rle | None
     mark: Mark = Mark.NONE
     score: float | None = None
     note: str = ""
+    area: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from markupsafe import Markup
 from mixedparts.cards.templates import render
 from mixedparts.progress import Progress, Silent
 from mixedparts.storage.shards import written_beside
-from mixedparts.viewer.page_data import Collector, PageData, Palette
+from mixedparts.viewer.page.data import Collector, PageData, Palette
+from mixedparts.viewer.page.previews import bytes_of_each, preview
 from mixedparts.viewer.panels import Figure, Head, RowLink, Table
-from mixedparts.viewer.previews import bytes_of_each, preview
 from mixedparts.viewer.samples import Sample
 
 MOST_BYTES = 36_000_000  # of the images on a page, in base64
@@ -102,7 +102,7 @@ def page_text(head: Head, data: PageData | None) -> str:
     """Return the page up to its images; without data it is the page of the server."""
     script, style = _script(), _asset("page.css")
     return render(
-        "mixedparts.viewer",
+        "mixedparts.viewer.page",
         "assets/page.html.jinja",
         head=head,
         tables=[_table(panel) for panel in head.panels if isinstance(panel, Table)],
@@ -164,4 +164,4 @@ def _script() -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files("mixedparts.viewer").joinpath("assets", name).read_text("utf-8")
+    return resources.files("mixedparts.viewer.page").joinpath("assets", name).read_text("utf-8")

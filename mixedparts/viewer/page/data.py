@@ -16,8 +16,9 @@
 `images` of a sample, and `mask` of a region, are positions in the lists above: an image or a mask
 that several samples show is there once. `image` of a region counts from 0 within its sample. Masks
 are COCO compressed run lengths (column by column, background first) in the image's own width and
-height. `address` is where the server has the image; in a file it is empty, and the image is the
-text of the element `image-N`: the address of a `data:` image.
+height; -1 stands for one that the server sends with a single sample. `address` is where the server
+has the image; in a file it is empty, and the image is the text of the element `image-N`: the address
+of a `data:` image.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from collections.abc import Iterable
 import msgspec
 
 from mixedparts import masks
-from mixedparts.viewer.colours import KINDS, OBJECTS, PARTS
-from mixedparts.viewer.pieces import Piece, pieces_of
+from mixedparts.viewer.page.colours import KINDS, OBJECTS, PARTS
+from mixedparts.viewer.page.pieces import Piece, pieces_of
 from mixedparts.viewer.samples import Answer, Region, Sample, ShownImage
 
 FORMAT = 1
@@ -147,12 +148,15 @@ class Collector:
         return AnswerData(answer.title, pieces_of(answer.text, answer.seg), regions)
 
     def _region(self, region: Region) -> RegionData:
+        mask, area = region.mask, region.area
+        if area is None:
+            area = 0 if mask is None else masks.area(mask)
         return RegionData(
             image=region.image,
             label=region.label,
             kind=str(region.kind),
-            mask=self._mask_of.setdefault(region.mask.counts, len(self._mask_of)),
-            area=masks.area(region.mask),
+            mask=-1 if mask is None else self._mask_of.setdefault(mask.counts, len(self._mask_of)),
+            area=area,
             mark=str(region.mark),
             score=region.score,
             note=region.note,
