@@ -100,8 +100,10 @@ class TrainingConfig:
     eval_samples: Count = 90
     best: str = "miou_strict"  # metric over all tasks that decides which checkpoint is the best
     ema: _Decay = 0.0  # decay of an average of the weights, which is then saved; 0: none
-    # Processes that prepare batches ahead; they need stored features.
-    loader_workers: CountOrZero = 0
+    # Processes that prepare batches ahead: they decode, resize and read images and masks.
+    loader_workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    # Images that they hold ready at most, over all of them; of the 7B model 3.3 MB each.
+    loader_images: Count = 128
     log_every: Count = 20
     swap_images: bool = True  # with p = 0.5, as the fork does
     redraw_questions: bool = True  # a new wording of the question each time a sample is used
@@ -132,8 +134,6 @@ class TrainingConfig:
         for part in self.rate_factors:
             if part not in PARTS_WITH_RATES:
                 yield f"rate_factors.{part}: choose from {', '.join(PARTS_WITH_RATES)}"
-        if self.loader_workers and self.features == "encode":
-            yield "loader_workers: features are encoded in the training process; must be 0"
 
 
 @dataclass(frozen=True, slots=True)

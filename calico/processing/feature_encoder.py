@@ -1,14 +1,16 @@
-"""Features of images from the frozen encoders, computed one image at a time or read from a cache.
+"""Features of images from the frozen encoders, computed in batches or read from a cache.
 
-One at a time, because a matrix product may round differently in a larger batch. The features of an
-image must depend neither on the other images of a step nor on what is in the cache, or a resumed
-run would differ from an uninterrupted one.
+The features of an image must depend neither on the other images of a step nor on what is in the
+cache, or a resumed run would differ from an uninterrupted one. A matrix product may round
+differently in a larger batch. A batch therefore always has the same size, the last one is filled
+up, and before anything else an encoder has to give the same bits for an image at another place
+among other images. One that does not encodes one image at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,16 +21,23 @@ from calico.config.calico import ExecutionConfig
 from calico.dataset.images import ImageTable
 from calico.dataset.views import View
 from calico.model.precision import arithmetic
-from calico.model.vision import ImageEncoders, ImageFeatures, ImageInputs
-from calico.processing.feature_cache import FeatureCache, entry_key
-from calico.processing.images import ImageProcessor, Pixels, open_image
+from calico.model.vision import ImageEncoders, ImageFeatures, ImageInputs, OffsetPositions
+from calico.processing.encoding_batches import PendingImages, batch_sizes, uploaded
+from calico.processing.feature_cache import FeatureCache
+from calico.processing.images import PARTS, ImageProcessor, open_image
+from calico.processing.normalisation import normalised
+from calico.processing.prepared import FeatureRequest, ImagePreparer, PreparedImages
 
-PARTS = ("vision", "semantic", "sam")
+__all__ = ["PARTS", "FeatureEncoder", "FeatureRequest", "TableFeatures", "image_request"]
+_PIECE = 8  # images that are prepared at once where no worker process prepares them
 
 
 def weights_digest(module: nn.Module) -> str:
     """Return the SHA-256 of all weights and buffers with their names, in hexadecimal."""
     digest = hashlib.sha256()
+    # Features that were stored before the position table was resized with the offset are others.
+    if any(isinstance(one, OffsetPositions) for one in module.modules()):
+        digest.update(b"position offset 0.1")
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
         plain = value.detach().cpu().contiguous().reshape(-1)
@@ -36,30 +45,13 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureRequest:
-    """An image whose features are needed.
-
-    Attributes:
-        digest: of its content; equal only for equal images.
-        mirrored: whether left and right are exchanged.
-        pixels: returns the resized image; called only if an encoder must run.
-        cacheable: whether the same request can come again, so that a cache should store features.
-    """
-
-    digest: str
-    mirrored: bool
-    pixels: Callable[[], Pixels]
-    cacheable: bool = True
-
-
 class FeatureEncoder:
     """The frozen encoders of a model with their cache.
 
     Args:
-        encoders: in evaluation mode; their weights must not change any more.
+        encoders: in evaluation mode, on their device; their weights must not change any more.
         processor: resizes and normalises images.
-        execution: precision and attention; features are stored in its precision.
+        execution: precision, attention and batch sizes; features are stored in its precision.
         cache: None encodes every image again.
     """
 
@@ -74,67 +66,161 @@ class FeatureEncoder:
         self.processor = processor
         self.execution = execution
         self.cache = cache
+        wanted = batch_sizes(encoders, processor, execution, self.device)
+        self.batches = {
+            part: size if size == 1 or self._steady(part, size) else 1
+            for part, size in wanted.items()
+        }
         # Digesting the weights takes seconds for large encoders, so it is done once, and only for a
         # cache. This is why the weights must not change afterwards.
-        self._descriptions = {part: self._description(part) for part in PARTS} if cache else {}
+        descriptions = {part: self._description(part) for part in PARTS} if cache else {}
+        self.preparer = ImagePreparer(processor, cache, descriptions)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the encoders, on which features are returned."""
+        return next(self.encoders.parameters()).device
 
     def key(self, part: str, request: FeatureRequest) -> str:
         """Return the cache key of one encoder's features of an image."""
-        # The names "picture" and "mirrored" are hashed too: other names would miss every entry.
-        image = {"picture": request.digest, "mirrored": request.mirrored}
-        return entry_key({**self._descriptions[part], **image})
+        return self.preparer.key(part, request)
 
     def encode(self, requests: Sequence[FeatureRequest]) -> ImageFeatures:
         """Return the features of N images, float32; bf16 arithmetic has rounded them to bf16."""
-        columns: dict[str, list[Tensor]] = {part: [] for part in PARTS}
-        for request in requests:
-            for part, features in self._image(request).items():
-                columns[part].append(features)
+        starts = range(0, len(requests), _PIECE)
+        pieces = (self.preparer.prepare(requests[start : start + _PIECE]) for start in starts)
+        return self.finish(pieces).to(self.device, torch.float32)
+
+    def finish(self, pieces: Iterable[PreparedImages]) -> ImageFeatures:
+        """Return the features of images that were prepared, maybe by other processes.
+
+        Args:
+            pieces: of all images, in their order; the next one is asked for while the device
+                encodes.
+
+        Returns:
+            Features of all images on the device of the encoders, rounded to bf16 by bf16
+            arithmetic, in this precision.
+        """
+        pending = {part: PendingImages(self.batches[part]) for part in PARTS}
+        rows: dict[str, dict[int, Tensor]] = {part: {} for part in PARTS}
+        first = 0
+        for piece in uploaded(pieces, self.device):
+            for part, own in piece.parts.items():
+                for place, features in zip(own.found, _rows(own.features), strict=True):
+                    rows[part][first + place] = features
+                pending[part].add(own, first)
+                self._encode(part, pending[part], rows[part])
+            first += piece.count
+        for part in PARTS:
+            self._encode(part, pending[part], rows[part], rest=True)
+        # Stored after all batches were sent to the device: it computes while files are written.
+        if self.cache is not None:
+            for part in PARTS:
+                for place, key in pending[part].keys.items():
+                    self.cache.put(key, rows[part][place])
         return ImageFeatures(
-            **{part: torch.stack(column).float() for part, column in columns.items()}
+            **{part: torch.stack([rows[part][row] for row in range(first)]) for part in PARTS}
         )
 
+    def _encode(
+        self, part: str, pending: PendingImages, rows: dict[int, Tensor], rest: bool = False
+    ) -> None:
+        """Encode the pending images in whole batches and put their features into `rows`.
+
+        Args:
+            part: the encoder.
+            pending: its images.
+            rows: features by place of the image.
+            rest: fill up and encode the last batch too.
+        """
+        for places, pixels, inner in pending.batches(rest):
+            features = self._features(part, pixels, inner)
+            rows.update(zip(places, features, strict=False))
+
     @torch.inference_mode()
-    def _image(self, request: FeatureRequest) -> dict[str, Tensor]:
-        """Return the features of one image by encoder, each without the batch dimension."""
-        by_part: dict[str, Tensor] = {}
-        inputs: ImageInputs | None = None
-        device = next(self.encoders.parameters()).device
-        cache = self.cache if request.cacheable else None
-        for part in PARTS:
-            cached = None if cache is None else cache.get(self.key(part, request))
-            if cached is not None:
-                by_part[part] = cached.to(device)
-                continue
-            # The image is decoded and resized once for all encoders, and not at all on a full hit.
-            if inputs is None:
-                pixels = request.pixels()
-                shown = pixels.flipped() if request.mirrored else pixels
-                inputs = self.processor.inputs([shown]).to(device, torch.float32)
-            with arithmetic(self.execution, device):
-                features = self.encoders.encode_part(part, inputs)[0]
-            # Rounded before they are used, not only before they are stored: the values are then the
-            # same whether they come from the encoder or from the cache.
-            exact = self.execution.precision == "fp32"
-            by_part[part] = features if exact else features.to(torch.bfloat16)
-            if cache is not None:
-                cache.put(self.key(part, request), by_part[part])
-        return by_part
+    def _features(
+        self, part: str, pixels: Tensor, inner: Sequence[tuple[int, int]]
+    ) -> Sequence[Tensor]:
+        """Return the features of a batch (n, side, side, 3) uint8, rounded as they are stored."""
+        values = normalised(part, pixels, inner)
+        with arithmetic(self.execution, pixels.device):
+            # `encode_part` reads the input of its own encoder only.
+            features = self.encoders.encode_part(part, ImageInputs(values, values, values))
+        # Rounded before they are used, not only before they are stored: the values are then the
+        # same whether they come from the encoder or from the cache.
+        return features.float() if self._exact else features.to(torch.bfloat16)
+
+    @property
+    def _exact(self) -> bool:
+        return self.execution.precision == "fp32"
+
+    def _steady(self, part: str, size: int) -> bool:
+        """Return whether an image has the same features at any place of a batch."""
+        if getattr(self.encoders, part) is None:
+            return True
+        side = self.processor.shown(part, 1, 1)[0]
+        noise = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (size, side, side, 3), dtype=torch.uint8, generator=noise)
+        inner = [(side, side)] * size
+        plain = self._features(part, pixels.to(self.device), inner)
+        for shift in {1, size // 2}:
+            moved = self._features(part, pixels.roll(shift, 0).to(self.device), inner)
+            if not torch.equal(moved.roll(-shift, 0), plain):
+                return False
+        return True
 
     def _description(self, part: str) -> dict[str, object]:
         """Return what the features of one encoder depend on besides the image."""
         encoder = getattr(self.encoders, part)
         leading = self.encoders.leading
-        # Every value that changes features belongs here. Batch size and device are left out: images
-        # are encoded one by one, and a cache may be moved between machines.
+        computed: list[object] = [self.execution.precision, self.execution.attention]
+        # The last bit may depend on the size of a batch. The keys of images that were encoded one
+        # at a time are those of caches from before there were batches.
+        if self.batches[part] > 1:
+            computed.append({"batch": self.batches[part]})
+        # Every value that changes features belongs here. The device is left out: a cache may be
+        # moved between machines.
         return {
             "format": 1,
             "encoder": part,
             "weights": weights_digest(encoder) if encoder is not None else "none",
             "tokens": [leading.start, leading.stop] if part == "semantic" else [],
             "processing": self.processor.part_description(part),
-            "arithmetic": [self.execution.precision, self.execution.attention],
+            "arithmetic": computed,
         }
+
+
+def _rows(features: Tensor | None) -> Iterable[Tensor]:
+    return () if features is None else features
+
+
+@dataclass(frozen=True)
+class TableImages:
+    """Prepares images of one images table, in any process.
+
+    Attributes:
+        preparer: reads stored features, or decodes and resizes.
+        table: images of one split.
+    """
+
+    preparer: ImagePreparer
+    table: ImageTable
+
+    def prepare(self, images: Sequence[tuple[int, View]]) -> PreparedImages:
+        """Prepare images, each given by its row in the table and its view."""
+        return self.preparer.prepare([self._request(row, view) for row, view in images])
+
+    def _request(self, row: int, view: View) -> FeatureRequest:
+        def image() -> Image.Image:
+            name = f"in row {row} of the images table"
+            return view.crop_and_tint(open_image(self.table.read(row), name))
+
+        # A random crop or tint never comes again. It must not be stored under this key either, as
+        # the key knows the file and the mirroring only.
+        cached = tuple(part for part in PARTS if view.whole_for(part))
+        digest = f"file:{self.table.digest(row)}"
+        return FeatureRequest(digest, view.mirrored, image, cached, view.global_box)
 
 
 @dataclass(frozen=True)
@@ -149,19 +235,25 @@ class TableFeatures:
     encoder: FeatureEncoder
     table: ImageTable
 
+    @property
+    def source(self) -> TableImages:
+        """What prepares the images, here or in a worker process."""
+        return TableImages(self.encoder.preparer, self.table)
+
+    def finish(self, pieces: Iterable[PreparedImages]) -> ImageFeatures:
+        """Return the features of prepared images, as `FeatureEncoder.finish`."""
+        return self.encoder.finish(pieces)
+
     def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
         """Return features of images, each given by its row in the table and its view."""
-        return self.encoder.encode([self._request(row, view) for row, view in images])
-
-    def _request(self, row: int, view: View) -> FeatureRequest:
-        def pixels() -> Pixels:
-            name = f"in row {row} of the images table"
-            image = view.crop_and_tint(open_image(self.table.read(row), name))
-            return self.encoder.processor.pixels(image)
-
-        # A random crop or tint never comes again. It must not be stored under this key either, as
-        # the key knows the file and the mirroring only.
-        return FeatureRequest(f"file:{self.table.digest(row)}", view.mirrored, pixels, view.whole)
+        # An image that is asked for twice is prepared and encoded once.
+        once = list(dict.fromkeys(images))
+        source = self.source
+        starts = range(0, len(once), _PIECE)
+        pieces = (source.prepare(once[start : start + _PIECE]) for start in starts)
+        place = {image: number for number, image in enumerate(once)}
+        index = torch.tensor([place[image] for image in images], device=self.encoder.device)
+        return self.finish(pieces).select(index).to(self.encoder.device, torch.float32)
 
 
 def image_request(image: Image.Image, processor: ImageProcessor) -> FeatureRequest:
@@ -169,4 +261,4 @@ def image_request(image: Image.Image, processor: ImageProcessor) -> FeatureReque
     # The size too: a 2 x 8 and an 8 x 2 image can have the same bytes.
     digest = hashlib.sha256(f"{image.size}".encode())
     digest.update(image.tobytes())
-    return FeatureRequest(f"pixels:{digest.hexdigest()}", False, lambda: processor.pixels(image))
+    return FeatureRequest(f"pixels:{digest.hexdigest()}", False, lambda: image)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from calico.config.calico import CalicoConfig
+from calico.config.calico import ENCODERS, CalicoConfig
 from calico.dataset.views import PLAIN, Box, View, cropped
 from calico.model.original_masks import at_original_size
 from calico.model.vision import ImageInputs
@@ -29,7 +29,7 @@ from mixedparts.images.opening import rgb_image, rgb_in_memory
 from mixedparts.images.rgb import eight_bits
 from mixedparts.masks import Rle, decode, from_dense
 
-PARTS = ("vision", "semantic", "sam")  # the three encoders
+PARTS = ENCODERS
 RESIZED_BYTES = 1 << 28  # that resizing decoded masks to original size may take at once
 
 
