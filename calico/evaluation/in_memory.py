@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -21,6 +21,7 @@ from calico.evaluation.text import SentenceEncoder, TextModel, load_text_model
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query
 from calico.model.calico import Calico
+from calico.predictions.types import Prediction
 from calico.processing.feature_cache import FeatureCache
 from calico.processing.images import open_image
 from mixedparts.progress import Progress, Silent
@@ -66,21 +67,92 @@ def evaluate_model(
         InputError: the build or one of its images cannot be read.
         EnvironmentFault: the text model cannot be loaded.
     """
-    ground_truth = read_ground_truth(dataset.build, split, limit)
+    predictions = answer_samples(
+        model, tokenizer, config, dataset, split, limit, cache=cache, progress=progress
+    )
+    return score_answers(predictions, dataset, split, limit, text_model)
+
+
+def answer_samples(
+    model: Calico,
+    tokenizer: PreTrainedTokenizerBase,
+    config: CalicoConfig,
+    dataset: BuiltDataset,
+    split: str,
+    limit: int | None = None,
+    *,
+    share: tuple[int, int] = (0, 1),
+    cache: FeatureCache | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Prediction]:
+    """Answer the samples of `evaluate_model`, or the share of one of several processes.
+
+    The training flags of all modules, gradients and torch's random states are unchanged afterwards.
+
+    Args:
+        model: as `evaluate_model`.
+        tokenizer: as `evaluate_model`.
+        config: as `evaluate_model`.
+        dataset: as `evaluate_model`.
+        split: as `evaluate_model`.
+        limit: as `evaluate_model`.
+        share: rank of this process and number of processes; each takes every n-th sample.
+        cache: as `evaluate_model`.
+        progress: counts the samples of the share.
+
+    Returns:
+        The answers by the id of their sample.
+
+    Raises:
+        UsageError: the build has no such split.
+        InputError: the build or one of its images cannot be read.
+    """
+    rank, count = share
+    rows = read_ground_truth(dataset.build, split, limit).rows[rank::count]
     progress = progress or Silent()
+    predictions = {}
     with _undisturbed(model):
-        encoder = text_model or _packaged_text_model()
         predictor = Predictor(model, config, tokenizer)
         if cache is not None:
             predictor.use_cache(cache)
-        progress.start(f"evaluating on {split}", len(ground_truth.rows), "samples")
-        predictions = {}
-        for prediction in predictor.predict(_queries(dataset, split, ground_truth.rows)):
+        progress.start(f"evaluating on {split}", len(rows), "samples")
+        for prediction in predictor.predict(_queries(dataset, split, rows)):
             predictions[prediction.id] = prediction
             progress.advance()
         progress.finish()
+    return predictions
+
+
+def score_answers(
+    predictions: Mapping[str, Prediction],
+    dataset: BuiltDataset,
+    split: str,
+    limit: int | None = None,
+    text_model: TextModel | None = None,
+) -> dict[str, dict[str, float]]:
+    """Score answers of `answer_samples`, those of all processes together.
+
+    Args:
+        predictions: by the id of their sample.
+        dataset: as `evaluate_model`.
+        split: as `evaluate_model`.
+        limit: as `evaluate_model`.
+        text_model: as `evaluate_model`.
+
+    Returns:
+        As `evaluate_model`.
+
+    Raises:
+        UsageError: the build has no such split.
+        InputError: the build cannot be read.
+        EnvironmentFault: the text model cannot be loaded.
+    """
+    samples = read_ground_truth(dataset.build, split, limit).samples
+    # Loading the text model may draw random numbers.
+    with torch.random.fork_rng(devices=[]):
+        encoder = text_model or _packaged_text_model()
     # No bootstrap: intervals would take longer than the metrics themselves.
-    summary = summarise(score(ground_truth.samples, predictions, encoder, encoder), replicates=0)
+    summary = summarise(score(samples, predictions, encoder, encoder), replicates=0)
     return {OVERALL: _values(summary.overall)} | {
         task: _values(group) for task, group in summary.tasks.items()
     }

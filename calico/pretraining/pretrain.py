@@ -42,6 +42,8 @@ from calico.pretraining.warm_start import carry_to_sam, carry_to_semantic
 from calico.processing.images import ImageProcessor, Pixels
 from calico.runtime.distributed import share_buffers
 from calico.runtime.run_log import RunLog
+from calico.runtime.waiting import wait_for_everyone
+from mixedparts.errors import UsageError
 from mixedparts.progress import Progress
 from mixedparts.storage.writer_lock import writing
 
@@ -70,7 +72,7 @@ def pretrain(
         `folder`.
 
     Raises:
-        UsageError: the folder exists.
+        UsageError: the folder exists, or a batch has fewer images than there are processes.
         InputError: images or samples cannot be read, or there are too many labels.
         EnvironmentFault: another process writes to the folder.
     """
@@ -90,6 +92,12 @@ def _pretrain(
     accelerator: Accelerator | None,
 ) -> Path:
     rank, count = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    if config.pretraining.batch_size < count:
+        raise UsageError(
+            f"a batch of {config.pretraining.batch_size} images cannot be shared by {count}"
+            " processes",
+            "Raise pretraining.batch_size in --config, or start fewer processes.",
+        )
     stages = FinishedStages(stages_folder(folder))
     log = RunLog(None if rank else log_file(folder), config.training.log_every)
     if rank == 0:
@@ -221,7 +229,7 @@ def _identity(config: CalicoConfig, dataset: BuiltDataset) -> dict[str, Any]:
 
 def _wait(accelerator: Accelerator | None) -> None:
     if accelerator is not None:
-        accelerator.wait_for_everyone()
+        wait_for_everyone(accelerator)
 
 
 def _labelled(
@@ -238,7 +246,7 @@ def _global_features(config: CalicoConfig, parts: ImageParts, images: Sequence[P
     """Return features of the global encoder, (N, 1 + patches, C_e) float16."""
     processor = ImageProcessor(config)
     batches = [
-        parts.encoders.vision(processor.inputs(images[start : start + 32]).vision)
+        parts.encoders.vision(processor.part_inputs("vision", images[start : start + 32]))
         for start in range(0, len(images), 32)
     ]
     # In half precision they take half the memory: all images are held at once.

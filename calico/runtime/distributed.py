@@ -1,4 +1,4 @@
-"""The processes of one run: how they find each other, shard weights and average gradients.
+"""The processes of one run: how they find each other, average gradients and send tensors.
 
 Functions that say "every process calls it" communicate: if one process did not call them, the
 others would wait for it without end.
@@ -6,10 +6,12 @@ others would wait for it without end.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -18,18 +20,16 @@ from accelerate.utils import (
     InitProcessGroupKwargs,
 )
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
-from calico.model.calico import Calico
-from calico.model.language import decoder_layers
 from calico.runtime.device import choose_device
-from mixedparts.errors import EnvironmentFault
+from calico.runtime.waiting import join, wait_for_everyone
+from mixedparts.errors import EnvironmentFault, UsageError
 
-# One process may pretrain encoders or evaluate for hours while the others wait for it; the default
-# of 10 to 30 minutes would end the run.
-_TIMEOUT = timedelta(days=7)
+T = TypeVar("T")
+
+# Of one message between processes: a process that does not answer for so long is lost. Where one of
+# them works alone for hours, the others wait in `calico.runtime.waiting`.
+TIMEOUT = timedelta(minutes=30)
 
 
 def build_accelerator(
@@ -38,7 +38,7 @@ def build_accelerator(
     """Return the accelerator, which knows the device and the other processes of this run.
 
     Args:
-        device: a name for `choose_device`; accelerate picks the GPU of each process.
+        device: a name for `choose_device`; of several processes, accelerate gives each its own GPU.
         report_to: names of trackers, such as "tensorboard".
         folder: for the files of trackers.
 
@@ -46,55 +46,35 @@ def build_accelerator(
         The accelerator, connected with the other processes.
 
     Raises:
-        UsageError: there is no such kind of device.
+        UsageError: there is no such kind of device, or several processes are given one GPU.
         EnvironmentFault: a tracker is not installed, or this machine does not have the device.
     """
     for name in report_to:
         if find_spec(name) is None:
             raise EnvironmentFault(f"{name} is not installed", f"Try: pip install {name}")
+    chosen = choose_device(device)
+    if device.startswith("cuda:"):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                f"several processes cannot share {device}",
+                "Leave out --device: each process takes the GPU of its number.",
+            )
+        # accelerate takes the current GPU, which is the first one otherwise.
+        torch.cuda.set_device(chosen)
     # A batch without [SEG] reaches neither projection nor decoder. DistributedDataParallel would
     # wait for their gradients without end if it did not look for unused parameters.
-    return Accelerator(
-        cpu=choose_device(device).type == "cpu",
+    accelerator = Accelerator(
+        cpu=chosen.type == "cpu",
         mixed_precision="no",  # `calico.model.precision` decides, in every step
         log_with=list(report_to) or None,
         project_dir=folder,
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=_TIMEOUT),
+            InitProcessGroupKwargs(timeout=TIMEOUT),
         ],
     )
-
-
-def shard(model: Calico, accelerator: Accelerator) -> None:
-    """Shard every weight of a model over the processes (FSDP2), in place.
-
-    Each process then stores 1 / n of each weight, of its gradient and of its moments.
-    """
-    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    # Each layer of the language model is a unit of its own: it is gathered before its forward and
-    # backward pass and freed after them, so only a few of 32 layers are complete at a time.
-    for layer in decoder_layers(model.language):
-        fully_shard(layer, mesh=mesh)
-    # Everything else is one unit, that of the root. The model's code reads its weights outside of
-    # the modules' own forward (queries, embeddings, CEM, CAMs), when FSDP would have freed them.
-    # So this unit stays gathered from the forward to the end of the backward pass.
-    fully_shard(model, mesh=mesh, reshard_after_forward=False)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """Return a tensor in full that may be sharded over processes; every process calls it."""
-    full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return full
-
-
-def like(value: Tensor, weight: Tensor) -> Tensor:
-    """Return a full tensor sharded in the same way as a weight, on the weight's device."""
-    # Every process has the full value, from a checkpoint that all of them read.
-    if isinstance(weight, DTensor) and value.shape == weight.shape:
-        return distribute_tensor(value, weight.device_mesh, weight.placements)
-    # AdamW's step counter is a scalar: it is returned as it is.
-    return value.to(weight.device) if value.ndim else value
+    join(accelerator)
+    return accelerator
 
 
 def mean_gradients(weights: Sequence[nn.Parameter]) -> None:
@@ -145,3 +125,28 @@ def share_buffers(module: nn.Module) -> None:
     if distributed.is_initialized():
         for buffer in module.buffers():
             distributed.broadcast(buffer, 0)
+
+
+def collected(accelerator: Accelerator, own: T) -> list[T] | None:
+    """Return the values of all processes in the first one, None in the others.
+
+    Every process calls it, and may have worked for long.
+
+    Args:
+        accelerator: knows the other processes.
+        own: value of this process; it is pickled where there are others.
+
+    Returns:
+        One value a process, by rank.
+
+    Raises:
+        EnvironmentFault: a process has ended, or its machine is gone.
+    """
+    if accelerator.num_processes == 1:
+        return [own]
+    wait_for_everyone(accelerator)
+    values: list[Any] | None = None
+    if accelerator.is_main_process:
+        values = [None] * accelerator.num_processes
+    distributed.gather_object(own, values)
+    return values

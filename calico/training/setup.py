@@ -20,6 +20,7 @@ from calico.checkpoints.save_load import (
     read_checkpoint_metadata,
 )
 from calico.config.calico import CalicoConfig
+from calico.config.open_values import filled, open_values, settled, value_of
 from calico.config.yaml_io import dump_config, read_config, write_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
 from calico.model.assembly import build_model
@@ -28,7 +29,9 @@ from calico.pretraining.encoder_files import ENCODERS, load_encoders
 from calico.pretraining.pretrain import pretrain
 from calico.pretraining.stages_folder import discard_finished_stages
 from calico.processing.feature_cache import FeatureCache
+from calico.processing.prompts import prompt_words
 from calico.processing.tokenizer import build_tokenizer, token_ids
+from calico.runtime.waiting import wait_for_everyone
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
 from mixedparts.records import Task
@@ -117,7 +120,7 @@ def set_up(
         for folder in (settings.output, settings.output / FEATURES):
             remove_leftovers(folder)
         discard_finished_stages(settings.output / ENCODERS)
-    accelerator.wait_for_everyone()
+    wait_for_everyone(accelerator)
     existing = newest_checkpoint(settings.output)
     if existing and not settings.resume:
         raise UsageError(
@@ -158,15 +161,15 @@ def _fresh(
         pretrain(config, dataset, encoders, progress, accelerator)
     # A model without published weights has a tokenizer of the dataset's own words.
     prompt = config.prompt
-    lead = prompt.system + prompt.user + prompt.lead.format(images=" ") + prompt.assistant
-    tokenizer = build_tokenizer(dataset_vocabulary(pairs, lead, dataset.profile), prompt.max_images)
+    texts = dataset_vocabulary(pairs, prompt_words(prompt), dataset.profile)
+    tokenizer = build_tokenizer(texts, prompt.max_images)
     if config.language.vocabulary == 0:
         config = replace(config, language=replace(config.language, vocabulary=len(tokenizer)))
     # Seeded again: a run that pretrains its encoders and one that is given them start alike.
     torch.manual_seed(config.training.seed)
     model = build_model(config, token_ids(tokenizer, config.prompt.max_images))
     load_encoders(model, config, encoders)
-    return Assembled(model, tokenizer, config, 0, None)
+    return Assembled(model, tokenizer, settled(config), 0, None)
 
 
 def _from_published(config: CalicoConfig, settings: RunSettings, progress: Progress) -> Assembled:
@@ -185,8 +188,9 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
     check_digests(checkpoint, sized=(FROZEN,))
     saved = read_config(checkpoint / CONFIG)
     metadata = read_checkpoint_metadata(checkpoint)
-    # Where the tokenizer decides the vocabulary size, the given configuration does not have the
-    # final one; everything else must be equal.
+    # What the weights decided when the run began, and the vocabulary size where the tokenizer
+    # decides it, the given configuration does not have; everything else must be equal.
+    config = filled(config, {name: value_of(saved, name) for name, _ in open_values(saved)})
     if config.language.vocabulary == 0 or "init" in metadata:
         vocabulary = saved.language.vocabulary
         config = replace(config, language=replace(config.language, vocabulary=vocabulary))

@@ -23,18 +23,25 @@ from calico.checkpoints.rotation import (
     record_best,
     remove_old_checkpoints,
 )
-from calico.checkpoints.save_load import TRAINING, checkpoint_weights, save_checkpoint
+from calico.checkpoints.save_load import (
+    TRAINING,
+    checkpoint_weights,
+    save_checkpoint,
+    trained_weights,
+)
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
-from calico.evaluation.in_memory import OVERALL, evaluate_model
+from calico.evaluation.in_memory import OVERALL, answer_samples, score_answers
 from calico.model.inputs import TrainingBatch
 from calico.model.precision import arithmetic
 from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
-from calico.runtime.distributed import build_accelerator, whole
+from calico.runtime.distributed import build_accelerator, collected
 from calico.runtime.run_log import RunLog
+from calico.runtime.sharding import end_lone_group, gathered
+from calico.runtime.waiting import first_process_first, leave, wait_for_everyone
 from calico.training.banner import banner
 from calico.training.batches import BatchMaker, Features, check_samples, data_digest
 from calico.training.curves import draw_curves
@@ -76,8 +83,13 @@ def train(
             folder.
     """
     accelerator = build_accelerator(settings.device, settings.report_to, settings.output)
-    with writing(settings.output, progress.log) if accelerator.is_main_process else nullcontext():
-        return _train(config, dataset, settings, progress, after_step, accelerator)
+    first = accelerator.is_main_process
+    try:
+        with writing(settings.output, progress.log) if first else nullcontext():
+            return _train(config, dataset, settings, progress, after_step, accelerator)
+    finally:
+        leave()
+        end_lone_group(accelerator)
 
 
 def _train(
@@ -177,7 +189,7 @@ class _Run:
             raise UsageError("there is nothing to train: --max-steps is 0")
         if self.accelerator.is_main_process:
             draw_curves(output, self.progress)
-        self.accelerator.wait_for_everyone()
+        wait_for_everyone(self.accelerator)
         self.accelerator.end_training()
         return last
 
@@ -212,11 +224,12 @@ class _Run:
         # Outside the block below: the state holds the weights as they were updated, the checkpoint
         # their average. Gathering sharded tensors needs all processes.
         state = trainer.state()
+        first = self.accelerator.is_main_process
+        # Frozen weights of published models are not in a checkpoint: nobody gathers them.
+        choose = trained_weights if start.metadata.get("init") else checkpoint_weights
         with trainer.averaged():
-            weights = {
-                name: whole(value) for name, value in checkpoint_weights(trainer.model).items()
-            }
-            if self.accelerator.is_main_process:
+            weights = gathered(choose(trainer.model), first)
+            if first:
                 where = position(start.config, self.batches.sampler, step)
                 metadata = {**start.metadata, "state": where}
                 save_checkpoint(
@@ -229,32 +242,36 @@ class _Run:
                     state,
                     weights,
                 )
-        self.accelerator.wait_for_everyone()
+        wait_for_everyone(self.accelerator)
         return place
 
     def _evaluate(self, step: int, saved: bool, runlog: RunLog) -> None:
         """Evaluate by free generation and record the checkpoint if it is the best so far."""
-        # Only the first process answers; the others wait for its decision in `_agreed`, because a
-        # checkpoint of the best weights is written by all of them.
+        # Every process answers its share of the samples. The first one scores all of them, while
+        # the others wait for its decision: a checkpoint is written by all of them.
         start, chosen, output = self.start, self.start.config.training, self.settings.output
-        better = False
-        if self.accelerator.is_main_process:
-            with self.trainer.averaged():
-                metrics = evaluate_model(
-                    self.trainer.model,
-                    start.tokenizer,
-                    start.config,
-                    self.dataset,
-                    chosen.eval_split,
-                    chosen.eval_samples,
-                )
+        accelerator, better = self.accelerator, False
+        with self.trainer.averaged():
+            own = answer_samples(
+                self.trainer.model,
+                start.tokenizer,
+                start.config,
+                self.dataset,
+                chosen.eval_split,
+                chosen.eval_samples,
+                share=(accelerator.process_index, accelerator.num_processes),
+            )
+        if (answers := collected(accelerator, own)) is not None:
+            every = {name: one for part in answers for name, one in part.items()}
+            metrics = score_answers(every, self.dataset, chosen.eval_split, chosen.eval_samples)
             value = metrics[OVERALL][chosen.best]
             runlog.write({"stage": "evaluation", "step": step, **metrics})
             flat = {f"{task}/{name}": v for task, of in metrics.items() for name, v in of.items()}
-            self.accelerator.log(flat, step)
+            accelerator.log(flat, step)
             best = read_best(output)
             better = best is None or value > best.value
             self.progress.log(f"step {step}: {chosen.best} {value:.3f}{', the best' * better}")
+        wait_for_everyone(accelerator)
         if not saved and self._agreed(better):
             self._save(step)
         # After the checkpoint exists: best.json never names one that a kill left unwritten.
@@ -276,7 +293,7 @@ def _check(config: CalicoConfig, accelerator: Accelerator) -> None:
             f"a batch of {config.training.batch_size} cannot be shared by {count} processes",
             "Raise training.batch_size in --config, or start fewer processes.",
         )
-    if config.execution.parallel == "fsdp" and config.training.eval_every and count > 1:
+    if config.execution.parallel == "fsdp" and config.training.eval_every:
         raise UsageError(
             "a model whose weights are shared out (execution.parallel: fsdp) is not evaluated"
             " between steps",
@@ -309,7 +326,7 @@ def _features(
     # The first process computes the store while the others wait; they then find it and only open
     # it.
     with (
-        accelerator.main_process_first(),
+        first_process_first(accelerator),
         arithmetic(config.execution, next(encoders.parameters()).device),
         _all_cores(accelerator),
     ):
