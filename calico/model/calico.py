@@ -19,7 +19,7 @@ from calico.model.correspondence import Correspondence
 from calico.model.grounding import MaskGrounder
 from calico.model.inputs import TokenIds, TrainingBatch
 from calico.model.language import cache_argument, checkpointed, decoder_layers
-from calico.model.losses import Counts, Losses, mask_losses
+from calico.model.losses import Counts, Losses, mask_losses, original_mask_losses
 from calico.model.projector import InstructedQFormerProjector, Projector, Question
 from calico.model.segments import SegStates, read_segments
 from calico.model.vision import ImageEncoders, ImageFeatures
@@ -115,7 +115,7 @@ class Calico(nn.Module):
         # A [SEG] outside the answers has no mask.
         answered = predicted.masked_fill(~answer, self.ids.pad)
         segments = read_segments(predicting, answered, self.ids.segments, batch.images)
-        mask, dice = self._mask_losses(segments, batch, whole)
+        mask, dice = self._mask_losses(segments, predicting, batch, whole)
         total = self.loss.text * text + self.loss.mask * mask + self.loss.dice * dice
         return Losses(total, text, mask, dice)
 
@@ -257,12 +257,22 @@ class Calico(nn.Module):
         return placeholders.nonzero()[:, 1].view(tokens.shape[0], expected)
 
     def _mask_losses(
-        self, segments: SegStates, batch: TrainingBatch, whole: Counts
+        self, segments: SegStates, predicting: Tensor, batch: TrainingBatch, whole: Counts
     ) -> tuple[Tensor, Tensor]:
         """Return mask term and Dice of a batch, unweighted.
 
+        Args:
+            segments: the [SEG] states of the batch.
+            predicting: (B, T - 1, D), all states.
+            batch: with the masks.
+            whole: counts of the batch that it is a part of.
+
+        Returns:
+            Two scalars.
+
         Raises:
-            InputError: [SEG] and masks differ in number or in their images.
+            InputError: [SEG] and masks differ in number or in their images, or the loss is taken
+                at original size and the batch does not have the masks at that size.
         """
         # Answers and masks come from two columns of the dataset. Pairing them by position alone
         # would train masks on the wrong phrases wherever the two disagree.
@@ -277,14 +287,19 @@ class Calico(nn.Module):
                 f"of the {batch.images} images"
             )
         if len(batch.masks) == 0:
-            # Zero, but made from every weight of this part: a process whose samples have no [SEG]
+            # Zero, but made by the same weights as a mask: a process whose samples have no [SEG]
             # must exchange the same gradients as the others, or they wait for each other.
-            sums = [weight.sum() for weight in self.grounding.parameters()]
-            nothing = torch.stack(sums).sum() * 0.0
+            image = batch.mask_image.new_zeros(1)
+            mask = self.grounding(predicting[:1, 0], batch.features.sam[:1], image)
+            nothing = mask.sum() * 0.0
             return nothing, nothing
         logits = self.decode_masks(segments, batch.features.sam, batch.images)
         image = segments.sample * batch.images + segments.bound()
         if not torch.equal(image, batch.mask_image):
             raise InputError("the tags of a training batch name other images than its masks")
+        if self.loss.resolution == "original":
+            if batch.originals is None:
+                raise InputError("a batch has no masks at original size, where the loss is taken")
+            return original_mask_losses(logits, batch.originals, image, self.loss, whole)
         extents = batch.extents[image]
         return mask_losses(logits, batch.masks, extents, image, self.loss, whole)

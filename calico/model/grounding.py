@@ -20,6 +20,7 @@ from transformers import (
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
 
 from calico.config.calico import SamConfig
+from calico.config.open_values import open_value
 from calico.model.vision import INITIAL_STD, ConvStem
 
 
@@ -48,6 +49,7 @@ def build_sam(config: SamConfig) -> SamModel:
                 window_size=config.window,
                 global_attn_indexes=config.global_layers,
                 num_pos_feats=config.prompt_size // 2,
+                layer_norm_eps=open_value(config, "norm_eps"),
                 initializer_range=INITIAL_STD,
                 image_size=config.image_size,
                 patch_size=config.patch_size,
@@ -132,7 +134,7 @@ class MaskGrounder(nn.Module):
         # place of a click or box; its own IoU head is not read.
         masks, _ = self.mask_decoder(
             image_embeddings=embeddings[image],
-            image_positional_embeddings=self._positions(height, width).to(prompts.dtype),
+            image_positional_embeddings=self._positions(height, width).to(embeddings.dtype),
             sparse_prompt_embeddings=prompts[:, None, None],
             dense_prompt_embeddings=self.prompt_encoder.no_mask_embed.weight[..., None, None],
             multimask_output=False,
@@ -140,13 +142,17 @@ class MaskGrounder(nn.Module):
         logits: Tensor = masks[:, 0, 0].float()
         return logits
 
+    @torch.no_grad()
     def _positions(self, height: int, width: int) -> Tensor:
-        """Return SAM's position code (1, C_s, h, w) of the centres of embedding cells."""
+        """Return SAM's position code (1, C_s, h, w) float32 of the centres of embedding cells."""
         # SamModel's own method works for its configured square only; this one for any h x w.
         # Coordinates are (x, y) in [0, 1], centres at half cells.
         device = self.prompt_encoder.no_mask_embed.weight.device
         y = (torch.arange(height, device=device) + 0.5) / height
         x = (torch.arange(width, device=device) + 0.5) / width
         grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        code: Tensor = self.prompt_encoder.shared_embedding(grid)
+        # The code is the sine of a product of coordinates and frequencies. Autocast would take the
+        # product in bf16, which moves the code by up to 0.1; rounding the code itself costs 0.002.
+        with torch.autocast(device.type, enabled=False):
+            code: Tensor = self.prompt_encoder.shared_embedding(grid)
         return code.permute(2, 0, 1)[None]

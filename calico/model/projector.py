@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from calico.config.calico import QFormerConfig
+from calico.config.open_values import open_value
 from calico.model.vision import INITIAL_STD
 
 QFormer = Blip2QFormerModel | InstructBlipQFormerModel
@@ -51,6 +52,7 @@ def build_qformer(config: QFormerConfig, key_size: int) -> QFormer:
         "encoder_hidden_size": key_size,
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": config.dropout,
+        "layer_norm_eps": open_value(config, "norm_eps"),
     }
     # Both classes give the same output from the same weights where there is no question; the second
     # has word embeddings and MLPs for text in addition.
@@ -189,8 +191,7 @@ class LinearProjector(Projector):
     def __init__(self, patches: int, feature_width: int, width: int) -> None:
         super().__init__()
         self.tokens = patches
-        self.projection = nn.Linear(feature_width, width)
-        _initialise(self.projection)
+        self.projection = new_projection(feature_width, width)
 
     def query(self, features: Tensor, queries: Tensor, question: Question | None = None) -> Tensor:
         """Add the offset of a CAM to the features of the patches.
@@ -209,8 +210,18 @@ class LinearProjector(Projector):
     def adapted(self, offset: Tensor | None, batch: int) -> Tensor:
         """Return the offset (B, 1, W) alone, zero in the prompt: there are no queries."""
         if offset is None:
-            return self.projection.weight.new_zeros(batch, 1, self.projection.in_features)
+            weight = self.projection.weight
+            # Not `new_zeros`: of a weight that is sharded, the zeros would be sharded as well.
+            size = (batch, 1, self.projection.in_features)
+            return torch.zeros(size, dtype=weight.dtype, device=weight.device)
         return offset[:, None]
+
+
+def new_projection(size: int, width: int) -> nn.Linear:
+    """Return a Linear W -> D with initial values."""
+    projection = nn.Linear(size, width)
+    _initialise(projection)
+    return projection
 
 
 def _initialise(projection: nn.Linear) -> None:

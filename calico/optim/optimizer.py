@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon
+from torch.optim import AdamW, Muon, Optimizer
 
 from calico.optim.muon import DeviceMuon
 from calico.runtime.distributed import send_from
+from calico.runtime.sharding import whole
 
 # A matrix with a shorter side than this is nearly a vector: orthogonal momentum has no advantage
 # there. The factors of LoRA (rank 8) are such matrices.
@@ -105,12 +106,11 @@ class DistributedMuon:
         send_from(self.owner[weight], [value])
         return {moment: value}
 
-    def restore(self, weight: nn.Parameter, state: dict[str, Tensor]) -> None:
-        """Restore the moments that `state` returned, if this process updates the matrix."""
+    def restore(self, states: Mapping[nn.Parameter, dict[str, Tensor]]) -> None:
+        """Restore the moments that `state` returned, of the matrices that this process updates."""
         # A run may go on with another number of processes: the deal is then another one, and
         # whoever owns the matrix now takes its moments.
-        if self.owner[weight] == self.rank:
-            self.own.state[weight] = state
+        _load(self.own, {one: own for one, own in states.items() if self.owner[one] == self.rank})
 
 
 class Updater:
@@ -143,7 +143,8 @@ class Updater:
         """Clip the gradients, update and clear; return the gradient's norm before clipping."""
         # The norm is that of all weights, those of the matrices that other processes update
         # included: every process must clip by the same factor.
-        norm = nn.utils.clip_grad_norm_(self.weights, clip)
+        # With FSDP each process has the norm of its shards, which `whole` joins.
+        norm = whole(nn.utils.clip_grad_norm_(self.weights, clip))
         for member in (self.adamw, self.muon):
             if member is not None:
                 member.step()
@@ -168,15 +169,29 @@ class Updater:
         moments: dict[str, Tensor] = self.adamw.state.get(weight, {})
         return moments
 
-    def restore(self, weight: nn.Parameter, state: dict[str, Tensor]) -> None:
-        """Restore the moments that `state` returned."""
-        if (muon := self._muon_of(weight)) is not None:
-            muon.restore(weight, state)
-        elif self.adamw is not None:
-            self.adamw.state[weight] = state
+    def restore(self, states: Mapping[nn.Parameter, dict[str, Tensor]]) -> None:
+        """Restore the moments of all weights that `state` returned some for."""
+        muon = {one: own for one, own in states.items() if self._muon_of(one) is not None}
+        if self.muon is not None:
+            self.muon.restore(muon)
+        if self.adamw is not None:
+            _load(self.adamw, {one: own for one, own in states.items() if one not in muon})
 
     def _muon_of(self, weight: nn.Parameter) -> DistributedMuon | None:
         return self.muon if self.muon is not None and weight in self.muon.owner else None
+
+
+def _load(optimizer: Optimizer, states: Mapping[nn.Parameter, dict[str, Tensor]]) -> None:
+    """Give an optimiser the moments of its weights, by torch's own rules for where they lie."""
+    # A step counter is on the device where the update is fused, and on the CPU elsewhere.
+    empty = optimizer.state_dict()
+    numbers = {
+        weight: number
+        for group, named in zip(optimizer.param_groups, empty["param_groups"], strict=True)
+        for weight, number in zip(group["params"], named["params"], strict=True)
+    }
+    given = {numbers[weight]: state for weight, state in states.items()}
+    optimizer.load_state_dict({"state": given, "param_groups": empty["param_groups"]})
 
 
 def hidden_matrices(*networks: nn.Module) -> list[nn.Parameter]:

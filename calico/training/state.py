@@ -20,7 +20,7 @@ from calico.config.calico import CalicoConfig
 from calico.dataset.sampler import Sampler
 from calico.optim.optimizer import Updater
 from calico.optim.schedule import rate_factor
-from calico.runtime.distributed import like, whole
+from calico.runtime.sharding import gathered, like
 from mixedparts.errors import InputError
 
 
@@ -47,15 +47,24 @@ def position(config: CalicoConfig, sampler: Sampler, step: int) -> dict[str, Any
 _RANDOM = "random_state"
 
 
-def optimizer_tensors(updater: Updater, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Return the optimisers' tensors, named `weight/moment`, and torch's random state.
+@torch.no_grad()
+def optimizer_tensors(
+    updater: Updater, weights: Mapping[str, nn.Parameter], keep: bool = True
+) -> dict[str, Tensor]:
+    """Return the optimisers' tensors, named `weight/moment`; every process calls it.
 
-    Every process calls it: with FSDP a tensor is gathered from all of them.
+    Args:
+        updater: of the run.
+        weights: that it updates, by name.
+        keep: whether this process gets the tensors; with FSDP each is gathered from all of them.
+
+    Returns:
+        The tensors in full, empty where they are not kept.
     """
-    tensors = {_RANDOM: torch.get_rng_state()}
+    tensors: dict[str, Tensor] = {}
     for name, weight in weights.items():
-        for moment, value in updater.state(weight).items():
-            tensors[f"{name}/{moment}"] = whole(value)
+        moments = updater.state(weight).items()
+        tensors |= gathered({f"{name}/{moment}": value for moment, value in moments}, keep)
     return tensors
 
 
@@ -67,26 +76,57 @@ def restore_optimizer(
     Args:
         updater: of the resumed run, before its first step.
         weights: that it updates, by name.
-        tensors: as `optimizer_tensors` returned them.
+        tensors: as `optimizer_tensors` returned them, on the CPU.
 
     Raises:
-        InputError: the random state or a moment of a weight that was updated is missing.
+        InputError: a moment of a weight that was updated is missing or has another shape.
     """
+    states: dict[nn.Parameter, dict[str, Tensor]] = {}
     for name, weight in weights.items():
         moments = updater.moments(weight)
-        saved = {moment: tensors.get(f"{name}/{moment}") for moment in moments}
-        # Cloned: the optimiser changes its moments in place, and these tensors are the caller's.
-        restored = {
-            moment: like(value.clone(), weight)
-            for moment, value in saved.items()
-            if value is not None
-        }
-        if len(restored) not in (0, len(moments)):
-            lacking = ", ".join(moment for moment in moments if moment not in restored)
-            raise InputError(f"the saved training state of {name} lacks {lacking}")
+        saved = {one: tensors[f"{name}/{one}"] for one in moments if f"{name}/{one}" in tensors}
         # A weight that no loss reaches is never updated and has no moments.
-        if restored:
-            updater.restore(weight, restored)
+        if not saved:
+            continue
+        lacking = [moment for moment in moments if moment not in saved]
+        if lacking:
+            raise InputError(f"the saved training state of {name} lacks {', '.join(lacking)}")
+        for moment, value in saved.items():
+            if value.ndim and value.shape != weight.shape:
+                raise InputError(
+                    f"the saved training state has {moment} of {tuple(value.shape)} for {name},"
+                    f" which is {tuple(weight.shape)}"
+                )
+        # Copies: the optimiser changes its moments in place, and these tensors are the caller's. A
+        # step counter is a scalar; the optimiser knows where it has to be.
+        states[weight] = {
+            moment: like(value, weight) if value.ndim else value.clone()
+            for moment, value in saved.items()
+        }
+    updater.restore(states)
+
+
+def random_tensors(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's generators, of the CPU and of a device."""
+    tensors = {_RANDOM: torch.get_rng_state()}
+    if device.type != "cpu":
+        state: Tensor = torch.get_device_module(device.type).get_rng_state()
+        tensors[f"{_RANDOM}/{device.type}"] = state
+    return tensors
+
+
+def restore_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put the tensors of `random_tensors` back.
+
+    Args:
+        tensors: as `random_tensors` returned them, perhaps among others.
+        device: of this run; the state of another kind of device is left aside.
+
+    Raises:
+        InputError: the random state is missing.
+    """
     if _RANDOM not in tensors:
         raise InputError("the saved training state lacks the random state")
     torch.set_rng_state(tensors[_RANDOM])
+    if (saved := tensors.get(f"{_RANDOM}/{device.type}")) is not None:
+        torch.get_device_module(device.type).set_rng_state(saved)

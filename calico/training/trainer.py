@@ -25,9 +25,14 @@ from calico.model.losses import Counts
 from calico.model.precision import arithmetic
 from calico.optim.optimizer import build_updater, hidden_matrices
 from calico.optim.schedule import rate_factor
-from calico.runtime.distributed import like, shard, whole
+from calico.runtime.sharding import gathered, like, shard
 from calico.training.batches import BatchMaker
-from calico.training.state import optimizer_tensors, restore_optimizer
+from calico.training.state import (
+    optimizer_tensors,
+    random_tensors,
+    restore_optimizer,
+    restore_random,
+)
 from mixedparts.errors import InputError
 
 _LOSSES = ("total", "text", "mask", "dice")
@@ -53,11 +58,29 @@ class StepData(Dataset[list[TrainingBatch]]):
         """Return the parts of a step, counted from 0."""
         # Every `count`-th sample: with group_by_length a batch is sorted by length, so all
         # processes get samples of like length and none waits for the one with the longest.
-        share = self.batches.samples(step)[self.rank :: self.count]
-        most = self.most or len(share)
+        samples = self.batches.samples(step)
+        share = samples[self.rank :: self.count]
+        # As many parts in every process, whose shares may differ by one sample: a forward pass of
+        # FSDP waits for that of all others.
+        largest = -(-len(samples) // self.count)
+        most = self.most or largest
         return [
-            self.batches.batch(share[start : start + most]) for start in range(0, len(share), most)
+            self.batches.batch(share[start : start + most])
+            if start < len(share)
+            else without_losses(self.batches.batch(share[:1]))
+            for start in range(0, largest, most)
         ]
+
+
+def without_losses(batch: TrainingBatch) -> TrainingBatch:
+    """Return a batch that takes part in a step and changes nothing: no answer, no mask."""
+    return replace(
+        batch,
+        answer=torch.zeros_like(batch.answer),
+        masks=batch.masks[:0],
+        mask_image=batch.mask_image[:0],
+        originals=None,
+    )
 
 
 class Trainer:
@@ -72,13 +95,14 @@ class Trainer:
     def __init__(self, model: Calico, config: CalicoConfig, accelerator: Accelerator) -> None:
         self.config = config
         self.accelerator = accelerator
-        self.model = model.to(accelerator.device)
-        self.sharded = config.execution.parallel == "fsdp" and accelerator.num_processes > 1
+        self.model = model
+        self.sharded = config.execution.parallel == "fsdp"
         self.wrapped: nn.Module = model
         if self.sharded:
+            # From wherever the model is: the whole of it may not fit the device.
             shard(model, accelerator)
         else:
-            self.wrapped = accelerator.prepare_model(model)
+            self.wrapped = accelerator.prepare_model(model.to(accelerator.device))
         self.weights: dict[str, nn.Parameter] = trained_weights(model)
         chosen = config.training
         self.updater = build_updater(
@@ -119,18 +143,32 @@ class Trainer:
             sums += torch.stack([getattr(losses, name).detach() for name in _LOSSES])
         totals = accelerator.reduce(sums, "sum").tolist()
         norm = self.updater.step(chosen.clip)
-        if self.average:
-            torch._foreach_lerp_(self.average, list(self.weights.values()), 1 - chosen.ema)
+        self._follow()
         return {**dict(zip(_LOSSES, totals, strict=True)), "norm": norm}
 
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average of the weights towards them, if there is one."""
+        # Without gradients: the average would remember the weights of all steps.
+        if self.average:
+            decay = self.config.training.ema
+            torch._foreach_lerp_(self.average, list(self.weights.values()), 1 - decay)
+
     def state(self) -> dict[str, Tensor]:
-        """Return what a resumed run needs beside the saved weights; every process calls it."""
-        tensors = optimizer_tensors(self.updater, self.weights)
+        """Return what a resumed run needs beside the saved weights; every process calls it.
+
+        Returns:
+            The tensors in the first process, which writes them; none in the others.
+        """
+        first = self.accelerator.is_main_process
+        tensors = optimizer_tensors(self.updater, self.weights, first)
         # With an average, that is what a checkpoint has as its weights. The weights that training
         # goes on with are saved here.
         if self.average:
-            raw = {name: whole(value.detach()).clone() for name, value in self.weights.items()}
-            tensors |= {f"{name}/raw": value for name, value in raw.items()}
+            raw = gathered({f"{name}/raw": one for name, one in self.weights.items()}, first)
+            tensors |= {name: one.clone() for name, one in raw.items()}
+        if first:
+            tensors |= random_tensors(self.accelerator.device)
         return tensors
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
@@ -142,6 +180,7 @@ class Trainer:
             InputError: a moment, the random state or a weight is missing.
         """
         restore_optimizer(self.updater, self.weights, saved)
+        restore_random(saved, self.accelerator.device)
         if not self.average:
             return
         lacking = [name for name in self.weights if f"{name}/raw" not in saved]

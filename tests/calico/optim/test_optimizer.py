@@ -85,10 +85,12 @@ def test_what_is_remembered_can_be_put_back() -> None:
     ours.learn(updater)
     theirs = copy.deepcopy(ours)
     other = theirs.updater()
+    copied = {}
     for name, weight in ours.named_parameters():
-        copied = {moment: value.clone() for moment, value in updater.state(weight).items()}
-        assert set(copied) == set(updater.moments(weight))
-        other.restore(theirs.get_parameter(name), copied)
+        moments = {moment: value.clone() for moment, value in updater.state(weight).items()}
+        assert set(moments) == set(updater.moments(weight))
+        copied[theirs.get_parameter(name)] = moments
+    other.restore(copied)
     ours.learn(updater, 2)
     theirs.learn(other, 2)
     for name, weight in ours.named_parameters():
