@@ -6,18 +6,21 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from calico.predictions.types import Prediction, Segment
 from mixedparts.images.opening import rgb_in_memory
 from mixedparts.masks import area
-from mixedparts.tables.overlay import Colour, Marked, colours_of, draw_panels
+from mixedparts.tables.overlay import Marked, colours_of, draw_panels
 from mixedparts.text.answers import label_of
+from mixedparts.text.fonts import visual_order
+from mixedparts.text.lettering import Colour, text_length, write_text
 
 PANEL_HEIGHT = 400
 _MARGIN = 24
 _GAP = 16
 _TEXT = (32, 33, 36)
+_QUESTION, _ANSWER = 20, 18  # pixels of the letters
 _FAINT = (105, 108, 114)
 _GROUNDING = re.compile(r"\[SEG\]|\(IMAGE\d+\)|<p>|</p>")
 _PHRASE = re.compile(r"(<p>.*?</p>)")
@@ -42,16 +45,15 @@ def draw_prediction(
     width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1) + 2 * _MARGIN
     # Text is broken into lines before the canvas exists, because its height depends on them.
     answer = _answer_lines(prediction.answer, colours, width - 2 * _MARGIN)
-    asked = _wrapped([(question, _TEXT)], _font(20), width - 2 * _MARGIN)
+    asked = _wrapped([(question, _TEXT)], _QUESTION, width - 2 * _MARGIN)
     height = 2 * _MARGIN + 28 * len(asked) + PANEL_HEIGHT + 16 + 27 * len(answer)
     canvas = Image.new("RGB", (width, height), "white")
-    pen = ImageDraw.Draw(canvas)
-    top = _write(pen, asked, _font(20), _MARGIN - 4, 28)
+    top = _write(canvas, asked, _QUESTION, _MARGIN - 4, 28)
     left = _MARGIN
     for panel in panels:
         canvas.paste(panel, (left, top + 4))
         left += panel.width + _GAP
-    _write(pen, answer, _font(18), top + PANEL_HEIGHT + 16, 27)
+    _write(canvas, answer, _ANSWER, top + PANEL_HEIGHT + 16, 27)
     return canvas
 
 
@@ -77,11 +79,11 @@ def _answer_lines(
             runs.append((phrase, colours.get(label_of(phrase), _TEXT)))
         else:
             runs.append((_GROUNDING.sub("", piece), _FAINT))
-    return _wrapped(runs, _font(18), width)
+    return _wrapped(runs, _ANSWER, width)
 
 
 def _wrapped(
-    runs: Sequence[tuple[str, Colour]], font: ImageFont.FreeTypeFont, width: int
+    runs: Sequence[tuple[str, Colour]], size: int, width: int
 ) -> list[list[tuple[str, Colour]]]:
     """Break coloured words into lines; punctuation stays with the word before it."""
     words = [(word, colour) for text, colour in runs for word in text.split()]
@@ -90,34 +92,30 @@ def _wrapped(
     for word, colour in words:
         # Splitting off grounding tokens leaves a mark like "," as a word of its own.
         joined = word[0] in ".,;:?!"
-        length = font.getlength(word if joined or not lines[-1] else f" {word}")
+        length = text_length(word if joined or not lines[-1] else f" {word}", size)
         if used + length > width and not joined and lines[-1]:
             lines.append([])
-            used, length = 0.0, font.getlength(word)
+            used, length = 0.0, text_length(word, size)
         lines[-1].append((word, colour))
         used += length
     return lines
 
 
 def _write(
-    pen: ImageDraw.ImageDraw,
+    canvas: Image.Image,
     lines: Sequence[Sequence[tuple[str, Colour]]],
-    font: ImageFont.FreeTypeFont,
+    size: int,
     top: int,
     step: int,
 ) -> int:
     """Write lines of coloured words from row `top` on and return the row of the next line."""
     for line in lines:
         left = float(_MARGIN)
-        for place, (word, colour) in enumerate(line):
-            text = word if place == 0 or word[0] in ".,;:?!" else f" {word}"
-            pen.text((left, top), text, fill=colour, font=font)
-            left += font.getlength(text)
+        # Words of Arabic or Hebrew stand from right to left.
+        for place, number in enumerate(visual_order([word for word, _ in line])):
+            word, colour = line[number]
+            left += text_length(" ", size) if place and word[0] not in ".,;:?!" else 0
+            write_text(canvas, (left, top), word, size, colour)
+            left += text_length(word, size)
         top += step
     return top
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font

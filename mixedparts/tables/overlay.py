@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mixedparts import masks
 from mixedparts.masks import Rle
+from mixedparts.text.lettering import Colour, text_length, write_text
 
 ImageArray = NDArray[np.uint8]  # (H, W, 3) RGB; for masks (H, W) of 0 and 1
-Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
 PANEL_HEIGHT = 320
 _GAP = 12
+_LETTERS = 14  # pixels
 _WIDEST, _NARROWEST = 2.5, 0.45  # width of a panel in its heights; labels need space
 # Labels are white text on these colours; after twenty labels the colours repeat.
 _PALETTE: tuple[Colour, ...] = (
@@ -119,11 +119,10 @@ def _panel(
         cv2.drawContours(canvas, contours, -1, (255, 255, 255), 4, cv2.LINE_8)
         cv2.drawContours(canvas, contours, -1, colours[item.label], 2, cv2.LINE_AA)
     panel = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(panel)
     taken: list[Box] = []
     # Labels of filled masks sit on the masks and have less choice: they get the free places first.
     for item, dense in sorted(shown, key=lambda pair: pair[0].outlined):
-        _write(pen, item.label, _anchor(dense, item.outlined), colours[item.label], taken)
+        _write(panel, item.label, _anchor(dense, item.outlined), colours[item.label], taken)
     return panel
 
 
@@ -177,13 +176,13 @@ def _anchor(dense: ImageArray, outlined: bool) -> tuple[int, int]:
 
 
 def _write(
-    pen: ImageDraw.ImageDraw, label: str, centre: tuple[int, int], colour: Colour, taken: list[Box]
+    panel: Image.Image, label: str, centre: tuple[int, int], colour: Colour, taken: list[Box]
 ) -> None:
     """Write a label on a coloured plate, moved up or down to a free place, and note its box."""
     if not label:
         return
-    width, height = _font().getlength(label) + 10, 20
-    most_left, most_down = pen.im.size[0] - width - 2, pen.im.size[1] - height - 2
+    width, height = text_length(label, _LETTERS) + 10, 20
+    most_left, most_down = panel.width - width - 2, panel.height - height - 2
     left = min(max(centre[0] - width / 2, 2), max(2, most_left))
     # If no shift is free, the last one is used: a label on another one is better than none.
     for shift in (0, -21, 21, -42, 42, -63, 63, -84, 84):
@@ -192,16 +191,10 @@ def _write(
         if not any(_meet(box, other) for other in taken):
             break
     taken.append(box)
+    pen = ImageDraw.Draw(panel)
     pen.rounded_rectangle(box, 5, fill=colour, outline="white", width=1)
-    pen.text((left + 5, top + height / 2), label, fill="white", font=_font(), anchor="lm")
+    write_text(panel, (left + 5, top + height / 2), label, _LETTERS, "white", middle=True)
 
 
 def _meet(one: Box, two: Box) -> bool:
     return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
-
-
-@lru_cache(maxsize=1)
-def _font() -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(14)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font

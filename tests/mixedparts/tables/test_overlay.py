@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mixedparts import masks
 from mixedparts.tables.overlay import PANEL_HEIGHT, Marked, colours_of, draw_panels, draw_sample
+from mixedparts.text import fonts
+from tests.factories.fonts import make_font
 
 
 def test_overlays_colour_only_what_they_mark() -> None:
@@ -59,3 +63,26 @@ def test_panels_without_text_are_the_recorded_ones() -> None:
         outlined = Marked(0, "", masks.from_dense(ring), outlined=True)
         digest.update(draw_sample([image], [filled, outlined]))
     assert digest.hexdigest()[:16] == "85f55525cf7cbc08"
+
+
+def test_a_label_of_another_script_is_drawn_with_an_installed_font(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_font(tmp_path / "NotoSansCJK-Regular.ttf", "字車")
+    monkeypatch.setattr(fonts, "_folders", lambda: [tmp_path])
+    caches = (fonts.font_files, fonts._font_of)
+    for cached in caches:
+        cached.cache_clear()
+    grey, dense = np.full((60, 60, 3), 128, np.uint8), np.zeros((60, 60), np.uint8)
+    dense[10:50, 10:50] = 1
+    plates = [
+        np.asarray(draw_panels([grey], [Marked(0, label, masks.from_dense(dense))], 200)[0])
+        for label in ("字", "車", "\u0e01")
+    ]
+    for cached in caches:
+        cached.cache_clear()
+    white = [int((plate[60:140, 60:140] == 255).all(-1).sum()) for plate in plates]
+    # The made-up characters are boxes of 30 % and 55 % of the letters' height.
+    assert white[1] > white[0] > 0
+    assert white[2] > 0  # no font has it: its number is written
+    assert not np.array_equal(plates[0], plates[1])
