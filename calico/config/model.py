@@ -2,6 +2,9 @@
 
 Equations are those of the paper (CALICO, arXiv 2412.19331). Where it leaves a choice open, a
 comment gives what is known, and the default is the most probable reading.
+
+Some values do not show in the shapes of weights, and published weights decide them. They are None
+until `calico.config.open_values` fills them; a value that is given must be that of the weights.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ class GlobalEncoderConfig:
     mlp_size: int = 6144
     # "conv": strided 3 x 3 layers, for training from scratch
     stem: Literal["patch", "conv"] = "patch"
+    norm_eps: AboveZero | None = None  # None: of the weights
 
     @property
     def patches(self) -> int:
@@ -53,9 +57,11 @@ class SemanticEncoderConfig:
     layers: int = 12
     heads: int = 12
     swiglu: bool = False  # only giant has it
-    registers: int = 0  # open: the paper cites DINOv2 with registers (4), the counts fit either
+    # The paper cites DINOv2 with registers, and the fork loads `dinov2_vitb14_reg`, which has 4.
+    registers: CountOrZero | None = None  # None: of the weights; 4 without them
     class_token: bool = False  # open: whether CEM also sees the class token
     stem: Literal["patch", "conv"] = "patch"
+    norm_eps: AboveZero | None = None  # None: of the weights
 
     def faults(self) -> Iterator[str]:
         """Yield one sentence for every value that does not fit another."""
@@ -86,6 +92,7 @@ class QFormerConfig:
     # published weights, the language model's tokenizer is used, and its tokens must fit.
     vocabulary: Count = 30523
     question_tokens: Count = 512  # positions; a longer question is an error
+    norm_eps: AboveZero | None = None  # None: of the weights
 
     def faults(self) -> Iterator[str]:
         """Yield one sentence for every value that does not fit another."""
@@ -112,6 +119,7 @@ class SamConfig:
     decoder_mlp_size: Count = 2048
     iou_head_size: int = 256
     stem: Literal["patch", "conv"] = "patch"
+    norm_eps: AboveZero | None = None  # of the image encoder; None: of the weights
 
     @property
     def mask_size(self) -> int:
@@ -144,9 +152,10 @@ class LanguageConfig:
     head_size: CountOrZero = 0  # 0: hidden_size / heads
     mlp_size: Count = 11008
     max_positions: Count = 4096
-    norm_eps: AboveZero = 1e-6  # Vicuna v1.1 (InstructBLIP); v1.5 (GLaMM) has 1e-5
-    rope_theta: AboveZero = 10000.0
-    tie_embeddings: bool = False
+    # None: as the weights say. Vicuna v1.1 (InstructBLIP) has 1e-6, v1.5 (GLaMM) 1e-5.
+    norm_eps: AboveZero | None = None
+    rope_theta: AboveZero | None = None
+    tie_embeddings: bool | None = None
     tuning: Literal["lora", "full", "frozen"] = "lora"  # "full": without pretrained weights
     lora_rank: Count = 8
     lora_alpha: Count = 16

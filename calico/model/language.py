@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, Cache, PreTrainedModel
 
 from calico.config.calico import LanguageConfig
+from calico.config.open_values import open_value
 
 
 def build_language_model(
@@ -64,13 +65,19 @@ def build_base(config: LanguageConfig, attention: str = "sdpa") -> PreTrainedMod
         "num_attention_heads": config.heads,
         "num_key_value_heads": config.kv_heads or config.heads,
         "max_position_embeddings": config.max_positions,
-        "rms_norm_eps": config.norm_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "tie_word_embeddings": config.tie_embeddings,
+        "rms_norm_eps": open_value(config, "norm_eps"),
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": open_value(config, "rope_theta"),
+        },
+        "tie_word_embeddings": open_value(config, "tie_embeddings"),
     }
     # Some families (Qwen3) have a default head size that does not follow from the width.
     if config.head_size or config.family != "llama":
         shape["head_dim"] = config.head_size or config.hidden_size // config.heads
+    if config.family == "mistral":
+        # Its default is a window of 4,096 positions; the other families attend everywhere.
+        shape["sliding_window"] = None
     architecture = AutoConfig.for_model(config.family, **shape)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
         architecture, attn_implementation=attention
@@ -105,7 +112,11 @@ def add_lora(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[
     model.requires_grad_(False)
     trained_rows = None
     if config.new_token_rows == "trained" and new_rows:
-        trained_rows = {"embed_tokens": list(new_rows), "lm_head": list(new_rows)}
+        trained_rows = {"embed_tokens": list(new_rows)}
+        # PEFT gives a tied output layer the rows of the embedding by itself; naming it too would
+        # add them twice (PEFT 0.18).
+        if not model.config.tie_word_embeddings:
+            trained_rows["lm_head"] = list(new_rows)
     # Injected in place: PEFT's wrapper would change the names of all modules. The pattern starts at
     # the layers of the language model, because SAM's decoder has projections of the same names.
     inject_adapter_in_model(

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import (
     Blip2VisionConfig,
     Blip2VisionModel,
@@ -19,10 +20,14 @@ from transformers import (
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
 )
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
 from calico.config.calico import GlobalEncoderConfig, SemanticEncoderConfig
+from calico.config.open_values import open_value
 
 INITIAL_STD = 0.02  # transformers' Blip2VisionConfig and SamVisionConfig say 1e-10
+# Added to the number of patches where the original code computes the scale of its position table.
+_POSITION_OFFSET = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ def build_global_encoder(config: GlobalEncoderConfig) -> Blip2VisionModel:
             num_attention_heads=config.heads,
             image_size=config.image_size,
             patch_size=config.patch_size,
+            layer_norm_eps=open_value(config, "norm_eps"),
             initializer_range=INITIAL_STD,
         )
     )
@@ -151,6 +157,37 @@ def build_global_encoder(config: GlobalEncoderConfig) -> Blip2VisionModel:
         stem = ConvStem(config.hidden_size, config.patch_size)
         encoder.embeddings.patch_embedding = stem  # type: ignore[assignment]
     return encoder
+
+
+class OffsetPositions(Dinov2Embeddings):
+    """Embeddings of DINOv2 without registers, whose position table is resized as in the original.
+
+    `facebookresearch/dinov2` resizes by the factor (patches + 0.1) / side, bicubic, without
+    antialiasing (`interpolate_offset` of its hub models); transformers resizes to the number of
+    patches. The models with registers were published with an offset of 0 and antialiasing, which
+    transformers has too.
+    """
+
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
+        """Return the position table (1, 1 + rows * columns, C_d) for an input of this size.
+
+        Args:
+            embeddings: (N, 1 + rows * columns, C_d), class token and patches.
+            height: of the input in pixels.
+            width: of the input in pixels.
+        """
+        table: Tensor = self.position_embeddings
+        side = round((table.shape[1] - 1) ** 0.5)
+        rows, columns = height // self.patch_size, width // self.patch_size
+        if rows == columns == side:
+            return table
+        grid = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        # With factors, torch takes its sampling places from them and not from the two sizes: the
+        # offset shifts and stretches them.
+        scale = ((rows + _POSITION_OFFSET) / side, (columns + _POSITION_OFFSET) / side)
+        resized = F.interpolate(grid, scale_factor=scale, mode="bicubic")
+        patches = resized.permute(0, 2, 3, 1).reshape(1, rows * columns, -1)
+        return torch.cat([table[:, :1], patches.to(table.dtype)], dim=1)
 
 
 def build_semantic_encoder(
@@ -164,15 +201,19 @@ def build_semantic_encoder(
         "image_size": config.position_size,
         "patch_size": config.patch_size,
         "use_swiglu_ffn": config.swiglu,
+        "layer_norm_eps": open_value(config, "norm_eps"),
     }
     encoder: Dinov2Model | Dinov2WithRegistersModel
     # The position table is made for `position_size`; the class interpolates it to other inputs.
-    if config.registers:
+    if registers := open_value(config, "registers"):
         encoder = Dinov2WithRegistersModel(
-            Dinov2WithRegistersConfig(num_register_tokens=config.registers, **shape)
+            Dinov2WithRegistersConfig(num_register_tokens=registers, **shape)
         )
     else:
         encoder = Dinov2Model(Dinov2Config(**shape))
+        if config.image_size != config.position_size:
+            encoder.embeddings = OffsetPositions(encoder.config)
+            nn.init.trunc_normal_(encoder.embeddings.position_embeddings, std=INITIAL_STD)
     if config.stem == "conv":
         stem = ConvStem(config.hidden_size, config.patch_size)
         encoder.embeddings.patch_embeddings.projection = stem  # type: ignore[assignment]
@@ -229,4 +270,4 @@ class ImageEncoders(nn.Module):
 
 def unread_tokens(config: SemanticEncoderConfig) -> slice:
     """Return the range of tokens of the semantic encoder that CEM does not see."""
-    return slice(int(config.class_token), 1 + config.registers)
+    return slice(int(config.class_token), 1 + open_value(config, "registers"))

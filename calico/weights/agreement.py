@@ -1,97 +1,166 @@
-"""Compare a published model's configuration with ours, in the values that shapes do not show."""
+"""Settle the values that published models fix and that the shapes of their weights do not show.
+
+The numbers of heads, norm constants and rotary bases do not show in shapes: with a wrong value, a
+model loads without an error and computes nonsense. Every part of the model is compared with the
+sources that supply it, and with no others: GLaMM replaces InstructBLIP's language model, so what
+InstructBLIP's config.json says about that one does not count.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from calico.config.calico import CalicoConfig
-from mixedparts.errors import InputError, UsageError
-from mixedparts.files.opening import is_there
-from mixedparts.files.text import read_json
+from calico.config.open_values import open_values, settled, value_of
+from calico.weights.files import WeightFiles
+from calico.weights.matching import Matching
+from calico.weights.published.configs import published_values, read_published_config
+from mixedparts.errors import UsageError
+
+# Part of the configuration -> prefixes of the stable names of its weights.
+_PARTS = {
+    "vision": ("encoders.vision.",),
+    "semantic": ("encoders.semantic.",),
+    "qformer": ("bridge.qformer.",),
+    "sam": ("encoders.sam.", "grounding.mask_decoder."),
+    "language": ("language.",),
+}
+_REGISTERS = "encoders.semantic.embeddings.register_tokens"
+# What the model always has, whatever its configuration says.
+_FIXED = {
+    "vision.activation": "gelu",
+    "semantic.activation": "gelu",
+    "qformer.activation": "gelu",
+    "sam.activation": "gelu",
+    "language.activation": "silu",
+    "qformer.positions": "absolute",
+    "language.rope_scaling": "default",
+    "language.rotary_share": 1.0,
+}
 
 
-def check_agreement(place: Path, layout: str, config: CalicoConfig) -> None:
-    """Compare the `config.json` beside weights, if there is one, with the configuration.
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A configuration that agrees with the published weights.
 
-    The numbers of heads, norm constants and rotary bases do not show in the shapes of weights: with
-    a wrong value, a model loads without an error and computes nonsense.
+    Attributes:
+        config: without open values.
+        report: at most one line, about the values that were taken from the weights.
+    """
+
+    config: CalicoConfig
+    report: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """A value that a source states about a part that it supplies."""
+
+    name: str
+    value: Any
+    origin: Path
+
+
+def agree(config: CalicoConfig, matching: Matching, files: Sequence[WeightFiles]) -> Agreement:
+    """Compare the sources of every part with the configuration, and fill its open values.
 
     Args:
-        place: file or folder of the weights.
-        layout: name of their `WeightLayout`.
-        config: of the model that they fill.
+        config: of the model.
+        matching: of the sources, which tells the part that each supplies.
+        files: the sources.
+
+    Returns:
+        The configuration with the values of the weights, or with defaults where they state none.
 
     Raises:
-        InputError: the file is not a JSON object.
+        InputError: a `config.json` is not a JSON object.
         UsageError: values differ; all are listed.
     """
-    folder = place if place.is_dir() else place.parent
-    path = folder / "config.json"
-    if not is_there(path):
-        return
-    data = read_json(path)
-    if not isinstance(data, dict):
-        raise InputError(f"{path} is not a JSON object")
-    # Only values that the file contains count: transformers leaves out many that are its defaults.
-    faults = [
-        f"{name}: {theirs!r} there, {ours!r} here"
-        for name, theirs, ours in _compared(data, layout, config)
-        if theirs is not None and theirs != ours
-    ]
-    if faults:
-        listed = "\n".join(f"  {fault}" for fault in faults)
-        raise UsageError(
-            f"the weights in {folder} are of another architecture:\n{listed}",
-            "Set these values in a --config file.",
-        )
+    stated = [one for one in _stated(config, matching, files) if one.value is not None]
+    left_open = {name: d for name, d in open_values(config) if value_of(config, name) is None}
+    # Where two sources supply one part, the later one counts, and an earlier one that states
+    # another value is a fault below.
+    taken = {one.name: one for one in stated if one.name in left_open}
+    agreed = settled(
+        config, {name: _alike(one.value, left_open[name]) for name, one in taken.items()}
+    )
+    differing = [one for one in stated if not _equal(one, _ours(agreed, one.name))]
+    if differing:
+        raise _disagreement(agreed, differing)
+    shown = ", ".join(
+        f"{name} {one.value} ({one.origin.name or one.origin})" for name, one in taken.items()
+    )
+    return Agreement(agreed, [f"taken from the weights: {shown}"] if taken else [])
 
 
-def _compared(
-    data: Mapping[str, Any], layout: str, config: CalicoConfig
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, their value (None if the file does not contain it) and ours."""
-    if layout in ("CALICO", "GLaMM", "LISA", "language model"):
-        yield from _language(data, config)
-    if layout == "InstructBLIP":
-        yield from _language(_section(data, "text_config"), config)
-        seen = _section(data, "vision_config")
-        yield "vision.heads", seen.get("num_attention_heads"), config.vision.heads
-        asked = _section(data, "qformer_config")
-        yield "qformer.heads", asked.get("num_attention_heads"), config.qformer.heads
-        if config.qformer.sees_question:
-            yield "qformer.vocabulary", asked.get("vocab_size"), config.qformer.vocabulary
-        every = config.qformer.cross_attention_every
-        yield "qformer.cross_attention_every", asked.get("cross_attention_frequency"), every
-    if layout == "DINOv2":
-        yield "semantic.heads", data.get("num_attention_heads"), config.semantic.heads
-        yield "semantic.patch_size", data.get("patch_size"), config.semantic.patch_size
-    if layout == "SAM":
-        seen = _section(data, "vision_config")
-        yield "sam.heads", seen.get("num_attention_heads"), config.sam.heads
-        yield "sam.window", seen.get("window_size"), config.sam.window
-        layers = seen.get("global_attn_indexes")
-        layers = tuple(layers) if isinstance(layers, list) else layers
-        yield "sam.global_layers", layers, config.sam.global_layers
+def _disagreement(config: CalicoConfig, differing: Sequence[_Stated]) -> UsageError:
+    """Return the error for values that differ, grouped by the sources that state them."""
+    lines = []
+    for origin in dict.fromkeys(one.origin for one in differing):
+        lines.append(f"the weights in {origin} are of another architecture:")
+        lines += [
+            f"  {one.name}: {one.value!r} there, {_ours(config, one.name)!r} here"
+            for one in differing
+            if one.origin == origin
+        ]
+    fixed = [one.name for one in differing if one.name in (*_FIXED, "language.window")]
+    hint = "Set these values in a --config file, or set norm and rotary values to null there: they"
+    hint += " are then taken from the weights."
+    if fixed:
+        hint = f"This model does not compute {', '.join(fixed)} otherwise: take other weights."
+    return UsageError("\n".join(lines), hint)
 
 
-def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a section of the file; an empty one where it has none."""
-    value = data.get(name)
-    return value if isinstance(value, dict) else {}
+def _alike(value: Any, default: Any) -> Any:
+    """Return a whole number as a float if the default is one: a file may write 10000 for 1e4."""
+    return float(value) if isinstance(default, float) and isinstance(value, int) else value
 
 
-def _language(data: Mapping[str, Any], config: CalicoConfig) -> Iterator[tuple[str, Any, Any]]:
-    chosen = config.language
-    yield "language.heads", data.get("num_attention_heads"), chosen.heads
-    # 0 stands for as many key/value heads as query heads.
-    heads = chosen.kv_heads or chosen.heads
-    yield "language.kv_heads", data.get("num_key_value_heads"), heads
-    yield "language.norm_eps", data.get("rms_norm_eps"), chosen.norm_eps
-    # transformers 5 moved `rope_theta` into `rope_parameters`; files of either version occur.
-    rope = _section(data, "rope_parameters")
-    theta = rope.get("rope_theta", data.get("rope_theta"))
-    yield "language.rope_theta", theta, chosen.rope_theta
-    tied = data.get("tie_word_embeddings")
-    yield "language.tie_embeddings", tied, chosen.tie_embeddings
+def _stated(
+    config: CalicoConfig, matching: Matching, files: Sequence[WeightFiles]
+) -> Iterator[_Stated]:
+    for part, prefixes in _PARTS.items():
+        if not _has(config, part):
+            continue
+        for number in matching.suppliers(prefixes):
+            place = files[number].place
+            data = read_published_config(place)
+            for name, value in published_values(data, matching.layouts[number], part):
+                yield _Stated(name, value, place)
+    # The one value that tensors show: DINOv2 was published with 4 registers and without.
+    for number in matching.suppliers(("encoders.semantic.",)) if _has(config, "semantic") else ():
+        count = matching.shape(_REGISTERS)[1] if _REGISTERS in matching.recipes else 0
+        yield _Stated("semantic.registers", count, files[number].place)
+
+
+def _has(config: CalicoConfig, part: str) -> bool:
+    """Return whether the model has a part."""
+    if part == "semantic":
+        return config.uses_semantic
+    return part != "qformer" or config.qformer.kind == "qformer"
+
+
+def _ours(config: CalicoConfig, name: str) -> Any:
+    """Return the value of a name in the model that the configuration describes."""
+    language = config.language
+    if name in _FIXED:
+        return _FIXED[name]
+    if name == "language.window":
+        return language.max_positions
+    if name == "qformer.vocabulary" and not config.qformer.sees_question:
+        return None  # it has no words then
+    # 0 stands for as many key/value heads as query heads, and for heads that share the width.
+    if name == "language.kv_heads":
+        return language.kv_heads or language.heads
+    if name == "language.head_size":
+        return language.head_size or language.hidden_size // language.heads
+    return value_of(config, name)
+
+
+def _equal(stated: _Stated, ours: Any) -> bool:
+    if stated.name == "language.window" and isinstance(stated.value, int):
+        return bool(stated.value >= ours)  # a window that no prompt fills changes nothing
+    return ours is None or bool(stated.value == ours)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from calico.weights.published.wrappers import plain_names, unpacked
 from mixedparts.errors import InputError
 from mixedparts.files.folders import list_folder
 from mixedparts.files.opening import check_regular, check_unpacked, open_regular
@@ -25,7 +27,12 @@ _SINGLE = ("model.safetensors", "pytorch_model.bin")  # transformers' names, the
 
 
 class WeightFiles(Mapping[str, Tensor]):
-    """The tensors of one published model.
+    """The tensors of one published model, under their names without the words of wrappers.
+
+    Attributes:
+        place: file or folder.
+        files: with the tensors.
+        notes: what was taken off around the weights, for reports.
 
     Args:
         place: a safetensors, .pth, .pt or .bin file, or a folder with one model in one or several
@@ -39,6 +46,7 @@ class WeightFiles(Mapping[str, Tensor]):
     def __init__(self, place: Path) -> None:
         self.place = place
         self.files = _files(place)
+        self.notes: list[str] = []
         self._where: dict[str, Path] = {}
         # Tensors of .pth and .bin files; torch maps their bytes from disk where the format allows.
         self._pickled: dict[Path, Mapping[str, Tensor]] = {}
@@ -47,10 +55,13 @@ class WeightFiles(Mapping[str, Tensor]):
                 if name in self._where:
                     raise InputError(f"{name} is in {self._where[name].name} and in {path.name}")
                 self._where[name] = path
+        self._stored, words = plain_names(self._where, str(place))
+        self.notes += words
 
     def _names(self, path: Path) -> list[str]:
         if path.suffix in _PICKLED:
-            self._pickled[path] = _unpacked(path)
+            self._pickled[path], notes = unpacked(_loaded(path), str(path))
+            self.notes += [note for note in notes if note not in self.notes]
             return list(self._pickled[path])
         try:
             check_regular(path)
@@ -61,26 +72,28 @@ class WeightFiles(Mapping[str, Tensor]):
             raise InputError(f"the weights {path} cannot be read: {error}") from error
 
     def __getitem__(self, name: str) -> Tensor:
-        path = self._where[name]
+        stored = self._stored[name]
+        path = self._where[stored]
         if path in self._pickled:
-            return self._pickled[path][name]
+            return self._pickled[path][stored]
         with safe_open(path, framework="pt") as file:
-            value: Tensor = file.get_tensor(name)
+            value: Tensor = file.get_tensor(stored)
         return value
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor without reading it."""
-        path = self._where[name]
+        stored = self._stored[name]
+        path = self._where[stored]
         if path in self._pickled:
-            return tuple(self._pickled[path][name].shape)
+            return tuple(self._pickled[path][stored].shape)
         with safe_open(path, framework="pt") as file:
-            return tuple(file.get_slice(name).get_shape())
+            return tuple(file.get_slice(stored).get_shape())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._where)
+        return iter(self._stored)
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._stored)
 
     def fingerprint(self) -> str:
         """Return a digest of names, sizes and both ends of every file, 20 hexadecimal digits."""
@@ -140,14 +153,14 @@ def _files(place: Path) -> list[Path]:
     return files
 
 
-def _unpacked(path: Path) -> Mapping[str, Tensor]:
-    """Return the tensors of a file that torch saved."""
+def _loaded(path: Path) -> Any:
+    """Return the content of a file that torch saved."""
     mapped = False
     try:
         with open_regular(path) as file:
             mapped = file.read(2) == b"PK"  # a zip; the format before torch 1.6 cannot be mapped
         # A pickle can run any code when it is loaded; `weights_only` allows tensors alone.
-        data = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises errors of many types on broken bytes
         # The format of torch is a zip archive itself.
         if not mapped:
@@ -157,15 +170,3 @@ def _unpacked(path: Path) -> Mapping[str, Tensor]:
             f"the weights {path} cannot be read without running code: {reason}",
             "Only tensors are read from .pth and .bin files; convert others to safetensors.",
         ) from error
-    # LAVIS saves its weights under "model", Lightning under "state_dict", DeepSpeed under "module".
-    for wrapper in ("model", "state_dict", "module"):
-        if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
-            data = data[wrapper]
-    if not isinstance(data, Mapping):
-        raise InputError(f"{path} does not contain a mapping of names to tensors")
-    odd = [name for name, value in data.items() if not isinstance(value, Tensor)]
-    if odd or not data:
-        raise InputError(
-            f"{path} contains values that are not tensors: {', '.join(map(str, odd[:8]))}"
-        )
-    return data

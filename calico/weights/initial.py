@@ -23,17 +23,18 @@ from calico.model.grounding import SegProjection
 from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
 from calico.model.precision import storage_dtype, store
-from calico.model.projector import LinearProjector
+from calico.model.projector import new_projection
 from calico.processing.tokenizer import (
     QUESTION_TOKENIZER,
     extended_tokenizer,
     load_question_tokenizer,
     token_ids,
 )
-from calico.weights.agreement import check_agreement
+from calico.weights.agreement import agree
 from calico.weights.families import EMBEDDINGS, VOCABULARY, Piece, Shape, stable_piece
 from calico.weights.files import WeightFiles
 from calico.weights.matching import Matching, WeightSource, match, reconcile
+from calico.weights.published.segment_anything import check_native_sams
 from calico.weights.safetensors_io import fitting
 from mixedparts.errors import InputError
 
@@ -44,7 +45,7 @@ class Initial:
 
     Attributes:
         model: in evaluation mode.
-        config: with the tokenizer's vocabulary size.
+        config: with the tokenizer's vocabulary size, without open values.
         tokenizer: of the language model, with the grounding tokens.
         record: paths and fingerprints of the sources, for the checkpoint's metadata.
         report: lines about the use of every source.
@@ -67,7 +68,8 @@ def initial_model(
     """Build the model from published weights.
 
     Args:
-        config: of the model; its vocabulary size is set to the tokenizer's.
+        config: of the model; its vocabulary size is set to the tokenizer's, and its open values to
+            those of the weights.
         places: files or folders; where two have the same part, the later one is used.
         tokenizer: of a checkpoint; by default the tokenizer of the language model, extended.
         rows: number of tokens that the language model had before; given with `tokenizer`.
@@ -79,13 +81,15 @@ def initial_model(
 
     Raises:
         InputError: files are missing or broken, or do not fill the model exactly.
-        UsageError: a source's own configuration differs in values that shapes do not show.
+        UsageError: the configuration of a source that supplies a part differs in values that
+            shapes do not show.
     """
     files = [WeightFiles(path) for path in places]
     matching = match(WeightSource(str(one.place), one) for one in files)
     # Everything is checked before the first tensor is read: loading takes minutes.
-    for one, layout in zip(files, matching.layouts, strict=True):
-        check_agreement(one.place, layout, config)
+    variants = check_native_sams(matching, config.sam)
+    agreement = agree(config, matching, files)
+    config = agreement.config
     if tokenizer is None or rows is None:
         tokenizer, rows = extended_tokenizer(_language_folder(matching, files), config.prompt)
     language = replace(config.language, vocabulary=len(tokenizer))
@@ -98,7 +102,8 @@ def initial_model(
         {"path": str(one.place.absolute()), "fingerprint": one.fingerprint(), "rows": rows}
         for one in files
     ]
-    return Initial(model, config, tokenizer, record, matching.report())
+    report = [*matching.report(), *variants, *agreement.report]
+    return Initial(model, config, tokenizer, record, report)
 
 
 def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> Calico:
@@ -117,23 +122,23 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
         InputError: the sources do not fill the model exactly, or new tokens would stay untrained.
     """
     model = on_meta(config, ids)
-    fresh = reconcile(matching, weight_shapes(model), config)
+    wanted = weight_shapes(model)
+    fresh = reconcile(matching, wanted, config)
     _check_rows(config, ids, min(rows, matching.shape(EMBEDDINGS)[0]))
     # These were built without memory, so fresh ones are built again with initial values.
     if "grounding.projection.0.weight" in fresh:
         width, size = config.language.hidden_size, config.sam.prompt_size
         model.grounding.projection = SegProjection(width, size)
     if "bridge.projection.weight" in fresh:
-        vision = config.vision
-        width = config.language.hidden_size
-        model.bridge = LinearProjector(vision.patches, vision.hidden_size, width)
+        model.bridge.projection = new_projection(config.state_size, config.language.hidden_size)
     # Before the weights: what is frozen is stored in another type than what is trained.
     freeze(model, config)
     # Only the latest tensor: the two halves of a SwiGLU follow each other and come from one.
     latest: dict[str, Tensor] = {}
     for name, weight in list(model.state_dict(keep_vars=True).items()):
         piece = stable_piece(name)
-        if piece.target in fresh:
+        # A tied output layer is not wanted: it becomes the embedding matrix below.
+        if piece.target in fresh or piece.target not in wanted:
             continue
         if piece.target not in latest:
             latest = {piece.target: matching.value(piece.target)}

@@ -103,15 +103,3 @@ def rename_segment_anything(name: str) -> str:
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def from_segment_anything(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of segment-anything under the names of `SamModel`."""
-    renamed: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        renamed[rename_segment_anything(name)] = value
-    # `SamModel` holds the position code twice: in the prompt encoder and shared.
-    code = "prompt_encoder.shared_embedding.positional_embedding"
-    if code in renamed:
-        renamed["shared_image_embedding.positional_embedding"] = renamed[code]
-    return renamed

@@ -16,6 +16,10 @@ from mixedparts.errors import InputError
 
 _CLIP = Ignored("CLIP and its projection, which CALICO replaces by EVA-CLIP and the Q-Former")
 _REGION = Ignored("GLaMM's region encoder, for boxes in the prompt")
+_OTHER_LANGUAGE = Ignored("its language model is OPT or T5: another --init gives a Llama or Qwen")
+_OTHER_PROJECTION = Ignored("the projection to its own language model, which is not used")
+_RETRIEVAL = Ignored("heads for retrieval and matching")
+_SELF_SUPERVISED = Ignored("heads of DINOv2's own training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,12 @@ _LANGUAGE = (
     (r"(?=lm_head\.)", families.language),
     (r"(?=model\.(embed_tokens|layers|norm)\.)", families.language),
 )
-_BLIP: tuple[tuple[str, Family | Ignored], ...] = (
+_BLIP_IMAGE: tuple[tuple[str, Family | Ignored], ...] = (
     (r"vision_model\.", families.blip_vision),
     (r"qformer\.", families.qformer),
+    (r"(?=embeddings\.(word|position)_)", families.qformer),
     (r"query_tokens$", families.queries),
-    (r"language_projection\.", families.projection),
-    (r"language_model\.", families.language),
+    (r"(vision_projection|text_projection|itm_head)\.", _RETRIEVAL),
 )
 _LAVIS: tuple[tuple[str, Family | Ignored], ...] = (
     (r"visual_encoder\.", families.lavis_vision),
@@ -75,6 +79,9 @@ _LAVIS: tuple[tuple[str, Family | Ignored], ...] = (
     (r"query_tokens$", families.queries),
     (r"(llm_proj|llama_proj)\.", families.projection),
     (r"llm_model\.", families.language),
+    (r"(opt|t5)_proj\.", _OTHER_PROJECTION),
+    (r"(opt|t5)_model\.", _OTHER_LANGUAGE),
+    (r"(vision_proj|text_proj|itm_head)\.|temp$", _RETRIEVAL),
 )
 _GLAMM: tuple[tuple[str, Family | Ignored], ...] = (
     (r"model\.text_hidden_fcs\.", families.seg_projection),
@@ -116,7 +123,24 @@ LAYOUTS = (
         r"model\.visual_model\.",
         ((r"model\.visual_model\.", families.segment_anything), *_GLAMM),
     ),
-    WeightLayout("InstructBLIP", r"(vision_model|qformer)\.", _BLIP),
+    WeightLayout(
+        "BLIP-2",
+        r"language_model\.(model\.decoder|encoder|decoder|shared)\.",
+        (
+            *_BLIP_IMAGE,
+            (r"language_projection\.", _OTHER_PROJECTION),
+            (r"language_model\.", _OTHER_LANGUAGE),
+        ),
+    ),
+    WeightLayout(
+        "InstructBLIP",
+        r"(vision_model|qformer)\.",
+        (
+            *_BLIP_IMAGE,
+            (r"language_projection\.", families.projection),
+            (r"language_model\.", families.language),
+        ),
+    ),
     WeightLayout("LAVIS", r"(Qformer|visual_encoder|ln_vision)\.", _LAVIS),
     WeightLayout("EVA-CLIP of LAVIS", r"blocks\.0\.attn\.q_bias$", ((r"", families.lavis_vision),)),
     WeightLayout(
@@ -124,7 +148,12 @@ LAYOUTS = (
     ),
     WeightLayout("Q-Former", r"encoder\.layer\.0\.crossattention\.", ((r"", families.qformer),)),
     WeightLayout(
-        "DINOv2 of its repository", r"blocks\.(0\.)?0\.ls1\.", ((r"", families.dino_hub),)
+        "DINOv2 of its repository",
+        r"(backbone\.)?blocks\.(0\.)?0\.ls1\.",
+        (
+            (r"(dino|ibot)(_patch)?_(head|loss)\.", _SELF_SUPERVISED),
+            (r"(backbone\.)?", families.dino_hub),
+        ),
     ),
     WeightLayout(
         "DINOv2",

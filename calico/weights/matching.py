@@ -18,16 +18,20 @@ import torch
 from torch import Tensor
 
 from calico.config.calico import CalicoConfig
-from calico.weights.families import VOCABULARY, Ignored, Shape
+from calico.weights.families import EMBEDDINGS, VOCABULARY, Ignored, Shape
 from calico.weights.files import WeightFiles
 from calico.weights.layouts import recognise
 from calico.weights.name_lists import fault_lines, listed
 from mixedparts.errors import InputError
 
+_PROJECTION = "bridge.projection."
 # Weights of a Q-Former that only its text tokens pass through.
 _TEXT_PATH = re.compile(
     r"bridge\.qformer\.((word|position)_embeddings|encoder\.layer\.\d+\.(intermediate|output))\."
 )
+# Parts that come from one source as a whole, with a weight that each has: a language model with an
+# output layer of its own must not leave it to a later one without, nor DINOv2 its registers.
+_WHOLE = {"language.": EMBEDDINGS, "encoders.semantic.": "encoders.semantic.embeddings.cls_token"}
 _CAM = re.compile(r"(correspondence\.adaptive)\.(\d+)\.")
 
 
@@ -38,12 +42,10 @@ class WeightSource:
     Attributes:
         origin: file or folder, for reports.
         weights: its tensors by name.
-        rows: number of tokens of its tokenizer; later rows of its embeddings are padding.
     """
 
     origin: str
     weights: Mapping[str, Tensor]
-    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Matching:
         layouts: name of each source's layout.
         recipes: stable name of a weight -> the parts that it is joined from.
         used: for each source, the names of the tensors that are used.
+        fresh: names of the weights that start from initial values.
         ignored: for each source, reason -> names of the tensors that are ignored for it.
     """
 
@@ -82,13 +85,19 @@ class Matching:
     recipes: dict[str, list[Ingredient]] = field(default_factory=dict)
     used: list[set[str]] = field(default_factory=list)
     ignored: list[dict[str, list[str]]] = field(default_factory=list)
+    fresh: frozenset[str] = frozenset()
+
+    def suppliers(self, prefixes: tuple[str, ...]) -> list[int]:
+        """Return the sources that give a weight with one of the prefixes, in their order."""
+        recipes = (one for name, one in self.recipes.items() if name.startswith(prefixes))
+        return sorted({part.source for recipe in recipes for part in recipe})
 
     def shape(self, target: str) -> Shape:
         """Return the shape of a weight that its parts give, without reading them."""
         parts = self.recipes[target]
         # All parts of a weight have the same shape, so one of them is enough.
         first = parts[0]
-        shape = _shape(self.sources[first.source], first.name)
+        shape = shape_of(self.sources[first.source], first.name)
         rows = shape[0] // first.share[1] * first.of if shape else 0
         return (rows, *shape[1:]) if shape else shape
 
@@ -114,9 +123,19 @@ class Matching:
         lines = []
         for number, source in enumerate(self.sources):
             lines.append(f"{source.origin}: {self.layouts[number]}, {len(self.used[number])} used")
+            if isinstance(source.weights, WeightFiles) and source.weights.notes:
+                lines.append(f"  taken off: {', '.join(source.weights.notes)}")
             for reason, names in self.ignored[number].items():
                 lines.append(f"  {len(names)} ignored: {reason} ({listed(names, 2)})")
+        if self.fresh:
+            lines.append(
+                f"{len(self.fresh)} weights start anew: {listed(sorted(_parts(self.fresh)))}"
+            )
         return lines
+
+
+def _parts(names: Iterable[str]) -> set[str]:
+    return {".".join(name.split(".")[:2]) for name in names}
 
 
 def match(sources: Iterable[WeightSource]) -> Matching:
@@ -134,7 +153,7 @@ def match(sources: Iterable[WeightSource]) -> Matching:
         ignored: defaultdict[str, list[str]] = defaultdict(list)
         unknown = []
         for name in source.weights:
-            pieces = layout.find(name, _shape(source, name))
+            pieces = layout.find(name, shape_of(source, name))
             if pieces is None:
                 unknown.append(name)
             elif isinstance(pieces, Ignored):
@@ -148,6 +167,9 @@ def match(sources: Iterable[WeightSource]) -> Matching:
         matching.layouts.append(layout.name)
         matching.ignored.append(dict(ignored))
         matching.used.append(set())
+        for prefix, first in _WHOLE.items():
+            if first in recipes:
+                _drop(matching.recipes, prefix)
         # A whole recipe replaces an earlier source's, so no weight mixes parts of two sources.
         matching.recipes.update(_ranked(recipes))
     if faults:
@@ -156,6 +178,11 @@ def match(sources: Iterable[WeightSource]) -> Matching:
             + "\n".join(f"  {fault}" for fault in faults)
         )
     return matching
+
+
+def _drop(recipes: dict[str, list[Ingredient]], prefix: str) -> None:
+    for name in [name for name in recipes if name.startswith(prefix)]:
+        del recipes[name]
 
 
 def _ranked(recipes: Mapping[str, list[Ingredient]]) -> dict[str, list[Ingredient]]:
@@ -187,6 +214,7 @@ def reconcile(
     Raises:
         InputError: weights are missing, tensors have no weight to fill, or shapes differ.
     """
+    _leave_out_projection(matching, wanted, config)
     missing = [name for name in wanted if name not in matching.recipes]
     fresh = {name for name in missing if _may_be_fresh(name, config)}
     unexpected = []
@@ -215,7 +243,24 @@ def reconcile(
             + "\n".join(f"  {fault}" for fault in faults),
             "It takes EVA-CLIP, Q-Former, a language model, DINOv2 and SAM; give several --init.",
         )
-    return frozenset(fresh)
+    matching.fresh = frozenset(fresh)
+    return matching.fresh
+
+
+def _leave_out_projection(
+    matching: Matching, wanted: Mapping[str, Shape], config: CalicoConfig
+) -> None:
+    """Leave out a projection to the language model of its own source, where another one is used."""
+    weight = f"{_PROJECTION}weight"
+    if weight not in matching.recipes or weight not in wanted or not config.trained.projection:
+        return
+    source = matching.recipes[weight][0].source
+    elsewhere = source not in matching.suppliers(("language.",))
+    if elsewhere and matching.shape(weight) != wanted[weight]:
+        names = [name for name in matching.recipes if name.startswith(_PROJECTION)]
+        reason = "the projection leads to another language model, so a new one is trained"
+        parts = [part.name for name in names for part in matching.recipes.pop(name)]
+        matching.ignored[source][reason] = parts
 
 
 def _fits(name: str, given: Shape, wanted: Shape) -> bool:
@@ -230,8 +275,7 @@ def _may_be_fresh(name: str, config: CalicoConfig) -> bool:
         return True
     if name.startswith("grounding.projection."):
         return config.trained.seg_projection
-    linear = config.qformer.kind == "linear" and config.trained.projection
-    return linear and name.startswith("bridge.projection.")
+    return config.trained.projection and name.startswith(_PROJECTION)
 
 
 def _reason(name: str, config: CalicoConfig) -> str | None:
@@ -259,7 +303,8 @@ def _supersede(matching: Matching) -> None:
             matching.ignored[number]["a later --init holds it as well"] = replaced
 
 
-def _shape(source: WeightSource, name: str) -> Shape:
+def shape_of(source: WeightSource, name: str) -> Shape:
+    """Return the shape of a tensor, where possible without reading it."""
     if isinstance(source.weights, WeightFiles):
-        return source.weights.shape(name)  # without reading the tensor
+        return source.weights.shape(name)
     return tuple(source.weights[name].shape)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import (
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
     InstructBlipConfig,
     InstructBlipForConditionalGeneration,
     LlamaConfig,
@@ -23,6 +25,7 @@ from transformers import (
 )
 
 from calico.config.calico import CalicoConfig, SamConfig
+from calico.config.open_values import open_value
 from calico.model.grounding import build_sam
 
 State = dict[str, Tensor]
@@ -52,7 +55,7 @@ def llama_config(config: CalicoConfig, rows: int) -> dict[str, Any]:
         "num_hidden_layers": chosen.layers,
         "num_attention_heads": chosen.heads,
         "max_position_embeddings": chosen.max_positions,
-        "rms_norm_eps": chosen.norm_eps,
+        "rms_norm_eps": open_value(chosen, "norm_eps"),
     }
 
 
@@ -87,17 +90,23 @@ def instructblip(config: CalicoConfig, rows: int) -> InstructBlipForConditionalG
     return randomised(InstructBlipForConditionalGeneration(described))  # type: ignore[return-value]
 
 
-def dinov2(config: CalicoConfig) -> Dinov2Model:
+def dinov2(config: CalicoConfig) -> Dinov2Model | Dinov2WithRegistersModel:
     chosen = config.semantic
-    described = Dinov2Config(
-        hidden_size=chosen.hidden_size,
-        num_hidden_layers=chosen.layers,
-        num_attention_heads=chosen.heads,
-        image_size=chosen.position_size,
-        patch_size=chosen.patch_size,
-        use_swiglu_ffn=chosen.swiglu,
-    )
-    return randomised(Dinov2Model(described))  # type: ignore[return-value]
+    shape: dict[str, Any] = {
+        "hidden_size": chosen.hidden_size,
+        "num_hidden_layers": chosen.layers,
+        "num_attention_heads": chosen.heads,
+        "image_size": chosen.position_size,
+        "patch_size": chosen.patch_size,
+        "use_swiglu_ffn": chosen.swiglu,
+    }
+    model: nn.Module
+    if registers := open_value(chosen, "registers"):
+        described = Dinov2WithRegistersConfig(num_register_tokens=registers, **shape)
+        model = Dinov2WithRegistersModel(described)
+    else:
+        model = Dinov2Model(Dinov2Config(**shape))
+    return randomised(model)  # type: ignore[return-value]
 
 
 def sam(config: CalicoConfig) -> SamModel:
@@ -192,7 +201,7 @@ def lavis(config: CalicoConfig, prefix: str = "", text: bool = False) -> State:
     return {prefix + name: value for name, value in state.items()}
 
 
-def dinov2_hub(model: Dinov2Model, config: CalicoConfig) -> State:
+def dinov2_hub(model: nn.Module, config: CalicoConfig) -> State:
     """Return a DINOv2 model as its own repository names it."""
     old = {_old(name): value for name, value in model.state_dict().items()}
     state = {
@@ -204,6 +213,8 @@ def dinov2_hub(model: Dinov2Model, config: CalicoConfig) -> State:
         "norm.weight": old["layernorm.weight"],
         "norm.bias": old["layernorm.bias"],
     }
+    if "embeddings.register_tokens" in old:
+        state["register_tokens"] = old["embeddings.register_tokens"]
     for number in range(config.semantic.layers):
         here, there = f"encoder.layer.{number}.", f"blocks.{number}."
         for kind in ("weight", "bias"):

@@ -218,7 +218,8 @@ class TestRefusals:
             initial_model(inherited, paths)
 
     def test_another_norm_or_head_count_is_refused(self, parts: Any) -> None:
-        config, _, paths = parts
+        _, _, paths = parts
+        config = small(language={"norm_eps": 1e-6})
         other = {"text_config": {"rms_norm_eps": 1e-5, "num_attention_heads": 4}}
         (paths[0] / "config.json").write_text(json.dumps(other))
         with pytest.raises(UsageError) as raised:

@@ -7,7 +7,7 @@ from torch import nn
 
 from calico.config.calico import SamConfig
 from calico.model.grounding import MaskGrounder, SegProjection, build_sam
-from calico.weights.key_names import from_segment_anything
+from calico.weights.matching import WeightSource, match
 from tests.factories.published_weights import segment_anything
 
 SMALL = SamConfig(
@@ -36,10 +36,29 @@ def published() -> nn.Module:
     return sam.eval()
 
 
+def loaded(theirs: nn.Module) -> nn.Module:
+    """Return transformers' SAM with the weights that a start takes from segment-anything's."""
+    matching = match([WeightSource("sam.pth", theirs.state_dict())])
+    ours = build_sam(SMALL).eval()
+    stable = {
+        "vision_encoder.": "encoders.sam.",
+        "prompt_encoder.": "grounding.prompt_encoder.",
+        "mask_decoder.": "grounding.mask_decoder.",
+    }
+    code = "prompt_encoder.shared_embedding.positional_embedding"
+    found = {}
+    for name in ours.state_dict():
+        # `SamModel` holds the position code twice: in the prompt encoder and shared.
+        own = code if name == "shared_image_embedding.positional_embedding" else name
+        prefix = next(prefix for prefix in stable if own.startswith(prefix))
+        found[name] = matching.value(own.replace(prefix, stable[prefix], 1))
+    ours.load_state_dict(found, strict=True)
+    return ours
+
+
 def test_published_weights_load_and_give_the_same_embeddings_and_masks() -> None:
     theirs = published()
-    ours = build_sam(SMALL).eval()
-    ours.load_state_dict(from_segment_anything(theirs.state_dict()), strict=True)
+    ours = loaded(theirs)
     pixels = torch.randn(2, 3, SMALL.image_size, SMALL.image_size)
     prompts = torch.randn(5, SMALL.prompt_size)
     image = torch.tensor([0, 1, 1, 0, 1])
