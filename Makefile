@@ -33,7 +33,7 @@ setup: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,view,webdataset,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,view,serve,webdataset,dev]'
 	touch $(READY)
 
 # Synthetic sources -> dataset -> load -> train -> evaluate -> a picture; goes on where it stopped.

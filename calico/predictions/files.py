@@ -5,18 +5,13 @@ One line (`calico.predictions.jsonl`) a sample; the file may be compressed by gz
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from calico.predictions.jsonl import decode_line, encode_line, prediction_of
 from calico.predictions.types import InvalidPrediction, Prediction, Sizes
 from mixedparts.errors import EnvironmentFault, InputError
-from mixedparts.files.foreign import GZIP, HEAD, UTF8_MARK, not_utf8
-from mixedparts.files.opening import open_file
-from mixedparts.files.text import numbered_lines
+from mixedparts.files.packed_lines import packed_lines
 from mixedparts.storage.shards import written_beside
 
 _SHOWN = 5  # faults that an error message lists
@@ -49,7 +44,7 @@ def read_predictions(
     first_line: dict[str, int] = {}
     faults: list[str] = []
     lines = bad = 0
-    for number, raw in _lines(path):
+    for number, raw in packed_lines(path, _SUBJECT, "predictions.jsonl"):
         lines += 1
         try:
             line = decode_line(raw)
@@ -74,50 +69,6 @@ def read_predictions(
     if not lines:
         raise InputError(f"{_SUBJECT} {path} is empty: there is no line in it")
     return predictions
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers from 1.
-
-    Raises:
-        InputError: the file cannot be read, or is not lines of text in UTF-8.
-    """
-    # EOFError and zlib.error come from a gzip file that was cut off or damaged.
-    try:
-        with open_file(path, _SUBJECT) as file:
-            yield from numbered_lines(_checked(path, file))
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{_SUBJECT} {path} cannot be read: {reason}") from error
-
-
-def _checked(path: Path, file: BinaryIO) -> BinaryIO:
-    """Return the content of an open file, unpacked, if it begins like JSON lines.
-
-    Raises:
-        InputError: it is not text in UTF-8, or one JSON list; the message says how to convert it.
-    """
-    head, name = _head(file), path
-    # By content and not by suffix: a compressed file may have any name.
-    if head.startswith(GZIP):
-        file = cast(BinaryIO, gzip.GzipFile(fileobj=file))
-        head, name = _head(file), path.with_suffix("") if path.suffix == ".gz" else path
-    clause = not_utf8(head, str(name))
-    if clause is not None:
-        unpacked = ", unpacked," if isinstance(file, gzip.GzipFile) else ""
-        raise InputError(f"{_SUBJECT} {path}{unpacked} {clause}")
-    if head.removeprefix(UTF8_MARK).lstrip().startswith(b"["):
-        raise InputError(
-            f"{_SUBJECT} {path} begins with a list; it must have one JSON object a line",
-            f"Type: jq -c '.[]' {path} > predictions.jsonl",
-        )
-    return file
-
-
-def _head(file: BinaryIO) -> bytes:
-    head = file.read(HEAD)
-    file.seek(0)
-    return head
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> int:

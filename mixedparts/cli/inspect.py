@@ -1,11 +1,10 @@
-"""The commands `mixedparts verify`, `stats` and `view`, which only read a build."""
+"""The commands `mixedparts verify` and `stats`, which only read a build."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from mixedparts.cli.verbs import add_verb
@@ -95,26 +94,4 @@ def _stats(arguments: argparse.Namespace) -> int:
         # To stderr: stdout must stay valid JSON with --json.
         for path in draw_plots(found, arguments.plots):
             print(path, file=sys.stderr)
-    return 0
-
-
-def add_view(verbs: Any) -> None:
-    """Add the subcommand `view`."""
-    parser = add_verb(
-        verbs,
-        "view",
-        _view,
-        "write an HTML page with samples of a build, masks drawn in",
-        "  mixedparts view data/mixedparts --out view.html",
-    )
-    parser.add_argument("build", type=local_path, metavar="DIR")
-    parser.add_argument("--out", type=local_path, default=Path("view.html"), metavar="FILE")
-
-
-def _view(arguments: argparse.Namespace) -> int:
-    """Run `mixedparts view`, and print the path of the page."""
-    from mixedparts.reports.gallery import write_page
-
-    rows = write_page(arguments.build, arguments.out)
-    print(f"{arguments.out}: {rows} samples")
     return 0

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from mixedparts._version import __version__
 from mixedparts.cli.build import add_build
 from mixedparts.cli.export import add_export, add_import
-from mixedparts.cli.inspect import add_stats, add_verify, add_view
+from mixedparts.cli.inspect import add_stats, add_verify
 from mixedparts.cli.push import add_push
 from mixedparts.cli.sample import add_sample
 from mixedparts.cli.sources import add_sources
 from mixedparts.cli.verbs import VerbParser
+from mixedparts.cli.view import add_view
 
 _EXAMPLES = """\
 examples:
@@ -20,7 +21,7 @@ examples:
   mixedparts build --sources paco partimagenet ade20k --root sources
   mixedparts verify data/mixedparts --level full
   mixedparts stats data/mixedparts
-  mixedparts view data/mixedparts --out view.html
+  mixedparts view data/mixedparts --out view.html     # or, for all rows: --serve
   mixedparts export data/mixedparts --format coco --out coco
   mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run
   mixedparts sources show paco

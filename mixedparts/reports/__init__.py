@@ -1,1 +1,1 @@
-"""Reports on a build or a source for people: statistics, plots, gallery, source metadata."""
+"""Reports on a build or a source for people: statistics, plots, source metadata."""

@@ -1,8 +1,8 @@
 """The only reader of finished builds: manifest, schema version, splits, shards and tables.
 
-Everything that reads a build folder opens it here: `load_dataset`, verification, statistics,
-gallery, export, push, and training and evaluation of CALICO. The pipeline, which writes the folder,
-takes the file names from here too.
+Everything that reads a build folder opens it here: `load_dataset`, verification, statistics, the
+page of samples, export, push, and training and evaluation of CALICO. The pipeline, which writes the
+folder, takes the file names from here too.
 """
 
 from __future__ import annotations

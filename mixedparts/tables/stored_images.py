@@ -40,6 +40,11 @@ class ImageReader:
         self._checked: set[int] = set()
         self._place = {number: place for place, number in enumerate(table["row"].to_pylist())}
 
+    def has_pixels(self, number: int) -> bool:
+        """Return whether the row with a number has its image; a copy for a Hub may have none."""
+        place = self._place.get(number)
+        return place is None or bool(self._table["image"][place].is_valid)
+
     def row(self, number: int) -> dict[str, Any]:
         """Return the row of `images` with a number; its `image` always has bytes.
 

@@ -12,18 +12,16 @@ from mixedparts.records import BENCHMARK
 from mixedparts.viewer.samples import Answer, Kind, Region, Sample, ShownImage
 
 GROUND_TRUTH = "Ground truth"
-ReadImage = Callable[[str, int], bytes]
-"""Returns the bytes of a row of `images`: of which split, and its number there."""
+ReadImage = Callable[[str, int], bytes | None]
+"""Returns the bytes of a row of `images`, by its split and number; None if it has no pixels."""
 
 
-def sample_of(
-    row: Mapping[str, Any], read: ReadImage | None, others: tuple[Answer, ...] = ()
-) -> Sample:
+def sample_of(row: Mapping[str, Any], read: ReadImage, others: tuple[Answer, ...] = ()) -> Sample:
     """Return a row of `pairs` as a sample of the page.
 
     Args:
         row: with all columns; without `mask` in its regions, they have no masks either.
-        read: returns the bytes of an image; None for a build without pixels.
+        read: returns the bytes of an image.
         others: further answers, of models.
 
     Raises:
@@ -45,9 +43,7 @@ def sample_of(
     )
 
 
-def shown_image(
-    row: Mapping[str, Any], image: Mapping[str, Any], read: ReadImage | None
-) -> ShownImage:
+def shown_image(row: Mapping[str, Any], image: Mapping[str, Any], read: ReadImage) -> ShownImage:
     """Return an entry of a row's `images`.
 
     Args:
@@ -62,7 +58,7 @@ def shown_image(
         name=f"{row['source']} {image['image_id']}",
         width=image["width"],
         height=image["height"],
-        read=None if read is None else lambda: read(split, number),
+        read=lambda: read(split, number),
     )
 
 

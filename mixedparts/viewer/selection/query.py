@@ -14,6 +14,7 @@ class Query:
         classes: the row has an object of one of them.
         parts: the row has a part of one of these names.
         ids: the row has one of them.
+        among: as `ids`, but not each of them must be there; None: every id passes.
         words: in lower case; each is found in the row's id, source, question, answer or image ids.
     """
 
@@ -23,6 +24,7 @@ class Query:
     classes: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    among: frozenset[str] | None = None
     words: tuple[str, ...] = ()
 
     @property

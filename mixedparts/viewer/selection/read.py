@@ -52,10 +52,8 @@ def read_matches(build: BuildFolder, match: Matches, masked: bool = True) -> lis
     """
     table = read_group(build, match.group, _ALL if masked else _WITHOUT_MASKS)
     rows: list[dict[str, Any]] = []
-    with build.open_shard(match.group.shard):  # an invalid text raises there as damage
-        for row in match.rows.tolist():
-            for batch in table.slice(row, 1).to_batches():
-                if fault := row_fault(batch, "pairs"):
-                    raise DamagedShard(build.path, match.group.shard, fault)
-                rows += batch.to_pylist()
+    for batch in table.take(match.rows).to_batches():
+        if fault := row_fault(batch, "pairs"):
+            raise DamagedShard(build.path, match.group.shard, fault)
+        rows += batch.to_pylist()
     return rows

@@ -86,10 +86,10 @@ def _bounds(group: pq.RowGroupMetaData) -> Iterator[tuple[str, str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A text column, each different text once.
+    """A text column.
 
     Attributes:
-        texts: the different texts.
+        texts: its different texts; each once, if the column is a dictionary.
         codes: (n,) int64, the text of each value.
         rows: (n,) int64, the row of each value, in ascending order.
     """
@@ -138,14 +138,15 @@ class GroupColumns:
 def _encoded(texts: list[pa.Array], rows: list[NDArray[np.int64]]) -> Names:
     if not texts:
         return Names(pa.array([], pa.string()), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    # One dictionary for all pieces; a missing value, which only a damaged build has, is no text.
-    whole = pa.chunked_array(texts).unify_dictionaries().combine_chunks()
-    encoded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    codes = pc.fill_null(encoded.indices, len(encoded.dictionary))
-    known = pa.concat_arrays([encoded.dictionary, pa.array([""], encoded.dictionary.type)])
-    return Names(known, np.asarray(codes, np.int64), np.concatenate(rows))
+    owners = np.concatenate(rows)
+    # One dictionary for all pieces.
+    whole = pa.concat_arrays(pa.chunked_array(texts).unify_dictionaries().chunks)
+    # A missing value, which only a damaged build has, becomes an empty text.
+    if not pa.types.is_dictionary(whole.type):
+        return Names(pc.fill_null(whole, ""), np.arange(len(whole)), owners)
+    codes = pc.fill_null(whole.indices, len(whole.dictionary))
+    known = pa.concat_arrays([whole.dictionary, pa.array([""], whole.dictionary.type)])
+    return Names(known, np.asarray(codes, np.int64), owners)
 
 
 def read_group(build: BuildFolder, group: RowGroup, leaves: Sequence[str]) -> pa.Table:
@@ -164,4 +165,6 @@ def read_group(build: BuildFolder, group: RowGroup, leaves: Sequence[str]) -> pa
     """
     names = [leaf for leaf in NAMES if leaf in leaves]
     with build.open_shard(group.shard, read_dictionary=names) as file:
-        return file.read_row_group(group.number, list(leaves), use_threads=False)
+        table = file.read_row_group(group.number, list(leaves), use_threads=False)
+        table.validate(full=True)  # in the block: bytes that are no text count as damage
+    return table

@@ -87,6 +87,8 @@ def excluded(group: RowGroup, query: Query) -> bool:
 def columns_of(query: Query) -> list[str]:
     """Return the leaf columns that a query looks at."""
     wanted = [column for column, values, _ in _filters(query) if values]
+    if query.among is not None:
+        wanted.append("id")
     return list(dict.fromkeys([*wanted, *(_SEARCHED if query.words else ())]))
 
 
@@ -106,6 +108,10 @@ def flags_of(columns: GroupColumns, query: Query) -> dict[str, Flags]:
             names = columns.names(column)
             chosen = np.asarray(pc.is_in(names.texts, pa.array(values, names.texts.type)))
             flags[name] = names.rows_with(chosen, columns.rows)
+    if query.among is not None:
+        ids = columns.names("id")
+        known = np.array([name in query.among for name in ids.texts.to_pylist()], np.bool_)
+        flags["among"] = ids.rows_with(known, columns.rows)
     if query.words:
         flags["text"] = _search(columns, query.words)
     return flags

@@ -1,24 +1,18 @@
-"""Texts of a build in the card and the gallery: shown as they are, never read as markup."""
+"""Texts of a build in the card: shown as they are, never read as markup."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from mixedparts.cards.card import card
 from mixedparts.cards.templates import render
-from mixedparts.reports.gallery import write_page
-from mixedparts.storage.schema import PREVIEW
-from tests.factories.build_manifest import stamp_manifest
 from tests.oracles.build_tables import read_manifest
 
 HOSTILE = [
@@ -87,30 +81,6 @@ def shape(line: str) -> tuple[str, int, int]:
     return block[0], unescaped.count("|"), unescaped.count("`")
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_the_gallery_shows_a_text_and_no_markup_of_it(
-    built: Path, tmp_path: Path, text: str
-) -> None:
-    build = tmp_path / "b"
-    shutil.copytree(built, build)
-    (shard,) = (build / "preview").glob("*.parquet")
-    rows = pq.read_table(shard).to_pylist()[:2]
-    rows = [{**row, "id": text, "task": text, "text": f"q {text}\na {text}"} for row in rows]
-    pq.write_table(pa.Table.from_pylist(rows, schema=PREVIEW), shard)
-    stamp_manifest(build, text)
-    assert write_page(build, tmp_path / "view.html") == 2
-    page = Tags((tmp_path / "view.html").read_text(encoding="utf-8"))
-    assert {tag for tag, _ in page.tags} <= {
-        *("html", "head", "meta", "title", "style", "body", "h1", "p", "code"),
-        *("figure", "img", "figcaption", "b", "br", "div"),
-    }
-    images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert [set(attributes) for attributes in images] == [{"alt", "src"}] * 2
-    question, _, answer = f"q {text}\na {text}".partition("\n")
-    assert images[0]["alt"] == answer
-    assert question in page.text
-
-
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
@@ -129,4 +99,4 @@ def test_only_an_address_of_the_web_is_a_link(built: Path, address: str | None, 
 
 def test_a_variable_that_nobody_gives_is_an_error() -> None:
     with pytest.raises(Exception, match="undefined"):
-        render("mixedparts.reports", "gallery.html.jinja", build_id="x")
+        render("mixedparts.viewer.page", "assets/page.html.jinja", head="x")

@@ -40,17 +40,6 @@ def test_synthetic_data_is_called_so_everywhere(
     assert "- synthetic" in card
 
 
-def test_view_shows_every_row_of_the_preview(
-    built: Path, tmp_path: Path, run_mixedparts: Run
-) -> None:
-    page = tmp_path / "v.html"
-    assert run_mixedparts("view", built, "--out", page).returncode == 0
-    text = page.read_text()
-    rows = list(iter_rows(built, "preview"))
-    assert text.count("<figure>") == len(rows) > 0
-    assert "Synthetic" not in text
-
-
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources_show_says_where_a_source_comes_from(run_mixedparts: Run, source: str) -> None:
     told = run_mixedparts("sources", "show", source).stdout

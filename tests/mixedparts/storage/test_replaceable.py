@@ -10,10 +10,10 @@ import pytest
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
-from mixedparts.reports.gallery import write_page
 from mixedparts.storage.replace_folder import recover, replace_folder, staging_folder
 from mixedparts.storage.shards import write_text
 from mixedparts.verification.verify import verify
+from mixedparts.viewer.build_page import PageRequest, write_build_page
 
 
 def test_devices_and_folders_are_never_replaced(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_devices_and_folders_are_never_replaced(tmp_path: Path) -> None:
 
 def test_a_page_is_not_written_over_a_folder(built: Path, tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        write_page(built, tmp_path)
+        write_build_page(built, tmp_path, PageRequest(limit=1))
     assert not list(tmp_path.iterdir())
 
 

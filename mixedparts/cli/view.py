@@ -1,0 +1,114 @@
+"""The command `mixedparts view`: samples of a build in a browser."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mixedparts.cli.verbs import add_verb
+from mixedparts.settings.local_paths import local_path
+
+_EXAMPLES = """\
+  mixedparts view data/mixedparts --out view.html
+  mixedparts view data/mixedparts --split test --task common_parts --class dog --limit 500
+  mixedparts view data/mixedparts --ids 001b2dd759bddabf 0176237ddc345864
+  mixedparts view data/mixedparts --split benchmark --predictions predictions.jsonl
+  mixedparts view data/mixedparts --serve"""
+# Options that choose rows: field of the query -> option and help.
+_FILTERS = {
+    "splits": ("--split", "NAME", "rows of these splits (all but the benchmark)"),
+    "sources": ("--source", "NAME", "rows of these sources"),
+    "tasks": ("--task", "NAME", "rows of these tasks"),
+    "classes": ("--class", "NAME", "rows with an object of one of these classes"),
+    "parts": ("--part", "NAME", "rows with a part of one of these names"),
+    "ids": ("--ids", "ID", "rows with these ids, all of them"),
+}
+_FILE_ONLY = ("out", "limit", "max_side", "search", *_FILTERS)
+
+
+def add_view(verbs: Any) -> None:
+    """Add the subcommand `view`."""
+    parser = add_verb(
+        verbs,
+        "view",
+        _view,
+        "show samples with their masks in a browser: one HTML file, or with --serve a whole build",
+        _EXAMPLES,
+    )
+    add = parser.add_argument
+    add("build", type=local_path, metavar="DIR")
+    add("--out", type=local_path, metavar="FILE", help="the file (view.html)")
+    for field, (option, value, text) in _FILTERS.items():
+        add(option, dest=field, nargs="+", metavar=value, help=text)
+    add("--search", metavar="TEXT", help="rows with all of these words in question, answer or ids")
+    add("--limit", type=int, metavar="N", help="most rows, evenly over splits, sources and tasks"
+        " (120)")  # fmt: skip
+    add("--max-side", type=int, metavar="N", help="larger images are shown smaller (1024 pixels);"
+        " masks stay exact")  # fmt: skip
+    add("--predictions", type=local_path, metavar="FILE", help="a model's predictions, to show"
+        " beside the ground truth")  # fmt: skip
+    add("--serve", action="store_true", help="serve all rows on 127.0.0.1 until Ctrl+C")
+    add("--port", type=int, metavar="N", help="of --serve (8765; 0: any that is free)")
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    """Run `mixedparts view`, and print the path of the page or the address of the server."""
+    from mixedparts.errors import UsageError
+
+    if arguments.serve:
+        return _serve(arguments)
+    if arguments.port is not None:
+        raise UsageError("--port belongs to --serve")
+    for option, least in (("limit", 1), ("max_side", 16)):
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            name = option.replace("_", "-")
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
+    return _write(arguments)
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    from mixedparts.progress import terminal_progress
+    from mixedparts.viewer.build_page import PageRequest, write_build_page
+    from mixedparts.viewer.selection import Query
+    from mixedparts.viewer.selection.query import words_of
+
+    filters: dict[str, Any] = {name: tuple(getattr(arguments, name) or ()) for name in _FILTERS}
+    query = Query(**filters, words=words_of(arguments.search or ""))
+    given = {
+        "limit": arguments.limit,
+        "most_side": arguments.max_side,
+        "predictions": arguments.predictions,
+    }
+    request = PageRequest(query, **{name: value for name, value in given.items() if value})
+    out = arguments.out or Path("view.html")
+    progress = terminal_progress(arguments.quiet)
+    written, chosen = write_build_page(arguments.build, out, request, progress)
+    of = f" of {chosen.total:,} rows" if chosen.total > chosen.rows else ""
+    size = f"{written.images:,} images, {written.bytes / 1e6:.1f} MB"
+    print(f"{out}: {written.samples:,} samples{of}, {size}")
+    if of:
+        print(f"more rows: --limit {chosen.total}; all of them: mixedparts view DIR --serve")
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from mixedparts.errors import UsageError
+    from mixedparts.viewer.server.run import PORT, serve
+
+    for option in _FILE_ONLY:
+        if getattr(arguments, option) is not None:
+            name = _FILTERS[option][0] if option in _FILTERS else f"--{option.replace('_', '-')}"
+            raise UsageError(f"{name} is for a file; with --serve, choose rows in the page")
+    port = PORT if arguments.port is None else arguments.port
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port must be from 0 to 65535, not {port}")
+    serve(
+        arguments.build,
+        port,
+        arguments.predictions,
+        # Flushed: a program that starts the server waits for this line.
+        ready=lambda address: print(f"{address}  (Ctrl+C ends it)", flush=True),
+    )
+    return 0

@@ -1,0 +1,70 @@
+"""Run the server until it is interrupted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from mixedparts.errors import EnvironmentFault, missing_package
+from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.viewer.predictions import Predictions
+
+HOST = "127.0.0.1"
+PORT = 8765
+
+
+def serve(
+    build: Path,
+    port: int = PORT,
+    predictions: Path | None = None,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve the page of a whole build to this machine; return when the server is stopped.
+
+    Args:
+        build: the build folder.
+        port: to listen on; 0 for any that is free.
+        predictions: a file with predictions to show beside the ground truth.
+        ready: gets the address once the server listens.
+
+    Raises:
+        InputError: there is no finished build in the folder, or the predictions are damaged.
+        EnvironmentFault: the port is taken, or the extra `serve` is not installed.
+    """
+    try:
+        import uvicorn
+
+        from mixedparts.viewer.server.app import create_app
+        from mixedparts.viewer.server.stored import StoredRows
+    except ImportError as error:
+        raise missing_package(error, "mixedparts view --serve", "serve") or error from error
+    opened = BuildFolder.open(build)
+    shown = None if predictions is None else Predictions(predictions)
+    app = create_app(StoredRows(opened, shown))
+    with _listening(port) as listener:
+        ready(f"http://{HOST}:{listener.getsockname()[1]}/")
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, lifespan="off"
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(port: int) -> socket.socket:
+    """Return a socket that listens on a port of this machine alone.
+
+    Raises:
+        EnvironmentFault: another program has the port.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise EnvironmentFault(
+            f"port {port} of {HOST} cannot be used: {error.strerror or error}",
+            "Choose another one with --port, or any that is free with --port 0.",
+        ) from error
+    return listener

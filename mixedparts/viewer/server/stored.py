@@ -1,0 +1,160 @@
+"""What the server reads: rows of a build with their predictions, counts, and images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from threading import BoundedSemaphore
+
+import numpy as np
+import pyarrow.compute as pc
+
+from mixedparts.errors import InputError
+from mixedparts.images.exif import neutral_bytes
+from mixedparts.images.opening import image_bytes
+from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.tables.stored_images import referenced_file
+from mixedparts.viewer.build_page import with_prediction
+from mixedparts.viewer.build_rows import sample_of, shown_image
+from mixedparts.viewer.page.data import Collector, PageData
+from mixedparts.viewer.page.previews import Preview, preview
+from mixedparts.viewer.predictions import Predictions
+from mixedparts.viewer.selection import Matches, Query, find
+from mixedparts.viewer.selection.choose import with_splits
+from mixedparts.viewer.selection.facets import Counts, count_facets
+from mixedparts.viewer.selection.read import read_rows
+
+# A request holds a row group in memory; further ones wait.
+_AT_ONCE = 4
+_QUERIES = 16  # whose results are kept: 4 bytes a row that was found
+_IMAGE_BYTES = 4_000_000  # a larger file is sent as a smaller JPEG
+_IMAGE_SIDE = 2048
+
+
+class StoredRows:
+    """The rows and images of a build.
+
+    Args:
+        build: the build.
+        predictions: to show beside the ground truth.
+    """
+
+    def __init__(self, build: BuildFolder, predictions: Predictions | None = None) -> None:
+        self.build = build
+        self.predictions = predictions
+        self._turn = BoundedSemaphore(_AT_ONCE)
+        self._found = lru_cache(maxsize=_QUERIES)(self._find)
+        self._counts = lru_cache(maxsize=_QUERIES)(lambda query: count_facets(build, query))
+
+    def page(self, query: Query, start: int, count: int) -> tuple[int, PageData]:
+        """Return how many rows a query finds, and some of them, without masks.
+
+        Args:
+            query: which rows.
+            start: position of the first row to return.
+            count: most rows to return.
+
+        Raises:
+            DamagedShard: a file of the build is missing or damaged.
+        """
+        with self._turn:
+            found = self._found(self._complete(query))
+            total = sum(match.rows.size for match in found)
+            data = self._data(_cut(found, start, start + count), masked=False)
+        return total, data
+
+    def one(self, split: str, name: str) -> PageData | None:
+        """Return the row with an id, with its masks; None if there is none.
+
+        Raises:
+            DamagedShard: a file of the build is missing or damaged.
+        """
+        if split not in self.build.splits():
+            return None
+        with self._turn:
+            query = Query(splits=(split,), ids=(name,))
+            found = next(find(self.build, query), None)
+            return None if found is None else self._data([_first(found)], masked=True)
+
+    def facets(self, query: Query) -> Counts:
+        """Return how many rows each choice of a filter leaves; see `count_facets`."""
+        with self._turn:
+            return self._counts(self._complete(query))
+
+    def image(self, split: str, number: int) -> Preview | None:
+        """Return a row of `images` as a browser shows it; None if there is none, or no pixels.
+
+        Args:
+            split: of the table `images`.
+            number: its `row`.
+
+        Raises:
+            InputError: it cannot be read or decoded.
+        """
+        if split not in self.build.splits("images"):
+            return None
+        with self._turn:
+            row = self._image_row(split, number)
+            if row is None:
+                return None
+            data, width, height = row
+            pixels = {"image_id": f"{split}/{number}", "row": number}
+            sizes = {"width": width, "height": height}
+            shown = shown_image({"split": split, "source": ""}, {**pixels, **sizes}, _unread)
+            return preview(shown, data, _IMAGE_BYTES, _IMAGE_SIDE)
+
+    def _complete(self, query: Query) -> Query:
+        return with_splits(self.build, query)
+
+    def _find(self, query: Query) -> tuple[Matches, ...]:
+        return tuple(find(self.build, query))
+
+    def _data(self, found: Sequence[Matches], masked: bool) -> PageData:
+        collected = Collector()
+        for row in read_rows(self.build, found, masked):
+            collected.add(with_prediction(sample_of(row, _unread), self.predictions))
+        place = f"/images/{self.build.build_id[:16]}"
+        return collected.data(f"{place}/{image.key}" for image in collected.images)
+
+    def _image_row(self, split: str, number: int) -> tuple[bytes, int, int] | None:
+        """Return bytes, width and height of a row of `images`."""
+        for shard in self.build.table_shards("images", split):
+            with self.build.open_shard(shard.path) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.read_row_group(group, ["row"])["row"]
+                    place = pc.index(rows, number).as_py()
+                    if place >= 0:
+                        row = file.read_row_group(group).slice(place, 1).to_pylist()[0]
+                        data = self._bytes(row["image"], row["source"])
+                        return None if data is None else (data, row["width"], row["height"])
+        return None
+
+    def _bytes(self, image: dict[str, bytes | str | None] | None, source: str) -> bytes | None:
+        """Return the bytes of a stored image, those of its file if the build only refers to it."""
+        if image is None:
+            return None
+        if isinstance(image["bytes"], bytes):
+            return image["bytes"]
+        roots = self.build.configuration.get("source_roots")
+        path = referenced_file(str(image["path"]), source, roots if isinstance(roots, dict) else {})
+        return neutral_bytes(image_bytes(path))
+
+
+def _unread(split: str, number: int) -> bytes | None:
+    raise InputError(f"the page asks for image {number} of {split} by its address")
+
+
+def _cut(found: Sequence[Matches], start: int, stop: int) -> list[Matches]:
+    """Return the rows from one position to another among all that were found."""
+    cut, first = [], 0
+    for match in found:
+        inside = slice(max(0, start - first), max(0, stop - first))
+        rows = match.rows[inside]
+        if rows.size:
+            cut.append(Matches(match.group, rows))
+        first += match.rows.size
+    return cut
+
+
+def _first(match: Matches) -> Matches:
+    return Matches(match.group, np.asarray(match.rows[:1]))
