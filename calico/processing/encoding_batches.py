@@ -109,7 +109,7 @@ def uploaded(pieces: Iterable[PreparedImages], device: torch.device) -> Iterator
             yield piece.to(device)
         return
     # A stream of its own: on the stream of the encoders a copy would wait for them.
-    copies = torch.cuda.Stream(device)
+    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     for piece in pieces:
         with torch.cuda.stream(copies):
             moved = piece.to(device)

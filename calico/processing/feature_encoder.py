@@ -139,9 +139,7 @@ class FeatureEncoder:
             rows.update(zip(places, features, strict=False))
 
     @torch.inference_mode()
-    def _features(
-        self, part: str, pixels: Tensor, inner: Sequence[tuple[int, int]]
-    ) -> Sequence[Tensor]:
+    def _features(self, part: str, pixels: Tensor, inner: Sequence[tuple[int, int]]) -> Tensor:
         """Return the features of a batch (n, side, side, 3) uint8, rounded as they are stored."""
         values = normalised(part, pixels, inner)
         with arithmetic(self.execution, pixels.device):

@@ -125,6 +125,11 @@ class ImageProcessor:
         self.square_size = config.sam.image_size
         self.grid_size = config.sam.mask_size
 
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image that is resized for all encoders."""
+        return 3 * (self.vision_size**2 + self.semantic_size**2 + self.square_size**2)
+
     def description(self) -> dict[str, object]:
         """Return everything that pixels depend on, for the key of a feature store."""
         return {
@@ -164,8 +169,13 @@ class ImageProcessor:
     def pixels(self, image: Image.Image, global_box: Box | None = None) -> Pixels:
         """Resize one RGB image for the three encoders; the global one sees `global_box` of it."""
         parts = self.part_pixels(image, PARTS, global_box)
-        size = (image.height, image.width)
-        return Pixels(*(parts[part] for part in PARTS), self.inner_size(*size), size)
+        return Pixels(
+            parts["vision"],
+            parts["semantic"],
+            parts["sam"],
+            self.inner_size(image.height, image.width),
+            (image.height, image.width),
+        )
 
     def part_pixels(
         self,
@@ -212,13 +222,24 @@ class ImageProcessor:
         """Return N images, normalised, as the inputs (N, 3, side, side) float32 of the encoders."""
         return ImageInputs(*(self.part_inputs(part, images) for part in PARTS))
 
-    def part_inputs(self, part: str, images: Sequence[Pixels]) -> Tensor:
-        """Return N images, normalised, as the input (N, 3, side, side) float32 of one encoder."""
+    def part_inputs(
+        self, part: str, images: Sequence[Pixels], device: torch.device | None = None
+    ) -> Tensor:
+        """Return N images, normalised, as the input of one encoder.
+
+        Args:
+            part: the encoder, of `PARTS`.
+            images: N of them.
+            device: to normalise on, the CPU by default; bytes are copied to it.
+
+        Returns:
+            (N, 3, side, side) float32.
+        """
         name = "square" if part == "sam" else part
         values = np.stack([getattr(one, name) for one in images])
         whole = values.shape[1:3]
         inner = [one.inner if part == "sam" else whole for one in images]
-        return normalised(part, torch.from_numpy(values), inner)
+        return normalised(part, torch.from_numpy(values).to(device or torch.device("cpu")), inner)
 
     def shown(self, part: str, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of an encoder's input that show an image of this size."""

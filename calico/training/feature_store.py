@@ -10,22 +10,30 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from calico.config.calico import ExecutionConfig
 from calico.dataset.images import ImageTable
 from calico.dataset.views import View
-from calico.model.vision import ImageEncoders, ImageFeatures
-from calico.processing.feature_encoder import PARTS, weights_digest
-from calico.processing.images import ImageProcessor, open_image
+from calico.model.vision import ImageEncoders, ImageFeatures, ImageInputs
+from calico.processing.encoding_batches import batch_sizes
+from calico.processing.feature_encoder import weights_digest
+from calico.processing.images import PARTS, ImageProcessor, Pixels, open_image
+from calico.processing.prepared import PartPiece, PreparedImages
+from calico.processing.workers import in_order, lost_workers_reported
 from mixedparts.errors import InputError, UsageError
 from mixedparts.files.opening import check_regular
 from mixedparts.progress import Progress
+
+_PIECE = 8  # images that a worker process prepares at once
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,21 @@ class FeatureStore:
         """Return all global features (variants * rows, 1 + patches, C_e) in half precision."""
         return torch.from_numpy(np.array(self.arrays["vision"]))
 
+    @property
+    def source(self) -> FeatureStore:
+        """What prepares images, here or in a worker process."""
+        return self
+
     def read(self, images: Sequence[tuple[int, View]]) -> ImageFeatures:
         """Return features of images in float32, each given by its row and view.
+
+        Raises:
+            UsageError: a view is cropped or tinted, or mirrored where the store has none such.
+        """
+        return self.finish([self.prepare(images)]).to(torch.device("cpu"), torch.float32)
+
+    def prepare(self, images: Sequence[tuple[int, View]]) -> PreparedImages:
+        """Read the features of images in half precision.
 
         Raises:
             UsageError: a view is cropped or tinted, or mirrored where the store has none such.
@@ -61,9 +82,25 @@ class FeatureStore:
         count = len(self.rows)
         # Reading by index copies only the rows of this batch from the memory-mapped files.
         places = [self.rows[row] + count * view.mirrored for row, view in images]
-        return ImageFeatures(
-            *(torch.from_numpy(self.arrays[name][places]).float() for name in PARTS)
+        found = tuple(range(len(places)))
+        return PreparedImages(
+            len(places),
+            {
+                name: PartPiece(
+                    found, torch.from_numpy(self.arrays[name][places]), (), None, (), ()
+                )
+                for name in PARTS
+            },
         )
+
+    def finish(self, pieces: Iterable[PreparedImages]) -> ImageFeatures:
+        """Return the features of prepared images in half precision, on the CPU."""
+        columns: dict[str, list[Tensor]] = {name: [] for name in PARTS}
+        for piece in pieces:
+            for name, part in piece.parts.items():
+                if part.features is not None:
+                    columns[name].append(part.features)
+        return ImageFeatures(**{name: torch.cat(values) for name, values in columns.items()})
 
 
 def feature_store(
@@ -75,6 +112,8 @@ def feature_store(
     mirrored: bool,
     progress: Progress,
     batch_size: int = 32,
+    execution: ExecutionConfig | None = None,
+    workers: int = 0,
 ) -> FeatureStore:
     """Return the store of some images; it is computed where it does not exist yet.
 
@@ -86,22 +125,29 @@ def feature_store(
         folder: holds the stores of all combinations.
         mirrored: also encode every image mirrored.
         progress: reports the number of encoded images.
-        batch_size: images encoded at once.
+        batch_size: images encoded at once on a CPU, unless `execution` says otherwise.
+        execution: may have the number of images that an encoder takes at once.
+        workers: processes that decode and resize images; 0: this one does.
 
     Returns:
         The store, memory-mapped.
 
     Raises:
         InputError: an image does not decode, or a stored file is damaged.
+        EnvironmentFault: a worker was killed.
     """
+    sizes = _sizes(encoders, processor, execution or ExecutionConfig(), batch_size)
     digests = [table.digest(row) for row in rows]
     # The names here are hashed: another name would make every existing store unknown.
-    dependencies = {
+    dependencies: dict[str, object] = {
         "weights": weights_digest(encoders),
         "processing": processor.description(),
         "pictures": digests,
         "mirrored": mirrored,
     }
+    # The last bit may depend on how many images are encoded at once.
+    if any(size != batch_size for size in sizes.values()):
+        dependencies["batches"] = sizes
     key = hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:20]
     place = folder / key
     # A folder under its final name is complete: an interrupted computation leaves none.
@@ -109,7 +155,11 @@ def feature_store(
         temporary = folder / f".{key}.{os.getpid()}.tmp"
         try:
             temporary.mkdir(parents=True)
-            _compute(encoders, table, rows, processor, temporary, mirrored, progress, batch_size)
+            opened = _opened(table, rows, processor, workers, batch_size)
+            with lost_workers_reported():
+                _compute(
+                    encoders, processor, opened, len(rows), temporary, mirrored, progress, sizes
+                )
             temporary.rename(place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -162,40 +212,99 @@ def _reserved(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
     return array
 
 
+def _sizes(
+    encoders: ImageEncoders, processor: ImageProcessor, execution: ExecutionConfig, on_cpu: int
+) -> dict[str, int]:
+    """Return how many images each encoder takes at once; `on_cpu` is the default on a CPU."""
+    device = next(encoders.parameters()).device
+    sizes = batch_sizes(encoders, processor, execution, device)
+    if device.type != "cpu":
+        return sizes
+    return {part: execution.encode_batch.get(part, 0) or on_cpu for part in sizes}
+
+
+def _opened(
+    table: ImageTable, rows: Sequence[int], processor: ImageProcessor, workers: int, size: int
+) -> Iterator[list[Pixels]]:
+    """Yield the images of some rows, resized, in lists of `size`.
+
+    Args:
+        table: of the images.
+        rows: ascending.
+        processor: resizes them.
+        workers: processes that do so; 0: this one does.
+        size: images of a list; the last one may have fewer.
+
+    Yields:
+        Lists of resized images.
+    """
+    pieces = [rows[start : start + _PIECE] for start in range(0, len(rows), _PIECE)]
+    waiting: list[Pixels] = []
+    # Two pieces a worker, one in the making and one ready: 3.3 MB an image for the 7B model.
+    for piece in in_order(partial(_resized, table, processor), pieces, workers, 2 * workers):
+        waiting += piece
+        while len(waiting) >= size:
+            yield waiting[:size]
+            del waiting[:size]
+    if waiting:
+        yield waiting
+
+
+def _resized(table: ImageTable, processor: ImageProcessor, rows: Sequence[int]) -> list[Pixels]:
+    """Return the images of some rows, resized for the encoders."""
+    return [
+        processor.pixels(open_image(table.read(row), f"in row {row} of the images table"))
+        for row in rows
+    ]
+
+
 @torch.inference_mode()
 def _compute(
     encoders: ImageEncoders,
-    table: ImageTable,
-    rows: Sequence[int],
     processor: ImageProcessor,
+    opened: Iterable[list[Pixels]],
+    count: int,
     folder: Path,
     mirrored: bool,
     progress: Progress,
-    batch_size: int,
+    sizes: Mapping[str, int],
 ) -> None:
     """Encode images and write one array per encoder into `folder`."""
     device = next(encoders.parameters()).device
     arrays: dict[str, NDArray[np.float16]] = {}
-    progress.start("encoding images", len(rows), "images")
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        pixels = [
-            processor.pixels(open_image(table.read(row), f"in row {row} of the images table"))
-            for row in part
-        ]
+    progress.start("encoding images", count, "images")
+    start = 0
+    for pixels in opened:
         for variant in range(1 + mirrored):
             shown = [image.flipped() for image in pixels] if variant else pixels
-            features = encoders(processor.inputs(shown).to(device, torch.float32))
             for name in PARTS:
-                values = getattr(features, name).half().cpu().numpy()
+                values = _half(encoders, processor, name, shown, sizes[name], device)
                 # Shapes are known only after the first batch. The files are as large as all
                 # features: they are written in place and never held in memory.
                 if name not in arrays:
-                    shape = ((1 + mirrored) * len(rows), *values.shape[1:])
+                    shape = ((1 + mirrored) * count, *values.shape[1:])
                     arrays[name] = _reserved(folder / f"{name}.npy", shape)
-                offset = variant * len(rows) + start
-                arrays[name][offset : offset + len(part)] = values
-        progress.advance(len(part))
+                offset = variant * count + start
+                arrays[name][offset : offset + len(pixels)] = values
+        start += len(pixels)
+        progress.advance(len(pixels))
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
     progress.finish()
+
+
+def _half(
+    encoders: ImageEncoders,
+    processor: ImageProcessor,
+    part: str,
+    images: Sequence[Pixels],
+    size: int,
+    device: torch.device,
+) -> NDArray[np.float16]:
+    """Return the features of images by one encoder, `size` images at a time."""
+    values = []
+    for start in range(0, len(images), size):
+        pixels = processor.part_inputs(part, images[start : start + size], device)
+        features = encoders.encode_part(part, ImageInputs(pixels, pixels, pixels))
+        values.append(features.half().cpu())
+    return np.asarray(torch.cat(values).numpy())

@@ -1,0 +1,145 @@
+"""Results of tasks in their order, computed ahead by worker processes or by this one.
+
+The processes are those of torch's DataLoader: they hand tensors over in shared memory. A worker
+ends with the process that started it. A bad input in a worker is the error that it would be here,
+raised when its turn comes, so the number of workers changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar, cast
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mixedparts.errors import EnvironmentFault, MixedPartsError
+from mixedparts.pipeline.engines.follow_parent import follow_parent
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+_SHARED_MEMORY = "/dev/shm"
+_LOST = "DataLoader worker"  # how torch's messages about a worker that ended begin
+
+
+class _Tasks(Dataset[Result], Generic[Task, Result]):
+    """Computes tasks; an expected failure is a result."""
+
+    def __init__(self, compute: Callable[[Task], Result]) -> None:
+        self.compute = compute
+
+    def __getitem__(self, task: Task) -> Result | MixedPartsError:  # type: ignore[override]
+        # Raised in a worker, it would come out with the text of its traceback as the message.
+        try:
+            return self.compute(task)
+        except MixedPartsError as error:
+            return error
+
+
+def in_order(
+    compute: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    ahead: int,
+    pinned: bool = False,
+) -> Iterator[Result]:
+    """Yield the results of tasks in their order.
+
+    Args:
+        compute: runs in the workers; what it returns is pickled, its tensors are shared.
+        tasks: may be a generator, which is advanced as workers become free.
+        workers: number of processes; 0 computes each task when its result is asked for.
+        ahead: results that may be ready or in the making at a time, over all workers.
+        pinned: copy tensors to pinned memory, from which CUDA copies while it computes.
+
+    Yields:
+        The results.
+
+    Raises:
+        MixedPartsError: what `compute` raised for a task, at its turn.
+        EnvironmentFault: a worker was killed.
+    """
+    if workers == 0:
+        for task in tasks:
+            yield compute(task)
+        return
+    each = max(1, ahead // workers)
+    loader = DataLoader(
+        _Tasks(compute),
+        batch_size=None,
+        sampler=cast("Iterable[int]", tasks),
+        num_workers=workers,
+        prefetch_factor=each,
+        collate_fn=_unchanged,
+        pin_memory=pinned,
+        worker_init_fn=_set_up_worker,
+        # torch would draw the workers' seed from the random numbers of the model.
+        generator=torch.Generator(),
+        # The data is shared with the workers and not copied to each. Python 3.14 starts others.
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
+    )
+    with lost_workers_reported():
+        results = iter(loader)
+        try:
+            for result in results:
+                if isinstance(result, MixedPartsError):
+                    raise result
+                yield result
+        finally:
+            # Ends the workers at once, also where the caller stops early or is interrupted.
+            del results
+
+
+@contextlib.contextmanager
+def lost_workers_reported() -> Iterator[None]:
+    """Turn torch's error about a worker that ended into one clear message.
+
+    torch raises it wherever this process happens to be, so a loop over the results needs this block
+    around it as well.
+
+    Raises:
+        EnvironmentFault: a worker was killed, or had no shared memory left.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _LOST not in str(error):
+            raise
+        raise EnvironmentFault(
+            f"a process that prepares images has ended: {str(error).splitlines()[0]}",
+            "If memory ran out, lower training.loader_workers or training.loader_images in"
+            " --config. Type the same command again to go on.",
+        ) from error
+
+
+def affordable(results: int, size: int, free: int | None = None) -> int:
+    """Return how many results of a size the shared memory holds, at least one.
+
+    Args:
+        results: wanted.
+        size: of one, in bytes.
+        free: bytes of shared memory; None asks the system. Containers often have 64 MB.
+    """
+    if free is None:
+        try:
+            status = os.statvfs(_SHARED_MEMORY)
+        except (OSError, AttributeError):  # a system without such a folder has no such limit
+            return results
+        free = status.f_bavail * status.f_frsize
+    # Half of it: other processes of the run and of the machine share it.
+    return max(1, min(results, free // 2 // max(1, size)))
+
+
+def _unchanged(result: Result) -> Result:
+    return result
+
+
+def _set_up_worker(_: int) -> None:
+    """Prepare a worker process; torch has limited it to one thread already."""
+    follow_parent()
+    # The processes are the parallelism.
+    cv2.setNumThreads(1)

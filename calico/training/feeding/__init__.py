@@ -1,0 +1,1 @@
+"""What training steps are fed with: parts of batches and images, prepared ahead by workers."""
