@@ -68,7 +68,7 @@ def write_build_page(
     chosen = choose(opened, query, request.limit)
     rows = list(read_rows(opened, chosen.found))
     with ExitStack() as stack:
-        read = _open_images(opened, rows, stack)
+        read = open_row_images(opened, rows, stack)
         samples = (with_prediction(sample_of(row, read), predictions) for row in rows)
         lead = f"{chosen.rows:,} of {chosen.total:,} rows"
         written = write_page(
@@ -115,10 +115,22 @@ def head_of(build: BuildFolder, lead: str, predictions: Predictions | None = Non
     return Head("MixedParts", f"{lead}, build {build.build_id}", build.synthetic, notes)
 
 
-def _open_images(
+def open_row_images(
     build: BuildFolder, rows: Sequence[Mapping[str, Any]], stack: ExitStack
 ) -> ReadImage:
-    """Return a reader of the images of some rows, which works until the stack is closed."""
+    """Return a reader of the images of some rows, which works until the stack is closed.
+
+    Args:
+        build: the build.
+        rows: of `pairs`.
+        stack: closes the working files of the reader.
+
+    Returns:
+        The reader; it returns None for an image that the build has no pixels of.
+
+    Raises:
+        InputError: a shard of `images` is missing or damaged.
+    """
     wanted: dict[str, set[int]] = defaultdict(set)
     for row in rows:
         wanted[images_split(row["split"])].update(image["row"] for image in row["images"])

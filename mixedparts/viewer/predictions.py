@@ -94,9 +94,9 @@ class Predictions:
                 mask = _mask_of(segment, [(image.height, image.width) for image in sample.images])
             except InvalidMask as fault:
                 raise self._fault(number, f"segment '{segment.label}': {fault}") from fault
-            kind = _kind_of(segment.label, sample)
+            kind = kind_of(segment.label, sample)
             regions.append(Region(segment.image, segment.label, kind, mask, score=segment.score))
-        seg = _seg_of(line.answer, regions, len(sample.images))
+        seg = seg_of(line.answer, regions, len(sample.images))
         return Answer(f"Prediction ({self.path.name})", line.answer, tuple(regions), seg)
 
     def _decoded(self, decoder: msgspec.json.Decoder[_T], number: int, raw: bytes) -> _T:
@@ -127,7 +127,7 @@ def _mask_of(segment: _Segment, sizes: Sequence[tuple[int, int]]) -> Rle:
     return masks.from_string(counts, height, width)
 
 
-def _kind_of(label: str, sample: Sample) -> Kind:
+def kind_of(label: str, sample: Sample) -> Kind:
     """Return what a label stands for in a sample: a class of its objects, or a part."""
     truth = sample.answers[0].regions
     if any(region.label == label and region.kind is Kind.OBJECT for region in truth):
@@ -139,8 +139,14 @@ def _kind_of(label: str, sample: Sample) -> Kind:
     return kinds.pop() if len(kinds) == 1 else Kind.PART
 
 
-def _seg_of(text: str, regions: Sequence[Region], images: int) -> tuple[int, ...]:
-    """Return the region that each `[SEG]` of an answer means, -1 for one that was not drawn."""
+def seg_of(text: str, regions: Sequence[Region], images: int) -> tuple[int, ...]:
+    """Return the region that each `[SEG]` of an answer means, -1 for one that was not drawn.
+
+    Args:
+        text: an answer of a model.
+        regions: its masks in the order of generation.
+        images: number of images of the sample.
+    """
     free = list(range(len(regions)))
     seg = []
     for phrase in parse_answer(text, images).phrases:
