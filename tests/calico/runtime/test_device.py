@@ -80,13 +80,6 @@ class TestNames:
             assert name in capsys.readouterr().err
 
 
-@pytest.fixture
-def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-
-
-@pytest.mark.usefixtures("one_gpu")
 class TestElsewhere:
     @pytest.mark.parametrize("beams", [1, 3])
     def test_an_answer_is_made_on_the_device_as_it_is_here(
