@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import datasets
 from PIL import Image
 
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.images.opening import image_bytes, rgb_image
+from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.hub_ids import check_hub_id
 from mixedparts.storage.locate import BUILD_HINT, resolve_build
 from mixedparts.storage.schema import CONFIGS
 
@@ -41,8 +44,11 @@ def load_dataset(
         UsageError: there is no such config or split.
     """
     if config not in CONFIGS:
-        raise UsageError(f"there is no config '{config}'", f"Known: {', '.join(CONFIGS)}")
+        near = near_names(config, CONFIGS)
+        raise UsageError(f"there is no config '{config}'.{near}", f"Known: {', '.join(CONFIGS)}")
     place = resolve_build(name_or_path)
+    if isinstance(place, str):
+        check_hub_id(place)
     loaded = _load(place, config, split)
     if config != "pairs" or not pixels:
         return loaded
@@ -60,6 +66,10 @@ def _load(
     except ValueError as error:
         # `datasets` has no error class of its own for an unknown split, only this text.
         if split is not None and "split" in str(error).lower():
+            if isinstance(place, Path):
+                # `split` may be an expression of `datasets`, such as train[:10%] or train+test.
+                for name in re.findall(r"[\w-]+(?=\[|\+|$)", split):
+                    BuildFolder.open(place).check_split(name, config)
             raise UsageError(f"{place} has no split '{split}' in '{config}': {error}") from error
         raise InputError(f"{place} cannot be loaded: {error}") from error
     except (OSError, datasets.exceptions.DatasetNotFoundError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from calico.cli.options import add_verify_option
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.settings.local_paths import local_path
 
 _EXAMPLES = """examples:
@@ -21,17 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="calico-merge",
         description="Fold the adapters of a checkpoint into its language model and write it with"
         " all frozen parts, so that it needs no published weights any more.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("checkpoint", type=local_path, metavar="CHECKPOINT", help="what calico-train wrote")
     add("--out", type=local_path, required=True, metavar="DIR", help="new folder")
     add_verify_option(parser)
+    add_common_options(parser)
     return parser
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixedparts.settings.command_parser import add_common_options
 from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--threads", type=parallel, metavar="N", help="of a process (default: its share of cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
-    add("--quiet", action="store_true", help="no progress")
+    add_common_options(parser)
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:

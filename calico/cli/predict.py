@@ -19,6 +19,7 @@ from calico.cli.options import (
 )
 from mixedparts.errors import InputError, UsageError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
@@ -48,11 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="calico-predict",
         description="Answer a question about images, usually two, with a mask for every phrase.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("images", nargs="*", type=local_path, metavar="IMAGE", help="image files, usually two")
@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     add_device_option(parser)
     add_verify_option(parser)
     add("--batch-size", type=positive, default=8, metavar="N", help="of --pairs at once (8)")
-    add("--quiet", action="store_true", help="no progress")
     add("--threads", type=parallel, metavar="N", help="CPU threads (default: all cores)")
+    add_common_options(parser)
     return parser
 
 

@@ -12,6 +12,7 @@ from calico.cli.options import add_run_options, read_options
 from calico.pretraining.stages_folder import check_absent
 from mixedparts.errors import UsageError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.command_parser import CommandParser
 from mixedparts.settings.local_paths import local_path
 
 _EXAMPLES = """examples:
@@ -28,12 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="calico-pretrain",
         description="Pretrain the image encoders, SAM's mask decoder and the Q-Former on the single"
         " images of a dataset's train split, with their labels and masks.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_options(parser)
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
     lines.append(f"dataset{made} in {out}: {sum(values['rows']['pairs'].values())} rows,")
     lines[-1] += f" {megabytes:.1f} MB, build {manifest['build_id']}"
     lines += warning_lines(values["warnings"])
-    lines.append(f"next: {_next_command(out, values['rows']['pairs'])}")
+    lines += _next_lines(out, values["rows"]["pairs"])
     return Report("\n".join(lines), values)
 
 
@@ -57,14 +58,23 @@ def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
     return [f"warning: {warning['text']}" for warning in warnings]
 
 
-def _next_command(out: Path, rows: dict[str, int]) -> str:
-    """Return the command that a build with these rows of each split is good for."""
+def _next_lines(out: Path, rows: dict[str, int]) -> list[str]:
+    """Return what to type after a build with these rows of each split."""
+    folder = shlex.quote(str(out))
+    lines = [
+        f"load:   python -c {shlex.quote(f'import mixedparts; print(mixedparts.load_dataset({str(out)!r}))')}",
+        f"verify: mixedparts verify {folder}",
+        f"view:   mixedparts view {folder} --out view.html",
+    ]
     if rows.get("train"):
-        return f"calico-train --dataset {out}"
+        return [*lines, f"next: calico-train --dataset {folder}"]
     for split in (BENCHMARK, "test", "validation"):
         if rows.get(split):
-            return f"calico-eval --dataset {out} --split {split} --checkpoint DIR"
-    return f"mixedparts view {out}"
+            return [
+                *lines,
+                f"next: calico-eval --dataset {folder} --split {split} --checkpoint DIR",
+            ]
+    return lines
 
 
 def _counts_table(counts: dict[str, Any]) -> str:

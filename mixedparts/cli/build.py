@@ -64,7 +64,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print what would be built, write nothing")
     add("--overwrite", action="store_true", help="replace what an earlier build left there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
-    add("--quiet", action="store_true", help="no progress")
 
 
 def _build(arguments: argparse.Namespace) -> int:

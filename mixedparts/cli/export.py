@@ -44,7 +44,6 @@ def add_export(verbs: Any) -> None:
     add_root(parser)
     add("--overwrite", action="store_true", help="replace what an earlier export left there")
     add("--json", action="store_true", help="print the summary as JSON")
-    add("--quiet", action="store_true", help="no progress")
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -101,7 +100,6 @@ def add_import(verbs: Any) -> None:
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all)")
     add("--overwrite", action="store_true", help="replace what an earlier build left there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
-    add("--quiet", action="store_true", help="no progress")
 
 
 def _import(arguments: argparse.Namespace) -> int:

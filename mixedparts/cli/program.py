@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from mixedparts._version import __version__
 from mixedparts.cli.build import add_build
+from mixedparts.cli.environment import add_env
 from mixedparts.cli.export import add_export, add_import
 from mixedparts.cli.inspect import add_stats, add_verify
 from mixedparts.cli.push import add_push
@@ -14,6 +14,7 @@ from mixedparts.cli.sample import add_sample
 from mixedparts.cli.sources import add_sources
 from mixedparts.cli.verbs import VerbParser
 from mixedparts.cli.view import add_view
+from mixedparts.settings.command_parser import CommandParser, add_program_options
 
 _EXAMPLES = """\
 examples:
@@ -25,6 +26,8 @@ examples:
   mixedparts export data/mixedparts --format coco --out coco
   mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run
   mixedparts sources show paco
+  mixedparts env                          # versions, for a bug report
+  eval "$(mixedparts --print-completion bash)"
 
 exit codes: 0 ok, 1 problems found, 2 usage, 3 missing or unreadable input or environment,
 130 interrupted
@@ -44,13 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mixedparts",
         description="Build, check and look at the MixedParts dataset.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"mixedparts {__version__}")
+    add_program_options(parser)
     verbs = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=VerbParser
     )
@@ -64,4 +66,5 @@ def _parser() -> argparse.ArgumentParser:
     add_import(verbs)
     add_push(verbs)
     add_sources(verbs)
+    add_env(verbs)
     return parser

@@ -29,7 +29,6 @@ def add_push(verbs: Any) -> None:
     parser.add_argument("--public", action="store_true", help="a new repository is public")
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _push(arguments: argparse.Namespace) -> int:

@@ -28,7 +28,6 @@ def add_sample(verbs: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _sample(arguments: argparse.Namespace) -> int:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.settings.local_paths import local_path
 
 ROOT_VARIABLE = "MIXEDPARTS_ROOT"
 
 
-class VerbParser(argparse.ArgumentParser):
+class VerbParser(CommandParser):
     """Parser of a subcommand, whose options can wait until the subcommand is chosen.
 
     Options that are made from a configuration need its modules, and `mixedparts --help` must not
@@ -32,16 +33,23 @@ class VerbParser(argparse.ArgumentParser):
             namespace: gets the values.
 
         Returns:
-            The values, and the words that no option takes.
+            The values, and an empty list: words that no option takes end the program.
         """
         if self.add_options is not None:
             waiting, self.add_options = self.add_options, None
             waiting(self)
-        return super().parse_known_args(args, namespace)
+        values, unknown = super().parse_known_args(args, namespace)
+        # Here and not in the parser of `mixedparts`, which does not know the subcommand's options.
+        self.refuse(unknown)
+        return values, []
 
 
 def add_verb(
-    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, example: str
+    verbs: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    example: str,
 ) -> VerbParser:
     """Add a subcommand.
 
@@ -55,14 +63,13 @@ def add_verb(
     Returns:
         The parser of the subcommand, for its options.
     """
-    # The raw formatter keeps the line breaks of the examples.
     parser: VerbParser = verbs.add_parser(
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=f"examples:\n{example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_common_options(parser, program=False)
     # `main` calls this function with the parsed arguments.
     parser.set_defaults(verb=run)
     return parser

@@ -1,4 +1,4 @@
-"""Open a file that others may have changed: what is not a regular file is named, and a pipe is never waited for."""
+"""Open a file that others may have changed; name what is not a file, and never wait for a pipe."""
 
 from __future__ import annotations
 

@@ -385,7 +385,7 @@ def event_log(out: Path) -> Iterator[Callable[..., None]]:
     with open_to_append(path) as handle:
 
         def log(event: str, **values: Any) -> None:
-            LOG.debug("%s %s", event, values)
+            LOG.info("%s %s", event, values)
             line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}
             handle.write(json.dumps(line) + "\n")
             # Line by line, so that the log of a killed run ends with its last event.

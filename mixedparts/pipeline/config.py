@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mixedparts.errors import UsageError
+from mixedparts.errors import UsageError, near_names
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.records import Task
 from mixedparts.settings.fields import Count, Option, Share, converted, value_faults
@@ -58,6 +57,8 @@ class BuildConfig:
         images: `embed` stores the bytes of the images, `reference` only their paths.
         max_rejects: rejected records over which a build fails: a share (`5%`, `0.05`) or a number;
             by default more than half, which points to a wrong folder rather than to bad records.
+        limit_images: images of each source to read, spread over its splits and files, for a quick
+            trial; None: all of them.
         read_shard_images, pair_shard_rows, image_shard_rows: most images or rows of a shard.
         workers: number of processes.
         engine: where tasks run, `local` or `ray`.
@@ -120,6 +121,10 @@ class BuildConfig:
             result=False,
         ),
     ] = "50%"
+    limit_images: Annotated[
+        Count | None,
+        Option("read only N images of each source, from all of its splits, to try a build", "N"),
+    ] = None
     read_shard_images: Count = 256
     pair_shard_rows: Count = 10_000
     image_shard_rows: Count = 1_000
@@ -150,9 +155,10 @@ class BuildConfig:
             yield f"a source is named twice: {' '.join(self.sources)}"
         for name in self.source_roots:
             if name not in self.sources:
-                yield f"a folder is given for '{name}', which is not among the sources"
+                near = near_names(name, self.sources)
+                yield f"a folder is given for '{name}', which is not among the sources.{near}"
         if self.profile not in profiles():
-            yield f"profile must be one of {', '.join(profiles())}"
+            yield unknown_name("profile", self.profile, tuple(profiles()))
         if not self.tasks:
             yield f"tasks must be some of {', '.join(Task)}"
         for name in self.tasks:
@@ -193,22 +199,20 @@ class BuildConfig:
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
-    """Return the sentence about an unknown name, with similar names if there are any.
+    """Return the sentences about a name that does not exist, with close ones or with examples.
 
     Args:
         kind: what the name is of, such as `class`.
         name: the unknown name.
-        known: all names of this kind.
+        known: all names.
 
     Returns:
-        A sentence with up to three similar names, or else with the first ten names.
+        Text without a line break.
     """
-    similar = get_close_matches(name.lower(), known, n=3)
-    if similar:
-        guess = " or ".join(f"'{match}'" for match in similar)
-        return f"there is no {kind} '{name}'; did you mean {guess}?"
+    if near := near_names(name, known):
+        return f"there is no {kind} '{name}'.{near}"
     examples = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
-    return f"there is no {kind} '{name}'; known: {examples}"
+    return f"there is no {kind} '{name}'. Known: {examples}"
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -98,10 +98,12 @@ def make_plan(config: BuildConfig, progress: Progress | None = None) -> Plan:
         progress: shows the hashing of many files.
 
     Raises:
-        InputError: a source has no split at all, or a folder of a split is missing.
+        InputError: sources have no split at all, or a folder of a split is missing; the message
+            names all of them.
         UsageError: a class is in none of the sources.
     """
     names = sorted(config.sources)
+    _check_sources(config, names)
     sources = tuple(_plan_source(config, name, progress) for name in names)
     roots = {name: config.source_root(name) for name in names}
     manifests = {name: manifest_of(name, root, config.profile) for name, root in roots.items()}
@@ -155,6 +157,32 @@ def _check_classes(config: BuildConfig, manifests: list[Manifest | None]) -> Non
         raise UsageError("\n".join(faults), hint)
 
 
+def _check_sources(config: BuildConfig, names: Sequence[str]) -> None:
+    """Check that the annotation files of all sources are there, before any of them is digested.
+
+    Raises:
+        InputError: some are not; one error about all of these sources.
+    """
+    # All together: nobody should download one source to hear of the next.
+    faults: list[InputError] = []
+    for name in names:
+        source, root = get_source(name), config.source_root(name)
+        try:
+            if not source.splits(root):
+                faults.append(missing_source(source, root))
+        except InputError as error:
+            faults.append(error)
+    if len(faults) < 2:
+        for fault in faults:
+            raise fault
+        return
+    hint = (
+        "Unpack them there, or point elsewhere with --source-root NAME=DIR for each;"
+        " `mixedparts sample --out sources` makes synthetic sources to try."
+    )
+    raise InputError("\n".join(fault.message for fault in faults), hint)
+
+
 @cache
 def code_digest() -> str:
     """Return one SHA-256 (hex) over the code of `mixedparts` and `builders`."""
@@ -177,7 +205,7 @@ def _plan_source(config: BuildConfig, name: str, progress: Progress | None) -> S
     """
     source, root = get_source(name), config.source_root(name)
     splits = source.splits(root)
-    if not splits:
+    if not splits:  # removed since `_check_sources`
         raise missing_source(source, root)
     inputs = source_digests(source, root, splits, progress)
     described = _described(source, root)
@@ -230,9 +258,40 @@ def read_shards(config: BuildConfig, plan: Plan) -> list[ReadShard]:
     shards = []
     for item in plan.sources:
         source, root = get_source(item.name), config.source_root(item.name)
-        for split in item.splits:
-            shards += source.plan(root, split, config.read_shard_images, config.variant(item.name))
+        of_source = [
+            shard
+            for split in item.splits
+            for shard in source.plan(
+                root, split, config.read_shard_images, config.variant(item.name)
+            )
+        ]
+        shards += (
+            of_source if config.limit_images is None else limited(of_source, config.limit_images)
+        )
     return shards
+
+
+def limited(shards: Sequence[ReadShard], images: int) -> list[ReadShard]:
+    """Return shards with fewer images: the first ones of each, in proportion to its size.
+
+    Args:
+        shards: of one source.
+        images: most images of all shards together.
+
+    Returns:
+        The shards that have images left; together they have exactly `images` images, or all of
+        them if there are fewer.
+    """
+    total = sum(shard.stop - shard.start for shard in shards)
+    chosen, before = [], 0
+    for shard in shards:
+        after = before + shard.stop - shard.start
+        # Rounded sums: their differences add up to the limit exactly.
+        count = min(images, total) * after // total - min(images, total) * before // total
+        if count:
+            chosen.append(replace(shard, stop=shard.start + count))
+        before = after
+    return chosen
 
 
 def absent_splits(plan: Plan) -> list[tuple[str, str]]:

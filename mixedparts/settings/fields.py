@@ -12,7 +12,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from mixedparts.errors import near_names
 from mixedparts.settings.local_paths import is_address, is_utf8
 
 T = TypeVar("T")
@@ -219,8 +219,7 @@ def converted(
     for key, value in data.items():
         path = f"{prefix}{key}"
         if key not in names:
-            near = get_close_matches(str(key), names, n=1)
-            faults.append(f"{path}: unknown" + (f", did you mean '{near[0]}'?" if near else ""))
+            faults.append(f"{path}: unknown.{near_names(str(key), names)}")
         elif is_dataclass(section := getattr(base, key, None)):
             if isinstance(value, Mapping):
                 inner = converted(type(section), value, faults, section, f"{path}.")

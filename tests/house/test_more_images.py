@@ -143,9 +143,9 @@ def test_classes_tasks_and_limit_narrow_a_build(
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        ({"classes": ("mugg",)}, "no class 'mugg'; did you mean 'mug'"),
-        ({"classes": ("Dog", "zebra crossing")}, "no class 'Dog'; did you mean 'dog'"),
-        ({"tasks": ("common_part",)}, "no task 'common_part'; did you mean 'common_parts'"),
+        ({"classes": ("mugg",)}, "no class 'mugg'. Did you mean 'mug'"),
+        ({"classes": ("Dog", "zebra crossing")}, "no class 'Dog'. Did you mean 'dog'"),
+        ({"tasks": ("common_part",)}, "no task 'common_part'. Did you mean 'common_parts'"),
         ({"images_per_sample": 5}, "images_per_sample: expected int <= 4, got 5"),
         ({"per_image_limit": 0}, "per_image_limit: expected int >= 1, got 0"),
         ({"cross_source": True}, "cross_source needs at least two sources"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from mixedparts.errors import UsageError, missing_package
+from mixedparts.errors import UsageError, missing_package, near_names
 from mixedparts.storage.shards import Commit
 
 T = TypeVar("T")
@@ -49,4 +49,5 @@ def get_engine(name: str, workers: int) -> Engine:
         except ImportError as error:
             raise missing_package(error, "the engine ray") or error from error
         return RayEngine(workers)
-    raise UsageError(f"there is no engine '{name}'", f"Known engines: {', '.join(ENGINES)}")
+    near = near_names(name, ENGINES)
+    raise UsageError(f"there is no engine '{name}'.{near}", f"Known engines: {', '.join(ENGINES)}")

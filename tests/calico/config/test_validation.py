@@ -15,7 +15,7 @@ def test_all_faults_of_a_file_come_together() -> None:
     with pytest.raises(UsageError) as raised:
         override(tiny(), faulty, "my.yaml")
     text = str(raised.value)
-    for expected in ("vison: unknown, did you mean 'vision'?", "loss.dice", "loss.mask_kind"):
+    for expected in ("vison: unknown. Did you mean 'vision'", "loss.dice", "loss.mask_kind"):
         assert expected in text
     assert "training.betas: expected list of length 2" in text
 

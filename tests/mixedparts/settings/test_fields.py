@@ -128,7 +128,7 @@ def test_plain_values_are_converted_and_unknown_names_named() -> None:
         "names",
         "7",
     ]
-    assert "did you mean 'number'?" in faults[0]
+    assert "Did you mean 'number'" in faults[0]
 
 
 def test_ranges_wait_for_the_other_rules() -> None:
