@@ -9,7 +9,7 @@ public code of the paper's first author. `calico.config.presets` has the named s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Literal
 
@@ -54,6 +54,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+ENCODERS = ("vision", "semantic", "sam")  # names of the image encoders
+EncodeBatch = Annotated[int, Meta(ge=0, le=1024)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,20 @@ class ExecutionConfig:
     attention: Literal["sdpa", "eager"] = "sdpa"
     # Computes activations of the language model's layers again in the backward pass.
     activation_checkpointing: bool = True
+    # Of the frozen Linears in the language model's layers, by bitsandbytes (an extra): 8 bits, or
+    # 4-bit NormalFloat as in QLoRA. Everything else stays in `precision`.
+    quantization: Literal["none", "int8", "nf4"] = "none"
     # "ddp": each process has the whole model; "fsdp" (FSDP2): a shard of every weight.
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    # Images that the encoders "vision", "semantic" and "sam" take at once. 0 or no entry: one on a
+    # CPU; elsewhere as many as have 16,384 patches together, at most 32. See docs/feeding.md.
+    encode_batch: Mapping[str, EncodeBatch] = field(default_factory=dict, hash=False)
+
+    def faults(self) -> Iterator[str]:
+        """Yield one sentence for every value that cannot work."""
+        for part in self.encode_batch:
+            if part not in ENCODERS:
+                yield f"encode_batch.{part}: choose from {', '.join(ENCODERS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +188,12 @@ class CalicoConfig:
             yield from (f"pretraining.carry_over: {fault}" for fault in self._shape_faults())
         if self.execution.parallel == "fsdp" and self.training.optimizer == "muon":
             yield "training.optimizer: muon needs whole matrices, not execution.parallel: fsdp"
+        if self.execution.quantization != "none":
+            # Weights in 8 or 4 bits have no gradients, and FSDP2 shards floating-point weights.
+            if self.language.tuning == "full":
+                yield "execution.quantization: needs language.tuning lora or frozen, not full"
+            if self.execution.parallel == "fsdp":
+                yield "execution.quantization: needs execution.parallel: ddp, not fsdp"
         if self.format_version != FORMAT_VERSION:
             yield f"format_version: {self.format_version}, this program reads {FORMAT_VERSION}"
         if self.correspondence.layers and max(self.correspondence.layers) >= self.language.layers:

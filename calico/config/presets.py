@@ -23,7 +23,7 @@ from calico.config.calico import (
     TrainedParts,
     TrainingConfig,
 )
-from mixedparts.errors import UsageError
+from mixedparts.errors import UsageError, near_names
 
 # The published DINOv2 encoders, with 4 registers; `registers=0` gives the earlier ones.
 DINOV2 = {
@@ -53,7 +53,7 @@ def seven_b() -> CalicoConfig:
         # All samples of the same two images in one conversation, up to common and unique parts of
         # three pairs of classes, and a crop of EVA's input.
         training=TrainingConfig(
-            multi_turn=1.0, max_turns=6, augment=AugmentConfig(global_crop=0.5)
+            multi_turn=1.0, max_turns=6, augment=AugmentConfig(global_crop=0.5), loader_workers=4
         ),
     )
 
@@ -140,5 +140,6 @@ def preset(name: str) -> CalicoConfig:
         UsageError: there is no preset of this name.
     """
     if name not in PRESETS:
-        raise UsageError(f"there is no preset '{name}'", f"Presets: {', '.join(PRESETS)}")
+        near = near_names(name, PRESETS)
+        raise UsageError(f"there is no preset '{name}'.{near}", f"Presets: {', '.join(PRESETS)}")
     return PRESETS[name]()

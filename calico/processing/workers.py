@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar, cast
 
@@ -68,7 +69,30 @@ def in_order(
             yield compute(task)
         return
     each = max(1, ahead // workers)
-    loader = DataLoader(
+    with lost_workers_reported():
+        with warnings.catch_warnings():
+            # More workers than cores are slower, and nothing else.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            results = iter(_loader(compute, tasks, workers, each, pinned))
+        try:
+            for result in results:
+                if isinstance(result, MixedPartsError):
+                    raise result
+                yield result
+        finally:
+            # Ends the workers at once, also where the caller stops early or is interrupted.
+            del results
+
+
+def _loader(
+    compute: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    each: int,
+    pinned: bool,
+) -> DataLoader[Result | MixedPartsError]:
+    """Return torch's loader for tasks; `each` is the number of results ahead of one worker."""
+    return DataLoader(
         _Tasks(compute),
         batch_size=None,
         sampler=cast("Iterable[int]", tasks),
@@ -82,16 +106,6 @@ def in_order(
         # The data is shared with the workers and not copied to each. Python 3.14 starts others.
         multiprocessing_context="fork" if sys.platform == "linux" else None,
     )
-    with lost_workers_reported():
-        results = iter(loader)
-        try:
-            for result in results:
-                if isinstance(result, MixedPartsError):
-                    raise result
-                yield result
-        finally:
-            # Ends the workers at once, also where the caller stops early or is interrupted.
-            del results
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ class RunSettings:
         max_steps: stop after this many steps of the schedule; None runs to its end.
         init: published weights that the model starts from.
         cache: feature cache, with `training.features: encode` only.
-        device: "cpu", or "auto" for a GPU if there is one.
+        device: a name for `choose_device`, such as "cpu", or "auto" for a GPU if there is one.
         report_to: trackers besides the log: "tensorboard", "wandb".
     """
 
@@ -194,6 +194,11 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
     if config.language.vocabulary == 0 or "init" in metadata:
         vocabulary = saved.language.vocabulary
         config = replace(config, language=replace(config.language, vocabulary=vocabulary))
+    # How batches are prepared changes nothing in them: a run may go on with other numbers.
+    prepared = {
+        name: getattr(config.training, name) for name in ("loader_workers", "loader_images")
+    }
+    saved = replace(saved, training=replace(saved.training, **prepared))
     if config != saved:
         differences = "\n".join(f"  {line}" for line in _differences(saved, config))
         raise UsageError(

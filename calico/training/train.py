@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch.utils.data import DataLoader
 
 from calico.checkpoints.rotation import (
     Best,
@@ -33,19 +32,20 @@ from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
 from calico.evaluation.in_memory import OVERALL, answer_samples, score_answers
-from calico.model.inputs import TrainingBatch
 from calico.model.precision import arithmetic
 from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
+from calico.processing.workers import lost_workers_reported
 from calico.runtime.distributed import build_accelerator, collected
 from calico.runtime.run_log import RunLog
 from calico.runtime.sharding import end_lone_group, gathered
 from calico.runtime.waiting import first_process_first, leave, wait_for_everyone
 from calico.training.banner import banner
-from calico.training.batches import BatchMaker, Features, check_samples, data_digest
+from calico.training.batches import BatchMaker, check_samples, data_digest
 from calico.training.curves import draw_curves
 from calico.training.feature_store import feature_store
+from calico.training.feeding.feeder import FedFeatures, StepFeeder, StepParts
 from calico.training.setup import FEATURES, Assembled, RunSettings, set_up
 from calico.training.state import position
 from calico.training.trainer import StepData, Trainer
@@ -124,7 +124,10 @@ def _train(
         trainer.restore(read_tensors(start.checkpoint / TRAINING))
     for line in banner(start, accelerator, len(pairs)):
         progress.log(line)
-    return _Run(start, dataset, settings, trainer, batches, accelerator, progress).go(after_step)
+    run = _Run(start, dataset, settings, trainer, batches, features, accelerator, progress)
+    # The loop itself learns of a lost worker too, wherever it is.
+    with lost_workers_reported():
+        return run.go(after_step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class _Run:
         settings: folder and length of the run.
         trainer: takes the steps.
         batches: makes the batch of a step.
+        features: of the images of batches.
         accelerator: device and processes.
         progress: reports steps and events.
     """
@@ -146,6 +150,7 @@ class _Run:
     settings: RunSettings
     trainer: Trainer
     batches: BatchMaker
+    features: FedFeatures
     accelerator: Accelerator
     progress: Progress
 
@@ -164,25 +169,27 @@ class _Run:
         self.progress.start("training", stop - start.step, "steps")
         self.trainer.model.train()
         last = start.checkpoint
-        for step, waited, parts in self._data(start.step, stop):
-            began = time.perf_counter()
-            values = self.trainer.step(step, parts)
-            values |= {"data_seconds": waited, "step_seconds": time.perf_counter() - began}
-            done = step + 1
-            line = runlog.add("train", done, values, done == stop)
-            if line:
-                self.accelerator.log(line, done)
-            after_step(done)
-            self.progress.advance()
-            # Saved before it is evaluated, so that a failing evaluation loses no step. Old
-            # checkpoints go last: by then it is known whether the new one is the best.
-            saved = done % chosen.save_every == 0 or done == stop
-            if saved:
-                last = self._save(done)
-            if chosen.eval_every and (done % chosen.eval_every == 0 or done == stop):
-                self._evaluate(done, saved, runlog)
-            if saved and self.accelerator.is_main_process:
-                remove_old_checkpoints(output, chosen.keep)
+        # Closed, so that workers end with the loop, also where a step fails.
+        with closing(self._data(start.step, stop)) as steps:
+            for step, waited, parts in steps:
+                began = time.perf_counter()
+                values = self.trainer.step(step, parts)
+                values |= {"data_seconds": waited, "step_seconds": time.perf_counter() - began}
+                done = step + 1
+                line = runlog.add("train", done, values, done == stop)
+                if line:
+                    self.accelerator.log(line, done)
+                after_step(done)
+                self.progress.advance()
+                # Saved before it is evaluated, so that a failing evaluation loses no step. Old
+                # checkpoints go last: by then it is known whether the new one is the best.
+                saved = done % chosen.save_every == 0 or done == stop
+                if saved:
+                    last = self._save(done)
+                if chosen.eval_every and (done % chosen.eval_every == 0 or done == stop):
+                    self._evaluate(done, saved, runlog)
+                if saved and self.accelerator.is_main_process:
+                    remove_old_checkpoints(output, chosen.keep)
         self.progress.finish()
         self.trainer.model.eval()
         if last is None:
@@ -197,25 +204,23 @@ class _Run:
         """Return the path of a file in the first process, which alone writes it, else None."""
         return path if self.accelerator.is_main_process else None
 
-    def _data(self, start: int, stop: int) -> Iterator[tuple[int, float, list[TrainingBatch]]]:
+    def _data(self, start: int, stop: int) -> Generator[tuple[int, float, StepParts]]:
         """Yield each step, the seconds that this process waited for its parts, and the parts."""
-        # Data workers get step numbers, not samples: a batch depends on the number alone, so any
-        # worker can make any batch, and a resumed run just starts at a later number.
+        # Workers get step numbers, not samples: a batch depends on the number alone, so any worker
+        # can make any batch, and a resumed run just starts at a later number.
         rank, count = self.accelerator.process_index, self.accelerator.num_processes
         chosen = self.start.config.training
-        data = StepData(self.batches, rank, count, chosen.micro_batch)
-        loader = DataLoader(
-            data,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=chosen.loader_workers,
-            collate_fn=lambda parts: parts,
+        feeder = StepFeeder(
+            StepData(self.batches, rank, count, chosen.micro_batch),
+            self.features,
+            chosen,
+            self.batches.processor.image_bytes,
+            self.accelerator.device,
         )
-        ready = iter(loader)
-        for step in range(start, stop):
-            began = time.perf_counter()
-            parts = next(ready)
+        began = time.perf_counter()
+        for step, parts in feeder.steps(start, stop):
             yield step, time.perf_counter() - began, parts
+            began = time.perf_counter()
 
     def _save(self, step: int) -> Path:
         """Write a checkpoint; all processes call it, the first one writes."""
@@ -309,12 +314,15 @@ def _features(
     settings: RunSettings,
     accelerator: Accelerator,
     progress: Progress,
-) -> Features:
+) -> FedFeatures:
     """Return the source of features for batches, as configured: encoders or a store."""
     config, table = start.config, dataset.images("train")
     encoders = start.model.encoders
     if config.training.features == "encode":
         encoder = FeatureEncoder(encoders, processor, config.execution, settings.cache)
+        if set(encoder.batches.values()) != {1}:
+            sizes = ", ".join(f"{part} {size}" for part, size in encoder.batches.items())
+            progress.log(f"Images that are encoded at once: {sizes}.")
         return TableFeatures(encoder, table)
     if settings.cache is not None:
         raise UsageError(
@@ -330,7 +338,17 @@ def _features(
         arithmetic(config.execution, next(encoders.parameters()).device),
         _all_cores(accelerator),
     ):
-        return feature_store(encoders, table, rows, processor, place, flips, progress)
+        return feature_store(
+            encoders,
+            table,
+            rows,
+            processor,
+            place,
+            flips,
+            progress,
+            execution=config.execution,
+            workers=config.training.loader_workers,
+        )
 
 
 @contextmanager
