@@ -306,5 +306,6 @@ def _half(
     for start in range(0, len(images), size):
         pixels = processor.part_inputs(part, images[start : start + size], device)
         features = encoders.encode_part(part, ImageInputs(pixels, pixels, pixels))
-        values.append(features.half().cpu())
-    return np.asarray(torch.cat(values).numpy())
+        values.append(features.half().cpu().numpy())
+    # Not torch's `cat`: autocast to bf16, which surrounds this, refuses half precision.
+    return np.concatenate(values)

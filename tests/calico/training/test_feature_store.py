@@ -12,7 +12,8 @@ import torch
 
 from calico.dataset.pairs import BuiltDataset
 from calico.dataset.views import View
-from calico.processing.images import ImageProcessor
+from calico.model.precision import arithmetic, store
+from calico.processing.images import ImageProcessor, open_image
 from calico.training.feature_store import _reserved, feature_store
 from mixedparts.progress import Silent
 from tests.factories.micro_model import micro_model
@@ -25,18 +26,34 @@ class TestFeatures:
         model, config = micro_model()
         processor = ImageProcessor(config)
         table = dataset.images("train")
-        store = feature_store(
+        kept = feature_store(
             model.encoders, table, [0, 2, 3], processor, tmp_path, True, Silent(), 2
         )
-        read = store.read([(3, View(mirrored=True)), (0, View())])
-        from calico.processing.images import open_image
-
+        read = kept.read([(3, View(mirrored=True)), (0, View())])
         pixels = [processor.pixels(open_image(table.read(row), "")) for row in (3, 0)]
         with torch.no_grad():
             direct = model.encoders(processor.inputs([pixels[0].flipped(), pixels[1]]))
         for name in ("vision", "semantic", "sam"):
             one, other = getattr(read, name), getattr(direct, name)
             torch.testing.assert_close(one, other, atol=5e-3, rtol=5e-3)
+
+    def test_features_are_stored_while_products_are_in_bf16(
+        self, dataset: BuiltDataset, tmp_path: Path
+    ) -> None:
+        model, config = micro_model(execution={"precision": "bf16"})
+        store(model, config.execution)
+        processor, table = ImageProcessor(config), dataset.images("train")
+        with arithmetic(config.execution, torch.device("cpu")):
+            kept = feature_store(
+                model.encoders, table, [0, 1, 2], processor, tmp_path, False, Silent(), 2
+            )
+            direct = model.encoders(
+                processor.inputs([processor.pixels(open_image(table.read(2), ""))])
+            )
+        read = kept.read([(2, View())])
+        for name in ("vision", "semantic", "sam"):
+            one, other = getattr(read, name), getattr(direct, name)
+            torch.testing.assert_close(one, other.float(), atol=0.03, rtol=0.03)
 
     def test_other_weights_get_another_store(self, dataset: BuiltDataset, tmp_path: Path) -> None:
         for seed in (0, 1, 0):
