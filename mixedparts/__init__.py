@@ -10,16 +10,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mixedparts.loading import load_dataset as load_dataset
+    from mixedparts.reports.frames import stats as stats
 
-__all__ = ["__version__", "load_dataset"]
+__all__ = ["__version__", "load_dataset", "stats"]
+
+# Name to the module that has it. They bring heavy libraries with them.
+_LAZY = {"load_dataset": "mixedparts.loading", "stats": "mixedparts.reports.frames"}
 
 _install()
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load_dataset` on first use: it brings heavy libraries with it."""
-    if name == "load_dataset":
-        from mixedparts.loading import load_dataset
+    """Import a function on first use."""
+    if name in _LAZY:
+        from importlib import import_module
 
-        return load_dataset
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,7 +26,6 @@ def add_verify(verbs: Any) -> None:
     parser.add_argument("--level", choices=("quick", "full", "deep"), default="full")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -68,30 +67,44 @@ def add_stats(verbs: Any) -> None:
         " compare them with the paper",
         "  mixedparts stats data/mixedparts\n"
         "  mixedparts stats data/mixedparts --json > stats.json\n"
-        "  mixedparts stats data/mixedparts --plots plots",
+        "  mixedparts stats data/mixedparts --html stats.html\n"
+        "  mixedparts stats data/mixedparts --plots plots --formats svg pdf",
     )
     parser.add_argument("build", type=local_path, metavar="DIR")
     parser.add_argument("--json", action="store_true", help="all numbers, none cut")
     parser.add_argument(
-        "--plots", type=local_path, metavar="OUT", help="folder to draw PNG files into"
+        "--html", type=local_path, metavar="FILE", help="page with plots and tables"
+    )
+    parser.add_argument("--plots", type=local_path, metavar="OUT", help="folder to draw plots into")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=("png", "svg", "pdf"),
+        default=("png", "svg", "pdf"),
+        help="of the plots; text in SVG and PDF stays text (all three)",
     )
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    """Run `mixedparts stats`: print the statistics, and draw the plots if `--plots` is given."""
+    """Run `mixedparts stats`: print the statistics; draw the plots and write the page if asked."""
     from mixedparts.reports.statistics import collect
     from mixedparts.reports.statistics_report import as_text, values_of
 
-    if arguments.plots:
+    if arguments.plots or arguments.html:
         from mixedparts.reports.plots import load_matplotlib
 
         load_matplotlib()  # a missing package shows before the counting, which can take long
     found = collect(arguments.build)
     print(json.dumps(values_of(found), indent=1) if arguments.json else as_text(found))
+    # Paths to stderr: stdout must stay valid JSON with --json.
     if arguments.plots:
         from mixedparts.reports.plots import draw_plots
 
-        # To stderr: stdout must stay valid JSON with --json.
-        for path in draw_plots(found, arguments.plots):
+        for path in draw_plots(found, arguments.plots, dict.fromkeys(arguments.formats)):
             print(path, file=sys.stderr)
+    if arguments.html:
+        from mixedparts.reports.statistics_page import write_statistics_page
+
+        write_statistics_page(found, arguments.html)
+        print(arguments.html, file=sys.stderr)
     return 0

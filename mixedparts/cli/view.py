@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixedparts.cli.verbs import add_verb
 from mixedparts.settings.local_paths import local_path
+
+if TYPE_CHECKING:
+    from mixedparts.viewer.selection import Query
 
 _EXAMPLES = """\
   mixedparts view data/mixedparts --out view.html
   mixedparts view data/mixedparts --split test --task common_parts --class dog --limit 500
   mixedparts view data/mixedparts --ids 001b2dd759bddabf 0176237ddc345864
   mixedparts view data/mixedparts --split benchmark --predictions predictions.jsonl
+  mixedparts view data/mixedparts --task unique_parts --sheet sheet.pdf
   mixedparts view data/mixedparts --serve"""
 # Options that choose rows: field of the query -> option and help.
 _FILTERS = {
@@ -24,7 +28,7 @@ _FILTERS = {
     "parts": ("--part", "NAME", "rows with a part of one of these names"),
     "ids": ("--ids", "ID", "rows with these ids, all of them"),
 }
-_FILE_ONLY = ("out", "limit", "max_side", "search", *_FILTERS)
+_FILE_ONLY = ("out", "limit", "max_side", "search", "sheet", *_FILTERS)
 
 
 def add_view(verbs: Any) -> None:
@@ -48,6 +52,8 @@ def add_view(verbs: Any) -> None:
         " masks stay exact")  # fmt: skip
     add("--predictions", type=local_path, metavar="FILE", help="a model's predictions, to show"
         " beside the ground truth")  # fmt: skip
+    add("--sheet", type=local_path, metavar="FILE", help="write a contact sheet for print instead:"
+        " A4 at 300 dpi, .pdf or .png")  # fmt: skip
     add("--serve", action="store_true", help="serve all rows on 127.0.0.1 until Ctrl+C")
     add("--port", type=int, metavar="N", help="of --serve (8765; 0: any that is free)")
 
@@ -65,23 +71,43 @@ def _view(arguments: argparse.Namespace) -> int:
         if value is not None and value < least:
             name = option.replace("_", "-")
             raise UsageError(f"--{name} must be at least {least}, not {value}")
-    return _write(arguments)
+    return _write(arguments) if arguments.sheet is None else _write_sheet(arguments)
+
+
+def _query(arguments: argparse.Namespace) -> Query:
+    from mixedparts.viewer.selection import Query
+    from mixedparts.viewer.selection.query import words_of
+
+    filters: dict[str, Any] = {name: tuple(getattr(arguments, name) or ()) for name in _FILTERS}
+    return Query(**filters, words=words_of(arguments.search or ""))
+
+
+def _write_sheet(arguments: argparse.Namespace) -> int:
+    from mixedparts.errors import UsageError
+    from mixedparts.reports.contact_sheet import LIMIT, write_contact_sheet
+
+    for option in ("out", "max_side", "predictions"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} is for the page, not for --sheet")
+    limit = arguments.limit or LIMIT
+    sheet = write_contact_sheet(arguments.build, arguments.sheet, _query(arguments), limit)
+    of = f" of {sheet.total:,} rows" if sheet.total > sheet.samples else ""
+    print(f"{', '.join(map(str, sheet.files))}: {sheet.samples:,} samples{of}")
+    return 0
 
 
 def _write(arguments: argparse.Namespace) -> int:
     from mixedparts.progress import terminal_progress
     from mixedparts.viewer.build_page import PageRequest, write_build_page
-    from mixedparts.viewer.selection import Query
-    from mixedparts.viewer.selection.query import words_of
 
-    filters: dict[str, Any] = {name: tuple(getattr(arguments, name) or ()) for name in _FILTERS}
-    query = Query(**filters, words=words_of(arguments.search or ""))
     given = {
         "limit": arguments.limit,
         "most_side": arguments.max_side,
         "predictions": arguments.predictions,
     }
-    request = PageRequest(query, **{name: value for name, value in given.items() if value})
+    request = PageRequest(
+        _query(arguments), **{name: value for name, value in given.items() if value}
+    )
     out = arguments.out or Path("view.html")
     progress = terminal_progress(arguments.quiet)
     written, chosen = write_build_page(arguments.build, out, request, progress)
@@ -89,7 +115,7 @@ def _write(arguments: argparse.Namespace) -> int:
     size = f"{written.images:,} images, {written.bytes / 1e6:.1f} MB"
     print(f"{out}: {written.samples:,} samples{of}, {size}")
     if of:
-        print(f"more rows: --limit {chosen.total}; all of them: mixedparts view DIR --serve")
+        print(f"more of them: --limit N; all rows: mixedparts view {arguments.build} --serve")
     return 0
 
 

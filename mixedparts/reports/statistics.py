@@ -1,4 +1,4 @@
-"""Counts of a build: samples, images, classes, parts, use of images and class pairs, areas, words.
+"""Counts of a build: samples, images, names, use of images and class pairs, areas, words, rejects.
 
 The `pairs` table is read without its masks, 5,000 rows at a time. Areas come from the `entities`
 table, which has every mask once. Rows of the benchmark are copies of test rows and not counted.
@@ -17,9 +17,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mixedparts.sources.contract import SPLITS
-from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.build_folder import REJECTS_FILE, BuildFolder
 from mixedparts.storage.checked_rows import checked_batches, checked_rows
 
+LEVELS = ("object", "part")
+PAIR_JOINT = " + "  # between the classes of a pair
+# Areas in pixels at which COCO's small and medium end; what is larger is large.
+COCO_LIMITS = {"small": 32**2, "medium": 96**2}
 Cell = tuple[str, str]  # source as in the rows ("paco" or "ade20k+paco"), task
 # Leaf columns: Parquet can then skip the masks, which have most of the table's bytes.
 _LEAVES = (
@@ -48,8 +52,10 @@ class Statistics:
         image_sources: split -> (n,) source of each row of `images`.
         shares: `object` or `part` -> (m,) float64 in (0, 1], the share of its image that each mask
             of `entities` covers.
+        areas: `object` or `part` -> (m,) int64, the same masks in pixels.
         words: task -> number of words -> answers.
         entity_counts: (source, split) -> counts of `entities`.
+        rejects: (source, split, level, reason) -> records that were not used.
     """
 
     manifest: dict[str, Any]
@@ -64,8 +70,10 @@ class Statistics:
     )
     image_sources: dict[str, NDArray[np.str_]] = field(default_factory=dict)
     shares: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    areas: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     words: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     entity_counts: dict[tuple[str, str], EntityCounts] = field(default_factory=dict)
+    rejects: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
 
     def uses(self, cell: Cell) -> NDArray[np.int64]:
         """Return (n,) int64: the samples of a cell for each image that the cell uses."""
@@ -114,7 +122,20 @@ def collect(build: Path) -> Statistics:
         for batch in checked_batches(opened, "pairs", split, _LEAVES, rows=5_000):
             _add_rows(statistics, split, batch)
     _add_entities(statistics, opened)
+    _add_rejects(statistics, opened)
     return statistics
+
+
+def coco_sizes(areas: NDArray[np.int64]) -> dict[str, int]:
+    """Return how many masks COCO calls small, medium and large.
+
+    Args:
+        areas: (m,) int64 pixels of each mask.
+    """
+    # COCO counts an area equal to a limit as the larger size.
+    bounds = np.searchsorted(np.sort(areas), list(COCO_LIMITS.values()))
+    numbers = np.diff([0, *bounds, areas.size]).tolist()
+    return dict(zip((*COCO_LIMITS, "large"), numbers, strict=True))
 
 
 def _add_rows(statistics: Statistics, split: str, batch: pa.RecordBatch) -> None:
@@ -140,7 +161,7 @@ def _add_rows(statistics: Statistics, split: str, batch: pa.RecordBatch) -> None
     ):
         cell = source, task
         statistics.sizes[stop - start] += 1
-        statistics.class_pairs[cell][" + ".join(sorted(names[start:stop]))] += 1
+        statistics.class_pairs[cell][PAIR_JOINT.join(sorted(names[start:stop]))] += 1
     # One count over all images for each cell; numpy sorts and compares joined texts, not tuples.
     cells = np.array([f"{source}\0{task}" for source, task in zip(sources, tasks, strict=True)])
     of_image = np.repeat(cells, np.diff(ends, prepend=0))
@@ -158,7 +179,8 @@ def _flat(column: pa.Array, name: str) -> pa.Array:
 
 def _add_entities(statistics: Statistics, build: BuildFolder) -> None:
     """Add the `entities` table of all splits."""
-    shares: dict[str, list[NDArray[np.float64]]] = {"object": [], "part": []}
+    shares: dict[str, list[NDArray[np.float64]]] = {level: [] for level in LEVELS}
+    pixels_of: dict[str, list[NDArray[np.int64]]] = {level: [] for level in LEVELS}
     leaves = ["source", "image_id", "category", "width", "height", "area"]
     leaves += ["parts.list.element.name", "parts.list.element.area"]
     for split in SPLITS:
@@ -166,12 +188,16 @@ def _add_entities(statistics: Statistics, build: BuildFolder) -> None:
             # int64: the product of two int32 columns could overflow.
             pixels = batch["width"].to_numpy() * batch["height"].to_numpy().astype(np.int64)
             lengths = pc.list_value_length(batch["parts"]).to_numpy()
-            shares["object"].append(batch["area"].to_numpy() / pixels)
-            areas = _flat(batch["parts"], "area").to_numpy()
-            shares["part"].append(areas / np.repeat(pixels, lengths))
+            areas = batch["area"].to_numpy(), _flat(batch["parts"], "area").to_numpy()
+            of_image = pixels, np.repeat(pixels, lengths)
+            for level, masks, whole in zip(LEVELS, areas, of_image, strict=True):
+                pixels_of[level].append(masks)
+                shares[level].append(masks / whole)
             _add_names(statistics, split, batch)
     empty = np.zeros(0, np.float64)
     statistics.shares = {level: np.concatenate([empty, *every]) for level, every in shares.items()}
+    nothing = np.zeros(0, np.int64)
+    statistics.areas = {level: np.concatenate([nothing, *v]) for level, v in pixels_of.items()}
 
 
 def _add_names(statistics: Statistics, split: str, batch: pa.RecordBatch) -> None:
@@ -184,3 +210,16 @@ def _add_names(statistics: Statistics, split: str, batch: pa.RecordBatch) -> Non
         counts.parts += len(parts)
         counts.classes.add(category)
         counts.part_names.update(part["name"] for part in parts)
+
+
+def _add_rejects(statistics: Statistics, build: BuildFolder) -> None:
+    """Add the records that the build did not use."""
+    # A copy of the dataset can lack the file.
+    if not any(shard.path == REJECTS_FILE for shard in build.shards):
+        return
+    columns = ["source", "split", "level", "reason"]
+    for batch in build.shard_batches(REJECTS_FILE, columns, rows=50_000):
+        grouped = pa.Table.from_batches([batch]).group_by(columns).aggregate([([], "count_all")])
+        for row in grouped.to_pylist():
+            key = tuple(str(row[name]) for name in columns)
+            statistics.rejects[key] += row["count_all"]  # type: ignore[index]

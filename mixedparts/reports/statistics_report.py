@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixedparts.cards.summary import text_table
 from mixedparts.records import SPLITS, Task
-from mixedparts.reports.statistics import Cell, EntityCounts, Statistics
+from mixedparts.reports.statistics import Cell, EntityCounts, Statistics, coco_sizes
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _PAPER = "paper"  # CALICO, CVPR 2025, main text
@@ -40,6 +40,8 @@ def values_of(statistics: Statistics) -> dict[str, Any]:
             level: {"masks": shares.size, **_quantiles(shares, 5)}
             for level, shares in statistics.shares.items()
         },
+        "mask_sizes": {level: coco_sizes(areas) for level, areas in statistics.areas.items()},
+        "rejects": _rejects(statistics),
         "answer_words": {
             task: _words(statistics, task) for task in Task if task in statistics.words
         },
@@ -48,6 +50,14 @@ def values_of(statistics: Statistics) -> dict[str, Any]:
             for row in paper_rows(statistics)
         ],
     }
+
+
+def _rejects(statistics: Statistics) -> dict[str, int]:
+    """Return the number of rejects of each reason, largest first, whatever their level."""
+    reasons: Counter[str] = Counter()
+    for (_, _, _, reason), number in statistics.rejects.items():
+        reasons[reason] += number
+    return _ranked(reasons)
 
 
 def _cells(statistics: Statistics) -> list[Cell]:
@@ -137,11 +147,13 @@ def as_text(statistics: Statistics, most: int = 15) -> str:
          "image_use"),
         ("Samples a class pair has, by source and task", "class_pair_use"),
         ("Share of the image that a mask covers, every mask once", "mask_share_of_image"),
+        ("Sizes of masks as COCO names them: below 32² and 96² pixels, and larger", "mask_sizes"),
         ("Words of an answer", "answer_words"),
     ):  # fmt: skip
         blocks.append(f"{title}\n{_nested_table(values[key])}")
     for title, key in (
         ("Classes", "classes"), ("Parts", "parts"), ("Class pairs", "class_pairs"),
+        ("Reasons of records that were not used", "rejects"),
     ):  # fmt: skip
         blocks.append(_name_table(title, values[key], most))
     head = ["figure", "published", "here", "where it was published"]

@@ -75,7 +75,7 @@ def draw_sample(images: Sequence[ImageArray], marked: Sequence[Marked]) -> Image
 
 
 def draw_panels(
-    images: Sequence[ImageArray], marked: Sequence[Marked], height: int
+    images: Sequence[ImageArray], marked: Sequence[Marked], height: int, scale: float = 1
 ) -> list[Image.Image]:
     """Draw every image with its regions in a panel of its own.
 
@@ -85,19 +85,24 @@ def draw_panels(
         images: `(H, W, 3)` uint8 RGB each, on the stored pixel grid or a smaller one.
         marked: the regions of all images; one label has one colour in all panels.
         height: of the panels in pixels.
+        scale: of letters and lines, for panels that are printed finely.
 
     Returns:
         One RGB panel for each image.
     """
     colours = colours_of([item.label for item in marked])
     return [
-        _panel(image, [item for item in marked if item.image == number], colours, height)
+        _panel(image, [item for item in marked if item.image == number], colours, height, scale)
         for number, image in enumerate(images)
     ]
 
 
 def _panel(
-    image: ImageArray, marked: Sequence[Marked], colours: Mapping[str, Colour], height: int
+    image: ImageArray,
+    marked: Sequence[Marked],
+    colours: Mapping[str, Colour],
+    height: int,
+    scale: float,
 ) -> Image.Image:
     """Return one image with its regions, centred in a panel of some height."""
     size, corner, frame = _fitted(image.shape[1], image.shape[0], height)
@@ -116,13 +121,15 @@ def _panel(
             _tint(canvas, dense, colours[item.label])
         # A white line under the coloured one separates it from an image of like colour.
         contours, _ = cv2.findContours(dense, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, contours, -1, (255, 255, 255), 4, cv2.LINE_8)
-        cv2.drawContours(canvas, contours, -1, colours[item.label], 2, cv2.LINE_AA)
+        cv2.drawContours(canvas, contours, -1, (255, 255, 255), round(4 * scale), cv2.LINE_8)
+        colour, line = colours[item.label], round(2 * scale)
+        cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
     panel = Image.fromarray(canvas)
     taken: list[Box] = []
     # Labels of filled masks sit on the masks and have less choice: they get the free places first.
     for item, dense in sorted(shown, key=lambda pair: pair[0].outlined):
-        _write(panel, item.label, _anchor(dense, item.outlined), colours[item.label], taken)
+        centre = _anchor(dense, item.outlined, scale)
+        _write(panel, item.label, centre, colours[item.label], taken, scale)
     return panel
 
 
@@ -162,11 +169,11 @@ def _tint(canvas: ImageArray, dense: ImageArray, colour: Colour) -> None:
     canvas[box] = cv2.copyTo(mixed, np.ascontiguousarray(dense[box]), part)
 
 
-def _anchor(dense: ImageArray, outlined: bool) -> tuple[int, int]:
+def _anchor(dense: ImageArray, outlined: bool, scale: float) -> tuple[int, int]:
     """Return the (x, y) of a label: above an outline, or at the innermost point of a mask."""
     left, top, width, height = cv2.boundingRect(dense)
     if outlined:
-        return left + width // 2, max(10, top - 10)
+        return left + width // 2, max(round(10 * scale), top - round(10 * scale))
     # The innermost point is farthest from the background. The border of background pixels makes
     # the edge of the box count as an edge of the mask.
     inside = np.pad(dense[top : top + height, left : left + width], 1)
@@ -176,24 +183,30 @@ def _anchor(dense: ImageArray, outlined: bool) -> tuple[int, int]:
 
 
 def _write(
-    panel: Image.Image, label: str, centre: tuple[int, int], colour: Colour, taken: list[Box]
+    panel: Image.Image,
+    label: str,
+    centre: tuple[int, int],
+    colour: Colour,
+    taken: list[Box],
+    scale: float,
 ) -> None:
     """Write a label on a coloured plate, moved up or down to a free place, and note its box."""
     if not label:
         return
-    width, height = text_length(label, _LETTERS) + 10, 20
+    letters, inset = round(_LETTERS * scale), round(5 * scale)
+    width, height = text_length(label, letters) + 2 * inset, round(20 * scale)
     most_left, most_down = panel.width - width - 2, panel.height - height - 2
     left = min(max(centre[0] - width / 2, 2), max(2, most_left))
     # If no shift is free, the last one is used: a label on another one is better than none.
-    for shift in (0, -21, 21, -42, 42, -63, 63, -84, 84):
-        top = min(max(centre[1] - height / 2 + shift, 2), most_down)
+    for shift in (0, -1, 1, -2, 2, -3, 3, -4, 4):
+        top = min(max(centre[1] - height / 2 + shift * (height + 1), 2), most_down)
         box = (left, top, left + width, top + height)
         if not any(_meet(box, other) for other in taken):
             break
     taken.append(box)
     pen = ImageDraw.Draw(panel)
-    pen.rounded_rectangle(box, 5, fill=colour, outline="white", width=1)
-    write_text(panel, (left + 5, top + height / 2), label, _LETTERS, "white", middle=True)
+    pen.rounded_rectangle(box, inset, fill=colour, outline="white", width=1)
+    write_text(panel, (left + inset, top + height / 2), label, letters, "white", middle=True)
 
 
 def _meet(one: Box, two: Box) -> bool:
