@@ -9,15 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
-    CONFIG_MAPPING,
-    AutoTokenizer,
-    LlamaTokenizer,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -26,17 +21,14 @@ from transformers import (
 from calico.config.calico import PromptConfig
 from calico.model.inputs import TokenIds
 from calico.model.segments import SegVocabulary
-from mixedparts.errors import InputError, missing_package
-from mixedparts.files.folders import check_plain_files
-from mixedparts.files.opening import is_there
-from mixedparts.files.text import read_json
+from calico.processing.tokenizer_files import read_language_tokenizer, read_tokenizer
+from mixedparts.errors import InputError
 
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 SEG, PHRASE, PHRASE_END, IMAGE = "[SEG]", "<p>", "</p>", "<image>"
 IMAGE_START, IMAGE_END = "<im_start>", "<im_end>"
 # Folder of the tokenizer for the Q-Former's questions, in InstructBLIP's checkpoints and in ours.
 QUESTION_TOKENIZER = "qformer_tokenizer"
-SENTENCEPIECE = "tokenizer.model"
 _PUNCTUATION = ".,?!:;"
 
 
@@ -88,7 +80,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder} has no tokenizer.json: it is not a complete checkpoint")
     # Without `config`, transformers reads the model's config.json, which it does not know.
-    tokenizer = _read(folder, config=PreTrainedConfig())
+    tokenizer = read_tokenizer(folder, config=PreTrainedConfig())
     if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
         raise InputError(
             f"the tokenizer in {folder} has no token for padding or for the end of a text"
@@ -104,29 +96,7 @@ def load_question_tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     """
     if not (folder / QUESTION_TOKENIZER).is_dir():
         return None
-    return _read(folder / QUESTION_TOKENIZER, config=PreTrainedConfig())
-
-
-def _read(folder: Path, kind: type[Any] = AutoTokenizer, **options: Any) -> PreTrainedTokenizerBase:
-    """Return the tokenizer in a folder; `options` are those of transformers, `kind` its class.
-
-    Raises:
-        InputError: it cannot be read, or only code that the folder brings can read it.
-    """
-    check_plain_files(folder)
-    # Without the last argument transformers asks on the terminal whether code from the folder may
-    # run, and waits for an answer. Such code never runs here.
-    try:
-        tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(
-            str(folder), trust_remote_code=False, **options
-        )
-    except Exception as error:  # transformers raises errors of many types on broken files
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"the tokenizer in {folder} cannot be read: {reason}") from error
-    # How it was read is no part of it: a resumed run saves the same files as an undisturbed one.
-    for name in ("is_local", "local_files_only"):
-        tokenizer.init_kwargs.pop(name, None)
-    return tokenizer
+    return read_tokenizer(folder / QUESTION_TOKENIZER, config=PreTrainedConfig())
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, max_images: int) -> TokenIds:
@@ -196,54 +166,6 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return re.sub(rf" ([{_PUNCTUATION}])", r"\1", str(text)).strip()
 
 
-def _language_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a published language model; errors as `extended_tokenizer`."""
-    if (folder / "tokenizer.json").is_file():
-        return _read(folder, **_unknown_kind(folder))
-    if (folder / SENTENCEPIECE).is_file():
-        # Vicuna, LISA and GLaMM ship this file alone. Their class is named here: AutoTokenizer
-        # takes another one, which drops the space before the first word (transformers 5.4) or puts
-        # a second one behind every grounding token (5.24, with `legacy: true`).
-        check_sentencepiece(folder)
-        return _read(folder, kind=LlamaTokenizer)
-    # Qwen's slow files: GPT-2's pair of vocabulary and merges.
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return _read(folder, **_unknown_kind(folder))
-    raise InputError(
-        f"{folder} holds the language model but no tokenizer (tokenizer.json, {SENTENCEPIECE}, or"
-        " vocab.json with merges.txt)"
-    )
-
-
-def _unknown_kind(folder: Path) -> dict[str, Any]:
-    """Return the option to read a tokenizer beside a config.json of a model of others."""
-    # transformers looks there for the class of the tokenizer, and stops at a model that it does not
-    # know, such as CALICO's or LISA's own.
-    path = folder / "config.json"
-    if not is_there(path):
-        return {}
-    data = read_json(path)
-    kind = data.get("model_type") if isinstance(data, dict) else None
-    return {} if kind in CONFIG_MAPPING else {"config": PreTrainedConfig()}
-
-
-def check_sentencepiece(folder: Path) -> None:
-    """Check that the packages are there which read a `tokenizer.model`.
-
-    Raises:
-        EnvironmentFault: one of them cannot be imported.
-    """
-    # transformers tries another package where one of the two is absent, and its message names that.
-    for name in ("sentencepiece", "google.protobuf"):
-        try:
-            import_module(name)
-        except ImportError as error:
-            lacking = ImportError(str(error), name=name.removeprefix("google."))
-            raise (
-                missing_package(lacking, str(folder / SENTENCEPIECE), "train") or lacking
-            ) from error
-
-
 def extended_tokenizer(folder: Path, prompt: PromptConfig) -> tuple[PreTrainedTokenizerBase, int]:
     """Load the tokenizer of a pretrained language model and add the grounding tokens to it.
 
@@ -256,7 +178,7 @@ def extended_tokenizer(folder: Path, prompt: PromptConfig) -> tuple[PreTrainedTo
     Raises:
         InputError: there is no tokenizer, or it cannot be read.
     """
-    tokenizer = _language_tokenizer(folder)
+    tokenizer = read_language_tokenizer(folder)
     before = len(tokenizer)
     markers = [IMAGE_START, IMAGE_END] if prompt.image_markers else []
     needed = [SEG, PHRASE, PHRASE_END, IMAGE, *markers]

@@ -22,11 +22,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override
 from tests.factories import published_weights as published
 from tests.factories.published_weight_files import bert_like, small
-from tests.factories.sentencepieces import PIECES, llama_files, qwen_files
+from tests.factories.sentencepieces import PIECES, instructblip_files, llama_files, qwen_files
 
 State = dict[str, Tensor]
 _GLAMM_TOKENS = ("<im_start>", "<im_end>", "<bbox>", "<point>", "[SEG]", "<p>", "</p>")
@@ -93,7 +92,7 @@ class PublishedFolders:
             "qformer_config": self._qformer_values(),
         }
         sharded(path, model.state_dict(), config)
-        llama_files(path, ["[PAD]"], pad="[PAD]")
+        instructblip_files(path)
         reader = bert_like()
         reader.save_pretrained(str(path / "qformer_tokenizer"))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaTokenizer
 
 from mixedparts.text.questions import QUESTIONS
 
@@ -70,6 +71,23 @@ def llama_files(
     if added:
         ids = {token: PIECES + number for number, token in enumerate(added)}
         _write(folder / "added_tokens.json", ids)
+
+
+def instructblip_files(folder: Path) -> None:
+    """Write the tokenizer of InstructBLIP-Vicuna: both kinds of file, every mark is </s>."""
+    llama_files(folder, ["[PAD]"])
+    content = json.loads(LlamaTokenizer.from_pretrained(str(folder)).backend_tokenizer.to_str())
+    # As files of transformers 4 do it: a normalizer in place of a pre-tokenizer.
+    content["pre_tokenizer"] = None
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    steps = [{"type": "Prepend", "prepend": "▁"}, space]
+    content["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    _write(folder / "tokenizer.json", content)
+    marks = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {name: _token(mark) for name, mark in marks.items()}
+    _write(folder / "tokenizer_config.json", settings)
+    _write(folder / "special_tokens_map.json", marks | {"pad_token": "[PAD]"})
 
 
 def qwen_files(folder: Path) -> int:
