@@ -51,7 +51,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML with values that differ from the preset",
     )
-    add("--device", choices=["auto", "cpu"], default="auto", help="default: a GPU if there is one")
+    add_device_option(parser)
     add(
         "--processes",
         type=parallel,
@@ -64,7 +64,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the device of inference, which `choose_device` reads."""
+    """Add the option for the device, which `choose_device` reads."""
     # No `choices`: cuda:N has any number.
     parser.add_argument(
         "--device",

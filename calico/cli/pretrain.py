@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         from calico.pretraining.pretrain import pretrain
         from calico.runtime.distributed import build_accelerator
 
-        pretrain(config, dataset, folder, progress, build_accelerator("cpu"))
+        pretrain(config, dataset, folder, progress, build_accelerator(arguments.device))
     if prints_output():
         print(f"encoders: {folder}")
     return 0

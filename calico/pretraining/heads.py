@@ -45,9 +45,9 @@ def _shares(plane: Tensor, grid: int, values: int) -> Tensor:
     """Return (N, grid * grid, values) shares of an (N, H, H) uint8 map."""
     images, height, _ = plane.shape
     step = height // grid
-    rows = torch.arange(height) // step
+    rows = torch.arange(height, device=plane.device) // step
     patch = rows[:, None] * grid + rows[None]
-    patch = patch + torch.arange(images)[:, None, None] * grid * grid
+    patch = patch + torch.arange(images, device=plane.device)[:, None, None] * grid * grid
     # One number for each combination of image, patch and label, so that a single `bincount` counts
     # them all. A one-hot map of all pixels would take hundreds of times the memory.
     known = plane != UNKNOWN

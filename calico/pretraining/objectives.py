@@ -57,15 +57,16 @@ def train_patch_labels(
     shape = config.vision if which == "vision" else config.semantic
     grid = shape.image_size // shape.patch_size
     counts = (len(labels.classes), len(labels.parts))
-    head = DenseHead(shape.hidden_size, *counts)
+    device = device_of(encoder)
+    head = DenseHead(shape.hidden_size, *counts).to(device)
 
     def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
         shown = [augmented(images[index], rng.random(4)) for index in batch]
-        pixels = processor.part_inputs(which, [one.pixels for one in shown])
+        pixels = processor.part_inputs(which, [one.pixels for one in shown], device)
         # Class and register tokens come before the patches.
         states = encoder(pixels).last_hidden_state[:, -grid * grid :]
         features = states.transpose(1, 2).reshape(len(shown), -1, grid, grid)
-        maps = torch.from_numpy(np.stack([one.direct for one in shown]))
+        maps = torch.from_numpy(np.stack([one.direct for one in shown])).to(device)
         targets = patch_labels(maps, grid, *counts)
         return {"cells": head.loss(features, targets, settings.background_weight)}
 
@@ -108,15 +109,18 @@ def train_mask_decoder(
     processor = ImageProcessor(config)
     encoder, grounding = parts.encoders.sam, parts.grounding
     counts = (len(labels.classes), len(labels.parts))
-    head = DenseHead(config.sam.prompt_size, *counts, upscale=4)
-    prompts = LabelPrompts(labels.pairs, config.sam.prompt_size)
+    device = device_of(encoder)
+    head = DenseHead(config.sam.prompt_size, *counts, upscale=4).to(device)
+    prompts = LabelPrompts(labels.pairs, config.sam.prompt_size).to(device)
     grid = config.sam.mask_size
+    # Nothing trains it: gradients of its weights would only add up from step to step.
+    grounding.prompt_encoder.requires_grad_(False)
 
     def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
         shown = [augmented(images[index], rng.random(4)) for index in batch]
-        pixels = processor.part_inputs("sam", [one.pixels for one in shown])
+        pixels = processor.part_inputs("sam", [one.pixels for one in shown], device)
         embeddings = encoder(pixels).last_hidden_state
-        maps = torch.from_numpy(np.stack([one.square for one in shown]))
+        maps = torch.from_numpy(np.stack([one.square for one in shown])).to(device)
         targets = patch_labels(maps, grid, *counts)
         tasks = _mask_tasks(shown, maps, labels, settings.prompted_masks, grid, rng)
         logits = grounding.decode(prompts(tasks.label), embeddings, tasks.image)
@@ -144,6 +148,11 @@ def train_mask_decoder(
     train_stage(stage, settings, progress, log)
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device of a module's weights; all of them are on one."""
+    return next(module.parameters()).device
+
+
 def _trained_by_masks(decoder: nn.Module) -> list[nn.Parameter]:
     # No loss reaches the IoU head. It is left out, because `mean_gradients` gives every weight a
     # gradient, and AdamW would then decay it with several processes and not with one.
@@ -165,21 +174,23 @@ def train_qformer(
     Args:
         config: of the model.
         projector: contains the Q-Former and the queries.
-        features: (N, 1 + patches, C_e) float of the frozen global encoder.
+        features: (N, 1 + patches, C_e) float of the frozen global encoder, on the CPU.
         presence: (N, labels): 1 visible, 0 not visible, -1 unknown, which has no loss.
         labels: of the images.
         progress: is advanced by one for each step.
         log: for the losses.
     """
     settings = config.pretraining
+    device = device_of(projector)
     head = TokenLabels(config.qformer.queries, config.qformer.hidden_size, len(labels.pairs))
+    head.to(device)
     targets = torch.from_numpy(presence).float()
 
     def losses(batch: Sequence[int], _: np.random.Generator) -> Losses:
         rows = torch.tensor(batch)
         queries = projector.queries.expand(len(rows), -1, -1)
-        logits = head(projector.query(features[rows].float(), queries))
-        target = targets[rows]
+        logits = head(projector.query(features[rows].to(device).float(), queries))
+        target = targets[rows].to(device)
         # Unknown labels have weight 0; the target that `clamp_min` gives them does not matter.
         weight = (target >= 0).float()
         entropy = F.binary_cross_entropy_with_logits(
@@ -228,9 +239,9 @@ def _mask_tasks(
     """Sample labels that the images show, and take their masks from the maps (N, 2, S, S)."""
     choices = [(row, label) for row, one in enumerate(images) for label in one.masked]
     sampled = rng.permutation(len(choices))[:count]
-    image = torch.tensor([choices[index][0] for index in sampled])
-    label = torch.tensor([choices[index][1] for index in sampled])
-    pairs = torch.tensor(labels.pairs)[label]
+    image = torch.tensor([choices[index][0] for index in sampled], device=maps.device)
+    label = torch.tensor([choices[index][1] for index in sampled], device=maps.device)
+    pairs = torch.tensor(labels.pairs, device=maps.device)[label]
     # Values of the maps: 1 + class index, 2 + part index.
     of_class = maps[image, 0] == (pairs[:, 0] + 1)[:, None, None]
     of_part = maps[image, 1] == (pairs[:, 1] + 1 + BARE)[:, None, None]

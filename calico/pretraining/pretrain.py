@@ -32,7 +32,12 @@ from calico.pretraining.encoder_files import (
 )
 from calico.pretraining.image_entities import gather_entities
 from calico.pretraining.label_maps import LabelledImage, LabelSet, label_set, labelled_images
-from calico.pretraining.objectives import train_mask_decoder, train_patch_labels, train_qformer
+from calico.pretraining.objectives import (
+    device_of,
+    train_mask_decoder,
+    train_patch_labels,
+    train_qformer,
+)
 from calico.pretraining.stages_folder import (
     check_absent,
     discard_finished_stages,
@@ -105,8 +110,10 @@ def _pretrain(
     _wait(accelerator)
     torch.manual_seed(config.pretraining.seed)
     parts = build_image_parts(config)
+    device = accelerator.device if accelerator else torch.device("cpu")
     for module in (parts.encoders, parts.bridge, parts.grounding):
-        module.eval()  # `train_stage` puts the networks that it trains into training mode
+        # In evaluation mode: `train_stage` puts the networks that it trains into training mode.
+        module.to(device).eval()
     images, labels = _labelled(config, dataset, progress)
     pipeline = _Stages(config, parts, images, labels, progress, log, (rank, count), stages)
     pipeline.global_encoder()
@@ -238,16 +245,19 @@ def _labelled(
     entities = gather_entities(dataset.pairs("train"))
     labels = label_set(entities.values())
     processor = ImageProcessor(config)
-    return labelled_images(dataset, "train", entities, labels, processor, progress), labels
+    workers = config.training.loader_workers
+    images = labelled_images(dataset, "train", entities, labels, processor, progress, workers)
+    return images, labels
 
 
 @torch.inference_mode()
 def _global_features(config: CalicoConfig, parts: ImageParts, images: Sequence[Pixels]) -> Tensor:
     """Return features of the global encoder, (N, 1 + patches, C_e) float16."""
-    processor = ImageProcessor(config)
+    processor, vision = ImageProcessor(config), parts.encoders.vision
+    device = device_of(vision)
     batches = [
-        parts.encoders.vision(processor.part_inputs("vision", images[start : start + 32]))
+        vision(processor.part_inputs("vision", images[start : start + 32], device))
         for start in range(0, len(images), 32)
     ]
-    # In half precision they take half the memory: all images are held at once.
-    return torch.cat([batch.last_hidden_state.half() for batch in batches])
+    # In half precision they take half the memory: all images are held at once, on the CPU.
+    return torch.cat([batch.last_hidden_state.half().cpu() for batch in batches])

@@ -87,7 +87,9 @@ def train_stage(
         if stage.parts > 1:
             mean_gradients(weights)
         norm = updater.step(settings.clip)
-        values = {name: value.item() for name, value in losses.items()}
+        # Together, so that the program waits for the device once.
+        read = torch.stack([value.detach() for value in losses.values()]).tolist()
+        values = dict(zip(losses, read, strict=True))
         log.add(stage.name, step + 1, {**values, "norm": norm}, step + 1 == stage.steps)
         progress.advance()
     for network in stage.networks:

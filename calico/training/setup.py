@@ -213,7 +213,7 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
     progress.log(f"Going on from {checkpoint}.")
     # `state` is compared with the position of this run's sampler later, when there is one.
     passed_on: dict[str, Any] = {
-        name: metadata[name] for name in ("init", "state") if name in metadata
+        name: metadata[name] for name in ("init", "state", "synthetic") if name in metadata
     }
     return Assembled(model, tokenizer, config, int(metadata["step"]), checkpoint, passed_on)
 

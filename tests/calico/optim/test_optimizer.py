@@ -12,7 +12,9 @@ from torch import nn
 from calico.checkpoints.save_load import trained_weights
 from calico.config.calico import TrainingConfig
 from calico.optim.optimizer import Updater, build_updater, hidden_matrices
-from mixedparts.errors import UsageError
+from calico.training.state import optimizer_tensors, restore_optimizer
+from mixedparts.errors import InputError, UsageError
+from tests.factories.elsewhere import HERE, THERE, Elsewhere
 from tests.factories.micro_model import micro_config, micro_model
 
 MUON = TrainingConfig(optimizer="muon", muon_factor=2.0, weight_decay=0.1, clip=1e9)
@@ -95,6 +97,66 @@ def test_what_is_remembered_can_be_put_back() -> None:
     theirs.learn(other, 2)
     for name, weight in ours.named_parameters():
         assert torch.equal(weight, theirs.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_is_put_back_lies_where_the_optimiser_wants_it(optimizer: str) -> None:
+    """A fused update reads its step counters on the device; CUDA refuses them elsewhere."""
+    settings = replace(MUON, optimizer=optimizer)
+    with Elsewhere():
+        network = Small().to(THERE)
+        updater = network.updater(settings)
+        network.learn(updater)
+        named = dict(network.named_parameters())
+        saved = {
+            name: value.to("cpu", copy=True)
+            for name, value in optimizer_tensors(updater, named).items()
+        }
+        assert {value.device for value in saved.values()} == {HERE}
+        other = copy.deepcopy(network)
+        resumed = other.updater(settings)
+        restore_optimizer(resumed, dict(other.named_parameters()), saved)
+        state = resumed.state(other.wide.bias)
+        assert {value.device for value in state.values()} == {THERE}
+        assert state["step"].dtype == torch.float32
+        for one, by in ((network, updater), (other, resumed)):
+            one.learn(by, 2)
+        for name, weight in network.named_parameters():
+            assert torch.equal(weight, other.get_parameter(name)), name
+
+
+def test_moments_come_back_in_the_order_of_their_weight_in_memory() -> None:
+    """CUDA's fused update refuses moments whose strides differ from those of the weight."""
+    weight = nn.Parameter(torch.randn(6, 4, 3, 3).to(memory_format=torch.channels_last))
+    updater = build_updater({"conv": weight}, 0.1, replace(MUON, optimizer="adamw"))
+    weight.grad = torch.randn_like(weight)
+    updater.step(1e9)
+    plain = {n: v.contiguous() for n, v in optimizer_tensors(updater, {"conv": weight}).items()}
+    restore_optimizer(updater, {"conv": weight}, plain)
+    for moment in ("exp_avg", "exp_avg_sq"):
+        found = updater.state(weight)[moment]
+        assert found.stride() == weight.stride()
+        assert torch.equal(found, plain[f"conv/{moment}"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"wide.bias/exp_avg": None}, r"wide\.bias lacks exp_avg"),
+        ({"wide.bias/exp_avg_sq": torch.zeros(3)}, r"exp_avg_sq of \(3,\) for wide\.bias"),
+    ],
+)
+def test_moments_that_do_not_fit_are_one_message(
+    changed: dict[str, torch.Tensor | None], message: str
+) -> None:
+    network = Small()
+    updater = network.updater()
+    network.learn(updater)
+    named = dict(network.named_parameters())
+    saved = {**optimizer_tensors(updater, named), **changed}
+    given = {name: value for name, value in saved.items() if value is not None}
+    with pytest.raises(InputError, match=message):
+        restore_optimizer(updater, named, given)
 
 
 def test_what_cannot_work_is_refused() -> None:

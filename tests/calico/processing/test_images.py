@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from calico.config.presets import seven_b, tiny
 from calico.dataset.views import View
+from calico.processing import images
 from calico.processing.images import CLIP, IMAGENET, ImageProcessor, open_image
 from mixedparts.errors import InputError
 from mixedparts.masks import Rle, decode, from_dense, iou
@@ -166,3 +169,55 @@ def linear(values: np.ndarray, axis: int, size: int) -> np.ndarray:
     share = (places - first).reshape([-1 if each == axis else 1 for each in range(values.ndim)])
     second = np.minimum(first + 1, length - 1)
     return values.take(first, axis) * (1 - share) + values.take(second, axis) * share
+
+
+class TestPortions:
+    """Decoded masks are resized a few at a time, or 100 of a large photograph take 5 GB."""
+
+    @pytest.mark.parametrize(("height", "width"), [(150, 100), (90, 180), (40, 30)])
+    @pytest.mark.parametrize("limit", [1, 300_000, 1 << 30])
+    def test_they_are_the_same_in_any_portions(
+        self, monkeypatch: pytest.MonkeyPatch, height: int, width: int, limit: int
+    ) -> None:
+        processor = ImageProcessor(tiny())
+        grid = processor.grid_size
+        logits = torch.randn(7, grid, grid, generator=torch.Generator().manual_seed(0))
+        square = F.interpolate(logits[None], (128, 128), mode="bilinear", align_corners=False)
+        rows, columns = processor.inner_size(height, width)
+        shown = square[:, :, :rows, :columns]
+        whole = F.interpolate(shown, (height, width), mode="bilinear", align_corners=False)[0] > 0
+        monkeypatch.setattr(images, "RESIZED_BYTES", limit)
+        found = processor.original_masks(logits, height, width)
+        assert len(found) == 7
+        for mask, expected in zip(found, whole, strict=True):
+            assert torch.equal(torch.from_numpy(decode(mask)).bool(), expected)
+
+    def test_a_large_photograph_stays_within_the_limit(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        processor = ImageProcessor(seven_b())
+        grid, height, width = processor.grid_size, 3000, 4000
+        taken = []
+
+        class Sizes(TorchDispatchMode):
+            """The memory of the resized masks of a portion, all steps together."""
+
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+                found = func(*args, **(kwargs or {}))
+                if isinstance(found, torch.Tensor) and found.ndim == 4:
+                    taken.append(found.nbytes)
+                return found
+
+        monkeypatch.setattr(images, "from_dense", lambda mask: mask.shape)
+        with Sizes():
+            found = processor.original_masks(torch.randn(9, grid, grid), height, width)
+        assert found == [(height, width)] * 9
+        assert images.RESIZED_BYTES == 256 << 20
+        assert max(taken) <= images.RESIZED_BYTES
+        # As many at a time as fit: with one a portion there would be nine.
+        assert len([size for size in taken if size >= 4 * height * width]) == 3
+
+    def test_no_mask_is_no_work(self) -> None:
+        processor = ImageProcessor(tiny())
+        grid = processor.grid_size
+        assert processor.original_masks(torch.zeros(0, grid, grid), 30, 40) == []

@@ -18,6 +18,7 @@ from calico.config.yaml_io import write_config
 from calico.dataset.pairs import BuiltDataset
 from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
+from mixedparts.files.text import read_json
 from mixedparts.progress import Silent
 from tests.checkout import ROOT
 from tests.factories.micro_model import micro_config
@@ -60,6 +61,26 @@ GOING_ON = RUN.replace(
 )
 
 
+# Each process writes down whom it answered, and the first one whom it scored.
+DIVIDED = (
+    """
+import json, os, sys
+from pathlib import Path
+import calico.training.train as run
+place, answer, rate = Path(sys.argv[4]), run.answer_samples, run.score_answers
+def note(name, predictions):
+    (place / f"{name}.json").write_text(json.dumps(sorted(predictions)))
+    return predictions
+def scored(predictions, *rest):
+    from tests.factories.evaluation import LetterModel
+    return rate(note("scored", predictions), *rest, text_model=LetterModel())
+run.answer_samples = lambda *given, **more: note(os.environ["RANK"], answer(*given, **more))
+run.score_answers = scored
+"""
+    + RUN
+)
+
+
 def launched(
     place: Path, name: str, count: int, script: str = RUN, **changes: Any
 ) -> list[dict[str, Any]]:
@@ -77,11 +98,13 @@ def launched(
     return log(place / name)
 
 
-def alone(place: Path, name: str, **changes: Any) -> list[dict[str, Any]]:
+def alone(
+    place: Path, name: str, max_steps: int | None = None, resume: bool = False, **changes: Any
+) -> list[dict[str, Any]]:
     """Train in this process; return the lines of the log."""
     training = {"batch_size": 4, "log_every": 1, **changes.pop("training", {})}
     config = micro_config(training=training, **changes)
-    settings = RunSettings(place / name, place / "encoders", device="cpu")
+    settings = RunSettings(place / name, place / "encoders", resume, max_steps, device="cpu")
     train(config, BuiltDataset(place / "build"), settings, Silent())
     return log(place / name)
 
@@ -102,8 +125,15 @@ def state(output: Path) -> dict[str, torch.Tensor]:
 def losses(lines: list[dict[str, Any]]) -> torch.Tensor:
     """Return (steps, 5) losses and norms."""
     names = ("total", "text", "mask", "dice", "norm")
-    steps = [line for line in lines if "event" not in line]
+    steps = [line for line in lines if line["stage"] == "train" and "event" not in line]
     return torch.tensor([[line[name] for name in names] for line in steps], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def dealt(place: Path) -> list[dict[str, Any]]:
+    """The log of a run of two processes with Muon and an evaluation at its end."""
+    training = {"eval_every": 8, "eval_samples": 6, "best": "label_f1"}
+    return launched(place, "dealt", 2, DIVIDED, training=training)
 
 
 class TestParts:
@@ -120,10 +150,11 @@ class TestParts:
         two = launched(place, "two", 2, training=ADAMW)
         torch.testing.assert_close(losses(two), losses(one), rtol=1e-4, atol=1e-6)
 
-    def test_dealt_matrices_give_the_losses_of_one(self, place: Path) -> None:
+    def test_dealt_matrices_give_the_losses_of_one(
+        self, place: Path, dealt: list[dict[str, Any]]
+    ) -> None:
         one = alone(place, "muon")
-        two = launched(place, "dealt", 2)
-        torch.testing.assert_close(losses(two), losses(one), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(losses(dealt), losses(one), rtol=1e-4, atol=1e-6)
         ours, theirs = (state(place / name) for name in ("dealt", "muon"))
         assert ours.keys() == theirs.keys()  # Muon's moments are those of both processes
         for name, value in ours.items():
@@ -139,11 +170,34 @@ class TestParts:
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
-    def test_shared_weights_give_the_losses_of_one(self, place: Path) -> None:
-        training = {"ema": 0.9, **ADAMW}
-        one = alone(place, "unshared", training=training)
-        two = launched(place, "shared", 2, training=training, execution={"parallel": "fsdp"})
-        torch.testing.assert_close(losses(two), losses(one), rtol=1e-4, atol=1e-6)
+    def test_sharded_weights_give_the_losses_of_one(self, place: Path) -> None:
+        """Saved and resumed by other numbers of processes; 5 samples in parts of 2."""
+        training = {"ema": 0.9, "batch_size": 5, "micro_batch": 2, "features": "encode", **ADAMW}
+        language = {"tuning": "lora", "lora_dropout": 0.0}  # whose draws differ between processes
+        one = alone(place, "unsharded", training=training, language=language)
+        sharded = {
+            "training": training,
+            "language": language,
+            "execution": {"parallel": "fsdp", "activation_checkpointing": True},
+        }
+        alone(place, "sharded", max_steps=3, **sharded)
+        script = GOING_ON.replace("resume=True", "resume=True, max_steps=6")
+        launched(place, "sharded", 2, script, **sharded)
+        lines = alone(place, "sharded", resume=True, **sharded)
+        torch.testing.assert_close(losses(lines), losses(one), rtol=1e-4, atol=1e-6)
+        ours, theirs = (state(place / name) for name in ("sharded", "unsharded"))
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            if name.endswith("exp_avg"):
+                torch.testing.assert_close(value, theirs[name], rtol=0.02, atol=2e-5)
+
+    def test_an_evaluation_is_divided(self, place: Path, dealt: list[dict[str, Any]]) -> None:
+        assert [line["step"] for line in dealt if line.get("stage") == "evaluation"] == [8]
+        shares = [set(read_json(place / "dealt" / f"{rank}.json")) for rank in (0, 1)]
+        assert [len(share) for share in shares] == [3, 3]
+        assert not shares[0] & shares[1]
+        # All answers came together: none of the six samples counts as missing.
+        assert read_json(place / "dealt" / "scored.json") == sorted(shares[0] | shares[1])
 
     def test_a_process_without_masks_keeps_no_other_waiting(self, place: Path) -> None:
         lines = launched(place, "unmasked", 2, script=WITHOUT_MASKS)
