@@ -60,7 +60,9 @@ def read_language_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if (folder / SENTENCEPIECE).is_file() and (not whole or _is_llama(folder)):
         if not whole:
             _check_pieces(folder / SENTENCEPIECE)
-        return read_tokenizer(folder, kind=LlamaTokenizer)
+        # `legacy` would put a space between a grounding token and a full stop behind it, and is not
+        # saved: a resumed run would tokenise otherwise.
+        return read_tokenizer(folder, kind=LlamaTokenizer, legacy=False)
     # Qwen's slow files are GPT-2's pair of vocabulary and merges.
     if whole or all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
         return read_tokenizer(folder, **_unknown_kind(folder))
