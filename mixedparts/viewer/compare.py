@@ -80,7 +80,7 @@ def _pairs(truth: Sequence[Region], predicted: Sequence[Region]) -> list[tuple[i
             for column, two in enumerate(theirs):
                 iou = float(table[row, column])
                 if iou >= LEAST_IOU:
-                    same = truth[one].label == predicted[two].label
+                    same = label_of(truth[one].label) == label_of(predicted[two].label)
                     found.append((iou, same, one, two))
     pairs, taken = [], set()
     # Among equal overlaps, those of equal names first.

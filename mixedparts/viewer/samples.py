@@ -27,6 +27,7 @@ class Mark(StrEnum):
     FALSE_POSITIVE = "false positive"
     MISS = "miss"
     WRONG_NAME = "wrong name"
+    POOR_MASK = "poor mask"  # overlaps, but too little
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ def pieces_of(text: str, seg: Sequence[int]) -> list[Piece]:
         seg: the region that the n-th `[SEG]` means; -1, or none for a further one: no region.
 
     Returns:
-        Texts and phrases in their order. A `[SEG]` before any phrase is a phrase `UNNAMED`.
+        Texts and phrases in their order. A `[SEG]` before any phrase, and an empty phrase, are called
+        `UNNAMED`.
     """
     pieces: list[Piece] = []
     last: Chip | None = None
@@ -47,7 +48,7 @@ def pieces_of(text: str, seg: Sequence[int]) -> list[Piece]:
             pieces.append(between)
         at = match.end()
         if match[1] is not None:
-            pieces.append(last := Chip(match[1], []))
+            pieces.append(last := Chip(match[1] or UNNAMED, []))
             continue
         if last is None:
             pieces.append(last := Chip(UNNAMED, []))

@@ -59,14 +59,24 @@ class Cards {
     for (const views of this.views.values()) views.forEach((view) => view.redraw());
   }
 
-  /** Draw all cards, in view or not, as for printing. */
-  async drawAll() {
+  /** Draw all cards, in view or not, and keep them until `printed`. */
+  async print() {
+    this.printing = true;
     await Promise.all([...this.views.entries()].map(([card, views]) => this.#draw(card, views)));
+  }
+
+  /** Give the memory of cards out of view back. */
+  printed() {
+    this.printing = false;
+    for (const card of this.views.keys()) {
+      this.watcher.unobserve(card);
+      this.watcher.observe(card); // which reports whether it is in view
+    }
   }
 
   #card(sample, number) {
     const link = make("a", { href: rowAddress(sample) }, isolated(nameOf(sample)), " · ",
-      isolated(spaced(sample.task)));
+      isolated(taskName(sample.task)));
     const views = sample.answers.map((answer) => new AnswerView(sample, answer, this.settings));
     const card = make("li", { class: "card" }, make("h2", {}, link), ...factsOf(sample),
       ...views.map((view) => view.element));
@@ -82,7 +92,7 @@ class Cards {
       const views = this.views.get(target);
       if (!views) continue;
       if (isIntersecting) this.#draw(target, views);
-      else views.forEach((view) => view.release());
+      else if (!this.printing) views.forEach((view) => view.release());
     }
   }
 

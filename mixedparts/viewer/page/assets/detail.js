@@ -23,7 +23,7 @@ class Detail {
   async show(sample) {
     this.#clear();
     this.sample = sample;
-    byId("detail-title").replaceChildren(isolated(nameOf(sample)), " · ", isolated(spaced(sample.task)));
+    byId("detail-title").replaceChildren(isolated(nameOf(sample)), " · ", isolated(taskName(sample.task)));
     const body = byId("detail-body");
     this.views = sample.answers.map((answer) => new AnswerView(sample, answer, this.settings));
     body.replaceChildren(...factsOf(sample));

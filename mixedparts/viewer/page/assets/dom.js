@@ -22,7 +22,10 @@ const thousands = (number) => number.toLocaleString("en");
 /** Return `1 sample` or `2 samples`. */
 const counted = (number, noun) => `${thousands(number)} ${noun}${number === 1 ? "" : "s"}`;
 
-const spaced = (name) => name.replaceAll("_", " ");
+const TASKS = ["common_object", "common_parts", "unique_parts"];
+
+/** Return a task in words; one that is not known stays as it is. */
+const taskName = (task) => (TASKS.includes(task) ? task.replaceAll("_", " ") : task);
 
 /** Return a mark that shows a colour and the pattern of a kind. */
 function swatch(colour, kind) {

@@ -64,7 +64,8 @@ class FileRows {
 
   /** Return for each facet {value: samples}, counted with all other filters. */
   async facets(filters) {
-    const counts = Object.fromEntries(FACETS.map((facet) => [facet, {}]));
+    // Without a prototype, for a name can be any text, such as `constructor`.
+    const counts = Object.fromEntries(FACETS.map((facet) => [facet, Object.create(null)]));
     for (const facet of FACETS) {
       for (const sample of this.samples) {
         const fits = this.#fits(sample, { ...filters, [facet]: null });

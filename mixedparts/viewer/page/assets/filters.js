@@ -1,6 +1,5 @@
 // The filters above the list: tasks as buttons, everything else as menus with counts.
 
-const TASKS = ["common_object", "common_parts", "unique_parts"];
 const MENUS = { split: "Split", source: "Source", class: "Class", part: "Part", tag: "Group" };
 
 class Filters {
@@ -60,7 +59,7 @@ class Filters {
     const buttons = names.map((task, number) => {
       const pressed = String(this.values.task.includes(task));
       const button = make("button", { type: "button", "aria-pressed": pressed, "data-task": task },
-        isolated(spaced(task)), ` (${thousands(counts[task] || 0)})`);
+        isolated(taskName(task)), ` (${thousands(counts[task] || 0)})`);
       if (number < 3) button.setAttribute("aria-keyshortcuts", String(number + 1));
       button.addEventListener("click", () => this.toggleTask(task));
       return button;
@@ -73,7 +72,7 @@ class Filters {
     const names = Object.keys(counts).sort();
     if (chosen && !names.includes(chosen)) names.push(chosen);
     const options = names.map((name) => {
-      const text = `${spaced(name)} (${thousands(counts[name] || 0)})`;
+      const text = `${name} (${thousands(counts[name] || 0)})`;
       return make("option", { value: name }, text);
     });
     menu.replaceChildren(make("option", { value: "" }, "all"), ...options);

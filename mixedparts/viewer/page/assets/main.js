@@ -29,9 +29,19 @@ function readAddress() {
     if (query.get(name)) filters[name] = query.get(name);
   }
   const start = Math.max(0, Number.parseInt(query.get("start") || "0", 10) || 0);
-  const row = query.get("row");
-  const cut = row === null ? -1 : row.indexOf("/");
-  return { filters, start, row: cut < 0 ? null : { split: row.slice(0, cut), id: row.slice(cut + 1) } };
+  return { filters, start, row: readRow() };
+}
+
+/** Return {split, id} of the sample in the address, null if there is none. */
+function readRow() {
+  // Cut before it is decoded: either part may contain a slash.
+  const [, text] = location.hash.match(/[#&]row=([^&]*)/) || [];
+  const [split, ...id] = (text || "").split("/");
+  try {
+    return id.length ? { split: decodeURIComponent(split), id: decodeURIComponent(id.join("/")) } : null;
+  } catch {
+    return null; // a % that stands for nothing
+  }
 }
 
 class Page {
@@ -189,9 +199,11 @@ class Page {
       event.preventDefault(); // the part of the address after # holds filters and samples
       byId("rows").focus();
     });
-    addEventListener("beforeprint", () => this.cards.drawAll());
+    addEventListener("beforeprint", () => this.cards.print());
+    addEventListener("afterprint", () => this.cards.printed());
     matchMedia("print").addEventListener("change", (event) => {
-      if (event.matches) this.cards.drawAll();
+      if (event.matches) this.cards.print();
+      else this.cards.printed();
     });
     listKeys();
     listen(this.#actions());

@@ -1,6 +1,7 @@
 // One image of a sample with its masks and labels over it.
 
-const MARKS = { match: "✓", "false positive": "✗", miss: "○", "wrong name": "≠" };
+const MARKS = { match: "✓", "false positive": "✗", miss: "○", "wrong name": "≠",
+  "poor mask": "≈" };
 
 /** Return the colour of each region of a sample, the same for equal names. */
 function coloursOf(sample, palette, by) {
@@ -72,17 +73,18 @@ class Stage {
     for (const one of shown) {
       one.mask ??= maskOf(one.region.counts, image.width, image.height, grid);
     }
-    // Small masks lie over large ones, parts over objects.
+    // Small masks lie over large ones, parts over objects, and what is lit up over everything.
     const rank = ({ region }) => (region.kind === "object" ? 1e12 : 0) + region.area;
     this.shown = shown.sort((one, two) => rank(two) - rank(one));
     const parts = shown.some(({ region }) => region.kind !== "object");
-    const layers = this.shown.map(({ region, number, mask }) => ({
-      mask,
-      colour: this.colourOf(region),
-      fill: fillOf(region, parts),
+    const lit = ({ number }) => look.strength(number);
+    const layers = [...this.shown].sort((one, two) => lit(one) - lit(two)).map((one) => ({
+      mask: one.mask,
+      colour: this.colourOf(one.region),
+      fill: fillOf(one.region, parts),
       outline,
-      dashed: region.kind === "object",
-      strength: look.strength(number),
+      dashed: one.region.kind === "object",
+      strength: lit(one),
     }));
     paint(this.canvas, layers, Math.max(2, Math.round(4 * zoom)));
     this.#label(look);

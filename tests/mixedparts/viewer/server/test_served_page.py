@@ -1,0 +1,117 @@
+"""The page of a running server in a browser, and the command that starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from mixedparts import masks
+from tests.conftest import command
+from tests.factories.browser import Watched, drawn
+from tests.mixedparts.viewer.test_page_in_browser import faults, shown
+from tests.oracles.build_tables import iter_rows
+
+Open = Callable[..., Watched]
+
+
+@pytest.fixture(scope="module")
+def address(built: Path) -> Iterator[str]:
+    """The address of a server of `built`, which Ctrl+C ends."""
+    words = [command("mixedparts"), "view", str(built), "--serve", "--port", "0"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.match(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, line
+        yield found[0]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def rows(built: Path) -> list[dict[str, Any]]:
+    return [row for s in ("train", "validation", "test") for row in iter_rows(built, "pairs", s)]
+
+
+def test_all_rows_are_paged_filtered_and_searched(
+    address: str, rows: list[dict[str, Any]], watched: Open
+) -> None:
+    page = watched().open(address)
+    expect(page.locator("#status")).to_contain_text(f"{len(rows):,} samples, page 1 of")
+    assert page.locator(".card").count() == 50
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator("#status")).to_contain_text("page 2 of")
+    assert shown(page)[0] == f"{rows[50]['split']}/{rows[50]['id']}"
+    page.keyboard.press("3")
+    number = sum(row["task"] == "unique_parts" for row in rows)
+    expect(page.locator("#status")).to_contain_text(f"{number:,} sample")
+    expect(page.get_by_role("button", name=f"unique parts ({number:,})")).to_be_visible()
+    page.get_by_label("Search").fill(rows[7]["id"])
+    expect(page.locator("#status")).to_have_text(re.compile("^(1 sample,|No sample)"))
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#status")).to_contain_text(f"{len(rows):,} samples")
+
+
+def test_masks_and_links(address: str, rows: list[dict[str, Any]], watched: Open) -> None:
+    row = rows[-1]
+    page = watched().open(f"{address}#row={row['split']}/{row['id']}")
+    expect(page.locator("#detail")).to_be_visible()
+    page.locator("#detail .answer .chip").first.click()
+    expect(page.locator("#detail .answer .chip").first).to_have_attribute("aria-pressed", "true")
+    page.mouse.move(0, 0)
+    canvas = page.locator("#detail canvas").first
+    first = row["objects"][0]
+    height, width = first["mask"]["size"]
+    rle = masks.from_string(first["mask"]["counts"], height, width)
+    np.testing.assert_array_equal(drawn(canvas) > 0, masks.decode(rle) > 0)
+    loaded = "image => image.complete && image.naturalWidth"
+    assert page.locator("#detail img").first.evaluate(loaded) == row["images"][0]["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_of_accessibility(address: str, watched: Open, scheme: str) -> None:
+    page = watched(color_scheme=scheme).open(address)
+    drawn(page.locator("canvas").first)
+    expect(page.get_by_role("button", name=re.compile("unique parts"))).to_be_visible()
+    assert faults(page) == []
+
+
+def test_a_taken_port_and_wrong_options(built: Path, run_mixedparts: Any, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run = run_mixedparts("view", built, "--serve", "--port", port)
+    assert run.returncode == 3
+    assert f"port {port} of 127.0.0.1 cannot be used" in run.stderr
+    for words, says in (
+        (["--serve", "--class", "dog"], "--class is for a file"),
+        (["--serve", "--limit", "9"], "--limit is for a file"),
+        (["--serve", "--port", "70000"], "--port must be from 0 to 65535"),
+        (["--port", "80"], "--port belongs to --serve"),
+        (["--limit", "0"], "--limit must be at least 1"),
+        (["--max-side", "2"], "--max-side must be at least 16"),
+        (["--class", "dgo"], "has no class 'dgo'. Did you mean 'dog'?"),
+    ):
+        run = run_mixedparts("view", built, *words)
+        assert (run.returncode, "Traceback" in run.stderr) == (2, False), run.stderr
+        assert says in run.stderr
+    assert not (tmp_path / "view.html").exists()
+    assert run_mixedparts("view", tmp_path, "--serve").returncode == 3
