@@ -15,12 +15,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import (
-    Blip2Config,
-    Blip2ForConditionalGeneration,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
 
 from calico.config.yaml_io import override
 from tests.factories import published_weights as published
@@ -197,25 +191,10 @@ class PublishedFolders:
 
     def _blip2(self, path: Path) -> None:
         seen, asked = self._vision_values(), self._qformer_values()
-        text = {
-            "model_type": "opt",
-            "vocab_size": 50,
-            "hidden_size": 20,
-            "num_hidden_layers": 1,
-            "ffn_dim": 8,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 16,
-            "word_embed_proj_dim": 20,
-        }
-        described = Blip2Config(
-            vision_config=seen,
-            qformer_config=asked,
-            text_config=text,
-            num_query_tokens=self.config.qformer.queries,
-        )
-        model = published.randomised(Blip2ForConditionalGeneration(described))
+        text = {"model_type": "opt", "num_attention_heads": 32, "hidden_size": 2560}
         config = {"vision_config": seen, "qformer_config": asked, "text_config": text}
-        sharded(path, model.state_dict(), config | {"model_type": "blip-2"})
+        state = published.blip2(self.config).state_dict()
+        sharded(path, state, config | {"model_type": "blip-2"})
         _write(path / "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer"})
 
     def _qwen(self, path: Path) -> None:
@@ -224,12 +203,8 @@ class PublishedFolders:
         chosen = self.config.language
         values = {
             "model_type": "qwen2",
-            "hidden_size": chosen.hidden_size,
-            "intermediate_size": chosen.mlp_size,
-            "num_hidden_layers": chosen.layers,
             "num_attention_heads": chosen.heads,
             "num_key_value_heads": 1,
-            "vocab_size": tokens + 11,  # padded, as Qwen's
             "max_position_embeddings": 32768,
             "rms_norm_eps": 1e-6,
             "rope_theta": 1000000.0,
@@ -239,10 +214,8 @@ class PublishedFolders:
             "tie_word_embeddings": True,
             "hidden_act": "silu",
         }
-        model = published.randomised(Qwen2ForCausalLM(Qwen2Config(**values)))
-        state = model.state_dict()
-        state.pop("lm_head.weight", None)
-        _save(state, path / "model.safetensors")
+        # More rows than tokens, as in Qwen's files.
+        _save(published.qwen2(self.qwen_config, tokens + 11), path / "model.safetensors")
         _write(path / "config.json", values)
 
     def _llama_values(self, eps: float, positions: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import torch
 from segment_anything import modeling as sam_modeling
 from torch import Tensor, nn
 from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
     Dinov2Config,
     Dinov2Model,
     Dinov2WithRegistersConfig,
@@ -21,6 +23,8 @@ from transformers import (
     InstructBlipForConditionalGeneration,
     LlamaConfig,
     LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     SamModel,
 )
 
@@ -88,6 +92,57 @@ def instructblip(config: CalicoConfig, rows: int) -> InstructBlipForConditionalG
         num_query_tokens=asked.queries,
     )
     return randomised(InstructBlipForConditionalGeneration(described))  # type: ignore[return-value]
+
+
+def blip2(config: CalicoConfig, text: str = "opt") -> Blip2ForConditionalGeneration:
+    """Return BLIP-2 with an OPT or T5 of 20 columns inside, whatever the size of the rest."""
+    seen, asked = config.vision, config.qformer
+    opt = {
+        "model_type": "opt",
+        "vocab_size": 50,
+        "hidden_size": 20,
+        "num_hidden_layers": 1,
+        "ffn_dim": 8,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 16,
+        "word_embed_proj_dim": 20,
+    }
+    t5 = {"model_type": "t5", "vocab_size": 50, "d_model": 20, "d_kv": 4, "d_ff": 8}
+    t5 |= {"num_layers": 1, "num_heads": 2}
+    described = Blip2Config(
+        vision_config={
+            "hidden_size": seen.hidden_size,
+            "intermediate_size": seen.mlp_size,
+            "num_hidden_layers": seen.layers,
+            "num_attention_heads": seen.heads,
+            "image_size": seen.image_size,
+            "patch_size": seen.patch_size,
+        },
+        qformer_config={
+            "vocab_size": asked.vocabulary,
+            "hidden_size": asked.hidden_size,
+            "intermediate_size": asked.mlp_size,
+            "num_hidden_layers": asked.layers,
+            "num_attention_heads": asked.heads,
+            "cross_attention_frequency": asked.cross_attention_every,
+            "encoder_hidden_size": seen.hidden_size,
+        },
+        text_config=opt if text == "opt" else t5,
+        num_query_tokens=asked.queries,
+    )
+    return randomised(Blip2ForConditionalGeneration(described))  # type: ignore[return-value]
+
+
+def qwen2(config: CalicoConfig, rows: int) -> State:
+    """Return a Qwen2 as its file has it: the output layer is tied, so it is not there."""
+    values = llama_config(config, rows) | {
+        "num_key_value_heads": config.language.kv_heads,
+        "tie_word_embeddings": True,
+        "use_sliding_window": False,
+    }
+    state = dict(randomised(Qwen2ForCausalLM(Qwen2Config(**values))).state_dict())
+    state.pop("lm_head.weight", None)
+    return state
 
 
 def dinov2(config: CalicoConfig) -> Dinov2Model | Dinov2WithRegistersModel:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calico.config.calico import CalicoConfig
 from calico.config.presets import seven_b, seven_b_with
+from calico.config.yaml_io import override
 from calico.model.inputs import TokenIds
 from calico.model.segments import SegVocabulary
 from calico.weights.initial import on_meta, weight_shapes
@@ -28,6 +29,9 @@ def full(name: str, config: CalicoConfig) -> list[State]:
     with torch.device("meta"):
         makers: dict[str, Callable[[], State]] = {
             "instructblip": lambda: dict(published.instructblip(config, ROWS).state_dict()),
+            "instructblip of vicuna": lambda: dict(
+                published.instructblip(seven_b(), ROWS).state_dict()
+            ),
             "dinov2": lambda: dict(published.dinov2(config).state_dict()),
             "hub": lambda: published.dinov2_hub(published.dinov2(config), config),
             "sam": lambda: dict(published.sam(config).state_dict()),
@@ -35,8 +39,18 @@ def full(name: str, config: CalicoConfig) -> list[State]:
             "glamm": lambda: published.glamm(config, ROWS),
             "calico": lambda: published.calico(config, ROWS),
             "lavis": lambda: published.lavis(config),
+            "lavis of blip2": lambda: {
+                **published.lavis(config),
+                "opt_proj.weight": torch.empty(2560, 768),
+                "opt_proj.bias": torch.empty(2560),
+                "temp": torch.empty(()),
+                "itm_head.weight": torch.empty(2, 768),
+            },
             "lavis with text": lambda: published.lavis(config, text=True),
             "llama": lambda: dict(published.llama(config, ROWS).state_dict()),
+            "blip2 with opt": lambda: dict(published.blip2(config).state_dict()),
+            "blip2 with t5": lambda: dict(published.blip2(config, "t5").state_dict()),
+            "qwen": lambda: published.qwen2(config, ROWS),
             "projection": lambda: {
                 name: value
                 for name, value in published.instructblip(config, ROWS).state_dict().items()
@@ -129,6 +143,60 @@ def test_a_qformer_that_cannot_read_is_refused_by_the_names_that_it_lacks() -> N
     wanted = weight_shapes(on_meta(config, IDS))
     with pytest.raises(InputError, match=r"missing: .*bridge\.qformer\.word_embeddings\.weight"):
         reconcile(found, wanted, config)
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        "blip2 with opt + qwen + dinov2 + sam",
+        "qwen + native sam + hub + blip2 with t5",
+        "instructblip of vicuna + dinov2 + native sam + qwen",
+        "lavis of blip2 + qwen + dinov2 + sam",
+    ],
+)
+def test_a_smaller_model_of_a_blip2_and_a_qwen_is_matched(sources: str) -> None:
+    """EVA-CLIP-g and Q-Former as in the 7B model; Qwen2.5-1.5B; SAM ViT-B."""
+    config = override(
+        seven_b(),
+        {
+            "language": {
+                "family": "qwen2",
+                "hidden_size": 1536,
+                "layers": 28,
+                "heads": 12,
+                "kv_heads": 2,
+                "mlp_size": 8960,
+                "tie_embeddings": True,
+                "vocabulary": ROWS,
+            },
+            "sam": {
+                "hidden_size": 768,
+                "layers": 12,
+                "heads": 12,
+                "mlp_size": 3072,
+                "global_layers": [2, 5, 8, 11],
+            },
+            "trained": {"projection": True, "seg_projection": True},
+        },
+        "test",
+    )
+    states = full(sources, config)
+    found = match(WeightSource(str(n), state) for n, state in enumerate(states))
+    wanted = weight_shapes(on_meta(config, IDS))
+    fresh = reconcile(found, wanted, config)
+    parts = {".".join(name.split(".")[:2]) for name in fresh}
+    # The projection of each of these leads to its own language model.
+    trained = {"bridge.projection", "grounding.projection"}
+    assert parts == trained | {"correspondence.extraction", "correspondence.adaptive"}
+    for number, state in enumerate(states):
+        ignored = {name for names in found.ignored[number].values() for name in names}
+        assert found.used[number] | ignored == set(state)
+    language = [name for name in wanted if name.startswith("language.")]
+    assert sum(name.endswith("_proj.bias") for name in language) == 3 * 28
+    assert "language.lm_head.weight" not in language
+    frozen = replace(config, trained=replace(config.trained, projection=False))
+    with pytest.raises(InputError, match=r"bridge\.projection"):
+        reconcile(found, wanted, frozen)
 
 
 @pytest.mark.parametrize("size", ["large", "giant"])
