@@ -25,15 +25,15 @@ OLDEST_TESTS := tests/calico $(addprefix tests/mixedparts/,test_masks.py test_lo
 READERS := datumaro==1.13.12 'cachetools<8' 'imagesize<3' 'json-stream<3' \
 	json-stream-rs-tokenizer 'lxml<7' 'orjson<4' 'ruamel.yaml<0.20' attrs
 
-.PHONY: demo test test-oldest test-readers test-slow lint setup benchmarks study-data preset \
-	ablations clean
+.PHONY: demo test test-oldest test-readers test-slow lint setup benchmarks gpu-check study-data \
+	preset ablations clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,view,serve,webdataset,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,quantized,view,serve,webdataset,dev]'
 	touch $(READY)
 
 # Synthetic sources -> dataset -> load -> train -> evaluate -> a picture; goes on where it stopped.
@@ -90,6 +90,10 @@ lint: $(READY)
 
 benchmarks: $(READY)
 	$(BIN)/python -m benchmarks.build_speed --write docs/benchmarks.md
+
+# Everything that runs on a GPU, in at most eight minutes on one of them (docs/gpu-check.md).
+gpu-check: $(READY)
+	$(BIN)/python -m benchmarks.gpu_check --write docs/gpu-check.md
 
 # Synthetic datasets, to train on (seed 1) and to evaluate on (seed 77).
 study-data: $(READY)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -22,7 +23,8 @@ from calico.checkpoints.save_load import (
 )
 from calico.config.calico import CalicoConfig
 from calico.model.calico import Calico
-from calico.model.precision import store
+from calico.model.precision import storage_dtype, store
+from calico.model.quantized import QuantizedLinear, dequantized_copy
 from calico.weights.families import EMBEDDINGS
 from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.storage.leftovers import remove_leftovers
@@ -68,8 +70,10 @@ def _merge(checkpoint: Path, folder: Path, verify: bool) -> Path:
         FROZEN: frozen_weights(model),
     }
     _check_space(folder, sum(value.nbytes for part in files.values() for value in part.values()))
-    step = int(read_checkpoint_metadata(place)["step"])
-    save_checkpoint(folder, model, config, tokenizer, step, {"merged": True})
+    metadata = read_checkpoint_metadata(place)
+    passed_on = {"synthetic": True} if metadata.get("synthetic") else {}
+    extra = {"merged": True, **passed_on}
+    save_checkpoint(folder, model, config, tokenizer, int(metadata["step"]), extra)
     for name, weights in files.items():
         _check_written(folder / name, weights)
     return folder
@@ -88,19 +92,30 @@ def merge_adapters(model: Calico, config: CalicoConfig) -> CalicoConfig:
         for name, module in model.language.named_modules()
         if isinstance(module, BaseTunerLayer)
     ]
+    plain = storage_dtype("language", False, config.execution)
     for name, module in adapted:
         base = module.get_base_layer()
+        stored = base.weight.dtype
+        assert isinstance(stored, torch.dtype)
+        # PEFT would round the sum to 8 or 4 bits again. What the adapters were trained on are the
+        # dequantised weights: the new checkpoint has those, in the precision of all others.
+        if isinstance(base, QuantizedLinear):
+            base, stored = dequantized_copy(base, torch.float32), plain
+            module.base_layer = base  # type: ignore[attr-defined]
         weight = base.weight
         assert isinstance(weight, nn.Parameter)
         # In float32, so that the sum of weight and adapter is rounded once, at the end. One module
         # at a time: the whole model in float32 would take twice its memory.
-        stored = weight.dtype
         weight.data = weight.data.float()
         module.merge()
         weight.data = weight.data.to(stored)
         # PEFT's wrapper goes, so that weights get their plain names back. Trained rows are in a
         # wrapper `token_adapter` around their embedding, which goes as a whole.
         _replace(model.language, name.removesuffix(".token_adapter"), base)
+    for name, layer in list(model.language.named_modules()):
+        if isinstance(layer, QuantizedLinear):
+            _replace(model.language, name, dequantized_copy(layer, plain))
+    config = replace(config, execution=replace(config.execution, quantization="none"))
     if config.language.tuning == "lora":
         config = replace(config, language=replace(config.language, tuning="frozen"))
         model.language.requires_grad_(False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from calico.cli.options import positive, read_configuration
 from mixedparts.errors import EnvironmentFault
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
@@ -27,12 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="calico-cost",
         description="Count parameters, floating-point operations and memory of a configuration on"
         " tensors without memory, beside GLaMM's and LISA's layout.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--preset", default="7b", help="named configuration (default: 7b)")
@@ -43,8 +43,9 @@ def _parser() -> argparse.ArgumentParser:
         help="YAML with values that differ from the preset",
     )
     add("--batch-size", type=_size, default=2, metavar="N", help="samples on one device (2)")
-    add("--text", type=_size, default=128, metavar="N", help="tokens of prompt and answer (128)")
+    add("--text", type=_size, metavar="N", help="tokens of prompt and answer (128)")
     add("--write", type=local_path, metavar="FILE", help="write the tables here as Markdown")
+    add_common_options(parser)
     return parser
 
 
@@ -69,12 +70,21 @@ def _run(arguments: argparse.Namespace) -> int:
 
 # docs/cost.md is the output of this function: change both together.
 def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
-    from calico.cost import tables
-    from calico.cost.flops import Workload
+    from calico.cost import memory_tables, tables
+    from calico.cost.memory import answer_memory, step_memory, with_checkpointing
+    from calico.cost.workload import Workload
 
     # Half of the text is taken as the answer; only its tokens need logits.
-    workload = Workload(text=arguments.text, answer=max(1, arguments.text // 2))
+    text = arguments.text or Workload().text
+    workload = Workload(text=text, answer=max(1, text // 2))
     batch = arguments.batch_size
+    # Training may put several questions about two images into one sample.
+    largest = Workload.of(config) if arguments.text is None else workload
+    settings = (("checkpointing", True), ("none", False))
+    steps = [
+        (head, step_memory(with_checkpointing(config, way), workload, batch))
+        for head, way in settings
+    ]
     command = f"calico-cost --preset {arguments.preset} --write docs/cost.md"
     return "\n\n".join(
         [
@@ -93,10 +103,22 @@ def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
             " difference:",
             tables.answer_table(config, workload, (0, 64, 256, 512)),
             "## Memory",
-            f"A training step of {batch} samples on one device, and generation.",
-            tables.memory_table(config, workload, batch),
-            "Not counted: temporaries of kernels and of the frozen encoders, the allocator's"
-            " reserve, the CUDA context.",
+            "Counted by running the model's own step on tensors without memory: forward and"
+            " backward pass, update, encoding of images. The parts are those in use when most is."
+            f" {batch} such samples at once, of a step of {config.training.batch_size} on one"
+            " device, with and without activation checkpointing:",
+            memory_tables.step_table(steps),
+            memory_tables.feature_note(answer_memory(config, workload, 1)),
+            "## Which card holds what",
+            f"Samples at once (`training.micro_batch`) in a step of {config.training.batch_size}"
+            f" samples, the rest accumulated, with samples of the preset's largest size:"
+            f" {largest.images} images, {largest.text} tokens of text, {largest.masks} masks."
+            " int8 and nf4 are `execution.quantization`; * with encoders that take one image at"
+            " once (`execution.encode_batch`).",
+            memory_tables.cards_table(config, largest),
+            f"Answers of up to {config.generation.max_new_tokens} tokens:",
+            memory_tables.answers_table(config, workload),
+            memory_tables.margin_note(),
             "## Time, estimated",
             f"A step of {config.training.batch_size} samples and a run of"
             f" {config.training.steps} steps, if one device reached"

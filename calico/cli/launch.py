@@ -65,6 +65,17 @@ def prints_output() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def planned_processes(config: CalicoConfig, arguments: argparse.Namespace) -> int:
+    """Return how many processes would share a step: those of torchrun, or of --processes."""
+    if was_launched():
+        return int(os.environ.get("WORLD_SIZE", "1"))
+    if arguments.processes is not None:
+        return int(arguments.processes)
+    from calico.runtime.device import available_cores
+
+    return _processes(config, arguments, available_cores())
+
+
 def _processes(config: CalicoConfig, arguments: argparse.Namespace, cores: int) -> int:
     """Return how many processes share this machine's cores."""
     if was_launched():

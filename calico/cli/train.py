@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calico.cli.launch import launched, prints_output
+from calico.cli.launch import launched, planned_processes, prints_output
 from calico.cli.options import (
     add_cache_options,
     add_run_options,
@@ -21,6 +21,7 @@ from calico.cli.options import (
 )
 from mixedparts.errors import MixedPartsError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.command_parser import CommandParser
 from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
@@ -46,12 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="calico-train",
         description="Train CALICO. Where the preset has no published weights and no --encoders are"
         " given, encoders are pretrained first, as calico-pretrain does.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_options(parser)
     add_cache_options(parser)
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    """Print the configuration and its cost; neither weights nor a dataset are needed."""
+    """Print the configuration and its cost; weights and a dataset are checked where given."""
     from calico.config.yaml_io import dump_config
     from calico.cost.tables import dry_run
 
@@ -94,12 +94,16 @@ def _plan(arguments: argparse.Namespace) -> int:
         samples = [f"no dataset: {error.message}"]
     else:
         samples = _shares(dataset, config)
+    if arguments.init:
+        from calico.weights.initial import planned_start
+
+        samples += planned_start(config, arguments.init)
     # The rest is printed as YAML comments, so that the whole output is a --config file.
     print(dump_config(config), end="")
     for line in samples:
         print(f"# {line}")
     print(f"# {config.training.steps} steps into {arguments.output_dir}")
-    for line in dry_run(config):
+    for line in dry_run(config, planned_processes(config, arguments)):
         print(f"# {line}".rstrip())
     return 0
 

@@ -80,7 +80,9 @@ class TrainingConfig:
     steps: Count = 5000
     batch_size: Count = 80  # samples of one update of the weights, over all processes
     # Samples that a process computes at once; gradients of more are accumulated. 0: no limit.
-    micro_batch: CountOrZero = 0
+    # "auto": on a GPU what its memory holds (`calico.cost.fitting`), on a CPU no limit. The run's
+    # configuration has the number that was chosen.
+    micro_batch: CountOrZero | Literal["auto"] = "auto"
     learning_rate: AboveZero = 4e-4
     # "muon": torch.optim.Muon for matrices inside networks, AdamW for everything else.
     optimizer: Literal["adamw", "muon"] = "adamw"

@@ -7,7 +7,6 @@ multiply-add counts as two operations. CALICO and its peers are counted alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -17,29 +16,11 @@ from transformers import PreTrainedModel
 
 from calico.config.calico import CalicoConfig
 from calico.cost.skeleton import skeleton
+from calico.cost.workload import Workload
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
 from calico.model.projector import Question
 from calico.model.vision import ImageFeatures
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """Size of the sample that is counted.
-
-    Attributes:
-        images: number of images.
-        text: tokens of prompt and answer together, without those of images.
-        answer: tokens of the answer, part of `text`; each needs a row of logits.
-        masks: number of [SEG] of the answer.
-        question: tokens of the question, for a Q-Former that sees it.
-    """
-
-    images: int = 2
-    text: int = 128
-    answer: int = 64
-    masks: int = 6
-    question: int = 24
 
 
 def count_flops(run: Callable[[], object]) -> int:

@@ -1,192 +1,236 @@
-"""Bytes that training and generation need, from the configuration alone.
+"""Bytes that training and answering need on one device, from the configuration alone.
 
-Weights, gradients, moments and caches follow from shapes. Activations are the tensors that autograd
-saves in a pass on the meta device. Not counted: temporaries of kernels, reserves of the allocator
-and the CUDA context.
+The passes of a step are run on fake tensors (`calico.cost.step`). What a run has beside them is
+added here: features of the step's other samples, buffers of processes that work together, keys and
+values of generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
-
 from calico.config.calico import CalicoConfig
-from calico.cost.flops import Workload, meta_features, meta_question, run_language_model
-from calico.cost.skeleton import parts, skeleton
-from calico.model.calico import Calico
-from calico.model.correspondence import AdaptiveModule
+from calico.cost.fake_model import (
+    AVERAGE,
+    BACKWARD,
+    ENCODERS,
+    FROZEN,
+    GRADIENTS,
+    IMAGE_SIDE,
+    INPUTS,
+    LANGUAGE,
+    LOGITS,
+    MASKS,
+    MOMENTS,
+    TRAINED,
+    UPDATE,
+)
+from calico.cost.flops import meta_features
+from calico.cost.skeleton import skeleton
+from calico.cost.step import Phase, answering_phases, encoding_phase, training_phases
+from calico.cost.workload import Workload
+from calico.model.language import decoder_layers
 from calico.model.precision import storage_dtype
-from calico.optim.optimizer import hidden_matrices, moment_count
 
+FEATURES = "features of the step's other samples"
+BUCKETS = "buckets of gradients that processes exchange (DDP)"
+GATHERED = "weights that are gathered for a pass (FSDP)"
+CACHE = "keys and values"
+# In the order of the tables.
+PARTS = (
+    *(FROZEN, TRAINED, AVERAGE, GRADIENTS, BUCKETS, GATHERED, MOMENTS, FEATURES, INPUTS),
+    *(ENCODERS, IMAGE_SIDE, LANGUAGE, MASKS, LOGITS, BACKWARD, UPDATE, CACHE),
+)
+_CONSTANT = (FROZEN, TRAINED, AVERAGE, MOMENTS)
 _FP32 = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes on one device.
+class StepMemory:
+    """Bytes of a training step on one device.
 
     Attributes:
-        frozen: frozen weights.
-        trained: trained weights, in fp32.
-        gradients: of the trained weights.
-        moments: of the optimisers.
-        language: activations of the language model.
-        others: activations of all other parts that gradients pass through, and logits.
-        features: of the batch's images.
-        cache: keys and values of one sample in generation.
-        stored: features of one image on disk: in the precision of the model in a feature cache, in
-            half precision in a feature store.
+        phases: of the step, each with all that is in use at its peak.
+        samples: computed at once.
+        share: samples of the step that this process takes, in parts of `samples`.
+        processes: that share a step.
     """
 
-    frozen: int
-    trained: int
-    gradients: int
-    moments: int
-    language: int
-    others: int
-    features: int
-    cache: int
-    stored: int
+    phases: tuple[Phase, ...]
+    samples: int
+    share: int
+    processes: int
 
     @property
-    def training(self) -> int:
-        """Bytes of a training step."""
-        constant = self.frozen + self.trained + self.gradients + self.moments
-        return constant + self.language + self.others + self.features
+    def peak(self) -> Phase:
+        """The phase that needs most."""
+        return max(self.phases, key=lambda phase: phase.total)
 
     @property
-    def generation(self) -> int:
-        """Bytes of generating one sample."""
-        return self.frozen + self.trained + self.cache
+    def total(self) -> int:
+        """Bytes that the step needs."""
+        return self.peak.total
+
+    def part(self, name: str) -> int:
+        """Return the bytes of a part in the passes over the samples."""
+        (passes,) = (phase for phase in self.phases if phase.name.startswith("forward"))
+        return passes.parts.get(name, 0)
 
 
-def memory(config: CalicoConfig, workload: Workload, batch: int) -> Memory:
-    """Count the bytes of a training step and of generating one sample.
+def share_of(config: CalicoConfig, processes: int) -> int:
+    """Return how many samples of a step a process takes; the largest share, if they differ."""
+    return -(-config.training.batch_size // processes)
+
+
+def step_memory(
+    config: CalicoConfig, workload: Workload, micro_batch: int = 0, processes: int = 1
+) -> StepMemory:
+    """Count the bytes of a training step as it runs.
 
     Args:
         config: of the model and its training.
         workload: one sample.
-        batch: samples of a step on one device.
+        micro_batch: samples that are computed at once; 0: the whole share of a process.
+        processes: that share a step.
 
     Returns:
-        Bytes by use.
+        Bytes by phase and part.
     """
-    model = skeleton(config)
-    weights = {name: weight for part in parts(model) for name, weight in part.weights.items()}
-    frozen = trained = 0
-    for name, weight in weights.items():
-        size = storage_dtype(name, weight.requires_grad, config.execution).itemsize
-        if weight.requires_grad:
-            trained += weight.numel() * size
-        else:
-            frozen += weight.numel() * size
-    width = torch.bfloat16 if config.execution.precision == "bf16" else torch.float32
-    matrices = hidden_matrices(*model.networks())
-    moments = moment_count(
-        [weight for weight in weights.values() if weight.requires_grad], config.training, matrices
-    )
-    # Activations have the width of the arithmetic. Autocast does not work on the meta device, so
-    # the whole model is cast for the passes below, after its weights were counted.
-    model.to(width)
+    share = share_of(config, processes)
+    samples = min(share, micro_batch or share)
+    accumulated = samples < share
+    passes, update = training_phases(config, workload, samples, accumulated)
+    encode = config.training.features == "encode"
+    each = _features(config, workload.images)
+    # In "encode" mode all images of a step are encoded before its first part; a store hands over
+    # the features of one part at a time.
+    waiting = {FEATURES: (share - samples) * each * encode}
+    if processes > 1 and config.execution.parallel == "ddp":
+        waiting[BUCKETS] = passes.parts[TRAINED]
+    phases = [_plus(passes, waiting), _plus(update, waiting)]
+    if encode:
+        constant = {name: passes.parts.get(name, 0) for name in _CONSTANT}
+        phases.append(_plus(encoding_phase(config), {**constant, FEATURES: share * each}))
+    if config.execution.parallel == "fsdp":
+        sharded = _sharded(config, processes)
+        phases = [sharded(phase) for phase in phases]
+    return StepMemory(tuple(phases), samples, share, processes)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMemory:
+    """Bytes of answering on one device.
+
+    Attributes:
+        phases: each with all that is in use at its peak.
+        samples: answered at once.
+        cache: keys and values of one sample of the workload's length.
+        stored: features of one image on disk: in the precision of the model in a feature cache, in
+            half precision in a feature store.
+    """
+
+    phases: tuple[Phase, ...]
+    samples: int
+    cache: int
+    stored: int
+
+    @property
+    def peak(self) -> Phase:
+        """The phase that needs most."""
+        return max(self.phases, key=lambda phase: phase.total)
+
+    @property
+    def total(self) -> int:
+        """Bytes that answering needs."""
+        return self.peak.total
+
+
+def answer_memory(config: CalicoConfig, workload: Workload, samples: int) -> AnswerMemory:
+    """Count the bytes of answering questions.
+
+    Args:
+        config: of the model.
+        workload: one sample.
+        samples: answered at once.
+
+    Returns:
+        Bytes by phase and part.
+    """
+    prefill, masks = answering_phases(config, workload, samples)
+    weights = {name: prefill.parts.get(name, 0) for name in (FROZEN, TRAINED)}
+    each = _features(config, workload.images)
     length = workload.text + workload.images * config.image_tokens
-    language = _language(model, config, workload, batch, length, width)
-    shapes = meta_features(config, workload.images)
-    features = sum(one.numel() for one in (shapes.vision, shapes.semantic, shapes.sam))
-    stored_width = width.itemsize if config.training.features == "encode" else 2
+    # The cache grows until the longest answer is written; the prefill has its own part of it.
+    longest = length - workload.answer + config.generation.max_new_tokens
+    rows = samples * config.generation.num_beams
+    grown = {CACHE: rows * _cache(config, longest)}
+    encoding = _plus(encoding_phase(config), {**weights, FEATURES: samples * each})
+    width = 4 if config.execution.precision == "fp32" else 2
+    stored_width = width if config.training.features == "encode" else 2
+    return AnswerMemory(
+        phases=(encoding, _plus(prefill, grown), _plus(masks, grown)),
+        samples=samples,
+        cache=_cache(config, length),
+        stored=stored_width * each // _FP32 // workload.images,
+    )
+
+
+def _plus(phase: Phase, more: Mapping[str, int]) -> Phase:
+    parts = {name: phase.parts.get(name, 0) + more.get(name, 0) for name in PARTS}
+    return Phase(phase.name, {name: size for name, size in parts.items() if size})
+
+
+def _features(config: CalicoConfig, images: int) -> int:
+    """Return the bytes of the features of some images in float32, as batches have them."""
+    shapes = meta_features(config, images)
+    return _FP32 * sum(one.numel() for one in (shapes.vision, shapes.semantic, shapes.sam))
+
+
+def _cache(config: CalicoConfig, length: int) -> int:
+    """Return the bytes of the keys and values of a number of tokens."""
     chosen = config.language
     head = chosen.head_size or chosen.hidden_size // chosen.heads
-    # A key and a value for each layer, head and token.
-    cached = 2 * chosen.layers * (chosen.kv_heads or chosen.heads) * head * length
-    return Memory(
-        frozen=frozen,
-        trained=trained,
-        gradients=trained,
-        moments=moments * _FP32,
-        language=language,
-        others=_others(model, config, workload, batch, length, width),
-        features=batch * features * _FP32,
-        cache=cached * width.itemsize,
-        stored=stored_width * features // workload.images,
-    )
+    width = 4 if config.execution.precision == "fp32" else 2
+    return 2 * chosen.layers * (chosen.kv_heads or chosen.heads) * head * length * width
 
 
-def saved_bytes(run: Callable[[], object], model: Calico) -> int:
-    """Return the bytes that autograd saves for the backward pass of a call, without weights."""
-    # By storage: several saved tensors may be views of one, and weights are counted elsewhere.
-    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
-    saved: dict[int, Tensor] = {}
+@dataclass(frozen=True, slots=True)
+class _Sharded:
+    """What FSDP2 changes: see `calico.runtime.sharding.shard`."""
 
-    def pack(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()._cdata
-        if storage not in weights:
-            saved.setdefault(storage, value)  # holds the tensor, so that its address is not reused
-        return value
+    processes: int
+    whole: int
+    gathered: int
 
-    with saved_tensors_hooks(pack, lambda value: value):
-        run()
-    return sum(value.untyped_storage().nbytes() for value in saved.values())
-
-
-def _language(
-    model: Calico,
-    config: CalicoConfig,
-    workload: Workload,
-    batch: int,
-    length: int,
-    width: torch.dtype,
-) -> int:
-    model.language.train()
-    size = config.language.hidden_size
-    embedded = torch.empty(batch, length, size, device="meta", dtype=width, requires_grad=True)
-    whole = saved_bytes(
-        lambda: run_language_model(model.language, workload.answer, length, embedded), model
-    )
-    if not config.execution.activation_checkpointing:
-        return whole
-    # With checkpointing each layer stores its input, and one layer at a time has all its
-    # activations, while it is computed again.
-    inputs = config.language.layers * batch * length * size * width.itemsize
-    return inputs + whole // config.language.layers
+    def __call__(self, phase: Phase) -> Phase:
+        parts = dict(phase.parts)
+        parts[FROZEN] = self.whole + (parts[FROZEN] - self.whole) // self.processes
+        for name in (TRAINED, GRADIENTS, MOMENTS, AVERAGE):
+            if name in parts:
+                parts[name] //= self.processes
+        # Encoders run outside of the passes, when nothing is gathered.
+        if ENCODERS not in parts:
+            parts[GATHERED] = self.gathered
+        return Phase(phase.name, parts)
 
 
-def _others(
-    model: Calico,
-    config: CalicoConfig,
-    workload: Workload,
-    batch: int,
-    length: int,
-    width: torch.dtype,
-) -> int:
-    images = batch * workload.images
-    features = meta_features(config, images).to(torch.device("meta"), width)
-    hidden = torch.empty(
-        batch, length, config.language.hidden_size, device="meta", dtype=width, requires_grad=True
-    )
-    states = hidden[:, :1].expand(-1, workload.masks, -1).flatten(0, 1)
-    where = torch.zeros(batch * workload.masks, dtype=torch.int64, device="meta")
-    places = torch.zeros(
-        batch, workload.images * config.image_tokens, dtype=torch.int64, device="meta"
-    )
-
-    question = meta_question(config, workload, images)
-
-    def run() -> list[Tensor]:
-        made = [model.bridge(features.vision, question)]
-        if model.correspondence is not None:
-            modules = model.correspondence
-            prefill = modules.prepare(features, places, where[:batch], workload.images, question)
-            for module in modules.adaptive:
-                assert isinstance(module, AdaptiveModule)
-                made.append(modules.update(module, model.bridge, hidden, prefill))
-        return [*made, model.grounding(states, features.sam, where)]
-
-    # Twice: the logits in fp32, and what the cross-entropy saves of them.
-    logits = batch * workload.answer * max(1, config.language.vocabulary) * _FP32
-    return saved_bytes(run, model) + 2 * logits
+def _sharded(config: CalicoConfig, processes: int) -> _Sharded:
+    """Return what stays whole in every process, and what a pass gathers."""
+    model = skeleton(config)
+    size = {
+        name: weight.numel() * storage_dtype(name, weight.requires_grad, config.execution).itemsize
+        for name, weight in model.named_parameters()
+    }
+    whole = sum(count for name, count in size.items() if name.startswith("encoders."))
+    prefix = "language.model.layers."
+    layers = len(decoder_layers(model.language))
+    layer = sum(count for name, count in size.items() if name.startswith(prefix)) // layers
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    root = sum(count for name, count in size.items() if name in trained and prefix not in name)
+    # The next layer is gathered while one is computed; of other units the output layer is largest.
+    head = size.get("language.lm_head.weight", size["language.model.embed_tokens.weight"])
+    return _Sharded(processes, whole, 2 * layer + root + head)
 
 
 def with_checkpointing(config: CalicoConfig, switched: bool) -> CalicoConfig:

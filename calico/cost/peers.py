@@ -13,8 +13,9 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from calico.config.calico import CalicoConfig
-from calico.cost.flops import Workload, calico_flops, count_flops, meta_tensor, run_language_model
+from calico.cost.flops import calico_flops, count_flops, meta_tensor, run_language_model
 from calico.cost.skeleton import language_skeleton
+from calico.cost.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)

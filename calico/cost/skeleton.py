@@ -18,6 +18,8 @@ from calico.model.projector import QFormerProjector
 from calico.model.segments import SegVocabulary
 
 ASSUMED_VOCABULARY = 512  # rows counted where the dataset's words decide their number
+# Any distinct ids will do: shapes do not depend on them. The tags follow each other.
+_PAD, _END, IMAGE, SEG, FIRST_TAG, OTHER = 0, 2, 3, 4, 5, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,12 @@ def language_skeleton(config: CalicoConfig) -> PreTrainedModel:
 
 
 def skeleton(config: CalicoConfig) -> Calico:
-    """Build the model on the meta device."""
+    """Build the model on the meta device, without quantisation, which needs values."""
     config = counted_vocabulary(config)
-    # Any distinct ids will do: shapes do not depend on them.
-    tags = tuple((5 + number,) for number in range(config.prompt.max_images))
+    config = replace(config, execution=replace(config.execution, quantization="none"))
+    tags = tuple((FIRST_TAG + number,) for number in range(config.prompt.max_images))
     with torch.device("meta"):
-        return build_model(config, TokenIds(0, 2, 3, SegVocabulary(4, tags)))
+        return build_model(config, TokenIds(_PAD, _END, IMAGE, SegVocabulary(SEG, tags)))
 
 
 def parts(model: Calico) -> list[Part]:

@@ -1,17 +1,18 @@
-"""Tables of `calico-cost`: parameters, operations, memory and time of a configuration."""
+"""Tables of parameters, operations and time, and the plan of `calico-train --dry-run`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from calico.config.calico import CalicoConfig
-from calico.cost.flops import Workload, calico_flops
-from calico.cost.memory import memory, with_checkpointing
+from calico.cost.flops import calico_flops
+from calico.cost.markdown import table
+from calico.cost.memory_tables import margin_note, planned_steps, step_table
 from calico.cost.peers import GLAMM, LISA, peer_flops
 from calico.cost.skeleton import ASSUMED_VOCABULARY, parts, skeleton
+from calico.cost.workload import Workload
 
 PAPER_REDUCTION = 32.6  # per cent of GLaMM's operations, as the paper reports it
-IMAGES_OF_MIXEDPARTS = 44_000
 # Dense bf16 peaks in operations a second, from the makers' data sheets.
 DEVICES = {"A40": 149.7e12, "A100": 312e12, "H100": 989.4e12}
 UTILISATION = 0.4  # of the peak; assumed, not measured
@@ -24,20 +25,6 @@ _PASSES = {
     "CAMs, with the Q-Former again": 3,
     "[SEG] projection and SAM mask decoder": 3,
 }
-_GIB = 1 << 30
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, its first column left-aligned and the others right-aligned."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0])]
-        padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([line(head), line(rule), *map(line, rows)])
 
 
 def parameter_table(config: CalicoConfig) -> str:
@@ -99,40 +86,6 @@ def decoding_flops(config: CalicoConfig) -> int:
     return long["language model"] - short["language model"]
 
 
-def memory_table(config: CalicoConfig, workload: Workload, batch: int) -> str:
-    """Return the table of memory with and without activation checkpointing.
-
-    Args:
-        config: of the model and its training.
-        workload: one sample.
-        batch: samples of a step on one device.
-
-    Returns:
-        A Markdown table with a note on the feature cache.
-    """
-    on, off = (memory(with_checkpointing(config, way), workload, batch) for way in (True, False))
-    names = {
-        "frozen": f"frozen weights ({config.execution.precision})",
-        "trained": "trained weights (fp32)",
-        "gradients": "gradients",
-        "moments": "moments of the optimiser",
-        "language": "activations of the language model",
-        "others": "other activations and logits",
-        "features": "features of the images",
-        "training": "a training step",
-        "cache": "keys and values of one sample",
-        "generation": "generation, one sample",
-    }
-    rows = [[text, _gib(getattr(on, n)), _gib(getattr(off, n))] for n, text in names.items()]
-    head = ["GiB", "checkpointing", "none"]
-    every = on.stored * IMAGES_OF_MIXEDPARTS / _GIB
-    note = (
-        f"A feature cache takes {on.stored / (1 << 20):.2f} MiB an image, "
-        f"{every:,.0f} GiB for {IMAGES_OF_MIXEDPARTS:,} images."
-    )
-    return f"{table(head, rows)}\n\n{note}"
-
-
 def step_flops(config: CalicoConfig, workload: Workload, cached: bool) -> int:
     """Return the operations of one sample's training step.
 
@@ -169,14 +122,40 @@ def time_table(config: CalicoConfig, workload: Workload) -> str:
     return table(head, rows)
 
 
-def dry_run(config: CalicoConfig, batch: int = 2) -> Iterator[str]:
-    """Yield the lines that `calico-train --dry-run` prints about memory and time."""
-    workload = Workload()
-    yield f"Memory of a training step of {batch} samples on one device:"
-    yield from memory_table(config, workload, batch).splitlines()
+def dry_run(config: CalicoConfig, processes: int = 1) -> Iterator[str]:
+    """Yield the lines that `calico-train --dry-run` prints about memory and time.
+
+    Args:
+        config: of the model and its training.
+        processes: that share a step.
+
+    Yields:
+        Lines of text.
+    """
+    workload = Workload.of(config)
+    execution, chosen = config.execution, config.training
+    shared = f"{processes} process{'es' * (processes > 1)}"
+    if processes > 1 or execution.parallel == "fsdp":
+        shared += f" ({execution.parallel})"
+    switched = "on" if execution.activation_checkpointing else "off"
+    yield (
+        f"Memory of a step on one device: {chosen.batch_size} samples, {shared},"
+        f" {execution.precision}, quantization {execution.quantization}, activation checkpointing"
+        f" {switched}, features {chosen.features}, micro_batch {chosen.micro_batch}."
+    )
+    yield (
+        f"A sample: {workload.images} images, {workload.text} tokens of text of which"
+        f" {workload.answer} are answers, {workload.masks} masks."
+    )
+    steps, cards = planned_steps(config, workload, processes)
+    yield from step_table(steps).splitlines()
+    yield from cards
+    yield margin_note()
+    if chosen.micro_batch == "auto":
+        yield "micro_batch auto: on a GPU, what its free memory holds; on a CPU, the whole share."
     yield f"Features of images {_features(config)}"
-    yield f"Time of a step of {config.training.batch_size} samples at {UTILISATION:.0%} of the peak"
-    yield f"(assumed), {config.training.steps} steps a run:"
+    yield f"Time of a step of {chosen.batch_size} samples at {UTILISATION:.0%} of the peak"
+    yield f"(assumed), {chosen.steps} steps a run:"
     yield from time_table(config, workload).splitlines()
     if config.language.vocabulary == 0:
         yield f"Counted with {ASSUMED_VOCABULARY} words; the dataset's own words decide."
@@ -193,7 +172,3 @@ def _features(config: CalicoConfig) -> str:
 
 def _giga(count: int | None) -> str:
     return "" if count is None else f"{count / 1e9:,.1f}"
-
-
-def _gib(count: int) -> str:
-    return f"{count / _GIB:,.3f}"

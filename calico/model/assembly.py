@@ -56,11 +56,15 @@ def build_model(config: CalicoConfig, ids: TokenIds) -> Calico:
     Raises:
         UsageError: the vocabulary size has not been set, or the Q-Former has too few rows for the
             words of questions.
+        EnvironmentFault: weights are to be quantised, and bitsandbytes is not installed.
     """
     if config.language.vocabulary == 0:
         raise UsageError("language.vocabulary is 0: it is known once the tokenizer is built")
     parts = build_image_parts(config)
-    language = build_language_model(config.language, ids.new, config.execution.attention)
+    execution = config.execution
+    language = build_language_model(
+        config.language, ids.new, execution.attention, execution.quantization
+    )
     return assemble(config, ids, parts, language)
 
 

@@ -153,6 +153,8 @@ class MaskGrounder(nn.Module):
         grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         # The code is the sine of a product of coordinates and frequencies. Autocast would take the
         # product in bf16, which moves the code by up to 0.1; rounding the code itself costs 0.002.
-        with torch.autocast(device.type, enabled=False):
+        # The meta device, on which costs are counted, has no autocast.
+        kind = "cpu" if device.type == "meta" else device.type
+        with torch.autocast(kind, enabled=False):
             code: Tensor = self.prompt_encoder.shared_embedding(grid)
         return code.permute(2, 0, 1)[None]

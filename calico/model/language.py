@@ -14,10 +14,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, Cache, PreTrainedMode
 
 from calico.config.calico import LanguageConfig
 from calico.config.open_values import open_value
+from calico.model.quantized import Kind, quantize_linears, quiet_bitsandbytes
 
 
 def build_language_model(
-    config: LanguageConfig, new_rows: Sequence[int] = (), attention: str = "sdpa"
+    config: LanguageConfig,
+    new_rows: Sequence[int] = (),
+    attention: str = "sdpa",
+    quantization: Kind = "none",
 ) -> PreTrainedModel:
     """Build the causal language model with random weights and mark which are trained.
 
@@ -25,11 +29,17 @@ def build_language_model(
         config: with the final vocabulary size.
         new_rows: ids of the embedding rows that `new_token_rows="trained"` trains.
         attention: "sdpa" or "eager".
+        quantization: of the frozen Linears in its layers.
 
     Returns:
         The model, with adapters where the configuration has them.
+
+    Raises:
+        EnvironmentFault: bitsandbytes is needed and not installed.
     """
     model = build_base(config, attention)
+    # Before the adapters, which wrap the Linears and stay in fp32.
+    quantize_linears(model, quantization)
     tune(model, config, new_rows)
     return model
 
@@ -107,6 +117,7 @@ def add_lora(model: PreTrainedModel, config: LanguageConfig, new_rows: Sequence[
         config: rank, scale, dropout and names of the projections.
         new_rows: ids of the embedding rows that `new_token_rows="trained"` trains.
     """
+    quiet_bitsandbytes()  # peft imports it where it is installed
     from peft import LoraConfig, inject_adapter_in_model
 
     model.requires_grad_(False)

@@ -10,6 +10,7 @@ from torch import nn
 
 from calico.config.calico import ExecutionConfig
 from calico.model.calico import Calico
+from calico.model.quantized import quantized_weights
 
 
 @contextmanager
@@ -31,6 +32,7 @@ def store(model: Calico, execution: ExecutionConfig) -> Calico:
     # statistics are fp32 buffers, and buffers are not cast.
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     exact = {id(weight) for module in norms for weight in module.parameters()}
+    exact |= quantized_weights(model)
     for name, weight in model.named_parameters():
         if id(weight) in exact:
             continue

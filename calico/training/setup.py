@@ -32,6 +32,7 @@ from calico.processing.feature_cache import FeatureCache
 from calico.processing.prompts import prompt_words
 from calico.processing.tokenizer import build_tokenizer, token_ids
 from calico.runtime.waiting import wait_for_everyone
+from calico.training.micro_batch import with_micro_batch
 from mixedparts.errors import InputError, UsageError
 from mixedparts.progress import Progress
 from mixedparts.records import Task
@@ -128,17 +129,27 @@ def set_up(
             "Go on with --resume auto, or choose another --output-dir.",
         )
     if existing:
-        return _resumed(config, existing, digest, progress)
+        start = _resumed(config, existing, digest, progress)
+        return _with_micro_batch(start, pairs, accelerator, progress)
     # The same random weights in every process; published ones leave new parts random as well.
     torch.manual_seed(config.training.seed)
     if settings.init:
         start = _from_published(config, settings, progress)
     else:
         start = _fresh(config, dataset, pairs, settings, accelerator, progress)
+    start = _with_micro_batch(start, pairs, accelerator, progress)
     if accelerator.is_main_process:
         settings.output.mkdir(parents=True, exist_ok=True)
         write_config(start.config, settings.output / CONFIG)
     return start
+
+
+def _with_micro_batch(
+    start: Assembled, pairs: SampleTable, accelerator: Accelerator, progress: Progress
+) -> Assembled:
+    config = with_micro_batch(start.config, start.tokenizer, pairs, accelerator, progress)
+    # The model reads `execution` as well, but no value of it that depends on memory.
+    return replace(start, config=config)
 
 
 def _fresh(
@@ -199,6 +210,7 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
         name: getattr(config.training, name) for name in ("loader_workers", "loader_images")
     }
     saved = replace(saved, training=replace(saved.training, **prepared))
+    config, saved = _parts_of_steps(config, saved, progress)
     if config != saved:
         differences = "\n".join(f"  {line}" for line in _differences(saved, config))
         raise UsageError(
@@ -216,6 +228,30 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
         name: metadata[name] for name in ("init", "state", "synthetic") if name in metadata
     }
     return Assembled(model, tokenizer, config, int(metadata["step"]), checkpoint, passed_on)
+
+
+def _parts_of_steps(
+    config: CalicoConfig, saved: CalicoConfig, progress: Progress
+) -> tuple[CalicoConfig, CalicoConfig]:
+    """Return both configurations with the size of a step's parts that a resumed run takes.
+
+    Args:
+        config: as given; what it leaves open is taken from the run.
+        saved: of the run.
+        progress: is told of another size.
+    """
+    before, wanted = saved.training.micro_batch, config.training.micro_batch
+    if wanted == "auto":
+        # What was chosen along with it, too.
+        batches = config.execution.encode_batch or saved.execution.encode_batch
+        execution = replace(config.execution, encode_batch=batches)
+        training = replace(config.training, micro_batch=before)
+        return replace(config, training=training, execution=execution), saved
+    if wanted != before:
+        # Losses are divided by the counts of the whole step, so the parts may be others, such as
+        # on a smaller device. Only dropout and the points of the mask loss are drawn anew.
+        progress.log(f"micro_batch {wanted} from here on, {before} before.")
+    return config, replace(saved, training=replace(saved.training, micro_batch=wanted))
 
 
 def _differences(saved: CalicoConfig, wanted: CalicoConfig) -> Iterator[str]:

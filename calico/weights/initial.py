@@ -8,7 +8,7 @@ one tensor.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,18 @@ from calico.model.inputs import TokenIds
 from calico.model.language import build_base, tune
 from calico.model.precision import storage_dtype, store
 from calico.model.projector import new_projection
-from calico.processing.tokenizer import (
-    QUESTION_TOKENIZER,
-    extended_tokenizer,
-    load_question_tokenizer,
-    token_ids,
+from calico.model.quantized import (
+    Kind,
+    QuantizedLinear,
+    bitsandbytes,
+    quantizable,
+    replace_linear,
 )
-from calico.weights.agreement import agree
 from calico.weights.families import EMBEDDINGS, VOCABULARY, Piece, Shape, stable_piece
 from calico.weights.files import WeightFiles
-from calico.weights.matching import Matching, WeightSource, match, reconcile
-from calico.weights.published.segment_anything import check_native_sams
+from calico.weights.matching import Matching, reconcile
 from calico.weights.safetensors_io import fitting
+from calico.weights.start import check_start
 from mixedparts.errors import InputError
 
 
@@ -81,29 +81,32 @@ def initial_model(
 
     Raises:
         InputError: files are missing or broken, or do not fill the model exactly.
+        EnvironmentFault: weights are to be quantised, and bitsandbytes is not installed.
         UsageError: the configuration of a source that supplies a part differs in values that
             shapes do not show.
     """
-    files = [WeightFiles(path) for path in places]
-    matching = match(WeightSource(str(one.place), one) for one in files)
-    # Everything is checked before the first tensor is read: loading takes minutes.
-    variants = check_native_sams(matching, config.sam)
-    agreement = agree(config, matching, files)
-    config = agreement.config
-    if tokenizer is None or rows is None:
-        tokenizer, rows = extended_tokenizer(_language_folder(matching, files), config.prompt)
-    language = replace(config.language, vocabulary=len(tokenizer))
-    config = replace(config, language=language)
-    ids = token_ids(tokenizer, config.prompt.max_images)
-    if config.qformer.sees_question:
-        ids = replace(ids, reader=reader or _question_tokenizer(places))
-    model = fill(config, ids, matching, rows)
+    if config.execution.quantization != "none":
+        bitsandbytes()  # before anything is read: it may not be installed
+    start = check_start(config, places, tokenizer, rows, reader)
+    model = fill(start.config, start.ids, start.matching, start.rows)
     record = [
-        {"path": str(one.place.absolute()), "fingerprint": one.fingerprint(), "rows": rows}
-        for one in files
+        {"path": str(one.place.absolute()), "fingerprint": one.fingerprint(), "rows": start.rows}
+        for one in start.files
     ]
-    report = [*matching.report(), *variants, *agreement.report]
-    return Initial(model, config, tokenizer, record, report)
+    return Initial(model, start.config, start.tokenizer, record, start.report())
+
+
+def planned_start(config: CalicoConfig, places: Sequence[Path]) -> list[str]:
+    """Check a start without reading the weights; errors as `initial_model`.
+
+    Returns:
+        Lines about the use of every source.
+    """
+    start = check_start(config, places)
+    wanted = weight_shapes(on_meta(start.config, start.ids))
+    reconcile(start.matching, wanted, start.config)
+    _check_rows(start.config, start.ids, min(start.rows, start.matching.shape(EMBEDDINGS)[0]))
+    return start.report()
 
 
 def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> Calico:
@@ -133,6 +136,7 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
         model.bridge.projection = new_projection(config.state_size, config.language.hidden_size)
     # Before the weights: what is frozen is stored in another type than what is trained.
     freeze(model, config)
+    quantized = _quantized_names(model, config)
     # Only the latest tensor: the two halves of a SwiGLU follow each other and come from one.
     latest: dict[str, Tensor] = {}
     for name, weight in list(model.state_dict(keep_vars=True).items()):
@@ -146,6 +150,9 @@ def fill(config: CalicoConfig, ids: TokenIds, matching: Matching, rows: int) -> 
         if piece.target in VOCABULARY:
             value = _with_new_rows(value[:rows], config.language.vocabulary)
         value = value if piece.of == 1 else value.chunk(piece.of)[piece.order]
+        if name in quantized:
+            _put_quantized(model, name, value, config.execution.quantization)
+            continue
         dtype = storage_dtype(name, weight.requires_grad, config.execution)
         # A copy always, or a weight could be a view of the file, or of a joined tensor.
         _put(model, name, value.to(dtype, copy=True))
@@ -216,29 +223,6 @@ def weight_shapes(model: nn.Module) -> dict[str, Shape]:
     return shapes
 
 
-def _language_folder(matching: Matching, files: Sequence[WeightFiles]) -> Path:
-    """Return the folder that the language model comes from, which has its tokenizer too."""
-    if EMBEDDINGS not in matching.recipes:
-        raise InputError(
-            "no --init holds a language model",
-            "Add the folder of one, for example GLaMM's or InstructBLIP-Vicuna's.",
-        )
-    source = files[matching.recipes[EMBEDDINGS][0].source].place
-    return source if source.is_dir() else source.parent
-
-
-def _question_tokenizer(places: Sequence[Path]) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of the Q-Former's questions, from the last folder that has one."""
-    for path in reversed(places):
-        tokenizer = load_question_tokenizer(path if path.is_dir() else path.parent)
-        if tokenizer is not None:
-            return tokenizer
-    raise InputError(
-        f"qformer.sees_question is true, and no folder of --init holds {QUESTION_TOKENIZER}",
-        "It comes with InstructBLIP's checkpoint; put that folder beside the weights.",
-    )
-
-
 def _check_rows(config: CalicoConfig, ids: TokenIds, known: int) -> None:
     """Raise if the embeddings of new tokens would neither be loaded nor trained."""
     new = [index for index in ids.new if index >= known]
@@ -259,6 +243,22 @@ def _with_new_rows(rows: Tensor, count: int) -> Tensor:
     # float32: a sum over 32,000 rows in bf16 would lose most of them.
     mean = rows.float().mean(0, keepdim=True).to(rows.dtype)
     return torch.cat([rows, mean.expand(count - len(rows), -1)])
+
+
+def _quantized_names(model: Calico, config: CalicoConfig) -> set[str]:
+    """Return the names of the weights that are quantised as they are put in."""
+    if config.execution.quantization == "none":
+        return set()
+    return {f"language.{name}.weight" for name in quantizable(model.language)}
+
+
+def _put_quantized(model: Calico, name: str, value: Tensor, kind: Kind) -> None:
+    """Quantise a weight and put it in: the model never holds more than one in full."""
+    place = name.removesuffix(".weight")
+    linear = model.get_submodule(place)
+    assert isinstance(linear, nn.Linear)
+    # From the file's own precision, not from bf16: one rounding less.
+    replace_linear(model, place, QuantizedLinear(linear, value, kind))
 
 
 def _put(model: nn.Module, name: str, value: Tensor) -> None:
