@@ -82,7 +82,7 @@ def write_build_page(
 
 
 def with_prediction(sample: Sample, predictions: Predictions | None) -> Sample:
-    """Return a sample with its prediction beside the ground truth, if there is one.
+    """Return a sample, which has its masks, with its prediction beside the ground truth, if any.
 
     Raises:
         InputError: the prediction is broken, or a mask does not fit the sample.
@@ -90,8 +90,6 @@ def with_prediction(sample: Sample, predictions: Predictions | None) -> Sample:
     predicted = None if predictions is None else predictions.answer(sample)
     if predicted is None:
         return sample
-    if any(region.mask is None for region in sample.answers[0].regions):
-        return replace(sample, answers=(*sample.answers, predicted))
     both = compared(sample.answers[0], predicted)
     scores = {"mean IoU": both.mean_iou, "false positives": float(both.false_positives)}
     return replace(sample, answers=(both.truth, both.predicted), scores=scores)
@@ -112,7 +110,13 @@ def head_of(build: BuildFolder, lead: str, predictions: Predictions | None = Non
             f" ground truth that it overlaps most, with an IoU of at least {LEAST_IOU}: ✓ same"
             " name, ≠ another name, ✗ no such mask (false positive), ○ missed."
         )
-    return Head("MixedParts", f"{lead}, build {build.build_id}", build.synthetic, notes)
+    return Head(
+        "MixedParts",
+        f"{lead}, build {build.build_id}",
+        build.synthetic,
+        notes,
+        marked=predictions is not None,
+    )
 
 
 def open_row_images(

@@ -62,6 +62,7 @@ class Head:
         synthetic: the samples come from synthetic sources; the page then says so.
         notes: further lines.
         panels: tables and figures, in their order.
+        marked: a server shows predictions, so that the key explains their marks.
     """
 
     title: str
@@ -69,3 +70,4 @@ class Head:
     synthetic: bool = False
     notes: Sequence[str] = ()
     panels: Sequence[Table | Figure] = ()
+    marked: bool = False

@@ -37,8 +37,8 @@ def pieces_of(text: str, seg: Sequence[int]) -> list[Piece]:
         seg: the region that the n-th `[SEG]` means; -1, or none for a further one: no region.
 
     Returns:
-        Texts and phrases in their order. A `[SEG]` before any phrase, and an empty phrase, are called
-        `UNNAMED`.
+        Texts and phrases in their order. An empty phrase, and a `[SEG]` before any phrase, are
+        called `UNNAMED`.
     """
     pieces: list[Piece] = []
     last: Chip | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mixedparts.storage.build_folder import BuildFolder, DamagedShard
@@ -10,7 +11,7 @@ from mixedparts.storage.checked_rows import row_fault
 from mixedparts.storage.parquet import leaf_paths
 from mixedparts.storage.schema import PAIRS
 from mixedparts.viewer.selection.row_groups import read_group
-from mixedparts.viewer.selection.scan import Matches
+from mixedparts.viewer.selection.scan import THREADS, Matches
 
 _ALL = tuple(leaf_paths(PAIRS))
 _WITHOUT_MASKS = tuple(leaf for leaf in _ALL if ".mask." not in leaf and ".bbox." not in leaf)
@@ -32,8 +33,9 @@ def read_rows(
     Raises:
         DamagedShard: a file is missing or damaged, or a row cannot be used.
     """
-    for match in found:
-        yield from read_matches(build, match, masked)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for rows in pool.map(lambda match: read_matches(build, match, masked), found):
+            yield from rows
 
 
 def read_matches(build: BuildFolder, match: Matches, masked: bool = True) -> list[dict[str, Any]]:

@@ -133,11 +133,12 @@ def _search(columns: GroupColumns, words: tuple[str, ...]) -> Flags:
     found = np.zeros((len(words), columns.rows), np.bool_)
     for leaf in _SEARCHED:
         names = columns.names(leaf)
-        texts = pc.utf8_lower(names.texts)
+        texts = names.texts
         # Tags are not part of what an answer says; only few words could be found in them.
         if leaf == "answer" and any(_IN_TAGS.fullmatch(word) for word in words):
-            texts = pc.utf8_lower(pc.replace_substring_regex(names.texts, _TAG, ""))
+            texts = pc.replace_substring_regex(texts, _TAG, "")
         for number, word in enumerate(words):
-            chosen = np.asarray(pc.match_substring(texts, word))
+            # Several times faster than lowering all texts first.
+            chosen = np.asarray(pc.match_substring(texts, word, ignore_case=True))
             found[number] |= names.rows_with(chosen, columns.rows)
     return np.asarray(found.all(axis=0))

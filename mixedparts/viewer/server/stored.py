@@ -23,6 +23,7 @@ from mixedparts.viewer.selection import Matches, Query, find
 from mixedparts.viewer.selection.choose import with_splits
 from mixedparts.viewer.selection.facets import Counts, count_facets
 from mixedparts.viewer.selection.read import read_rows
+from mixedparts.viewer.selection.row_groups import row_groups
 
 # A request holds a row group in memory; further ones wait.
 _AT_ONCE = 4
@@ -43,11 +44,12 @@ class StoredRows:
         self.build = build
         self.predictions = predictions
         self._turn = BoundedSemaphore(_AT_ONCE)
+        row_groups(build)  # reads all footers, once and before the first question
         self._found = lru_cache(maxsize=_QUERIES)(self._find)
         self._counts = lru_cache(maxsize=_QUERIES)(lambda query: count_facets(build, query))
 
     def page(self, query: Query, start: int, count: int) -> tuple[int, PageData]:
-        """Return how many rows a query finds, and some of them, without masks.
+        """Return how many rows a query finds, and some of them; without predictions, no masks.
 
         Args:
             query: which rows.
@@ -60,7 +62,9 @@ class StoredRows:
         with self._turn:
             found = self._found(self._complete(query))
             total = sum(match.rows.size for match in found)
-            data = self._data(_cut(found, start, start + count), masked=False)
+            # Predictions are compared with the masks.
+            masked = self.predictions is not None
+            data = self._data(_cut(found, start, start + count), masked)
         return total, data
 
     def one(self, split: str, name: str) -> PageData | None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from mixedparts import masks
 from mixedparts.viewer.build_page import PageRequest, write_build_page
-from tests.factories.browser import Watched, drawn
+from tests.factories.browser import Watched, drawn, serious_faults
 from tests.oracles.build_tables import iter_rows
 
 Row = dict[str, Any]
@@ -309,27 +308,16 @@ def test_printing_draws_every_card_and_no_controls(file: Path, watched: Open) ->
 def test_no_serious_fault_of_accessibility(file: Path, watched: Open, scheme: str) -> None:
     page = watched(color_scheme=scheme).open(file)
     drawn(page.locator("canvas").first)
-    found = faults(page)
+    found = serious_faults(page)
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(page.locator("#detail")).to_be_visible()
-    found += faults(page)
+    found += serious_faults(page)
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
-    found += faults(page)
+    found += serious_faults(page)
     page.keyboard.press("Escape")
     page.locator(".card .chip").first.click()
-    found += faults(page)
+    found += serious_faults(page)
     assert found == []
-
-
-def faults(page: Page) -> list[str]:
-    """What axe-core calls serious or critical."""
-    result = Axe().run(page).response
-    return [
-        f"{fault['id']}: {node['html']}"
-        for fault in result["violations"]
-        if fault["impact"] in ("serious", "critical")
-        for node in fault["nodes"]
-    ]

@@ -100,13 +100,12 @@ def answer(*regions: tuple[str, Any]) -> Answer:
 
 
 def test_masks_are_compared_by_overlap() -> None:
-    truth = answer(
-        ("head", box(0, 0, 10, 10)), ("tail", box(0, 12, 4, 16)), ("leg", box(12, 0, 16, 4))
-    )
+    head, tail, leg = box(0, 0, 10, 10), box(0, 12, 4, 16), box(12, 0, 16, 4)
+    truth = answer(("head", head), ("tail", tail), ("leg", leg))
     predicted = answer(
         ("the head", box(0, 0, 10, 8)),  # IoU 0.8
         ("head", box(0, 0, 10, 5)),  # IoU 0.5, but the mask is taken
-        ("wing", box(0, 12, 4, 16)),
+        ("wing", tail),
         ("leg", box(16, 16, 20, 20)),
     )
     both = compared(truth, predicted)
@@ -120,7 +119,7 @@ def test_masks_are_compared_by_overlap() -> None:
     assert both.mean_iou == pytest.approx(0.8 / 3)
     assert both.false_positives == 2
     # Of two equal overlaps, the one with the right name.
-    twins = answer(("ear", box(0, 0, 10, 10)), ("head", box(0, 0, 10, 10)))
+    twins = answer(("ear", head), ("head", head))
     assert [r.mark for r in compared(truth, twins).predicted.regions] == [
         Mark.FALSE_POSITIVE, Mark.MATCH
     ]  # fmt: skip

@@ -53,6 +53,8 @@ class FileRows {
       const values = Object.fromEntries(FACETS.map((facet) => [facet, valuesOf(sample, facet)]));
       this.values.set(sample, { ...values, text: searchable(sample) });
     }
+    const regions = this.samples.flatMap((sample) => sample.answers.flatMap((one) => one.regions));
+    this.marked = regions.some((region) => region.mark);
     this.scores = [...new Set(this.samples.flatMap((sample) => Object.keys(sample.scores)))];
   }
 

@@ -248,7 +248,9 @@ class Page {
     const by = this.settings.colours === "kind" ? this.settings.palette.kinds : {};
     const items = Object.entries(KEY).map(([kind, name]) =>
       make("li", {}, swatch(by[kind] || "currentColor", kind), name));
-    byId("key").replaceChildren(...items);
+    const marks = !this.rows.marked ? [] : Object.entries(MARKS).map(([mark, sign]) =>
+      make("li", {}, make("span", { "aria-hidden": "true" }, sign), mark));
+    byId("key").replaceChildren(...items, ...marks);
   }
 
   async #guarded(work) {

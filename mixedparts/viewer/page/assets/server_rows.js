@@ -2,7 +2,8 @@
 
 class ServerRows {
   pageSize = 50;
-  scores = [];
+  scores = []; // a server does not sort
+  marked = byId("palette").dataset.marked !== undefined;
 
   async page(filters, start) {
     const reply = await this.#ask("/api/rows", filters, { start, count: this.pageSize });
