@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calico.cli.evaluation.outputs import (
+    add_output_options,
+    check_output_file,
+    keep_scores,
+    output_files,
+    output_folders,
+    recorder,
+    scores_folder,
+)
+from calico.cli.evaluation.reporting import check_report
 from calico.cli.options import (
     add_cache_options,
     add_device_option,
     add_search_options,
     add_verify_option,
+    check_output_folder,
     positive,
 )
 from calico.cli.scored_answers import (
     BASELINE_NAMES,
     answers_to_score,
     baseline_answers,
+    build_folder,
     check_input,
 )
-from mixedparts.errors import EnvironmentFault, InputError, UsageError
+from mixedparts.errors import UsageError
 from mixedparts.exit_codes import run_command
+from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.settings.local_paths import local_path
 from mixedparts.storage.leftovers import remove_leftovers
 from mixedparts.storage.writer_lock import writing
@@ -32,6 +43,8 @@ from mixedparts.storage.writer_lock import writing
 if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SplitGroundTruth
     from calico.evaluation.report import Scored
+    from calico.evaluation.scoring import ScoreTable
+    from calico.evaluation.tables.collect import ScoreRecorder
     from calico.evaluation.text import TextModel
     from calico.predictions.types import Prediction
     from mixedparts.storage.build_folder import BuildFolder
@@ -67,12 +80,11 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="calico-eval",
         description="Score a CALICO checkpoint, or any model's predictions, with AP50, mIoU,"
         " Recall, SS and S-IoU. The definitions are in docs/evaluation.md.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add(
@@ -89,12 +101,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"JSON lines of any model, or a baseline: {', '.join(BASELINE_NAMES)}",
     )
-    add("--split", default="benchmark", help="default: benchmark")
-    add("--json", type=local_path, metavar="FILE", help="write all metrics and variants here")
-    add(
-        "--markdown", type=local_path, metavar="FILE", help="write the tables and their origin here"
+    what.add_argument(
+        "--compare",
+        nargs="+",
+        type=local_path,
+        metavar="FILE",
+        help="JSON files of two or more evaluations; the others are compared with the first",
     )
-    add("--full", action="store_true", help="print all variants of all groups with intervals")
+    add("--split", default="benchmark", help="default: benchmark")
+    add_output_options(parser)
     add("--limit", type=positive, metavar="N", help="score N samples, spread over the split")
     add("--batch-size", type=positive, default=8, metavar="N", help="samples at once (8)")
     add_search_options(parser)
@@ -109,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         " goes on where it stopped",
     )
     _add_scoring_options(parser)
+    add_common_options(parser)
     return parser
 
 
@@ -137,26 +153,32 @@ def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    outputs = _outputs(arguments)
+    outputs, folders = output_files(arguments), output_folders(arguments)
     for path in outputs:
-        _check_output(path)
+        check_output_file(path)
+    for folder in folders:
+        check_output_folder(folder)
+    check_report(arguments)
+    if arguments.compare is not None:
+        from calico.cli.evaluation.comparing import run_comparison
+
+        run_comparison(arguments)
+        return
     from calico.evaluation.ground_truth import read_ground_truth
     from mixedparts.storage.build_folder import BuildFolder
 
-    build = BuildFolder.open(_resolve(arguments.dataset, arguments.split))
+    place = build_folder(arguments.dataset, arguments.split, arguments.report is not None)
+    build = BuildFolder.open(place)
     ground_truth = read_ground_truth(build, arguments.split, arguments.limit)
     check_input(arguments)
     with ExitStack() as locks:
         for path in outputs:
             locks.enter_context(writing(path))
             remove_leftovers(path.parent, path.name)
+        for folder in folders:
+            locks.enter_context(writing(folder))
+            remove_leftovers(folder)
         _evaluate(arguments, build, ground_truth)
-
-
-def _outputs(arguments: argparse.Namespace) -> list[Path]:
-    """Return the files that are written, each once: a process cannot take a lock twice."""
-    given = (arguments.json, arguments.markdown, arguments.save_predictions)
-    return list({path.resolve(): path for path in given if path is not None}.values())
 
 
 def _evaluate(
@@ -178,60 +200,38 @@ def _evaluate(
         # The complete file first, then the cache is removed: a kill in between loses nothing.
         write_predictions(arguments.save_predictions, predictions.values())
         unfinished_part(arguments.save_predictions).unlink(missing_ok=True)
-    scored = [_score(arguments, ground_truth, predictions, models, metadata)]
+    rows = recorder(arguments, ground_truth.split)
+    table, main = _score(arguments, ground_truth, predictions, models, metadata, rows)
+    scored = [main]
     scored += _baselines(arguments, build, ground_truth, models)
     _warn(scored[0], len(ground_truth.samples))
     print(report.table(scored))
     if arguments.full:
         print("\n" + report.full_table(scored[0]))
-    if arguments.json is None and arguments.markdown is None:
-        return
-    document = report.document(
-        scored,
-        {
-            "dataset": {
-                "build_id": build.build_id,
-                "split": ground_truth.split,
-                "samples": len(ground_truth.samples),
-                "left_out": len(ground_truth.others),
-            },
-            "seed": arguments.seed,
-            "bootstrap": {"replicates": arguments.bootstrap, "unit": "sample", "level": 0.95},
-            "text_models": {"ss": models[0].name, "recall": models[1].name},
-            "recall_text_is_glamm": recall_name.endswith(GLAMM_MODEL),
+    run = {
+        "dataset": {
+            "build_id": build.build_id,
+            "split": ground_truth.split,
+            "samples": len(ground_truth.samples),
+            "left_out": len(ground_truth.others),
         },
-    )
+        "seed": arguments.seed,
+        "bootstrap": {"replicates": arguments.bootstrap, "unit": "sample", "level": 0.95},
+        "text_models": {"ss": models[0].name, "recall": models[1].name},
+        "recall_text_is_glamm": recall_name.endswith(GLAMM_MODEL),
+    }
+    kept = rows.finish(table, ground_truth.samples, predictions) if rows else None
+    if kept is not None and scores_folder(arguments) is not None:
+        run["scores"] = keep_scores(arguments, kept, {**run, "predictions": dict(metadata)})
+    document = report.document(scored, run)
     if arguments.json is not None:
         report.write_json(arguments.json, document)
     if arguments.markdown is not None:
         report.write_text(arguments.markdown, report.markdown_report(scored, document))
+    if kept is not None and arguments.report is not None:
+        from calico.cli.evaluation.reporting import write_report
 
-
-def _resolve(name: str | None, split: str) -> Path:
-    """Return the folder of a build; of a build on the Hub, download what scoring needs.
-
-    Raises:
-        InputError: the build cannot be downloaded.
-    """
-    from mixedparts.storage.build_folder import MANIFEST, shard_pattern
-    from mixedparts.storage.locate import resolve_build
-
-    place = resolve_build(name)
-    if isinstance(place, Path):
-        return place
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    # The train split is for the most-frequent baseline. Images are not needed.
-    wanted = [MANIFEST, shard_pattern("pairs", split), shard_pattern("pairs", "train")]
-    try:
-        return Path(snapshot_download(place, repo_type="dataset", allow_patterns=wanted))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"the dataset '{place}' cannot be fetched from the Hub: {reason}",
-            "Give a build folder with --dataset, or look at the id and the connection.",
-        ) from error
+        write_report(arguments, build, ground_truth.split, (scored, table, kept), predictions)
 
 
 def _score(
@@ -240,19 +240,20 @@ def _score(
     predictions: dict[str, Prediction],
     models: tuple[TextModel, TextModel],
     metadata: dict[str, Any],
-) -> Scored:
+    rows: ScoreRecorder | None = None,
+) -> tuple[ScoreTable, Scored]:
     from calico.evaluation.report import Scored
     from calico.evaluation.scoring import score
     from calico.evaluation.summary import summarise
     from calico.predictions.types import COUNTED
 
     # Irregular [SEG] are counted over the scored samples only: a file may have more.
-    sums = score(ground_truth.samples, predictions, *models)
+    sums = score(ground_truth.samples, predictions, *models, rows.record if rows else None)
     given = [predictions[sample.id] for sample in ground_truth.samples if sample.id in predictions]
     counted = {"missing": sums.missing, "segments": sums.segments}
     counted |= {name: sum(getattr(one, name) for one in given) for name in COUNTED}
     summary = summarise(sums, arguments.seed, arguments.bootstrap)
-    return Scored(metadata["name"], summary, {**metadata, **counted})
+    return sums, Scored(metadata["name"], summary, {**metadata, **counted})
 
 
 def _baselines(
@@ -272,7 +273,7 @@ def _baselines(
             print(f"calico-eval: no row for {name}: {error.message}", file=sys.stderr)
             continue
         metadata = {"name": name, "kind": "baseline"}
-        rows.append(_score(arguments, ground_truth, predictions, models, metadata))
+        rows.append(_score(arguments, ground_truth, predictions, models, metadata)[1])
     return rows
 
 
@@ -283,20 +284,6 @@ def _warn(scored: Scored, samples: int) -> None:
     for key, meaning in (missing | COUNTED).items():
         if scored.metadata[key]:
             print(f"calico-eval: {scored.metadata[key]} {meaning}", file=sys.stderr)
-
-
-def _check_output(path: Path) -> None:
-    """Check before any work that a file can be written.
-
-    Raises:
-        UsageError: the path is a folder.
-        EnvironmentFault: there is no permission.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, not a file to write")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise EnvironmentFault(f"{path} cannot be written: no permission in {above}")
 
 
 def _draws(text: str) -> int:

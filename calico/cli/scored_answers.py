@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from mixedparts.storage.shards import sha256_of
 if TYPE_CHECKING:
     from calico.evaluation.ground_truth import SampleGroundTruth, SplitGroundTruth
     from calico.evaluation.prediction_cache import PredictionCache
+    from calico.inference.queries import Query
     from calico.predictions.types import Prediction
     from mixedparts.storage.build_folder import BuildFolder
 
@@ -46,6 +48,42 @@ def check_input(arguments: argparse.Namespace) -> None:
         if not is_there(path):
             raise InputError(f"there is no predictions file {path}", hint)
         open_file(path, "the predictions file", hint).close()
+
+
+def build_folder(name: str | None, split: str, images: bool = False) -> Path:
+    """Return the folder of a build; of a build on the Hub, download what scoring needs.
+
+    Args:
+        name: of the dataset, as --dataset takes it.
+        split: that is scored.
+        images: download the images too, which a report shows.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: the build cannot be downloaded.
+    """
+    from mixedparts.storage.build_folder import MANIFEST, shard_pattern
+    from mixedparts.storage.locate import resolve_build
+
+    place = resolve_build(name)
+    if isinstance(place, Path):
+        return place
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    # The train split is for the most-frequent baseline. Scores alone need no images.
+    wanted = [MANIFEST, shard_pattern("pairs", split), shard_pattern("pairs", "train")]
+    wanted += [shard_pattern("images", "*")] if images else []
+    try:
+        return Path(snapshot_download(place, repo_type="dataset", allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"the dataset '{place}' cannot be fetched from the Hub: {reason}",
+            "Give a build folder with --dataset, or look at the id and the connection.",
+        ) from error
 
 
 def answers_to_score(
@@ -132,21 +170,25 @@ def _from_checkpoint(
     # Cached answers are of the first samples, in the order of `rows`.
     remaining = ground_truth.rows[len(cached) :]
 
-    def rows() -> Iterator[Any]:
-        for position in remaining:
-            yield table[position]
-
     progress = terminal_progress()
     if cached:
         progress.log(f"going on after {len(cached)} of {len(ground_truth.rows)} samples")
     progress.start("predicting", len(remaining), "samples")
-    for prediction in predictor.predict_rows(rows(), batch_size=arguments.batch_size):
+    queries = predictor.prepared(partial(_query, table), remaining)
+    for prediction in predictor.predict(queries, batch_size=arguments.batch_size):
         answers[prediction.id] = prediction
         if stored:
             stored.add(prediction)
         progress.advance()
     progress.finish()
     return answers, {**metadata, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
+
+
+def _query(table: Any, position: int) -> Query:
+    """Return the question of a row of a table of pairs, with its images."""
+    from calico.inference.queries import row_query
+
+    return row_query(table[position])
 
 
 def _prediction_cache(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class SampleGroundTruth:
         segments: all annotated masks with their labels (category or part name), in the order of
             the answer's `[SEG]`; every image has at least one.
         classes: object class of each image.
+        kinds: `object`, `common_part` or `unique_part` for each segment; empty if unknown.
     """
 
     id: str
@@ -41,6 +42,12 @@ class SampleGroundTruth:
     sizes: tuple[tuple[int, int], ...]
     segments: tuple[Segment, ...]
     classes: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def class_pair(self) -> str:
+        """The object classes by the alphabet, such as `bus / truck`."""
+        return " / ".join(sorted(self.classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +141,7 @@ def _sample(row: dict[str, Any], where: str) -> SampleGroundTruth:
             "object": [_segment(item, "category", sizes) for item in row["objects"]],
             "part": [_segment(item, "name", sizes) for item in row["parts"] or ()],
         }
-        named = [(str(seg["kind"]), int(seg["index"])) for seg in row["seg"] or ()]
-        # Every mask of the row counts, also one that the answer does not name; those come last.
-        every = [(kind, i) for kind, items in segments_of.items() for i in range(len(items))]
-        objects, parts = len(segments_of["object"]), len(segments_of["part"])
-        for kind, index in named:
-            if fault := seg_fault(kind, index, objects, parts):
-                raise ValueError(fault)
-        order = list(dict.fromkeys(named + every))
+        order = segment_order(row)
         segments = tuple(segments_of[kind][index] for kind, index in order)
         # A unit without annotated masks would have no recall, and no model can be right about it.
         if bare := set(range(len(sizes))) - {segment.image for segment in segments}:
@@ -154,12 +154,32 @@ def _sample(row: dict[str, Any], where: str) -> SampleGroundTruth:
             sizes=sizes,
             segments=segments,
             classes=tuple(str(item["category"]) for item in row["objects"]),
+            kinds=tuple(
+                "object" if kind == "object" else f"{row['parts'][index]['kind']}_part"
+                for kind, index in order
+            ),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"{where} (id {row.get('id')!r}) cannot be used as ground truth: {error}",
             "Type: mixedparts verify DIR",
         ) from error
+
+
+def segment_order(row: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Return (`object` or `part`, index) of every mask of a row, in the order of its segments.
+
+    Raises:
+        ValueError: the answer names a mask that the row does not have.
+    """
+    named = [(str(seg["kind"]), int(seg["index"])) for seg in row["seg"] or ()]
+    numbers = {kind: len(row[f"{kind}s"] or ()) for kind in ("object", "part")}
+    for kind, index in named:
+        if fault := seg_fault(kind, index, numbers["object"], numbers["part"]):
+            raise ValueError(fault)
+    # Every mask of the row counts, also one that the answer does not name; those come last.
+    every = [(kind, index) for kind, number in numbers.items() for index in range(number)]
+    return list(dict.fromkeys(named + every))
 
 
 def _segment(item: dict[str, Any], label: str, sizes: tuple[tuple[int, int], ...]) -> Segment:

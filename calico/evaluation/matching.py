@@ -92,8 +92,8 @@ def coco_hits(ious: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
 
 def recall_glamm(
     ious: NDArray[np.float64], cosines: NDArray[np.float64], least_iou: float, least_cosine: float
-) -> int:
-    """Count hits as GLaMM's evaluation script: by descending IoU, up to the first failing pair.
+) -> Pairs:
+    """Return the hits of GLaMM's script: by descending IoU, up to the first failing pair.
 
     Args:
         ious: (predicted, annotated).
@@ -102,25 +102,25 @@ def recall_glamm(
         least_cosine: smallest cosine of a hit.
 
     Returns:
-        The number of hits.
+        The pairs that are hits.
     """
     # The script leaves its loop at the first failing pair, so one wrong label at the top IoU hides
     # all hits after it. It is reproduced because published numbers are computed this way;
     # `recall_fixed` has no such rule.
-    hits = 0
+    hits: Pairs = []
     # Of equal IoUs GLaMM takes the first annotation's: its matrix has the annotations as rows.
     for annotated, predicted in greedy_pairs(ious.T):
         place = predicted, annotated
         if ious[place] < least_iou or cosines[place] < least_cosine:
             break
-        hits += 1
+        hits.append(place)
     return hits
 
 
 def recall_fixed(
     ious: NDArray[np.float64], cosines: NDArray[np.float64], least_iou: float, least_cosine: float
-) -> int:
-    """Count hits by descending IoU, skipping failing pairs; both of their masks stay free.
+) -> Pairs:
+    """Return the hits by descending IoU; a pair that fails is skipped, its masks stay free.
 
     Args:
         ious: (predicted, annotated).
@@ -129,8 +129,8 @@ def recall_fixed(
         least_cosine: smallest cosine of a hit.
 
     Returns:
-        The number of hits.
+        The pairs that are hits.
     """
     # A pair that fails gets IoU 0, which greedy pairs never take.
     admitted = (ious >= least_iou) & (cosines >= least_cosine)
-    return len(greedy_pairs(np.where(admitted, ious, 0.0).T))
+    return [(row, column) for column, row in greedy_pairs(np.where(admitted, ious, 0.0).T)]

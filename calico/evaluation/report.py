@@ -52,7 +52,7 @@ def document(scored: Sequence[Scored], metadata: Mapping[str, Any]) -> dict[str,
         "versions": versions(),
         "headline": dict(HEADLINE),
         "results": [
-            {"name": item.name, **item.metadata, "metrics": _summary(item.summary)}
+            {"name": item.name, **item.metadata, "metrics": summary_values(item.summary)}
             for item in scored
         ],
     }
@@ -86,7 +86,7 @@ def table(scored: Sequence[Scored]) -> str:
         for title, groups in _headline_rows(scored)
         for item, group in zip(scored, groups, strict=True)
     ]
-    return _markdown(head, rows, numbers_from=2)
+    return markdown_table(head, rows, numbers_from=2)
 
 
 def markdown_report(scored: Sequence[Scored], content: Mapping[str, Any]) -> str:
@@ -124,7 +124,7 @@ def _table_of(rows: Sequence[tuple[Scored, MetricGroup]]) -> str:
         [item.name, str(group.samples), *(_cell(group.metrics[m]) for m in HEADLINE.values())]
         for item, group in rows
     ]
-    return _markdown(["predictions", "n", *HEADLINE], cells, numbers_from=1)
+    return markdown_table(["predictions", "n", *HEADLINE], cells, numbers_from=1)
 
 
 def _cell(estimate: Estimate) -> str:
@@ -140,22 +140,16 @@ def _origin(result: Mapping[str, Any]) -> str:
 
 def full_table(item: Scored) -> str:
     """Return every metric of every group in percent with its 95 % interval, as Markdown."""
-    named = [("all tasks", item.summary.overall), *item.summary.tasks.items()]
-    named += [(f"source {name}", group) for name, group in item.summary.sources.items()]
-    named += [
-        (f"{task}, {source}", group)
-        for task, cells in item.summary.cells.items()
-        for source, group in cells.items()
-    ]
-    named += [(f"classes {name}", group) for name, group in item.summary.class_pairs.items()]
+    named = item.summary.groups(cells=True)
+    named |= {f"classes {name}": group for name, group in item.summary.class_pairs.items()}
     rows = []
-    for title, group in named:
+    for title, group in named.items():
         for metric in METRICS:
             value = group.metrics[metric]
             drawn = value.low is not None and value.high is not None
             interval = f"{100 * value.low:.1f} to {100 * value.high:.1f}" if drawn else ""  # type: ignore[operator]
             rows.append([title, str(group.samples), metric, f"{100 * value.value:.1f}", interval])
-    return _markdown(["group", "n", "metric", "value", "95 %"], rows, numbers_from=3)
+    return markdown_table(["group", "n", "metric", "value", "95 %"], rows, numbers_from=3)
 
 
 def _headline_rows(scored: Sequence[Scored]) -> list[tuple[str, list[MetricGroup]]]:
@@ -168,7 +162,17 @@ def _percent(group: MetricGroup, metrics: Any) -> list[str]:
     return [f"{100 * group.metrics[metric].value:.1f}" for metric in metrics]
 
 
-def _markdown(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
+def markdown_table(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
+    """Return a Markdown table.
+
+    Args:
+        head: names of the columns.
+        rows: cells, as many a row as columns.
+        numbers_from: first column that is set flush right.
+
+    Returns:
+        The lines of the table.
+    """
     # Padded to equal widths, so that the source is a table too: people read it on a terminal.
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
@@ -186,7 +190,8 @@ def _markdown(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
     return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
 
 
-def _summary(summary: Summary) -> dict[str, Any]:
+def summary_values(summary: Summary) -> dict[str, Any]:
+    """Return all metrics of all groups as JSON values."""
     return {
         "overall": _group(summary.overall),
         "tasks": {name: _group(group) for name, group in summary.tasks.items()},

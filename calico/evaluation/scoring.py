@@ -7,7 +7,7 @@ draws samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from itertools import islice
@@ -17,16 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calico.evaluation import labels as text
-from calico.evaluation import matching
-from calico.evaluation.average_precision import IOU_THRESHOLD, MAX_DETECTIONS, Detections
+from calico.evaluation.average_precision import Detections
 from calico.evaluation.ground_truth import SampleGroundTruth
 from calico.evaluation.text import TextModel
+from calico.evaluation.units import DetectedUnit, UnitScore, compare_unit
 from calico.predictions.types import InvalidPrediction, Prediction, Segment, check_prediction
-from mixedparts import masks
 from mixedparts.errors import InputError
 
-LEAST_IOU = 0.5  # of a Recall hit
-LEAST_COSINE = 0.5
+Record = Callable[[SampleGroundTruth, Sequence[UnitScore]], None]
+"""Gets each sample with the comparison of its images, in the order of ids."""
 _CHUNK = 512  # samples whose texts are encoded together
 
 
@@ -62,6 +61,7 @@ class ScoreTable:
     """Sums of every sample, in the order of their ids, and the detections of AP50.
 
     Attributes:
+        ids: one a sample, ascending.
         tasks: one a sample.
         sources: one a sample.
         class_pairs: one a sample: its object classes by the alphabet, such as `bus / truck`.
@@ -73,6 +73,7 @@ class ScoreTable:
         untagged: number of `[SEG]` without a tag.
     """
 
+    ids: tuple[str, ...]
     tasks: tuple[str, ...]
     sources: tuple[str, ...]
     class_pairs: tuple[str, ...]
@@ -84,30 +85,12 @@ class ScoreTable:
     untagged: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """Detections of one unit for AP50, in the order of generation and by score.
-
-    Attributes:
-        key: sample id, image id and image number, the fixed order of units.
-        sample: index of the sample.
-        hits: (d,) bool true positives in the order of generation.
-        scores: (d,) float64, descending.
-        scored_hits: (d,) bool true positives by score.
-    """
-
-    key: tuple[str, str, int]
-    sample: int
-    hits: NDArray[np.bool_]
-    scores: NDArray[np.float64]
-    scored_hits: NDArray[np.bool_]
-
-
 def score(
     samples: Sequence[SampleGroundTruth],
     predictions: Mapping[str, Prediction],
     ss_model: TextModel,
     recall_model: TextModel,
+    record: Record | None = None,
 ) -> ScoreTable:
     """Compare predictions with the ground truth.
 
@@ -116,6 +99,7 @@ def score(
         predictions: by sample id.
         ss_model: text model of SS.
         recall_model: text model of Recall's label test; may be the same.
+        record: gets what was found in each sample, for tables of regions.
 
     Returns:
         Sums of all samples.
@@ -126,7 +110,7 @@ def score(
     # By id: neither sums nor bootstrap draws depend on the order of rows.
     samples = sorted(samples, key=lambda sample: sample.id)
     sums = np.zeros((len(samples), len(Sum)))
-    units: list[_Unit] = []
+    detected: list[DetectedUnit] = []
     given = [predictions.get(sample.id) or Prediction(sample.id, "", ()) for sample in samples]
     for chunk in _chunks(range(len(samples)), _CHUNK):
         _prepare([(samples[i], given[i]) for i in chunk], ss_model, recall_model)
@@ -136,26 +120,44 @@ def score(
                 check_prediction(prediction, sample.sizes)
             except InvalidPrediction as error:
                 raise InputError(f"the prediction for '{sample.id}': {error}") from error
-            row = sums[index]
-            for image in range(len(sample.sizes)):
-                predicted = [s for s in prediction.segments if s.image == image]
-                annotated = [s for s in sample.segments if s.image == image]
-                key = (sample.id, sample.image_ids[image], image)
-                ious = masks.iou([s.mask for s in predicted], [s.mask for s in annotated])
-                units.append(_detections(key, index, predicted, ious))
-                _score_unit(row, predicted, annotated, ious, ss_model, recall_model)
-            _score_texts(row, prediction.segments, sample.segments, ss_model)
+            units = _units(index, sample, prediction, (ss_model, recall_model))
+            for unit in units:
+                _add_unit(sums[index], unit)
+            _add_texts(sums[index], prediction.segments, sample.segments, ss_model)
+            detected += [unit.detected for unit in units]
+            if record is not None:
+                record(sample, units)
     return ScoreTable(
+        ids=tuple(sample.id for sample in samples),
         tasks=tuple(sample.task for sample in samples),
         sources=tuple(sample.source for sample in samples),
-        class_pairs=tuple(" / ".join(sorted(sample.classes)) for sample in samples),
+        class_pairs=tuple(sample.class_pair for sample in samples),
         sums=sums,
-        detections=_in_order(units, scored=False),
-        scored=_in_order(units, scored=True),
+        detections=in_order(detected, scored=False),
+        scored=in_order(detected, scored=True),
         missing=sum(sample.id not in predictions for sample in samples),
         segments=sum(len(prediction.segments) for prediction in given),
         untagged=sum(prediction.untagged for prediction in given),
     )
+
+
+def _units(
+    index: int,
+    sample: SampleGroundTruth,
+    prediction: Prediction,
+    models: tuple[TextModel, TextModel],
+) -> list[UnitScore]:
+    """Compare every image of a sample."""
+    return [
+        compare_unit(
+            (sample.id, sample.image_ids[image], image),
+            index,
+            [segment for segment in prediction.segments if segment.image == image],
+            [segment for segment in sample.segments if segment.image == image],
+            models,
+        )
+        for image in range(len(sample.sizes))
+    ]
 
 
 def _chunks(items: Iterable[int], size: int) -> Iterator[list[int]]:
@@ -187,50 +189,28 @@ def _prepare(
     ss_model.prepare(every | different)
 
 
-def _score_unit(
-    row: NDArray[np.float64],
-    predicted: Sequence[Segment],
-    annotated: Sequence[Segment],
-    ious: NDArray[np.float64],
-    ss_model: TextModel,
-    recall_model: TextModel,
-) -> None:
+def _add_unit(row: NDArray[np.float64], unit: UnitScore) -> None:
     """Add one unit to the sums that depend on masks, and to those of label sets."""
-    predicted_labels, annotated_labels = _plain(predicted), _plain(annotated)
+    predicted = {text.key_of(label) for label in _plain(unit.predicted)}
+    annotated = {text.key_of(label) for label in _plain(unit.annotated)}
     row[Sum.UNITS] += 1
-    row[Sum.TARGETS] += len(annotated)
-    predicted_keys = {text.key_of(label) for label in predicted_labels}
-    annotated_keys = {text.key_of(label) for label in annotated_labels}
-    row[Sum.LABELS_HIT] += len(predicted_keys & annotated_keys)
-    row[Sum.LABELS_HIT_TWICE] += 2 * len(predicted_keys & annotated_keys)
-    row[Sum.LABELS_PREDICTED] += len(predicted_keys)
-    row[Sum.LABELS_ANNOTATED] += len(annotated_keys)
-    row[Sum.LABELS_EITHER] += len(predicted_keys) + len(annotated_keys)
-    # Without predictions all other sums of the unit are 0; its targets and itself are counted.
-    if not predicted:
-        return
-    ious = matching.with_empty_agreeing(
-        ious, [s.mask for s in predicted], [s.mask for s in annotated]
-    )
-    pairs = matching.greedy_pairs(ious)
-    # `fsum` rounds once, whatever the order; from Python 3.12 on, `sum` gives other last digits.
-    total = fsum(ious[pair] for pair in pairs)
-    # GLaMM's mIoU averages over matched pairs only: misses and extra masks cost nothing as long as
-    # one pair overlaps. The strict form divides by the larger number, so both count as 0.
-    row[Sum.IOU_GREEDY] += total / len(pairs) if pairs else 0.0
-    row[Sum.IOU_STRICT] += total / max(len(predicted), len(annotated))
-    cosines = recall_model.similarity(predicted_labels, annotated_labels)
-    row[Sum.HITS_GLAMM] += matching.recall_glamm(ious, cosines, LEAST_IOU, LEAST_COSINE)
-    row[Sum.HITS_FIXED] += matching.recall_fixed(ious, cosines, LEAST_IOU, LEAST_COSINE)
-    if recall_model is not ss_model:
-        cosines = ss_model.similarity(predicted_labels, annotated_labels)
+    row[Sum.TARGETS] += len(unit.annotated)
+    row[Sum.LABELS_HIT] += len(predicted & annotated)
+    row[Sum.LABELS_HIT_TWICE] += 2 * len(predicted & annotated)
+    row[Sum.LABELS_PREDICTED] += len(predicted)
+    row[Sum.LABELS_ANNOTATED] += len(annotated)
+    row[Sum.LABELS_EITHER] += len(predicted) + len(annotated)
+    row[Sum.IOU_GREEDY] += unit.iou_greedy
+    row[Sum.IOU_STRICT] += unit.iou_strict
+    row[Sum.HITS_GLAMM] += len(unit.hits_glamm)
+    row[Sum.HITS_FIXED] += len(unit.hits_fixed)
     # Rule (a): labels of mask-matched pairs; annotated masks without a match count as 0, because
     # the denominator is the number of all of them.
-    row[Sum.SS_A] += fsum(cosines[pair] for pair in pairs)
-    row[Sum.WORDS_A] += text.summed_word_iou(predicted_labels, annotated_labels, pairs)
+    row[Sum.SS_A] += fsum(unit.cosines)
+    row[Sum.WORDS_A] += fsum(unit.words)
 
 
-def _score_texts(
+def _add_texts(
     row: NDArray[np.float64],
     predicted: Sequence[Segment],
     annotated: Sequence[Segment],
@@ -254,20 +234,7 @@ def _score_texts(
     row[Sum.SS_C] += 1.0 if first == second else ss_model.similarity([first], [second]).item()
 
 
-def _detections(
-    key: tuple[str, str, int], sample: int, predicted: Sequence[Segment], ious: NDArray[np.float64]
-) -> _Unit:
-    """Match the detections of a unit by COCO's rules, in the order of generation and by score."""
-    # The limit cuts before matching, as in COCOeval, and after sorting by score.
-    scores = np.array([segment.score for segment in predicted], np.float64)
-    by_score = np.argsort(-scores, kind="stable")[:MAX_DETECTIONS]
-    hits = scored_hits = matching.coco_hits(ious[:MAX_DETECTIONS], IOU_THRESHOLD)
-    if (by_score != np.arange(len(by_score))).any():
-        scored_hits = matching.coco_hits(ious[by_score], IOU_THRESHOLD)
-    return _Unit(key, sample, hits, scores[by_score], scored_hits)
-
-
-def _in_order(units: list[_Unit], scored: bool) -> Detections:
+def in_order(units: Sequence[DetectedUnit], scored: bool) -> Detections:
     """Return the detections of all units in their fixed order, or by score over all units."""
     units = sorted(units, key=lambda unit: unit.key)
     hits = [unit.scored_hits if scored else unit.hits for unit in units]

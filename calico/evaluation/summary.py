@@ -8,7 +8,7 @@ the tasks' draws: draw r of the mean uses draw r of every task.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,8 @@ _BLOCK = 1 << 20
 
 _Draws = dict[str, NDArray[np.float64]]
 """Metric to (1 + R,) values: the estimate first, then one value a bootstrap draw."""
+_Draw = Callable[[NDArray[np.int64], str, int], _Draws]
+"""Draws some samples (their indices, name of the stream, number of draws)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +86,80 @@ class Summary:
     cells: Mapping[str, Mapping[str, MetricGroup]]
     class_pairs: Mapping[str, MetricGroup]
 
+    def groups(self, cells: bool = False) -> dict[str, MetricGroup]:
+        """Return the groups of a table by their titles: all tasks, tasks, sources.
+
+        Args:
+            cells: with each task of each source.
+        """
+        groups = {"all tasks": self.overall, **self.tasks}
+        groups |= {f"source {name}": group for name, group in self.sources.items()}
+        if cells:
+            for task, sources in self.cells.items():
+                groups |= {f"{task}, {source}": group for source, group in sources.items()}
+        return groups
+
 
 def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summary:
-    """Compute every metric for every group.
+    """Compute all metrics of all groups.
 
     Args:
-        table: sums of at least one sample.
+        table: sums and detections of all samples.
         seed: of the bootstrap.
-        replicates: bootstrap draws over the group's samples; 0 for no intervals.
+        replicates: number of bootstrap draws; 0 for no intervals.
 
     Returns:
         All groups.
     """
+
+    def draw(members: NDArray[np.int64], name: str, replicates: int) -> _Draws:
+        return _draw(table, members, name, replicates)
+
+    return _grouped(table, draw, seed, replicates)
+
+
+def differences(
+    base: ScoreTable, other: ScoreTable, seed: int = 0, replicates: int = 1000
+) -> Summary:
+    """Compute by how much each metric of each group differs between two sets of predictions.
+
+    The bootstrap is paired: a draw takes the same samples from both, so what makes a sample hard
+    for both does not widen the interval.
+
+    Args:
+        base: sums and detections of the one.
+        other: of the other, on the same samples.
+        seed: of the bootstrap.
+        replicates: number of bootstrap draws; 0 for no intervals.
+
+    Returns:
+        `other` minus `base`, for all groups.
+
+    Raises:
+        ValueError: the samples are not the same.
+    """
+    for field in ("ids", "tasks", "sources", "class_pairs"):
+        if getattr(base, field) != getattr(other, field):
+            raise ValueError(f"the {field} of the samples differ")
+
+    def draw(members: NDArray[np.int64], name: str, replicates: int) -> _Draws:
+        # The stream of a group is keyed by its name, so both get the same draws.
+        first = _draw(base, members, name, replicates)
+        second = _draw(other, members, name, replicates)
+        return {metric: second[metric] - first[metric] for metric in METRICS}
+
+    return _grouped(base, draw, seed, replicates)
+
+
+def _grouped(table: ScoreTable, draw: _Draw, seed: int, replicates: int) -> Summary:
+    """Build all groups from a function that draws the metrics of some samples."""
     tasks = np.array(table.tasks)
     sources = np.array(table.sources)
     task_names = sorted(set(table.tasks), key=_rank)
     source_names = sorted(set(table.sources))
 
     def draws(members: NDArray[np.bool_], name: str) -> _Draws:
-        return _draw(table, np.flatnonzero(members), f"{seed}/{name}", replicates)
+        return draw(np.flatnonzero(members), f"{seed}/{name}", replicates)
 
     by_task = {task: draws(tasks == task, task) for task in task_names}
     by_cell = {
@@ -112,39 +169,70 @@ def summarise(table: ScoreTable, seed: int = 0, replicates: int = 1000) -> Summa
         if ((tasks == task) & (sources == source)).any()
     }
 
-    def group(parts: list[_Draws], samples: int) -> MetricGroup:
-        means = {m: np.mean([part[m] for part in parts], axis=0) for m in METRICS}
-        return MetricGroup(samples, {metric: _estimate(values) for metric, values in means.items()})
-
-    def class_pair(name: str) -> MetricGroup:
-        members = np.array(table.class_pairs) == name
-        there = [members & (tasks == task) for task in task_names]
-        parts = [_draw(table, np.flatnonzero(t), name, replicates=0) for t in there if t.any()]
-        return group(parts, int(members.sum()))
-
-    def count(task: str | None = None, source: str | None = None) -> int:
-        return sum(
-            (task is None or t == task) and (source is None or s == source)
-            for t, s in zip(table.tasks, table.sources, strict=True)
-        )
-
     return Summary(
-        overall=group(list(by_task.values()), count()),
-        tasks={task: group([part], count(task)) for task, part in by_task.items()},
+        overall=_group(list(by_task.values()), np.ones(len(tasks), bool)),
+        tasks={task: _group([part], tasks == task) for task, part in by_task.items()},
         sources={
-            source: group([v for (_, s), v in by_cell.items() if s == source], count(None, source))
+            source: _group([v for (_, s), v in by_cell.items() if s == source], sources == source)
             for source in source_names
         },
         cells={
             task: {
-                source: group([by_cell[task, source]], count(task, source))
+                source: _group([by_cell[task, source]], (tasks == task) & (sources == source))
                 for source in source_names
                 if (task, source) in by_cell
             }
             for task in task_names
         },
-        class_pairs={name: class_pair(name) for name in sorted(set(table.class_pairs))},
+        class_pairs={
+            name: _class_pair(table, draw, name, name, 0) for name in sorted(set(table.class_pairs))
+        },
     )
+
+
+def class_pair_intervals(
+    table: ScoreTable, names: Iterable[str], seed: int = 0, replicates: int = 1000
+) -> dict[str, MetricGroup]:
+    """Compute the metrics of some class pairs with intervals, which `summarise` leaves out.
+
+    Args:
+        table: sums and detections of all samples.
+        names: of the class pairs.
+        seed: of the bootstrap.
+        replicates: number of bootstrap draws; 0 for no intervals.
+
+    Returns:
+        Class pair to its metrics.
+    """
+
+    def draw(members: NDArray[np.int64], name: str, replicates: int) -> _Draws:
+        return _draw(table, members, name, replicates)
+
+    return {
+        name: _class_pair(table, draw, name, f"{seed}/classes {name}", replicates) for name in names
+    }
+
+
+def _class_pair(
+    table: ScoreTable, draw: _Draw, name: str, stream: str, replicates: int
+) -> MetricGroup:
+    """Return the mean over the tasks of one class pair."""
+    members = np.array(table.class_pairs) == name
+    tasks = np.array(table.tasks)
+    there = {task: members & (tasks == task) for task in sorted(set(table.tasks), key=_rank)}
+    parts = [
+        draw(np.flatnonzero(rows), f"{stream}/{task}", replicates)
+        for task, rows in there.items()
+        if rows.any()
+    ]
+    return _group(parts, members)
+
+
+def _group(parts: list[_Draws], members: NDArray[np.bool_]) -> MetricGroup:
+    """Return the mean over the draws of some tasks."""
+    means = {m: np.mean([part[m] for part in parts], axis=0) for m in METRICS}
+    metrics = {metric: _estimate(values) for metric, values in means.items()}
+    return MetricGroup(int(members.sum()), metrics)
 
 
 def _rank(name: str) -> tuple[int, str]:

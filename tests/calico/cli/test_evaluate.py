@@ -125,7 +125,7 @@ def test_the_oracle_is_the_ceiling_on_a_subset(build: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ((), 2, "one of the arguments --checkpoint --predictions is required"),
+        ((), 2, "one of the arguments --checkpoint --predictions --compare is required"),
         (("--predictions", "oracle", "--checkpoint", "x"), 2, "not allowed with"),
         (("--predictions", "oracle", "--limit", "0"), 2, "at least 1"),
         (("--predictions", "oracle", "--split", "trial"), 2, "Splits there: train, benchmark"),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser
 
 import mixedparts
 from mixedparts.reports.frames import StatisticsFrames, frames_of
@@ -20,6 +23,7 @@ from mixedparts.reports.plots.draw import PLOTS
 from mixedparts.reports.plots.style import legible, plot_style, save_figure, svg_of
 from mixedparts.reports.statistics import Statistics, coco_sizes, collect
 from mixedparts.reports.statistics_page import write_statistics_page
+from tests.factories.browser import Watched, chromium, serious_faults
 from tests.oracles.build_tables import iter_rows
 
 HOSTILE = '</text><script>alert(1)</script>"$x^{'
@@ -182,3 +186,24 @@ def test_frames_of_rejects(found: Statistics) -> None:
     wanted = frame[(frame["reason"] == "orphan_part") & (frame["source"] == "paco")]
     assert isinstance(wanted, pd.DataFrame)
     assert wanted["records"].sum() >= 140
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without it, the test is skipped."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_in_a_browser(
+    written: Path, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    watched = Watched(browser, viewport={"width": 360, "height": 800}, color_scheme=scheme)
+    watched.page.goto((written / "page.html").as_uri())
+    watched.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert watched.page.evaluate("[...document.images].every(one => one.naturalWidth > 100)")
+    assert HOSTILE in watched.page.inner_text("body")
+    assert serious_faults(watched.page) == []
+    watched.close()

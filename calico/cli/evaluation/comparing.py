@@ -1,0 +1,57 @@
+"""`calico-eval --compare`: two or more evaluations side by side."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+
+from calico.cli.evaluation.outputs import output_files, output_folders
+from calico.cli.evaluation.reporting import write_comparison_report
+from calico.cli.scored_answers import build_folder
+from mixedparts.errors import UsageError
+from mixedparts.storage.leftovers import remove_leftovers
+from mixedparts.storage.writer_lock import writing
+
+# Options of an evaluation that a comparison does not read, with their defaults.
+_OTHERS = {"save_predictions": None, "limit": None, "scores": None}
+
+
+def run_comparison(arguments: argparse.Namespace) -> None:
+    """Compare evaluations, print the table, and write what was asked for.
+
+    Raises:
+        UsageError: an option has no meaning here, or the evaluations cannot be compared.
+        InputError: an evaluation, its tables, or the dataset of the report cannot be read.
+    """
+    for name, default in _OTHERS.items():
+        if getattr(arguments, name) != default:
+            option = name.replace("_", "-")
+            raise UsageError(
+                f"--{option} has no meaning with --compare, which reads finished evaluations",
+                "Type: calico-eval --compare FIRST.json SECOND.json [--json FILE] [--report DIR]",
+            )
+    from calico.evaluation.comparison import as_text, compare_runs, document, read_runs
+    from calico.evaluation.report import write_json, write_text
+    from mixedparts.storage.build_folder import BuildFolder
+
+    runs = read_runs(arguments.compare)
+    opened = None
+    if arguments.report is not None:
+        # Before the bootstrap: a dataset that is not there must not cost its time.
+        split = runs[0].metadata["dataset"]["split"]
+        opened = BuildFolder.open(build_folder(arguments.dataset, split, images=True))
+    comparison = compare_runs(runs, arguments.seed, arguments.bootstrap, arguments.rank_by)
+    text = as_text(comparison, arguments.full)
+    print(text)
+    with ExitStack() as locks:
+        for path in (*output_files(arguments), *output_folders(arguments)):
+            locks.enter_context(writing(path))
+        if arguments.json is not None:
+            remove_leftovers(arguments.json.parent, arguments.json.name)
+            write_json(arguments.json, document(comparison))
+        if arguments.markdown is not None:
+            remove_leftovers(arguments.markdown.parent, arguments.markdown.name)
+            write_text(arguments.markdown, f"# Comparison of evaluations\n\n{text}\n")
+        if opened is not None:
+            remove_leftovers(arguments.report)
+            write_comparison_report(arguments, opened, comparison)

@@ -1,0 +1,142 @@
+"""What `calico-eval` writes beside its tables: scores of samples and regions, and the report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calico.cli.options import positive
+from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.settings.local_paths import local_path
+
+if TYPE_CHECKING:
+    from calico.evaluation.tables.collect import ScoreRecorder
+
+# Metrics that a sample has alone: the keys of `calico.evaluation.summary.RATIOS`, written again for
+# --help without imports.
+RANKS = ("miou_strict", "miou", "recall_fixed", "recall_glamm", "label_f1", "label_precision",
+         "label_recall", "ss_a", "ss_b", "ss_c", "s_iou_a", "s_iou_b", "s_iou_c")  # fmt: skip
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what is written."""
+    add = parser.add_argument
+    add("--json", type=local_path, metavar="FILE", help="write all metrics and variants here")
+    add(
+        "--markdown", type=local_path, metavar="FILE", help="write the tables and their origin here"
+    )
+    add(
+        "--scores",
+        type=local_path,
+        metavar="DIR",
+        help="keep the scores of every sample and region here, as Parquet (default with --json"
+        " NAME.json: NAME.scores beside it)",
+    )
+    add(
+        "--report",
+        type=local_path,
+        metavar="DIR",
+        help="write an HTML report with figures and the worst, median and best samples",
+    )
+    add(
+        "--report-samples",
+        type=positive,
+        default=24,
+        metavar="N",
+        help="worst samples on the report's page; half as many median and best ones (24)",
+    )
+    add(
+        "--rank-by",
+        choices=RANKS,
+        default=RANKS[0],
+        metavar="METRIC",
+        help="metric of a sample by which the report and --compare order samples:"
+        f" {', '.join(RANKS)} ({RANKS[0]})",
+    )
+    add("--full", action="store_true", help="print all variants of all groups with intervals")
+
+
+def check_output_file(path: Path) -> None:
+    """Check before any work that a file can be written.
+
+    Raises:
+        UsageError: the path is a folder.
+        EnvironmentFault: there is no permission.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a file to write")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise EnvironmentFault(f"{path} cannot be written: no permission in {above}")
+
+
+def output_files(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files that are written, each once: a process cannot take a lock twice."""
+    given = (arguments.json, arguments.markdown, arguments.save_predictions)
+    return list({path.resolve(): path for path in given if path is not None}.values())
+
+
+def output_folders(arguments: argparse.Namespace) -> list[Path]:
+    """Return the folders that are written, each once.
+
+    Raises:
+        UsageError: the scores and the report have one folder.
+    """
+    folders = [folder for folder in (scores_folder(arguments), arguments.report) if folder]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError(f"{folders[0]} cannot be the folder of the scores and of the report")
+    return folders
+
+
+def scores_folder(arguments: argparse.Namespace) -> Path | None:
+    """Return the folder of the tables of scores, None where none are kept."""
+    # The JSON of a comparison has no tables of its own.
+    if arguments.scores is not None or arguments.json is None or arguments.compare is not None:
+        folder: Path | None = arguments.scores
+        return folder
+    from calico.evaluation.tables.folder import default_folder
+
+    return default_folder(arguments.json)
+
+
+def keep_scores(
+    arguments: argparse.Namespace, rows: Any, metadata: dict[str, Any]
+) -> dict[str, str]:
+    """Write the tables of scores.
+
+    Args:
+        arguments: of the command.
+        rows: both tables.
+        metadata: of the evaluation.
+
+    Returns:
+        What the JSON says about them: folder, relative to the JSON, and digests.
+
+    Raises:
+        EnvironmentFault: a file cannot be written.
+    """
+    from calico.evaluation.tables.folder import write_scores
+
+    folder = scores_folder(arguments)
+    assert folder is not None
+    digests = write_scores(folder, rows, metadata)
+    beside = folder if arguments.json is None else _relative(folder, arguments.json.parent)
+    return {"folder": str(beside), **digests}
+
+
+def _relative(folder: Path, start: Path) -> Path:
+    try:
+        return Path(os.path.relpath(folder.resolve(), start.resolve()))
+    except ValueError:  # another drive of Windows
+        return folder.resolve()
+
+
+def recorder(arguments: argparse.Namespace, split: str) -> ScoreRecorder | None:
+    """Return what collects the rows of the tables, None where nothing needs them."""
+    if scores_folder(arguments) is None and arguments.report is None:
+        return None
+    from calico.evaluation.tables.collect import ScoreRecorder
+
+    return ScoreRecorder(split)
