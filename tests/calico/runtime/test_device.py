@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 from calico.checkpoints.save_load import find_checkpoint, save_checkpoint
 from calico.cli.predict import main as ask
+from calico.dataset.pairs import BuiltDataset
+from calico.evaluation import in_memory
 from calico.inference.predictor import Predictor
 from calico.inference.queries import Query
 from calico.inference.transformers_auto import CalicoProcessor
 from calico.model.calico import Calico
 from calico.model.inputs import PromptBatch
+from calico.pretraining.pretrain import pretrain
+from calico.runtime import distributed
 from calico.runtime.device import choose_device
+from calico.training.train import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.progress import Silent
 from tests.factories.elsewhere import THERE, Elsewhere
+from tests.factories.evaluation import LetterModel
 from tests.factories.micro_batches import training_batch
-from tests.factories.micro_model import micro_model, micro_tokenizer, random_cams
+from tests.factories.micro_model import micro_config, micro_model, micro_tokenizer, random_cams
 from tests.factories.noise import noise_images
 
 QUESTION = "Which object do both pictures contain?"
@@ -143,3 +154,82 @@ class TestElsewhere:
             found = model.generate(processor([noise_images(2)], [QUESTION]), 6)
             assert found.tokens.device == THERE
         assert torch.equal(found.tokens, expected.tokens)
+
+
+class There(Accelerator):
+    """An accelerator of the device that is not there."""
+
+    device = THERE
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "cpu": True})
+
+
+# AdamW throughout, because Muon iterates in bf16 on a GPU, and one image at a time, because batches
+# may be rounded in another way.
+ON_DEVICE: dict[str, Any] = {
+    "language": {"tuning": "lora", "lora_dropout": 0.3},
+    "training": {
+        "optimizer": "adamw",
+        "steps": 4,
+        "micro_batch": 0,
+        "save_every": 2,
+        "ema": 0.9,
+        "eval_every": 3,
+        "eval_samples": 2,
+        "best": "label_f1",
+    },
+    "pretraining": {"optimizer": "adamw"},
+    "execution": {"encode_batch": {"vision": 1, "semantic": 1, "sam": 1}},
+}
+
+
+class TestRuns:
+    @pytest.fixture(autouse=True)
+    def _one_text_model(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(in_memory, "_packaged_text_model", LetterModel)
+
+    @pytest.mark.parametrize("features", ["store", "encode"])
+    def test_a_run_is_the_same_on_the_device_resumed_or_not(
+        self,
+        dataset: BuiltDataset,
+        encoders: Path,
+        features: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Encoding, steps, averages, evaluation, checkpoints and resumption."""
+        training = {**ON_DEVICE["training"], "features": features}
+        config = micro_config(**{**ON_DEVICE, "training": training})
+        settings = RunSettings(tmp_path / "here", encoders, device="cpu")
+        here = train(config, dataset, settings, Silent())
+        monkeypatch.setattr(distributed, "Accelerator", There)
+        settings = RunSettings(tmp_path / "there", encoders, max_steps=2)
+        with Elsewhere() as elsewhere:
+            train(config, dataset, settings, Silent())
+            resumed = replace(settings, resume=True, max_steps=None)
+            there = train(config, dataset, resumed, Silent())
+        assert elsewhere.moved > 100
+        for name in ("model", "training"):
+            ours, theirs = (load_file(one / f"{name}.safetensors") for one in (there, here))
+            # The state of the device's generator is saved beside that of the CPU's.
+            assert ours.keys() ^ theirs.keys() <= {"random_state/cuda"}
+            for key, value in theirs.items():
+                assert torch.equal(ours[key], value), key
+        assert "random_state/cuda" in ours
+
+    def test_encoders_are_pretrained_there_as_here(
+        self, dataset: BuiltDataset, tmp_path: Path
+    ) -> None:
+        config = micro_config(**ON_DEVICE)
+        pretrain(config, dataset, tmp_path / "here", Silent())
+        with Elsewhere() as elsewhere:
+            pretrain(config, dataset, tmp_path / "there", Silent(), There())
+        ours, theirs = (
+            load_file(tmp_path / name / "encoders.safetensors") for name in ("there", "here")
+        )
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-4)
+        # Losses and norm of 8 steps are read, once each: nothing else waits in a step.
+        assert elsewhere.waits["tolist"] == elsewhere.waits["__float__"] == 8
