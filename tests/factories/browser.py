@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from playwright.sync_api import (
     Browser,
@@ -108,3 +109,14 @@ def drawn(canvas: Locator | ElementHandle) -> NDArray[np.uint8]:
     assert value is not None, "nothing is drawn"
     flat = np.frombuffer(base64.b64decode(value["alpha"]), np.uint8)
     return flat.reshape(value["height"], value["width"])
+
+
+def serious_faults(page: Page) -> list[str]:
+    """Return what axe-core calls serious or critical in a page, with the elements."""
+    result = Axe().run(page).response
+    return [
+        f"{fault['id']}: {node['html']}"
+        for fault in result["violations"]
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
