@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,9 +93,7 @@ STARTS = {
         said=("the container 'teacher', without student, iteration", "heads of DINOv2's own"),
         changes={"trained": {"seg_projection": False}},
     ),
-    "CALICO": Start(
-        "CALICO", {"language.norm_eps": 1e-5}, begin=1, pad=0, changes=_INHERITED
-    ),
+    "CALICO": Start("CALICO", {"language.norm_eps": 1e-5}, begin=1, pad=0, changes=_INHERITED),
     "BLIP-2, Qwen and SAM": Start(
         "blip2-opt-2.7b Qwen2.5-1.5B-Instruct dinov2-with-registers-base sam-vit-base",
         {
@@ -185,6 +183,11 @@ def test_a_documented_start_goes_on_to_an_answer(
     assert model.language.config.rms_norm_eps == config.language.norm_eps
     merged = place.root / f"{name}-merged"
     assert merge.main([str(run), "--out", str(merged)]) == 0
+    alone, _, _ = load_checkpoint(merged)
+    tokens = torch.arange(len(tokenizer))[None]
+    with torch.no_grad():
+        before, after = (one.language(tokens).logits for one in (model, alone))
+    torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-4)
     for folder in (run, merged):
         out = place.root / f"{folder.name}-answer"
         assert predict.main(place.predict(folder, out)) == 0
@@ -206,6 +209,21 @@ def test_the_installed_commands_start_from_published_weights(place: Place) -> No
     assert answer(place.root / "installed-answer")["answer"] is not None
 
 
+def test_the_dry_run_checks_the_weights_and_writes_nothing(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = STARTS["Vicuna v1.5 and SAM's file"]
+    words = [*place.train("planned", start), "--dry-run"]
+    assert train.main(words) == 0
+    said = capsys.readouterr().out
+    assert all(f"{text}" in said for text in start.said)
+    assert all(line.startswith("#") for line in said.splitlines() if "norm_eps 1e-05" in line)
+    assert not (place.root / "planned").exists()
+    sam = words.index(str(place.published.path("sam_vit_h_4b8939.pth")))
+    assert train.main([*words[:sam], *words[sam + 1 :]]) == 3
+    assert "missing: encoders.sam." in capsys.readouterr().err
+
+
 def test_trained_rows_of_a_tied_model_are_the_same_rows_at_both_ends(place: Place) -> None:
     name = "BLIP-2, Qwen and SAM"
     run = place.root / "tied"
@@ -223,13 +241,8 @@ def test_trained_rows_of_a_tied_model_are_the_same_rows_at_both_ends(place: Plac
         torch.testing.assert_close(ends[0](torch.tensor([seg]))[0], ends[1](states)[:, seg])
 
 
-Spoil = Callable[[PublishedFolders, Path], None]
-
-
 class TestRefusals:
-    def refused(
-        self, place: Place, tmp_path: Path, init: list[str | Path], **changes: Any
-    ) -> tuple[int, list[str]]:
+    def refused(self, place: Place, tmp_path: Path, init: list[str | Path], **changes: Any) -> int:
         paths = [one if isinstance(one, Path) else place.published.path(one) for one in init]
         config = override(place.published.config, changes, "test")
         (tmp_path / "start.yaml").write_text(dump_config(config))
@@ -237,7 +250,7 @@ class TestRefusals:
         words += ["--init", *map(str, paths), "--output-dir", str(tmp_path / "run")]
         code = train.main([*words, "--device", "cpu", "--processes", "1", "--threads", "1"])
         assert not (tmp_path / "run" / "config.yaml").exists()
-        return code, words
+        return code
 
     def test_a_value_that_the_configuration_insists_on(
         self, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -247,13 +260,11 @@ class TestRefusals:
             language = {**_INHERITED["language"], "norm_eps": value}
             trained = {"seg_projection": False}
             if code == 0:
-                start = Start(" ".join(map(str, sources)), {}, 1, 0, changes={
-                    "language": language, "trained": trained
-                })  # fmt: skip
-                words = place.train("insisted", start)
-                assert train.main([*words, "--max-steps", "1", "--quiet"]) == 0
+                changes = {"language": language, "trained": trained}
+                start = Start(STARTS["GLaMM"].init, {}, 1, 0, changes=changes)
+                assert train.main([*place.train("insisted", start), "--max-steps", "1"]) == 0
                 continue
-            found, _ = self.refused(place, tmp_path, sources, language=language, trained=trained)
+            found = self.refused(place, tmp_path, sources, language=language, trained=trained)
             said = capsys.readouterr().err
             assert found == code
             assert "GLaMM are of another architecture" in said
@@ -264,7 +275,10 @@ class TestRefusals:
         ("change", "said"),
         [
             ({"num_attention_heads": 4}, "language.heads: 4 there, 2 here"),
-            ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "language.rope_scaling: 'linear'"),
+            (
+                {"rope_scaling": {"type": "linear", "factor": 4.0}},
+                "language.rope_scaling: 'linear'",
+            ),
             ({"model_type": "gemma"}, "language.family: 'gemma' there, 'llama' here"),
             ({"hidden_act": "gelu"}, "language.activation: 'gelu' there, 'silu' here"),
         ],
@@ -281,7 +295,7 @@ class TestRefusals:
         config = json.loads((vicuna / "config.json").read_text()) | change
         (vicuna / "config.json").write_text(json.dumps(config))
         sources: list[str | Path] = ["instructblip-vicuna-7b", "dinov2-base", vicuna]
-        code, _ = self.refused(place, tmp_path, [*sources, "sam_vit_h_4b8939.pth"])
+        code = self.refused(place, tmp_path, [*sources, "sam_vit_h_4b8939.pth"])
         assert code == 2
         assert said in capsys.readouterr().err
 
@@ -292,14 +306,14 @@ class TestRefusals:
         sam["image_encoder.blocks.0.norm1.wieght"] = sam.pop("image_encoder.blocks.0.norm1.weight")
         torch.save(sam, tmp_path / "sam.pth")
         first: list[str | Path] = ["instructblip-vicuna-7b", "dinov2-base"]
-        code, _ = self.refused(place, tmp_path, [*first, tmp_path / "sam.pth"])
+        code = self.refused(place, tmp_path, [*first, tmp_path / "sam.pth"])
         said = capsys.readouterr().err
         assert code == 3
         assert "missing: image_encoder.blocks.0.norm1.weight" in said
         assert "unexpected: image_encoder.blocks.0.norm1.wieght" in said
         glamm = copied(place.published.path("GLaMM"), tmp_path / "glamm")
         (glamm / "pytorch_model-00002-of-00002.bin").unlink()
-        code, _ = self.refused(place, tmp_path, [*first, glamm])
+        code = self.refused(place, tmp_path, [*first, glamm])
         assert code == 3
         assert "lacks pytorch_model-00002-of-00002.bin" in capsys.readouterr().err
 
@@ -313,9 +327,9 @@ class TestRefusals:
         absent: str,
     ) -> None:
         module = "google.protobuf" if absent == "protobuf" else absent
-        monkeypatch.setitem(__import__("sys").modules, module, None)
+        monkeypatch.setitem(sys.modules, module, None)
         sources: list[str | Path] = ["instructblip-vicuna-7b", "dinov2-base", "vicuna-7b-v1.5"]
-        code, _ = self.refused(place, tmp_path, [*sources, "sam_vit_h_4b8939.pth"])
+        code = self.refused(place, tmp_path, [*sources, "sam_vit_h_4b8939.pth"])
         said = capsys.readouterr().err
         assert code == 3
         assert f"needs the package {absent}" in said
