@@ -56,6 +56,7 @@ class _MetadataShape(msgspec.Struct):
     step: Annotated[int, msgspec.Meta(ge=0)]
     merged: bool = False
     init: list[_Published] | None = None
+    synthetic: bool = False  # trained on images that `mixedparts sample` drew
 
 
 def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -17,6 +17,7 @@ from calico.predictions.types import COUNTED, Prediction, Segment
 from mixedparts.files.text import read_own_json
 from mixedparts.masks import decode
 
+SYNTHETIC_NOTE = "was trained on synthetic images: expect nothing of its answers about photographs."
 OVERLAY, ANSWER = "overlay.png", "prediction.json"
 _SCORE_DIGITS = 6
 
@@ -29,11 +30,13 @@ class VisualAnswer:
         prediction: text and masks.
         question: as it was asked.
         images: RGB, on the stored pixel grid (EXIF orientation not applied), as the masks.
+        synthetic: whether the model was trained on synthetic images.
     """
 
     prediction: Prediction
     question: str
     images: tuple[Image.Image, ...]
+    synthetic: bool = False
 
     @property
     def text(self) -> str:
@@ -57,7 +60,8 @@ class VisualAnswer:
 
     def overlay(self) -> Image.Image:
         """Return one RGB image with the question, the images with labelled masks and the answer."""
-        return draw_prediction(self.images, self.question, self.prediction)
+        note = f"This model {SYNTHETIC_NOTE}" if self.synthetic else ""
+        return draw_prediction(self.images, self.question, self.prediction, note)
 
     def save(self, folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write overlay.png, prediction.json and one PNG a mask (255 inside).
@@ -79,6 +83,7 @@ class VisualAnswer:
         content = {
             "id": self.prediction.id,
             **(metadata or {}),
+            "trained_on_synthetic_images": self.synthetic,
             "question": self.question,
             "answer": self.text,
             **{name: getattr(self.prediction, name) for name in COUNTED},

@@ -27,7 +27,7 @@ _PHRASE = re.compile(r"(<p>.*?</p>)")
 
 
 def draw_prediction(
-    images: Sequence[Image.Image], question: str, prediction: Prediction
+    images: Sequence[Image.Image], question: str, prediction: Prediction, note: str = ""
 ) -> Image.Image:
     """Draw masks over their images, side by side, with the question above and the answer below.
 
@@ -35,6 +35,7 @@ def draw_prediction(
         images: in original size.
         question: as it was asked.
         prediction: segments in original size.
+        note: written below the answer.
 
     Returns:
         An RGB image; a label has one colour, the same in all images and in the answer.
@@ -45,6 +46,7 @@ def draw_prediction(
     width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1) + 2 * _MARGIN
     # Text is broken into lines before the canvas exists, because its height depends on them.
     answer = _answer_lines(prediction.answer, colours, width - 2 * _MARGIN)
+    answer += _wrapped([(note, _FAINT)], _ANSWER, width - 2 * _MARGIN) if note else []
     asked = _wrapped([(question, _TEXT)], _QUESTION, width - 2 * _MARGIN)
     height = 2 * _MARGIN + 28 * len(asked) + PANEL_HEIGHT + 16 + 27 * len(answer)
     canvas = Image.new("RGB", (width, height), "white")

@@ -10,6 +10,7 @@ Importing this module registers the model:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from calico.checkpoints.save_load import (
 )
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override, read_config
+from calico.inference.answer import SYNTHETIC_NOTE
 from calico.inference.predictor import Predictor
 from calico.inference.queries import AnyImage, Query, rgb_image
 from calico.model.calico import Calico
@@ -49,6 +51,7 @@ from calico.processing.tokenizer import load_tokenizer
 from calico.runtime.device import choose_device
 from mixedparts.errors import InputError, UsageError
 
+LOG = logging.getLogger(__name__)
 # The precisions of `ExecutionConfig`; callers pass torch's dtype or its name.
 _DTYPES: dict[object, Literal["fp32", "bf16"]] = {
     torch.float32: "fp32",
@@ -196,7 +199,10 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             config = replace(config, execution=execution)
             model.execution = execution
             store(model, execution)
-        loaded = cls(described(config), model, tokenizer, read_checkpoint_metadata(folder))
+        metadata = read_checkpoint_metadata(folder)
+        if metadata.get("synthetic"):
+            LOG.warning("note: the model %s %s", folder, SYNTHETIC_NOTE)
+        loaded = cls(described(config), model, tokenizer, metadata)
         loaded.train(False)
         loaded.calico.to(device)
         return loaded
@@ -211,7 +217,8 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         if folder.exists():
             raise UsageError(f"{folder} exists already")
         # The record of published weights and of merging decides how the checkpoint is read again.
-        extra = {name: value for name, value in self.metadata.items() if name in ("init", "merged")}
+        passed_on = ("init", "merged", "synthetic")
+        extra = {name: value for name, value in self.metadata.items() if name in passed_on}
         step = int(self.metadata["step"])
         save_checkpoint(folder, self.calico, self.chosen, self.tokenizer, step, extra)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 import calico
+from calico.checkpoints.merge import merge_checkpoint
 from calico.cli import predict as command
 from calico.dataset.pairs import BuiltDataset
 from calico.inference.answer import VisualAnswer
@@ -20,6 +23,8 @@ from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import from_dense
 from mixedparts.progress import Silent
 from mixedparts.records import Task
+from mixedparts.storage.build_folder import BuildFolder
+from tests.conftest import command as installed
 from tests.factories.micro_model import micro_config
 from tests.factories.noise import noise_images
 
@@ -161,3 +166,56 @@ class TestCommand:
 
 def test_the_command_offers_every_task() -> None:
     assert tuple(map(str, Task)) == command.TASKS
+
+
+@pytest.fixture(scope="module")
+def of_photographs(
+    dataset: BuiltDataset, encoders: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of one step on a build that is not called synthetic."""
+    run = tmp_path_factory.mktemp("photographs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BuildFolder, "synthetic", False)
+        train(micro_config(), dataset, RunSettings(run, encoders, max_steps=1), Silent())
+    return run
+
+
+class TestSynthetic:
+    """A model that was trained on synthetic images says so wherever it predicts."""
+
+    def test_the_command_and_its_files(
+        self, trained: tuple[Path, Path], of_photographs: Path, tmp_path: Path
+    ) -> None:
+        images = [str(trained[0] / "0.png"), str(trained[0] / "1.png")]
+        for synthetic, checkpoint in ((True, trained[1]), (False, of_photographs)):
+            words = [installed("calico-predict"), *images, "--checkpoint", str(checkpoint)]
+            done = subprocess.run(
+                [*words, "--out", str(tmp_path), "--threads", "1"],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            assert ("was trained on synthetic images" in done.stderr) == synthetic
+            answer = json.loads((tmp_path / "prediction.json").read_text())
+            assert answer["trained_on_synthetic_images"] is synthetic
+
+    def test_the_overlay(self) -> None:
+        shown = noise_images(2)
+        plain = VisualAnswer(Prediction("x", "", ()), "?", shown).overlay()
+        marked = VisualAnswer(Prediction("x", "", ()), "?", shown, synthetic=True).overlay()
+        assert marked.height > plain.height
+        assert np.asarray(marked)[plain.height - 24 :].min() < 128  # letters
+
+    def test_resumed_and_merged_checkpoints(
+        self,
+        trained: tuple[Path, Path],
+        of_photographs: Path,
+        dataset: BuiltDataset,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        assert not calico.load(of_photographs).synthetic
+        run = Path(shutil.copytree(trained[1], tmp_path / "run"))
+        train(micro_config(), dataset, RunSettings(run, max_steps=2, resume=True), Silent())
+        assert calico.load(run).synthetic
+        caplog.clear()
+        assert calico.load(merge_checkpoint(run, tmp_path / "merged")).synthetic
+        assert "was trained on synthetic images" in caplog.text
