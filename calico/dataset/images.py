@@ -47,7 +47,9 @@ class ImageTable:
         return [text for table in tables for text in table.column("sha256").to_pylist()]
 
     def _read_group(self, shard: str, group: int, columns: list[str]) -> pa.Table:
-        with self._build.open_shard(shard) as file:
+        # Mapped into memory: images are stored uncompressed, and training reads a row group of 100
+        # for each of them. Without the buffer between them that takes half the time.
+        with self._build.open_shard(shard, memory_map=True) as file:
             table = file.read_row_group(group, columns)
             table.validate(full=True)
         return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -116,7 +116,7 @@ def answer_samples(
         if cache is not None:
             predictor.use_cache(cache)
         progress.start(f"evaluating on {split}", len(rows), "samples")
-        for prediction in predictor.predict(_queries(dataset, split, rows)):
+        for prediction in predictor.predict(predictor.prepared(_Queries(dataset, split), rows)):
             predictions[prediction.id] = prediction
             progress.advance()
         progress.finish()
@@ -162,25 +162,31 @@ def _values(group: MetricGroup) -> dict[str, float]:
     return {metric: round(group.metrics[metric].value, _DIGITS) for metric in REPORTED}
 
 
-def _queries(dataset: BuiltDataset, split: str, rows: Sequence[int]) -> Iterator[Query]:
-    """Yield the questions of some rows of a split with their images."""
-    pairs = dataset.pairs(split)
-    # Rows of one split may show images of another: each reference names the split of its image.
-    tables: dict[str, ImageTable] = {}
-    for row in rows:
-        sample: Sample = pairs[row]
-        for ref in sample.images:
-            if ref.split not in tables:
-                tables[ref.split] = dataset.images(ref.split)
-        yield Query(
+class _Queries:
+    """Makes the questions of rows of a split with their images, in any process."""
+
+    def __init__(self, dataset: BuiltDataset, split: str) -> None:
+        self._dataset = dataset
+        self._pairs = dataset.pairs(split)
+        # Rows of one split may show images of another: each reference names the split of its image.
+        self._tables: dict[str, ImageTable] = {}
+
+    def __call__(self, row: int) -> Query:
+        sample: Sample = self._pairs[row]
+        return Query(
             id=sample.id,
             question=sample.question,
             images=tuple(
-                open_image(tables[ref.split].read(ref.row), f"{ref.image_id} of {ref.split}")
+                open_image(self._table(ref.split).read(ref.row), f"{ref.image_id} of {ref.split}")
                 for ref in sample.images
             ),
             keys=tuple(f"{ref.split}/{ref.row}" for ref in sample.images),
         )
+
+    def _table(self, split: str) -> ImageTable:
+        if split not in self._tables:
+            self._tables[split] = self._dataset.images(split)
+        return self._tables[split]
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,6 @@ rounding depends on what is computed together, and a continued run must give the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,13 +17,12 @@ from typing import Any
 
 from calico.inference.answer import VisualAnswer, read_answer
 from calico.inference.image_sets import ImageSet, Unusable
+from calico.inference.open_sets import Group, GroupOpener
 from calico.inference.predictor import Predictor
-from calico.inference.queries import Query, task_question
-from calico.processing.images import open_image
-from mixedparts.errors import EnvironmentFault, InputError, UsageError
+from calico.processing.workers import lost_workers_reported
+from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.files.opening import is_there
 from mixedparts.files.text import read_own_json
-from mixedparts.images.opening import image_bytes
 from mixedparts.progress import Progress
 from mixedparts.storage.leftovers import remove_leftovers
 from mixedparts.storage.shards import written_beside
@@ -46,31 +44,6 @@ class BatchReport:
     answered: int
     answered_before: int
     rejected: tuple[Unusable, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A set whose files are read.
-
-    Attributes:
-        asked: the set.
-        question: in words.
-        contents: bytes of its files.
-        metadata: what identifies its answer besides id and question: paths, digests and task.
-    """
-
-    asked: ImageSet
-    question: str
-    contents: tuple[bytes, ...]
-    metadata: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A set with its decoded images."""
-
-    read: _Read
-    query: Query
 
 
 def predict_sets(
@@ -103,20 +76,19 @@ def predict_sets(
         answered = answered_before = 0
         rejected: list[Unusable] = []
         progress.start("answering", len(sets), "sets")
-        for start in range(0, len(sets), batch_size):
-            read = [_read(each, predictor) for each in sets[start : start + batch_size]]
-            # Answered sets stay undecoded unless another set of their group has to be answered.
-            group = [each if _is_answered(out, each) else _opened(each) for each in read]
-            for each in group:
-                if isinstance(each, Unusable):
+        groups = [sets[start : start + batch_size] for start in range(0, len(sets), batch_size)]
+        opener = GroupOpener(predictor, out / ANSWERS)
+        images = batch_size * predictor.config.prompt.max_images
+        with lost_workers_reported():
+            for group in predictor.ahead(opener.open, groups, images):
+                for each in group.rejected:
                     rejected.append(each)
                     progress.log(f"rejected {each.id}: {each.reason}")
-            answered_before += sum(isinstance(each, _Read) for each in group)
-            unanswered = {each.query.id for each in group if isinstance(each, _Opened)}
-            if unanswered:
-                _answer(predictor, group, unanswered, out)
-                answered += len(unanswered)
-            progress.advance(len(group))
+                if group.unanswered:
+                    _answer(predictor, group, out)
+                answered += len(group.unanswered)
+                answered_before += group.answered
+                progress.advance(group.size)
         progress.finish()
         # From the answers' folders, not from memory: the file also has the answers of earlier runs.
         _write_lines(out / PREDICTIONS, _lines(out, sets, {each.id for each in rejected}))
@@ -150,63 +122,14 @@ def _begin(out: Path, origin: Mapping[str, Any]) -> None:
         remove_leftovers(folder)
 
 
-def _read(asked: ImageSet | Unusable, predictor: Predictor) -> _Read | Unusable:
-    """Read the files of a set, without decoding them."""
-    if isinstance(asked, Unusable):
-        return asked
-    count, most = len(asked.images), predictor.config.prompt.max_images
-    if count > most:
-        return Unusable(asked.id, f"it has {count} images, the model takes up to {most}")
-    try:
-        contents = tuple(image_bytes(path) for path in asked.images)
-    except InputError as error:
-        return Unusable(asked.id, error.message)
-    # Digests, so that an image that was replaced under its old name is answered again.
-    metadata = {
-        "images": [str(path) for path in asked.images],
-        "sha256": [hashlib.sha256(data).hexdigest() for data in contents],
-        "task": str(asked.task),
-    }
-    question = asked.question or task_question(asked.task, len(contents))
-    return _Read(asked, question, contents, metadata)
-
-
-def _is_answered(out: Path, read: _Read | Unusable) -> bool:
-    if isinstance(read, Unusable):
-        return False
-    stored = read_answer(out / ANSWERS / read.asked.folder) or {}
-    wanted = {**read.metadata, "id": read.asked.id, "question": read.question}
-    return all(stored.get(key) == value for key, value in wanted.items())
-
-
-def _opened(read: _Read | Unusable) -> _Opened | Unusable:
-    """Decode the images of a set."""
-    if isinstance(read, Unusable):
-        return read
-    named = zip(read.contents, read.asked.images, strict=True)
-    try:
-        images = tuple(open_image(data, str(path)) for data, path in named)
-    except InputError as error:
-        return Unusable(read.asked.id, error.message)
-    return _Opened(read, Query(read.asked.id, read.question, images))
-
-
-def _answer(
-    predictor: Predictor,
-    group: Sequence[_Read | _Opened | Unusable],
-    unanswered: set[str],
-    out: Path,
-) -> None:
+def _answer(predictor: Predictor, group: Group, out: Path) -> None:
     """Compute a whole group and save the answers that are missing."""
-    # The answered sets of the group are computed again: with fewer sets together, the others
-    # could be rounded differently than in a run without interruption.
-    opened = [_opened(each) if isinstance(each, _Read) else each for each in group]
-    asked = [each for each in opened if isinstance(each, _Opened)]
-    predictions = predictor.predict([each.query for each in asked], len(asked))
-    for each, prediction in zip(asked, predictions, strict=True):
-        if prediction.id in unanswered:
+    opened = group.opened
+    predictions = predictor.predict([each.query for each in opened], len(opened))
+    for each, prediction in zip(opened, predictions, strict=True):
+        if prediction.id in group.unanswered:
             answer = VisualAnswer(prediction, each.query.question, each.query.images)
-            _save(out / ANSWERS / each.read.asked.folder, answer, each.read.metadata)
+            _save(out / ANSWERS / each.asked.folder, answer, each.metadata)
 
 
 def _save(place: Path, answer: VisualAnswer, metadata: Mapping[str, Any]) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from calico.checkpoints.save_load import load_checkpoint
+from calico.checkpoints.save_load import (
+    find_checkpoint,
+    load_checkpoint,
+    read_checkpoint_metadata,
+)
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override
-from calico.inference.answer import VisualAnswer
+from calico.inference.answer import SYNTHETIC_NOTE, VisualAnswer
 from calico.inference.outcomes import Mark, Outcomes, counted_prediction, drawn_marks, mask_scores
 from calico.inference.queries import AnyImage, Query, rgb_image, row_query, task_question
 from calico.model.calico import Calico
@@ -25,14 +31,19 @@ from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
 from calico.predictions.types import Prediction, Segment
 from calico.processing.feature_cache import FeatureCache
-from calico.processing.feature_encoder import FeatureEncoder, image_request
+from calico.processing.feature_encoder import FeatureEncoder
 from calico.processing.images import ImageProcessor
 from calico.processing.parse_answer import Reading, parse_generated
+from calico.processing.prepared import ImagePreparer, PreparedImages, image_request
 from calico.processing.prompts import PromptEncoder
+from calico.processing.workers import affordable, in_order, lost_workers_reported
 from calico.runtime.device import choose_device
 from mixedparts.errors import InputError
 from mixedparts.records import Task
 
+LOG = logging.getLogger(__name__)
+AnyTask = TypeVar("AnyTask")
+Result = TypeVar("Result")
 # Features of recent images, on the model's device; a split shows the same image in several pairs.
 _CACHED_BYTES = 1 << 30
 
@@ -44,11 +55,17 @@ class Predictor:
         model: in evaluation mode.
         config: of the model.
         tokenizer: that goes with it.
+        synthetic: whether it was trained on synthetic images; its answers note it.
     """
 
     def __init__(
-        self, model: Calico, config: CalicoConfig, tokenizer: PreTrainedTokenizerBase
+        self,
+        model: Calico,
+        config: CalicoConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        synthetic: bool = False,
     ) -> None:
+        self.synthetic = synthetic
         self.model = model
         self.config = config
         self.tokenizer = tokenizer
@@ -79,8 +96,12 @@ class Predictor:
         """
         # Before the checkpoint is loaded, which may take minutes.
         chosen = choose_device(device)
-        model, config, tokenizer = load_checkpoint(Path(folder), verify)
-        return cls(model.to(chosen), config, tokenizer)
+        place = find_checkpoint(Path(folder))
+        model, config, tokenizer = load_checkpoint(place, verify)
+        synthetic = bool(read_checkpoint_metadata(place).get("synthetic"))
+        if synthetic:
+            LOG.warning("note: the model %s %s", place, SYNTHETIC_NOTE)
+        return cls(model.to(chosen), config, tokenizer, synthetic)
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +132,7 @@ class Predictor:
         asked = task_question(task, len(images)) if question is None else question
         shown = tuple(rgb_image(image) for image in images)
         (prediction,) = self.predict([Query("prediction", asked, shown)])
-        return VisualAnswer(prediction, asked, shown)
+        return VisualAnswer(prediction, asked, shown, self.synthetic)
 
     def configure(self, generation: Mapping[str, Any]) -> None:
         """Change options of generation, by the names of `GenerationConfig`.
@@ -155,8 +176,47 @@ class Predictor:
         """
         size = batch_size or self.config.generation.batch_size
         iterator = iter(queries)
-        while batch := list(islice(iterator, size)):
-            yield from self._answer_all(batch)
+        # A worker process that prepares the queries may be lost at any time.
+        with lost_workers_reported():
+            while batch := list(islice(iterator, size)):
+                yield from self._answer_all(batch)
+
+    def prepared(
+        self, make: Callable[[AnyTask], Query], tasks: Iterable[AnyTask]
+    ) -> Iterator[Query]:
+        """Yield queries whose images worker processes read, decode and resize ahead.
+
+        There are `training.loader_workers` of them; without any, queries are made here.
+
+        Args:
+            make: returns the query of a task.
+            tasks: in the order of the queries.
+
+        Yields:
+            The queries.
+        """
+        if not self.config.training.loader_workers:
+            yield from map(make, tasks)
+            return
+        compute = partial(_prepared_query, make, self.encoder.preparer)
+        yield from self.ahead(compute, tasks, self.config.prompt.max_images)
+
+    def ahead(
+        self, compute: Callable[[AnyTask], Result], tasks: Iterable[AnyTask], images: int
+    ) -> Iterator[Result]:
+        """Yield results in the order of their tasks, computed by `training.loader_workers`.
+
+        Args:
+            compute: runs in the worker processes, or here if there are none.
+            tasks: in order.
+            images: greatest number of prepared images in a result, for the bound of memory.
+
+        Yields:
+            The results.
+        """
+        chosen = self.config.training
+        held = affordable(chosen.loader_images, self.processor.image_bytes)
+        return in_order(compute, tasks, chosen.loader_workers, max(1, held // images))
 
     def _answer_all(self, batch: Sequence[Query]) -> Iterator[Prediction]:
         """Answer a batch; queries with different numbers of images are computed separately."""
@@ -235,16 +295,19 @@ class Predictor:
     def _encode(self, batch: Sequence[Query]) -> ImageFeatures:
         """Return the features of all images of a batch, encoding each image once."""
         wanted: list[str] = []
-        uncached: OrderedDict[str, Image.Image] = OrderedDict()
+        uncached: dict[str, PreparedImages | Image.Image] = {}
         for number, query in enumerate(batch):
             for place, image in enumerate(query.images):
                 # A key that begins with a zero byte is of this batch only: no named image has it.
                 key = query.keys[place] if query.keys else f"\0{number}.{place}"
                 wanted.append(key)
                 if key not in self._features:
-                    uncached[key] = image
-        for key, image in uncached.items():
-            self._features[key] = self.encoder.encode([image_request(image, self.processor)])
+                    uncached[key] = image if query.prepared is None else query.prepared[place]
+        if uncached:
+            encoded = self.encoder.finish(map(self._prepared, uncached.values()))
+            for row, key in enumerate(uncached):
+                index = torch.tensor([row], device=self.device)
+                self._features[key] = encoded.select(index).to(self.device, torch.float32)
         parts = [self._features[key] for key in wanted]
         features = ImageFeatures(
             torch.cat([part.vision for part in parts]),
@@ -258,3 +321,15 @@ class Predictor:
         while size > _CACHED_BYTES:
             size -= self._features.popitem(last=False)[1].nbytes
         return features
+
+    def _prepared(self, image: PreparedImages | Image.Image) -> PreparedImages:
+        """Return an image prepared for the encoders, by a worker process or here."""
+        if isinstance(image, PreparedImages):
+            return image
+        return self.encoder.preparer.prepare([image_request(image)])
+
+
+def _prepared_query(
+    make: Callable[[AnyTask], Query], preparer: ImagePreparer, task: AnyTask
+) -> Query:
+    return make(task).with_prepared(preparer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from calico.processing.images import open_image, rgb_of_any
+from calico.processing.prepared import ImagePreparer, PreparedImages, image_request
 from mixedparts.errors import InputError, UsageError
 from mixedparts.images.opening import image_bytes
 from mixedparts.records import Task
@@ -29,12 +30,20 @@ class Query:
         images: RGB, on the stored pixel grid.
         keys: names that are equal only for equal images, so that each is encoded once; None
             encodes every image.
+        prepared: each image as a worker process prepares it for the encoders; None where the
+            predictor has to.
     """
 
     id: str
     question: str
     images: tuple[Image.Image, ...]
     keys: tuple[str, ...] | None = None
+    prepared: tuple[PreparedImages, ...] | None = None
+
+    def with_prepared(self, preparer: ImagePreparer) -> Query:
+        """Return the query with its images prepared for the encoders."""
+        requests = [image_request(image) for image in self.images]
+        return replace(self, prepared=tuple(preparer.prepare([one]) for one in requests))
 
 
 def row_query(row: Mapping[str, Any]) -> Query:

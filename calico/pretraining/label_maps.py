@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calico.dataset.images import ImageTable
 from calico.dataset.pairs import BuiltDataset
 from calico.pretraining.image_entities import ImageEntities
 from calico.processing.images import ImageProcessor, Pixels, open_image
 from calico.processing.resampling import Warp, nearest, warp_labels, warp_pixels
+from calico.processing.workers import in_order, lost_workers_reported
 from mixedparts.errors import InputError
 from mixedparts.masks import area, decode
 from mixedparts.progress import Progress
@@ -94,6 +97,7 @@ def labelled_images(
     labels: LabelSet,
     processor: ImageProcessor,
     progress: Progress,
+    workers: int = 0,
 ) -> list[LabelledImage]:
     """Read, resize and label the images of a split.
 
@@ -104,26 +108,42 @@ def labelled_images(
         labels: of the split.
         processor: resizes the images.
         progress: is advanced by one for each image.
+        workers: processes that do so; 0: this one does.
 
     Returns:
         The images in the order of their rows.
 
     Raises:
         InputError: an image is missing or cannot be decoded.
+        EnvironmentFault: a worker was killed.
     """
     table = dataset.images(split)
+    labelled = partial(_labelled, table, split, entities, labels, processor)
     images = []
     progress.start("reading images", len(entities), "images")
-    # In ascending order, so that each row group of the table is read once.
-    for row in sorted(entities):
-        image = open_image(table.read(row), f"in row {row} of images/{split}")
-        pixels = processor.pixels(image)
-        direct, square = _maps(pixels, entities[row], labels, processor)
-        masked, presence = _presence(entities[row], labels)
-        images.append(LabelledImage(pixels, direct, square, masked, presence))
-        progress.advance()
+    # In ascending order, so that a process reads each row group of the table once.
+    with lost_workers_reported():
+        for image in in_order(labelled, sorted(entities), workers, 4 * workers):
+            images.append(image)
+            progress.advance()
     progress.finish()
     return images
+
+
+def _labelled(
+    table: ImageTable,
+    split: str,
+    entities: dict[int, ImageEntities],
+    labels: LabelSet,
+    processor: ImageProcessor,
+    row: int,
+) -> LabelledImage:
+    """Read, resize and label one image."""
+    image = open_image(table.read(row), f"in row {row} of images/{split}")
+    pixels = processor.pixels(image)
+    direct, square = _maps(pixels, entities[row], labels, processor)
+    masked, presence = _presence(entities[row], labels)
+    return LabelledImage(pixels, direct, square, masked, presence)
 
 
 def _maps(

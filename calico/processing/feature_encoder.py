@@ -26,7 +26,12 @@ from calico.processing.encoding_batches import PendingImages, batch_sizes, uploa
 from calico.processing.feature_cache import FeatureCache
 from calico.processing.images import PARTS, ImageProcessor, open_image
 from calico.processing.normalisation import normalised
-from calico.processing.prepared import FeatureRequest, ImagePreparer, PreparedImages
+from calico.processing.prepared import (
+    FeatureRequest,
+    ImagePreparer,
+    PreparedImages,
+    image_request,
+)
 
 __all__ = ["PARTS", "FeatureEncoder", "FeatureRequest", "TableFeatures", "image_request"]
 _PIECE = 8  # images that are prepared at once where no worker process prepares them
@@ -252,11 +257,3 @@ class TableFeatures:
         place = {image: number for number, image in enumerate(once)}
         index = torch.tensor([place[image] for image in images], device=self.encoder.device)
         return self.finish(pieces).select(index).to(self.encoder.device, torch.float32)
-
-
-def image_request(image: Image.Image, processor: ImageProcessor) -> FeatureRequest:
-    """Return a request for an RGB image in memory, identified by its pixels."""
-    # The size too: a 2 x 8 and an 8 x 2 image can have the same bytes.
-    digest = hashlib.sha256(f"{image.size}".encode())
-    digest.update(image.tobytes())
-    return FeatureRequest(f"pixels:{digest.hexdigest()}", False, lambda: image)

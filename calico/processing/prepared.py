@@ -7,6 +7,7 @@ would need a file descriptor each on its way from a worker process.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,14 @@ class FeatureRequest:
     image: Callable[[], Image.Image]
     cached: tuple[str, ...] = PARTS
     global_box: Box | None = None
+
+
+def image_request(image: Image.Image, processor: ImageProcessor | None = None) -> FeatureRequest:
+    """Return a request for an RGB image in memory, identified by its pixels."""
+    # The size too: a 2 x 8 and an 8 x 2 image can have the same bytes.
+    digest = hashlib.sha256(f"{image.size}".encode())
+    digest.update(image.tobytes())
+    return FeatureRequest(f"pixels:{digest.hexdigest()}", False, lambda: image)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ _ONE = 256  # weights of the linear warp are whole 256ths: products of two fit i
 _WEIGHT_BITS = 22  # of Pillow's weights: 255 times their sum fits into 31 bits
 _SHRUNK = 8  # times; beyond it a result pixel has so many weights that Pillow is no slower
 _BLOCK = 64  # rows that are resized at once, so that their sums stay in the processor's cache
+_CACHED_VALUES = 1 << 17  # that the warp computes at once, for the same reason as `_BLOCK`
 
 
 def nearest_places(source: int, target: int) -> NDArray[np.int64]:
@@ -166,15 +167,24 @@ def warp_pixels(pixels: NDArray[np.uint8], down: Warp, right: Warp) -> NDArray[n
     Returns:
         (H, W, C) uint8, halves rounded up.
     """
-    upper, lower, below = _linear_places(down.sources(pixels.shape[0]), pixels.shape[0])
-    left, after, beside = _linear_places(right.sources(pixels.shape[1]), pixels.shape[1])
-    # Along the rows first: whole rows are copied. At most 255 * 256 fits into 16 bits.
-    share = below[:, None, None].astype(np.uint16)
-    mixed = pixels[upper] * (np.uint16(_ONE) - share) + pixels[lower] * share
-    share = beside[:, None].astype(np.uint32)
-    total = mixed.take(left, axis=1) * (np.uint32(_ONE) - share) + mixed.take(after, axis=1) * share
-    rounded = (total + np.uint32(_ONE * _ONE // 2)) // np.uint32(_ONE * _ONE)
-    return np.asarray(rounded, np.uint8)
+    height, width, channels = pixels.shape
+    upper, lower, below = _linear_places(down.sources(height), height)
+    left, after, beside = _linear_places(right.sources(width), width)
+    rows = below.astype(np.uint16)[:, None, None]
+    columns = beside.astype(np.uint32)[:, None]
+    moved = np.empty_like(pixels)
+    step = max(1, _CACHED_VALUES // (width * channels))
+    for start in range(0, height, step):
+        block = slice(start, start + step)
+        # Along the rows first: whole rows are copied. At most 255 * 256 fits into 16 bits.
+        mixed = pixels[upper[block]] * (np.uint16(_ONE) - rows[block])
+        mixed += pixels[lower[block]] * rows[block]
+        total = mixed.take(left, axis=1) * (np.uint32(_ONE) - columns)
+        total += mixed.take(after, axis=1) * columns
+        total += np.uint32(_ONE * _ONE // 2)
+        total //= np.uint32(_ONE * _ONE)
+        moved[block] = total
+    return moved
 
 
 def _linear_places(

@@ -24,6 +24,7 @@ from mixedparts.pipeline.engines.follow_parent import follow_parent
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _SHARED_MEMORY = "/dev/shm"
+_END = object()
 _LOST = "DataLoader worker"  # how torch's messages about a worker that ended begin
 
 
@@ -70,18 +71,27 @@ def in_order(
         return
     each = max(1, ahead // workers)
     with lost_workers_reported():
-        with warnings.catch_warnings():
+        with _one_thread_of_opencv(), warnings.catch_warnings():
             # More workers than cores are slower, and nothing else.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             results = iter(_loader(compute, tasks, workers, each, pinned))
         try:
-            for result in results:
+            while (result := _next(results)) is not _END:
                 if isinstance(result, MixedPartsError):
                     raise result
-                yield result
+                yield cast(Result, result)
         finally:
             # Ends the workers at once, also where the caller stops early or is interrupted.
             del results
+
+
+def _next(results: Iterator[object]) -> object:
+    """Return the next result, `_END` after the last one."""
+    try:
+        return next(results, _END)
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        # Its result has come, but tensors in it are fetched from the worker, which is gone.
+        raise _lost(str(error)) from error
 
 
 def _loader(
@@ -123,11 +133,15 @@ def lost_workers_reported() -> Iterator[None]:
     except RuntimeError as error:
         if _LOST not in str(error):
             raise
-        raise EnvironmentFault(
-            f"a process that prepares images has ended: {str(error).splitlines()[0]}",
-            "If memory ran out, lower training.loader_workers or training.loader_images in"
-            " --config. Type the same command again to go on.",
-        ) from error
+        raise _lost(str(error)) from error
+
+
+def _lost(reason: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"a process that prepares images has ended: {reason.splitlines()[0]}",
+        "If memory ran out, lower training.loader_workers or training.loader_images in"
+        " --config. Type the same command again to go on.",
+    )
 
 
 def affordable(results: int, size: int, free: int | None = None) -> int:
@@ -152,8 +166,21 @@ def _unchanged(result: Result) -> Result:
     return result
 
 
+@contextlib.contextmanager
+def _one_thread_of_opencv() -> Iterator[None]:
+    """Let processes that are started in the `with` block use one thread of OpenCV each."""
+    # Here and not in the workers: a forked process has OpenCV's threads in name only, and waits for
+    # ever when it is to end them, or to give them work.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def _set_up_worker(_: int) -> None:
     """Prepare a worker process; torch has limited it to one thread already."""
     follow_parent()
-    # The processes are the parallelism.
-    cv2.setNumThreads(1)
+    # Else the tokenizer of a forked process prints that it works in one thread.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -26,7 +26,7 @@ from calico.training.augmented_samples import AugmentedSample, SampleAugmenter
 from mixedparts.errors import InputError, UsageError
 from mixedparts.masks import Rle, decode
 
-_CACHED_MASKS = 1 << 16  # of 1 KiB at the tiny preset's grid
+_CACHED_BYTES = 1 << 26  # of masks on the grid, in each process: 65,536 of the tiny preset's
 
 
 class Features(Protocol):
@@ -141,7 +141,7 @@ class BatchMaker:
             patch = self.processor.patch_mask(mask, view)
         # Removed and inserted again, so the first entry is the one used longest ago.
         self._masks[key] = patch
-        if len(self._masks) > _CACHED_MASKS:
+        if len(self._masks) * patch.nbytes > _CACHED_BYTES:
             self._masks.popitem(last=False)
         return patch
 

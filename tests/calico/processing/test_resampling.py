@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from calico.processing.resampling import (
     Warp,
+    bilinear_rows,
     nearest,
     nearest_places,
     warp_labels,
@@ -136,3 +138,33 @@ class TestWarps:
         np.testing.assert_array_equal(
             warp_labels(pixels[..., 0], still, mirror), pixels[:, ::-1, 0]
         )
+
+    def test_an_image_of_several_blocks_is_that_of_its_columns(self) -> None:
+        # Columns that are moved alone fit into one block each.
+        pixels = np.random.default_rng(0).integers(0, 256, (700, 190, 3), dtype=np.uint8)
+        down, still = Warp(1.1, -7.3), Warp(1.0, 0.0)
+        whole = warp_pixels(pixels, down, still)
+        for column in (0, 77, 189):
+            alone = warp_pixels(pixels[:, column : column + 1], down, still)
+            np.testing.assert_array_equal(whole[:, column : column + 1], alone)
+
+
+class TestBilinearRows:
+    """Pillow is the definition; the weights of its own code are what is computed again."""
+
+    @pytest.mark.parametrize(
+        ("source", "target"),
+        [(480, 768), (427, 683), (1, 7), (7, 1), (5, 5), (64, 63), (900, 130), (1300, 100)],
+    )
+    def test_bytes_are_those_of_pillow(self, source: int, target: int) -> None:
+        rng = np.random.default_rng(source)
+        noise = rng.integers(0, 256, (source, 9, 3), dtype=np.uint8)
+        for pixels in (noise, (noise > 127).astype(np.uint8) * np.uint8(255)):
+            expected = Image.fromarray(pixels).resize((9, target), Image.Resampling.BILINEAR)
+            np.testing.assert_array_equal(bilinear_rows(pixels, target), np.asarray(expected))
+
+    @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32 - 1))
+    def test_of_any_size(self, source: int, target: int, seed: int) -> None:
+        pixels = np.random.default_rng(seed).integers(0, 256, (source, 2, 3), dtype=np.uint8)
+        expected = Image.fromarray(pixels).resize((2, target), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(bilinear_rows(pixels, target), np.asarray(expected))
