@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -241,10 +241,20 @@ def reconcile(
         raise InputError(
             f"the weights do not fill the model '{config.name}':\n"
             + "\n".join(f"  {fault}" for fault in faults),
-            "It takes EVA-CLIP, Q-Former, a language model, DINOv2 and SAM; give several --init.",
+            _hint(needed),
         )
     matching.fresh = frozenset(fresh)
     return matching.fresh
+
+
+def _hint(needed: Sequence[str]) -> str:
+    """Return what helps where weights are missing."""
+    parts = {"grounding.projection.": "seg_projection", _PROJECTION: "projection"}
+    trained = [name for prefix, name in parts.items() if any(n.startswith(prefix) for n in needed)]
+    if trained and all(name.startswith(tuple(parts)) for name in needed):
+        values = ", ".join(f"{name}: true" for name in trained)
+        return f"To train them from initial values, set trained: {{{values}}} in a --config file."
+    return "It takes EVA-CLIP, Q-Former, a language model, DINOv2 and SAM; give several --init."
 
 
 def _leave_out_projection(

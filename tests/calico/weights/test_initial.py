@@ -208,8 +208,9 @@ class TestRefusals:
     def test_a_frozen_random_seg_projection_is_refused(self, parts: Any) -> None:
         config, _, paths = parts
         frozen = replace(config, trained=replace(config.trained, seg_projection=False))
-        with pytest.raises(InputError, match=r"grounding\.projection"):
+        with pytest.raises(InputError, match=r"grounding\.projection") as raised:
             initial_model(frozen, paths)
+        assert "trained: {seg_projection: true}" in str(raised.value.hint)
 
     def test_new_tokens_without_trained_rows_are_refused(self, parts: Any) -> None:
         config, _, paths = parts
