@@ -103,8 +103,12 @@ class ExecutionConfig:
     # Of the frozen Linears in the language model's layers, by bitsandbytes (an extra): 8 bits, or
     # 4-bit NormalFloat as in QLoRA. Everything else stays in `precision`.
     quantization: Literal["none", "int8", "nf4"] = "none"
-    # "ddp": each process has the whole model; "fsdp" (FSDP2): a shard of every weight.
+    # "ddp": each process has the whole model; "fsdp" (FSDP2): a shard of every weight but those of
+    # the image encoders.
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    # On a GPU: kernels that add in a fixed order, which are slower. A resumed run then has the
+    # losses of an uninterrupted one bit for bit, as it has on a CPU in any case.
+    deterministic: bool = False
     # Images that the encoders "vision", "semantic" and "sam" take at once. 0 or no entry: one on a
     # CPU; elsewhere as many as have 16,384 patches together, at most 32. See docs/feeding.md.
     encode_batch: Mapping[str, EncodeBatch] = field(default_factory=dict, hash=False)
@@ -188,6 +192,8 @@ class CalicoConfig:
             yield from (f"pretraining.carry_over: {fault}" for fault in self._shape_faults())
         if self.execution.parallel == "fsdp" and self.training.optimizer == "muon":
             yield "training.optimizer: muon needs whole matrices, not execution.parallel: fsdp"
+        if self.execution.parallel == "fsdp" and self.execution.quantization != "none":
+            yield "execution.quantization: execution.parallel: fsdp shards fp32 and bf16 only"
         if self.execution.quantization != "none":
             # Weights in 8 or 4 bits have no gradients, and FSDP2 shards floating-point weights.
             if self.language.tuning == "full":

@@ -17,12 +17,20 @@ from calico.model.quantized import quantized_weights
 def arithmetic(execution: ExecutionConfig, device: torch.device) -> Iterator[None]:
     """Compute inside the `with` block in the configured precision.
 
-    With "bf16" products are taken in bf16; norms, softmax and losses stay in fp32.
+    With "bf16" products are taken in bf16; norms, softmax and losses stay in fp32. With "fp32"
+    convolutions on a GPU are exact as well.
     """
     # Autocast and not a cast of the whole model: that would break on constants that are made in
     # fp32, and would round the position code in SAM's prompt encoder.
-    with torch.autocast(device.type, torch.bfloat16, enabled=execution.precision == "bf16"):
-        yield
+    cudnn = torch.backends.cudnn
+    rounded = cudnn.allow_tf32
+    # torch rounds the inputs of convolutions on a GPU to 10 bits unless told otherwise.
+    cudnn.allow_tf32 = rounded and execution.precision != "fp32"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=execution.precision == "bf16"):
+            yield
+    finally:
+        cudnn.allow_tf32 = rounded
 
 
 def store(model: Calico, execution: ExecutionConfig) -> Calico:

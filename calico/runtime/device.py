@@ -25,7 +25,7 @@ def available_cores() -> int:
 
 
 def prepare_process(threads: int | None = None) -> None:
-    """Set up this process for training or prediction on a CPU.
+    """Set up this process for training or prediction.
 
     Args:
         threads: number of torch's threads; by default one for each core.
@@ -33,6 +33,7 @@ def prepare_process(threads: int | None = None) -> None:
     torch.set_num_threads(threads or available_cores())
     # Arithmetic on denormal numbers, which small gradients become, is many times slower.
     torch.set_flush_denormal(True)
+    exact_products()
     # Every step frees and takes the same large buffers. By default glibc gives them back to the
     # system in between, which costs up to a third of a small model's step.
     if sys.platform == "linux":
@@ -42,6 +43,22 @@ def prepare_process(threads: int | None = None) -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
         except (OSError, AttributeError):  # another C library: slower, not wrong
             return
+
+
+def exact_products() -> None:
+    """Compute in float32 on a GPU where float32 is configured, as on a CPU."""
+    # As `calico.model.precision.arithmetic` does for forward passes; backward passes run outside of
+    # it. Products of matrices are exact unless a program has changed it.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def fixed_order() -> None:
+    """Take kernels that add in a fixed order; torch warns of operations that have none."""
+    # Read when CUDA is used first. cuBLAS needs it for products that are the same in every run.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -21,7 +21,7 @@ from accelerate.utils import (
 )
 from torch import Tensor, distributed, nn
 
-from calico.runtime.device import choose_device
+from calico.runtime.device import choose_device, exact_products
 from calico.runtime.waiting import join, wait_for_everyone
 from mixedparts.errors import EnvironmentFault, UsageError
 
@@ -53,6 +53,7 @@ def build_accelerator(
         if find_spec(name) is None:
             raise EnvironmentFault(f"{name} is not installed", f"Try: pip install {name}")
     chosen = choose_device(device)
+    exact_products()
     if device.startswith("cuda:"):
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UsageError(

@@ -37,6 +37,7 @@ from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
 from calico.processing.workers import lost_workers_reported
+from calico.runtime.device import fixed_order
 from calico.runtime.distributed import build_accelerator, collected
 from calico.runtime.run_log import RunLog
 from calico.runtime.sharding import end_lone_group, gathered
@@ -101,6 +102,8 @@ def _train(
     accelerator: Accelerator,
 ) -> Path:
     _check(config, accelerator)
+    if config.execution.deterministic:
+        fixed_order()
     if not accelerator.is_main_process:
         progress = Silent()
     # All checks before anything expensive: pretraining of encoders may take hours.
@@ -109,6 +112,8 @@ def _train(
     digest = data_digest(pairs.ids())
     start = set_up(config, dataset, pairs, settings, digest, accelerator, progress)
     start = replace(start, metadata={**start.metadata, "data": digest})
+    if dataset.build.synthetic:
+        start.metadata["synthetic"] = True
     processor = ImageProcessor(start.config)
     start.model.encoders.to(accelerator.device)
     features = _features(start, dataset, pairs, processor, settings, accelerator, progress)

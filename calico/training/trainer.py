@@ -208,6 +208,8 @@ class Trainer:
         own = Counts(0, 0, 0)
         for part in parts:
             own += part.counts()
+        if self.accelerator.num_processes == 1:
+            return own
         tensor = torch.tensor([own.tokens, own.images, own.masks], device=self.accelerator.device)
         return Counts(*self.accelerator.reduce(tensor, "sum").tolist())
 

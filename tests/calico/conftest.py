@@ -38,7 +38,10 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _process_settings_stay() -> Iterator[None]:
     """Commands set threads and flush denormal numbers to zero: undo both for other tests."""
+    tf32 = torch.backends.cudnn.allow_tf32
     yield
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.use_deterministic_algorithms(False)
     torch.set_flush_denormal(False)
     torch.set_num_threads(1)
 

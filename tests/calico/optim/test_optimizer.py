@@ -162,6 +162,8 @@ def test_moments_that_do_not_fit_are_one_message(
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(UsageError, match="muon needs whole matrices"):
         micro_config(training={"optimizer": "muon"}, execution={"parallel": "fsdp"})
+    with pytest.raises(UsageError, match="fsdp shards fp32 and bf16 only"):
+        micro_config(execution={"parallel": "fsdp", "quantization": "nf4"})
     with pytest.raises(UsageError, match=r"training\.muon_factor: expected float > 0\.0, got 0\.0"):
         micro_config(training={"muon_factor": 0})
     with pytest.raises(

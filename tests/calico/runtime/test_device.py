@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from calico.checkpoints.save_load import find_checkpoint, save_checkpoint
 from calico.cli.predict import main as ask
+from calico.config.calico import ExecutionConfig
 from calico.dataset.pairs import BuiltDataset
 from calico.evaluation import in_memory
 from calico.inference.predictor import Predictor
@@ -21,9 +22,11 @@ from calico.inference.queries import Query
 from calico.inference.transformers_auto import CalicoProcessor
 from calico.model.calico import Calico
 from calico.model.inputs import PromptBatch
+from calico.model.precision import arithmetic
 from calico.pretraining.pretrain import pretrain
 from calico.runtime import distributed
 from calico.runtime.device import choose_device
+from calico.runtime.distributed import build_accelerator
 from calico.training.train import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.progress import Silent
@@ -89,6 +92,37 @@ class TestNames:
         for name, code in (("cuda:99", 3), ("tpu", 2)):
             assert ask([*shown, "--checkpoint", str(checkpoint), "--device", name]) == code
             assert name in capsys.readouterr().err
+
+
+class TestExactness:
+    @pytest.fixture(autouse=True)
+    def _rounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
+    def test_float32_is_float32_in_convolutions_on_a_gpu(self) -> None:
+        with arithmetic(ExecutionConfig(precision="fp32"), THERE):
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+        build_accelerator("cpu")
+        assert not torch.backends.cudnn.allow_tf32
+
+    def test_several_processes_do_not_share_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(UsageError, match="cannot share cuda:1"):
+            build_accelerator("cuda:1")
+
+    def test_one_process_trains_on_the_gpu_of_its_option(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chosen = []
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+        monkeypatch.setattr(distributed, "Accelerator", There)
+        build_accelerator("cuda:1")
+        assert chosen == [torch.device("cuda", 1)]
 
 
 class TestElsewhere:
@@ -180,7 +214,10 @@ ON_DEVICE: dict[str, Any] = {
         "best": "label_f1",
     },
     "pretraining": {"optimizer": "adamw"},
-    "execution": {"encode_batch": {"vision": 1, "semantic": 1, "sam": 1}},
+    "execution": {
+        "encode_batch": {"vision": 1, "semantic": 1, "sam": 1},
+        "deterministic": True,
+    },
 }
 
 
@@ -205,10 +242,18 @@ class TestRuns:
         here = train(config, dataset, settings, Silent())
         monkeypatch.setattr(distributed, "Accelerator", There)
         settings = RunSettings(tmp_path / "there", encoders, max_steps=2)
+        ordered: set[bool] = set()
         with Elsewhere() as elsewhere:
             train(config, dataset, settings, Silent())
             resumed = replace(settings, resume=True, max_steps=None)
-            there = train(config, dataset, resumed, Silent())
+            there = train(
+                config,
+                dataset,
+                resumed,
+                Silent(),
+                lambda _: ordered.add(torch.are_deterministic_algorithms_enabled()),
+            )
+        assert ordered == {True}
         assert elsewhere.moved > 100
         for name in ("model", "training"):
             ours, theirs = (load_file(one / f"{name}.safetensors") for one in (there, here))
