@@ -59,6 +59,10 @@ def fixed_order() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    # Where torch only warns, the backward passes of these two add in any order. Without them it
+    # takes the flash kernel, which has an order, or plain products.
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def choose_device(name: str = "auto") -> torch.device:

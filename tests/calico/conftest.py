@@ -42,6 +42,8 @@ def _process_settings_stay() -> Iterator[None]:
     yield
     torch.backends.cudnn.allow_tf32 = tf32
     torch.use_deterministic_algorithms(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(True)
+    torch.backends.cuda.enable_cudnn_sdp(True)
     torch.set_flush_denormal(False)
     torch.set_num_threads(1)
 

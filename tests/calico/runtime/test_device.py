@@ -25,7 +25,7 @@ from calico.model.inputs import PromptBatch
 from calico.model.precision import arithmetic
 from calico.pretraining.pretrain import pretrain
 from calico.runtime import distributed
-from calico.runtime.device import choose_device
+from calico.runtime.device import choose_device, fixed_order
 from calico.runtime.distributed import build_accelerator
 from calico.training.train import RunSettings, train
 from mixedparts.errors import EnvironmentFault, UsageError
@@ -105,6 +105,15 @@ class TestExactness:
         assert torch.backends.cudnn.allow_tf32
         build_accelerator("cpu")
         assert not torch.backends.cudnn.allow_tf32
+
+    def test_no_attention_is_left_that_adds_in_any_order(self) -> None:
+        """Where torch only warns, those of xFormers and cuDNN would be taken."""
+        fixed_order()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert not torch.backends.cuda.mem_efficient_sdp_enabled()
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.flash_sdp_enabled()
+        assert torch.backends.cuda.math_sdp_enabled()
 
     def test_several_processes_do_not_share_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
