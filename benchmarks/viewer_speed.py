@@ -42,19 +42,21 @@ _LOAD = """() => {
 }"""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
     """One question to the server.
 
     Attributes:
         name: for the table.
         seconds: of each time that a server was asked.
+        cpu: CPU seconds that the server took for it.
         total: rows that it found; None for other questions.
         bytes: of the answer.
     """
 
     name: str
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     total: int | None = None
     bytes: int = 0
 
@@ -84,6 +86,12 @@ def ask(address: str, path: str, **given: str | int) -> tuple[float, bytes]:
     with urllib.request.urlopen(f"{address}{path}?{query}") as reply:
         data: bytes = reply.read()
     return time.perf_counter() - start, data
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU seconds that a process took so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak(process: int) -> float:
@@ -117,6 +125,19 @@ def questions(address: str) -> dict[str, dict[str, str | int]]:
     }
 
 
+def note(
+    asked: dict[str, Asked], process: int, name: str, address: str, path: str, **given: str | int
+) -> bytes:
+    """Ask a server, note what it took, and return the answer."""
+    before = cpu_seconds(process)
+    took, data = ask(address, path, **given)
+    one = asked.setdefault(name, Asked(name))
+    one.seconds.append(took)
+    one.cpu.append(cpu_seconds(process) - before)
+    one.bytes = len(data)
+    return data
+
+
 def measure(build: Path, repeats: int) -> tuple[list[Asked], list[float], list[float]]:
     """Ask fresh servers of a build everything; return the answers' times, starts and memory."""
     asked: dict[str, Asked] = {}
@@ -127,19 +148,15 @@ def measure(build: Path, repeats: int) -> tuple[list[Asked], list[float], list[f
         with served(build) as (address, process, seconds):
             starts.append(seconds)
             for name, given in wanted.items():
-                took, data = ask(address, "/api/rows", count=50, **given)
-                total = json.loads(data)["total"]
-                one = asked.setdefault(name, Asked(name, total=total, bytes=len(data)))
-                one.seconds.append(took)
+                data = note(asked, process, name, address, "/api/rows", count=50, **given)
+                asked[name].total = json.loads(data)["total"]
             sample = json.loads(ask(address, "/api/rows", count=1)[1])
             row = {key: sample["samples"][0][key] for key in ("split", "id")}
-            for name, path, more in (
-                ("one row with its masks", "/api/row", row),
-                ("an image", sample["images"][0]["address"], {}),
-                ("counts of every filter", "/api/facets", {"task": "unique_parts"}),
-            ):
-                took, data = ask(address, path, **more)
-                asked.setdefault(name, Asked(name, bytes=len(data))).seconds.append(took)
+            image = sample["images"][0]["address"]
+            note(asked, process, "one row with its masks", address, "/api/row", **row)
+            note(asked, process, "an image", address, image)
+            word = wanted["a word"]
+            note(asked, process, "a word, counts of every filter", address, "/api/facets", **word)
             memory.append(peak(process))
     return list(asked.values()), starts, memory
 
@@ -204,16 +221,18 @@ def report(work: Path, build: Path, small: Path | None, repeats: int, pairs: int
     load = os.getloadavg()[0]
     lines = [
         f"`python -m benchmarks.viewer_speed`: {rows:,} rows; {repeats} servers, each asked once;"
-        " medians, ranges in brackets.",
+        " medians, ranges in brackets. CPU seconds are those of the server's process, which uses"
+        " two threads; seconds also hold what other programs of the machine took.",
         "",
         f"{datetime.date.today().isoformat()}, {machine(PACKAGES)}; load {load:.1f} at the end.",
         "",
-        "| asked of the server | rows found | seconds | kB |",
-        "|---|---:|---:|---:|",
+        "| asked of the server | rows found | CPU seconds | seconds | kB |",
+        "|---|---:|---:|---:|---:|",
     ]
     for one in asked:
         total = "" if one.total is None else f"{one.total:,}"
-        lines.append(f"| {one.name} | {total} | {spread(one.seconds)} | {one.bytes / 1e3:,.0f} |")
+        cells = f"{spread(one.cpu)} | {spread(one.seconds)} | {one.bytes / 1e3:,.0f}"
+        lines.append(f"| {one.name} | {total} | {cells} |")
     lines += ["", f"From the command to the first answer: {spread(starts, '{:.1f}')} s."]
     text = f"Most memory of the server: {spread(memory, '{:,.0f}')} MB"
     if small is not None:

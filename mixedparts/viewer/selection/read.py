@@ -52,10 +52,14 @@ def read_matches(build: BuildFolder, match: Matches, masked: bool = True) -> lis
     Raises:
         DamagedShard: the file is missing or damaged, or a row cannot be used.
     """
-    table = read_group(build, match.group, _ALL if masked else _WITHOUT_MASKS)
+    shard = match.group.shard
+    table = read_group(build, match.group, _ALL if masked else _WITHOUT_MASKS, checked=False)
     rows: list[dict[str, Any]] = []
     for batch in table.take(match.rows).to_batches():
         if fault := row_fault(batch, "pairs"):
-            raise DamagedShard(build.path, match.group.shard, fault)
-        rows += batch.to_pylist()
+            raise DamagedShard(build.path, shard, fault)
+        try:
+            rows += batch.to_pylist()
+        except UnicodeDecodeError as error:
+            raise DamagedShard(build.path, shard, str(error)) from error
     return rows

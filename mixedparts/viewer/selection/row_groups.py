@@ -24,7 +24,11 @@ PART = "parts.list.element.name"
 IMAGE_ID = "images.list.element.image_id"
 MASKS = ("objects.list.element.mask.counts", "parts.list.element.mask.counts")
 # Texts of which a row group has few different ones.
-NAMES = ("source", "task", "question", "answer", IMAGE_ID, CATEGORY, PART, *MASKS)
+NAMES = (
+    *("source", "split", "task", "question", "answer", CATEGORY, PART, *MASKS),
+    *(IMAGE_ID, "images.list.element.file_name"),
+    *("parts.list.element.kind", "seg.list.element.kind"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +153,16 @@ def _encoded(texts: list[pa.Array], rows: list[NDArray[np.int64]]) -> Names:
     return Names(known, np.asarray(codes, np.int64), owners)
 
 
-def read_group(build: BuildFolder, group: RowGroup, leaves: Sequence[str]) -> pa.Table:
+def read_group(
+    build: BuildFolder, group: RowGroup, leaves: Sequence[str], checked: bool = True
+) -> pa.Table:
     """Read some columns of a row group; texts that repeat are dictionaries.
 
     Args:
         build: the build.
         group: one of its row groups.
         leaves: columns, or paths of leaf columns.
+        checked: all texts are UTF-8; without the check, those that are used must be.
 
     Returns:
         The columns.
@@ -166,5 +173,6 @@ def read_group(build: BuildFolder, group: RowGroup, leaves: Sequence[str]) -> pa
     names = [leaf for leaf in NAMES if leaf in leaves]
     with build.open_shard(group.shard, read_dictionary=names) as file:
         table = file.read_row_group(group.number, list(leaves), use_threads=False)
-        table.validate(full=True)  # in the block: bytes that are no text count as damage
+        if checked:
+            table.validate(full=True)  # in the block: bytes that are no text count as damage
     return table

@@ -35,8 +35,7 @@ class Stage {
     this.frame = make("div", { class: "frame" }, this.picture, this.canvas, this.labels);
     // A very long image is shown less long, for one of 4,000 x 1 could not be seen otherwise.
     const shape = Math.min(6, Math.max(1 / 3, image.width / image.height));
-    this.frame.style.aspectRatio = String(shape);
-    if (shape < 0.75) this.frame.style.width = `${Math.round(100 * Math.max(0.4, shape))}%`;
+    this.frame.style.setProperty("--shape", shape);
     const size = `${thousands(image.width)} × ${thousands(image.height)}`;
     const caption = make("figcaption", {}, name, isolated(image.name), ` · ${size}`);
     this.element = make("figure", {}, this.frame, caption);
