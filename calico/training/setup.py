@@ -210,6 +210,9 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
         name: getattr(config.training, name) for name in ("loader_workers", "loader_images")
     }
     saved = replace(saved, training=replace(saved.training, **prepared))
+    # Nor does where the weights lie: a checkpoint has all of them, whole.
+    placed = {name: getattr(config.execution, name) for name in ("parallel", "deterministic")}
+    saved = replace(saved, execution=replace(saved.execution, **placed))
     config, saved = _parts_of_steps(config, saved, progress)
     if config != saved:
         differences = "\n".join(f"  {line}" for line in _differences(saved, config))

@@ -175,7 +175,7 @@ class TestParts:
         training = {"ema": 0.9, "batch_size": 5, "micro_batch": 2, "features": "encode", **ADAMW}
         language = {"tuning": "lora", "lora_dropout": 0.0}  # whose draws differ between processes
         one = alone(place, "unsharded", training=training, language=language)
-        sharded = {
+        sharded: dict[str, Any] = {
             "training": training,
             "language": language,
             "execution": {"parallel": "fsdp", "activation_checkpointing": True},
@@ -183,6 +183,7 @@ class TestParts:
         alone(place, "sharded", max_steps=3, **sharded)
         script = GOING_ON.replace("resume=True", "resume=True, max_steps=6")
         launched(place, "sharded", 2, script, **sharded)
+        sharded["execution"]["parallel"] = "ddp"
         lines = alone(place, "sharded", resume=True, **sharded)
         torch.testing.assert_close(losses(lines), losses(one), rtol=1e-4, atol=1e-6)
         ours, theirs = (state(place / name) for name in ("sharded", "unsharded"))
