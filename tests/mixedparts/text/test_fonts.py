@@ -130,6 +130,32 @@ def test_arabic_letters_are_joined_and_run_to_the_left() -> None:
     assert ((shaped < 128) & backwards).sum() < (shaped < 128).sum() / 2
 
 
+@pytest.mark.skipif(
+    not any(path.stem == "NotoColorEmoji" for path in fonts.font_files()),
+    reason="fonts-noto-color-emoji is not installed",
+)
+def test_emoji_have_their_colours_and_the_size_of_the_letters() -> None:
+    canvas = Image.new("RGB", (200, 60), "white")
+    write_text(canvas, (5, 5), "🚗", 30, "black")
+    pixels = np.asarray(canvas).astype(int)
+    rows, columns = np.nonzero((pixels != 255).any(-1))
+    assert 20 < np.ptp(columns) < 45
+    assert 12 < np.ptp(rows) < 45
+    assert np.ptp(pixels[rows, columns], axis=1).max() > 100  # not grey
+    assert text_length("🚗", 30) == pytest.approx(text_length("🚗", 15) * 2)
+
+
+@pytest.mark.skipif(
+    not any(path.stem == "DroidSansFallbackFull" for path in fonts.font_files()),
+    reason="fonts-droid-fallback is not installed",
+)
+def test_chinese_is_drawn_with_an_installed_font() -> None:
+    one, other = drawn("車"), drawn("輪")
+    assert fonts.runs("車輪")[0][0] is not None
+    assert not np.array_equal(one, other)
+    assert (one < 100).sum() > 30
+
+
 def test_without_fribidi_a_warning_names_the_package(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
