@@ -21,6 +21,7 @@ from calico.model.inputs import PromptBatch, TokenIds, TrainingBatch
 from calico.model.language import tune
 from calico.model.original_masks import OriginalMasks
 from calico.model.precision import arithmetic, storage_dtype, store
+from calico.model.quantized import quantize_linears
 from calico.model.vision import ImageFeatures
 from calico.optim.optimizer import Updater, build_updater
 from calico.processing.feature_encoder import FeatureEncoder, FeatureRequest, image_request
@@ -179,6 +180,7 @@ def random_model(config: CalicoConfig, ids: TokenIds, device: torch.device) -> C
         else:  # norms, with their statistics and biases
             weights[name] = value.fill_(name.endswith(("weight", "running_var")))
     model = model_from_weights(config, ids, weights, Path("random weights"))
+    quantize_linears(model.language, config.execution.quantization)
     tune(model.language, config.language, ids.new)
     return store(model, config.execution).to(device)
 
