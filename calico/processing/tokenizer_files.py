@@ -55,8 +55,9 @@ def read_language_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     whole = (folder / "tokenizer.json").is_file()
     # Vicuna, LISA and GLaMM ship `tokenizer.model` alone, InstructBLIP both files. Their class is
-    # named here: AutoTokenizer takes another one, which drops the space before the first word
-    # (transformers 5.4) or puts a second one behind every grounding token.
+    # named here: beside a config.json of type llava, AutoTokenizer takes another one, which drops
+    # the space before the first word (transformers 5.4) or puts a second one behind every grounding
+    # token (5.24).
     if (folder / SENTENCEPIECE).is_file() and (not whole or _is_llama(folder)):
         if not whole:
             _check_pieces(folder / SENTENCEPIECE)
