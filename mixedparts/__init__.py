@@ -10,12 +10,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mixedparts.loading import load_dataset as load_dataset
+    from mixedparts.notebook.commands import build as build
+    from mixedparts.notebook.commands import verify as verify
+    from mixedparts.notebook.commands import view as view
+    from mixedparts.notebook.show import show as show
     from mixedparts.reports.frames import stats as stats
 
-__all__ = ["__version__", "load_dataset", "stats"]
+__all__ = ["__version__", "build", "load_dataset", "show", "stats", "verify", "view"]
 
 # Name to the module that has it. They bring heavy libraries with them.
-_LAZY = {"load_dataset": "mixedparts.loading", "stats": "mixedparts.reports.frames"}
+_LAZY = {
+    "build": "mixedparts.notebook.commands",
+    "load_dataset": "mixedparts.loading",
+    "show": "mixedparts.notebook.show",
+    "stats": "mixedparts.reports.frames",
+    "verify": "mixedparts.notebook.commands",
+    "view": "mixedparts.notebook.commands",
+}
 
 _install()
 

@@ -1,0 +1,1 @@
+"""What `import mixedparts` offers beside `load_dataset`: build, verify, view, and show a row."""

@@ -1,0 +1,149 @@
+"""The commands as functions, for scripts and notebooks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mixedparts.errors import UsageError, near_names
+from mixedparts.pipeline.build import build as run_build
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.progress import terminal_progress
+from mixedparts.settings.fields import converted
+from mixedparts.storage.locate import remember_build, resolve_build
+from mixedparts.verification.findings import Findings
+from mixedparts.verification.verify import verify as run_verify
+from mixedparts.viewer.build_page import PageRequest, write_build_page
+from mixedparts.viewer.selection import Query
+
+Place = str | os.PathLike[str]
+
+
+def build(
+    sources: Sequence[str],
+    out: Place = "data/mixedparts",
+    *,
+    root: Place = "sources",
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Path:
+    """Build the dataset, or go on with a build that was interrupted.
+
+    With more than one worker, a script needs `if __name__ == "__main__":` around the call.
+
+    Args:
+        sources: names of registered source readers, such as `paco`.
+        out: the build folder.
+        root: folder of the sources.
+        overwrite: replace what an earlier build left in `out`.
+        quiet: show no progress.
+        **options: further fields of `mixedparts.pipeline.config.BuildConfig`, such as `samples`,
+            `seed` or `workers`.
+
+    Returns:
+        The build folder, for `load_dataset`.
+
+    Raises:
+        UsageError: options are out of range or unknown, or `out` has another build.
+        InputError: a source is missing or unreadable, or there is no admissible sample.
+        EnvironmentFault: another process writes `out`, or the disk is full.
+    """
+    given = {"sources": list(sources), "root": str(root), "out": str(out), **options}
+    faults: list[str] = []
+    values = converted(BuildConfig, given, faults)
+    if faults:
+        raise UsageError("these options cannot be used:\n  " + "\n  ".join(faults))
+    config = BuildConfig(**values)
+    run_build(config, terminal_progress(quiet), overwrite)
+    remember_build(config.out)
+    return config.out
+
+
+def verify(
+    folder: Place | None = None,
+    level: str = "full",
+    *,
+    workers: int | None = 1,
+    quiet: bool = False,
+) -> Findings:
+    """Check a build without its sources, as `mixedparts verify`.
+
+    Args:
+        folder: of the build; None: the one that `load_dataset("mixedparts")` finds.
+        level: `quick`, `full` or `deep`.
+        workers: processes; None: all cores for a large build.
+        quiet: show no progress.
+
+    Returns:
+        The problems; `total` is 0 if the build is whole.
+
+    Raises:
+        InputError: there is no finished build.
+        UsageError: there is no such level.
+    """
+    return run_verify(_local(folder), level, workers, terminal_progress(quiet))
+
+
+def view(
+    folder: Place | None = None,
+    out: Place = "view.html",
+    *,
+    limit: int = 120,
+    predictions: Place | None = None,
+    quiet: bool = False,
+    **filters: str | Sequence[str],
+) -> Path:
+    """Write rows of a build as one page, as `mixedparts view`.
+
+    Args:
+        folder: of the build; None: the one that `load_dataset("mixedparts")` finds.
+        out: the HTML file.
+        limit: most rows.
+        predictions: a file with predictions, shown beside the ground truth.
+        quiet: show no progress.
+        **filters: `splits`, `sources`, `tasks`, `classes`, `parts` or `ids`: one name or several.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: a filter is unknown, names what the build does not have, or leaves no row.
+        InputError: there is no finished build, or the predictions cannot be read.
+    """
+    names: dict[str, Any] = {name: _names(value) for name, value in _known(filters).items()}
+    query = Query(**names)
+    request = PageRequest(
+        query=query,
+        limit=limit,
+        predictions=None if predictions is None else Path(predictions),
+    )
+    write_build_page(_local(folder), Path(out), request, terminal_progress(quiet))
+    return Path(out)
+
+
+def _known(filters: dict[str, Any]) -> dict[str, Any]:
+    known = ("splits", "sources", "tasks", "classes", "parts", "ids")
+    for name in filters:
+        if name not in known:
+            raise UsageError(
+                f"there is no filter '{name}'.{near_names(name, known)}",
+                f"Filters: {', '.join(known)}",
+            )
+    return filters
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _local(folder: Place | None) -> Path:
+    place = resolve_build(folder)
+    if isinstance(place, str):
+        raise UsageError(
+            f"{place} is a Hub id; this needs the folder of a build",
+            f"Download it first: hf download {place} --repo-type dataset --local-dir DIR",
+        )
+    return place
