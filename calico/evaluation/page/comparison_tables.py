@@ -53,6 +53,9 @@ def comparison_panels(
         comparison: of two or more runs.
         chosen: samples that the page shows.
         split: of the samples.
+
+    Returns:
+        Metrics with their differences, then the changed samples of each further run.
     """
     rows: Rows = []
     for title, base in comparison.summary.groups(cells=True).items():

@@ -83,6 +83,9 @@ def shown_sample(
         scores: of the sample.
         tags: groups that it is in.
 
+    Returns:
+        The ground truth and the answers with marks and notes.
+
     Raises:
         InputError: a mask cannot be decoded.
     """

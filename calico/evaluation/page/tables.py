@@ -89,6 +89,9 @@ def sample_table(frames: ScoreFrames, chosen: Mapping[str, Sequence[str]], metri
         frames: scores.
         chosen: sample id to its groups.
         metric: by which they were chosen.
+
+    Returns:
+        Links to the samples with their scores.
     """
     samples = {row["id"]: row for row in frames.samples.to_dict("records")}
     rows: Rows = []
@@ -202,6 +205,9 @@ def confusion_table(found: pd.DataFrame, shown: Iterable[str], split: str) -> Ta
         found: from `confusions`.
         shown: ids of the samples that the page has.
         split: of the samples.
+
+    Returns:
+        Pairs of names with their numbers, and a link to an example where the page has one.
     """
     there = set(shown)
     rows: Rows = [

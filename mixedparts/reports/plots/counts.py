@@ -27,6 +27,9 @@ def titled(statistics: Statistics, title: str, width: float, height: float) -> F
         title: of the figure.
         width: in inches.
         height: in inches.
+
+    Returns:
+        The figure, without axes.
     """
     made = " (synthetic sources)" if statistics.manifest["synthetic"] else ""
     return new_figure(f"{title}{made}", width, height)

@@ -130,6 +130,9 @@ def new_figure(title: str, width: float, height: float) -> Figure:
         title: in its upper left corner.
         width: in inches.
         height: in inches.
+
+    Returns:
+        The figure, without axes.
     """
     figure: Figure = load_matplotlib().Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left")
