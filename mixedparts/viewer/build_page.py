@@ -102,6 +102,9 @@ def head_of(build: BuildFolder, lead: str, predictions: Predictions | None = Non
         build: the build.
         lead: words about the rows.
         predictions: shown beside the ground truth.
+
+    Returns:
+        Title, lead and notes.
     """
     notes = []
     if predictions is not None:

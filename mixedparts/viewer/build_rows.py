@@ -24,6 +24,9 @@ def sample_of(row: Mapping[str, Any], read: ReadImage, others: tuple[Answer, ...
         read: returns the bytes of an image.
         others: further answers, of models.
 
+    Returns:
+        The sample, with the ground truth as its first answer.
+
     Raises:
         InputError: a mask of the row does not decode.
     """
@@ -50,6 +53,9 @@ def shown_image(row: Mapping[str, Any], image: Mapping[str, Any], read: ReadImag
         row: of `pairs`.
         image: one of its images.
         read: as in `sample_of`.
+
+    Returns:
+        The image, whose bytes are read when they are asked for.
     """
     # Rows of the benchmark are copies of rows of test, and show the images of test.
     split, number = images_split(row["split"]), image["row"]

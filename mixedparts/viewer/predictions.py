@@ -146,6 +146,9 @@ def seg_of(text: str, regions: Sequence[Region], images: int) -> tuple[int, ...]
         text: an answer of a model.
         regions: its masks in the order of generation.
         images: number of images of the sample.
+
+    Returns:
+        Positions in `regions`, one for each `[SEG]` of the text.
     """
     free = list(range(len(regions)))
     seg = []

@@ -42,7 +42,7 @@ def serve(
     opened = BuildFolder.open(build)
     shown = None if predictions is None else Predictions(predictions)
     app = create_app(StoredRows(opened, shown))
-    with _listening(port) as listener:
+    with listening(port) as listener:
         ready(f"http://{HOST}:{listener.getsockname()[1]}/")
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, lifespan="off"
@@ -50,7 +50,7 @@ def serve(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listening(port: int) -> socket.socket:
+def listening(port: int) -> socket.socket:
     """Return a socket that listens on a port of this machine alone.
 
     Raises:

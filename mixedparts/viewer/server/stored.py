@@ -49,12 +49,16 @@ class StoredRows:
         self._counts = lru_cache(maxsize=_QUERIES)(lambda query: count_facets(build, query))
 
     def page(self, query: Query, start: int, count: int) -> tuple[int, PageData]:
-        """Return how many rows a query finds, and some of them; without predictions, no masks.
+        """Find rows, and read some of them.
 
         Args:
             query: which rows.
             start: position of the first row to return.
             count: most rows to return.
+
+        Returns:
+            How many rows were found, and those that were asked for; without predictions they have
+            no masks.
 
         Raises:
             DamagedShard: a file of the build is missing or damaged.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from playwright.sync_api import expect
 
 from mixedparts import masks
 from mixedparts.viewer import Head, write_page
@@ -79,6 +81,18 @@ def test_a_mask_is_drawn_pixel_for_pixel(
         for number, mask in enumerate(pair):
             alpha = drawn(card.locator("canvas").nth(number))
             np.testing.assert_array_equal(alpha > 0, mask > 0, err_msg=f"{name}, {number}")
+
+
+def test_a_smaller_image_says_so_and_its_masks_stay_exact(
+    tmp_path: Path, watched: Callable[..., Watched]
+) -> None:
+    mask = noise(90, 120, 4)
+    write_page([sample("one", [mask])], tmp_path / "v.html", Head("x"), most_side=40)
+    page = watched().open(tmp_path / "v.html")
+    np.testing.assert_array_equal(drawn(page.locator("canvas")) > 0, mask > 0)
+    caption = page.locator("figcaption")
+    expect(caption).to_contain_text(re.compile("120 . 90 · shown at 40 . 30$"))
+    assert page.locator("img").evaluate("image => image.naturalWidth") == 40
 
 
 def test_a_mask_of_a_build_is_drawn_alone_and_in_place(

@@ -31,6 +31,8 @@ class AnswerView {
     try {
       await Promise.all(this.stages.map((stage) => stage.draw(this.look())));
     } catch (error) {
+      if (this.failed) return; // it has been said
+      this.failed = true;
       this.element.append(make("p", { class: "message" }, `It cannot be drawn: ${error.message}`));
     }
   }

@@ -17,7 +17,7 @@ class Filters {
     let waiting = 0;
     byId("text").addEventListener("input", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(() => this.set({ text: byId("text").value }), 150);
+      waiting = setTimeout(() => this.set({ text: byId("text").value }), 250);
     });
     byId("clear").addEventListener("click", () => this.replace({ task: [] }));
   }

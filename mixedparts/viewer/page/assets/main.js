@@ -73,7 +73,6 @@ class Page {
   /** Fetch and show the present page of the list, and count choices. */
   async load() {
     const wanted = this.filters.values;
-    this.#guarded(() => this.filters.count());
     await this.#guarded(async () => {
       const { total, samples } = await this.rows.page(wanted, this.start);
       if (this.filters.values !== wanted) return; // a later filter has its own answer
@@ -82,6 +81,8 @@ class Page {
       this.cards.mark(0, false);
       this.#report();
     });
+    // Afterwards and without waiting for it: a server counts longer than it searches.
+    this.#guarded(() => this.filters.count());
   }
 
   async openRow({ split, id }) {

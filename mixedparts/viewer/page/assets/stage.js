@@ -39,6 +39,10 @@ class Stage {
     const size = `${thousands(image.width)} × ${thousands(image.height)}`;
     const caption = make("figcaption", {}, name, isolated(image.name), ` · ${size}`);
     this.element = make("figure", {}, this.frame, caption);
+    this.picture.addEventListener("load", () => {
+      const { naturalWidth: width, naturalHeight: height } = this.picture;
+      if (width < image.width) caption.append(` · shown at ${thousands(width)} × ${thousands(height)}`);
+    });
     this.frame.addEventListener("pointermove", (event) => events.over(this.#under(event)));
     this.frame.addEventListener("pointerleave", () => events.over(null));
     this.frame.addEventListener("click", (event) => events.pick(this.#under(event)));

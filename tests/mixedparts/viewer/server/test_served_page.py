@@ -16,9 +16,11 @@ import pytest
 from playwright.sync_api import expect
 
 from mixedparts import masks
+from mixedparts.cli import program
+from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from tests.conftest import command
-from tests.factories.browser import Watched, drawn
-from tests.mixedparts.viewer.test_page_in_browser import faults, shown
+from tests.factories.browser import Watched, drawn, serious_faults
+from tests.mixedparts.viewer.test_page_in_browser import shown
 from tests.oracles.build_tables import iter_rows
 
 Open = Callable[..., Watched]
@@ -90,18 +92,12 @@ def test_no_serious_fault_of_accessibility(address: str, watched: Open, scheme: 
     page = watched(color_scheme=scheme).open(address)
     drawn(page.locator("canvas").first)
     expect(page.get_by_role("button", name=re.compile("unique parts"))).to_be_visible()
-    assert faults(page) == []
+    assert serious_faults(page) == []
 
 
-def test_a_taken_port_and_wrong_options(built: Path, run_mixedparts: Any, tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        run = run_mixedparts("view", built, "--serve", "--port", port)
-    assert run.returncode == 3
-    assert f"port {port} of 127.0.0.1 cannot be used" in run.stderr
-    for words, says in (
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
         (["--serve", "--class", "dog"], "--class is for a file"),
         (["--serve", "--limit", "9"], "--limit is for a file"),
         (["--serve", "--port", "70000"], "--port must be from 0 to 65535"),
@@ -109,9 +105,24 @@ def test_a_taken_port_and_wrong_options(built: Path, run_mixedparts: Any, tmp_pa
         (["--limit", "0"], "--limit must be at least 1"),
         (["--max-side", "2"], "--max-side must be at least 16"),
         (["--class", "dgo"], "has no class 'dgo'. Did you mean 'dog'?"),
-    ):
-        run = run_mixedparts("view", built, *words)
-        assert (run.returncode, "Traceback" in run.stderr) == (2, False), run.stderr
-        assert says in run.stderr
-    assert not (tmp_path / "view.html").exists()
-    assert run_mixedparts("view", tmp_path, "--serve").returncode == 3
+    ],
+)
+def test_wrong_options_are_named(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=re.escape(says)):
+        program.main(["view", str(built), *words])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_taken_port_and_a_folder_without_a_build(built: Path, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        says = f"port {port} of 127.0.0.1 cannot be used"
+        with pytest.raises(EnvironmentFault, match=says):
+            program.main(["view", str(built), "--serve", "--port", port])
+    with pytest.raises(InputError, match="contains no finished build"):
+        program.main(["view", str(tmp_path), "--serve"])
