@@ -20,6 +20,9 @@ _EXAMPLES = """examples:
   calico-cost --preset 7b-dinov2-giant --config my.yaml --batch-size 4
   calico-cost --preset 7b --write docs/cost.md"""
 
+# Presets whose tables of cards stand beside those of another one.
+_BESIDE = {"7b": ("2b",)}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
@@ -78,8 +81,6 @@ def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
     text = arguments.text or Workload().text
     workload = Workload(text=text, answer=max(1, text // 2))
     batch = arguments.batch_size
-    # Training may put several questions about two images into one sample.
-    largest = Workload.of(config) if arguments.text is None else workload
     settings = (("checkpointing", True), ("none", False))
     steps = [
         (head, step_memory(with_checkpointing(config, way), workload, batch))
@@ -110,15 +111,9 @@ def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
             memory_tables.step_table(steps),
             memory_tables.feature_note(answer_memory(config, workload, 1)),
             "## Which card holds what",
-            f"Samples at once (`training.micro_batch`) in a step of {config.training.batch_size}"
-            f" samples, the rest accumulated, with samples of the preset's largest size:"
-            f" {largest.images} images, {largest.text} tokens of text, {largest.masks} masks."
-            " int8 and nf4 are `execution.quantization`; * with encoders that take one image at"
-            " once (`execution.encode_batch`).",
-            memory_tables.cards_table(config, largest),
-            f"Answers of up to {config.generation.max_new_tokens} tokens:",
-            memory_tables.answers_table(config, workload),
+            *_cards(config),
             memory_tables.margin_note(),
+            *(part for name in _BESIDE.get(config.name, ()) for part in _beside(name)),
             "## Time, estimated",
             f"A step of {config.training.batch_size} samples and a run of"
             f" {config.training.steps} steps, if one device reached"
@@ -127,3 +122,32 @@ def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
             tables.time_table(config, workload),
         ]
     )
+
+
+def _cards(config: CalicoConfig) -> list[str]:
+    """Return the paragraphs about the cards that hold a configuration's settings."""
+    from calico.cost import memory_tables
+    from calico.cost.workload import Workload
+
+    # Training may put several questions about two images into one sample.
+    largest = Workload.of(config)
+    return [
+        f"`{config.name}`: samples at once (`training.micro_batch`) in a step of"
+        f" {config.training.batch_size} samples on one device, the rest accumulated. A sample has"
+        f" {largest.images} images, {largest.text} tokens of text and {largest.masks} masks, the"
+        " most that the configuration makes of rows of usual size. int8 and nf4 are"
+        " `execution.quantization`; * with encoders that take one image at once"
+        " (`execution.encode_batch`).",
+        memory_tables.cards_table(config, largest),
+        f"Answers of up to {config.generation.max_new_tokens} tokens:",
+        memory_tables.answers_table(config, Workload()),
+    ]
+
+
+def _beside(name: str) -> list[str]:
+    """Return the same paragraphs for another preset, with its parameters."""
+    from calico.config.presets import preset
+    from calico.cost.tables import parameter_table
+
+    config = preset(name)
+    return [f"## The preset {name}", parameter_table(config), *_cards(config)]

@@ -20,6 +20,7 @@ from calico.cli.evaluation.outputs import (
 from calico.cli.evaluation.reporting import check_report
 from calico.cli.options import (
     add_cache_options,
+    add_device_map_options,
     add_device_option,
     add_search_options,
     add_verify_option,
@@ -115,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     add_search_options(parser)
     add_cache_options(parser)
     add_device_option(parser)
+    add_device_map_options(parser)
     add_verify_option(parser)
     add(
         "--save-predictions",

@@ -74,6 +74,48 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device_map_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that spread a model over several devices."""
+    add = parser.add_argument
+    add(
+        "--device-map",
+        metavar="auto|FILE",
+        help="spread the model: auto fills one GPU after the other; a YAML file has module names"
+        " and devices, such as encoders: cuda:1 (docs/prediction.md)",
+    )
+    add(
+        "--offload-folder",
+        type=local_path,
+        metavar="DIR",
+        help="for modules that the map puts on disk",
+    )
+
+
+def read_device_map(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `Predictor.from_pretrained` that the options name.
+
+    Raises:
+        InputError: the file is missing or is not a YAML mapping.
+        UsageError: --device is given as well, or a device is neither a name nor a number.
+    """
+    from mixedparts.errors import UsageError
+    from mixedparts.settings.yaml_file import read_yaml_mapping
+
+    wanted = arguments.device_map
+    if wanted is None:
+        return {}
+    if arguments.device != "auto":
+        raise UsageError("--device and --device-map exclude each other", "Leave out one of them.")
+    if wanted != "auto":
+        wanted = read_yaml_mapping(local_path(wanted))
+        for name, place in wanted.items():
+            if not isinstance(name, str) or not isinstance(place, str | int):
+                raise UsageError(
+                    f"{arguments.device_map}: {name!r}: {place!r} is not a module and its device"
+                )
+    return {"device_map": wanted, "offload_folder": arguments.offload_folder}
+
+
 def add_verify_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that compares all weights of a checkpoint with their digests."""
     parser.add_argument(
@@ -184,7 +226,7 @@ def read_dataset(arguments: argparse.Namespace) -> BuiltDataset:
     place = resolve_build(arguments.dataset)
     if isinstance(place, str):
         raise UsageError(
-            f"{place} is a Hub id; training reads the folder of a build",
+            f"{place} is a Hub id; this command reads the folder of a build",
             f"Download it first: hf download {place} --repo-type dataset --local-dir DIR",
         )
     return BuiltDataset(place)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calico.cli.options import (
+    add_device_map_options,
     add_device_option,
     add_search_options,
     add_verify_option,
     check_output_folder,
     parallel,
     positive,
+    read_device_map,
     search_options,
 )
 from mixedparts.errors import InputError, UsageError
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_search_options(parser)
     add_device_option(parser)
+    add_device_map_options(parser)
     add_verify_option(parser)
     add("--batch-size", type=positive, default=8, metavar="N", help="of --pairs at once (8)")
     add("--threads", type=parallel, metavar="N", help="CPU threads (default: all cores)")
@@ -163,7 +166,10 @@ def _predictor(arguments: argparse.Namespace) -> Predictor:
     from calico.inference.predictor import Predictor
     from calico.runtime.device import prepare_process
 
+    spread = read_device_map(arguments)
     prepare_process(arguments.threads)
-    predictor = Predictor.from_pretrained(arguments.checkpoint, arguments.device, arguments.verify)
+    predictor = Predictor.from_pretrained(
+        arguments.checkpoint, arguments.device, arguments.verify, **spread
+    )
     predictor.configure(search_options(arguments))
     return predictor

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calico.cli.options import feature_cache, search_options
+from calico.cli.options import feature_cache, read_device_map, search_options
 from mixedparts.errors import InputError
 from mixedparts.files.opening import is_there, open_file
 from mixedparts.storage.shards import sha256_of
@@ -152,7 +152,7 @@ def _from_checkpoint(
     if arguments.verify:
         check_digests(place)
     metadata = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
-    predictor = Predictor.from_pretrained(place, arguments.device)
+    predictor = Predictor.from_pretrained(place, arguments.device, **read_device_map(arguments))
     cache = feature_cache(arguments)
     if cache is not None:
         predictor.use_cache(cache)

@@ -1,4 +1,4 @@
-"""The named configurations: the paper's 7B model and the one that trains on two CPU cores."""
+"""The named configurations: the paper's 7B model, and ones for a single GPU and for two CPU cores."""
 
 from __future__ import annotations
 
@@ -61,6 +61,54 @@ def seven_b() -> CalicoConfig:
 def seven_b_with(dino: str) -> CalicoConfig:
     """Return the 7B model with another size of `DINOV2`."""
     return replace(seven_b(), name=f"7b-dinov2-{dino}", semantic=DINOV2[dino])
+
+
+def two_b() -> CalicoConfig:
+    """Return the paper's architecture at a size that one GPU of 16 GB trains, from free weights.
+
+    EVA-CLIP-g, Q-Former and queries come from a BLIP-2 checkpoint (`blip2-opt-2.7b`; its projection
+    leads to OPT, so a new one is trained), the language model is Qwen2.5-1.5B-Instruct, and
+    DINOv2-B with registers and SAM ViT-B are the other encoders. None of them knows [SEG]: its
+    projection and the rows of the grounding tokens are trained too. Losses, prompt around the
+    images, augmentation and optimisation are those of `seven_b`.
+    """
+    base = seven_b()
+    return replace(
+        base,
+        name="2b",
+        semantic=DINOV2["base"],
+        sam=SamConfig(
+            hidden_size=768, layers=12, heads=12, mlp_size=3072, global_layers=(2, 5, 8, 11)
+        ),
+        language=LanguageConfig(
+            family="qwen2",
+            vocabulary=151936,
+            hidden_size=1536,
+            layers=28,
+            heads=12,
+            kv_heads=2,
+            mlp_size=8960,
+            max_positions=32768,
+            norm_eps=1e-6,
+            rope_theta=1e6,
+            tie_embeddings=True,
+            new_token_rows="trained",
+        ),
+        # The paper's {11, 22} of 32 layers are multiples of round(32 / 3); of 28, round(28 / 3).
+        correspondence=CorrespondenceConfig(layers=(9, 18)),
+        trained=TrainedParts(projection=True, seg_projection=True),
+        # The chat form that the instructed model was tuned on, with the system prompt of its own
+        # template. Its end token, <|im_end|>, closes every answer. No markers around images: Qwen
+        # has no rows for LLaVA's, and two more would have to be learned.
+        prompt=replace(
+            base.prompt,
+            system="<|im_start|>system\nYou are Qwen, created by Alibaba Cloud."
+            " You are a helpful assistant.<|im_end|>",
+            user="\n<|im_start|>user\n",
+            assistant="<|im_end|>\n<|im_start|>assistant\n",
+            image_markers=False,
+        ),
+    )
 
 
 def tiny() -> CalicoConfig:
@@ -127,6 +175,7 @@ def tiny() -> CalicoConfig:
 
 PRESETS: dict[str, Callable[[], CalicoConfig]] = {
     "tiny": tiny,
+    "2b": two_b,
     "7b": seven_b,
     "7b-dinov2-large": partial(seven_b_with, "large"),
     "7b-dinov2-giant": partial(seven_b_with, "giant"),

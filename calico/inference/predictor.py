@@ -23,6 +23,7 @@ from calico.checkpoints.save_load import (
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override
 from calico.inference.answer import SYNTHETIC_NOTE, VisualAnswer
+from calico.inference.device_map import DeviceMap, dispatched
 from calico.inference.outcomes import Mark, Outcomes, counted_prediction, drawn_marks, mask_scores
 from calico.inference.queries import AnyImage, Query, rgb_image, row_query, task_question
 from calico.model.calico import Calico
@@ -38,7 +39,7 @@ from calico.processing.prepared import ImagePreparer, PreparedImages, image_requ
 from calico.processing.prompts import PromptEncoder
 from calico.processing.workers import affordable, in_order, lost_workers_reported
 from calico.runtime.device import choose_device
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
 from mixedparts.records import Task
 
 LOG = logging.getLogger(__name__)
@@ -77,7 +78,12 @@ class Predictor:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: str = "auto", verify: bool = False
+        cls,
+        folder: str | Path,
+        device: str = "auto",
+        verify: bool = False,
+        device_map: DeviceMap | None = None,
+        offload_folder: Path | None = None,
     ) -> Predictor:
         """Load a checkpoint, or the newest one of a run's folder.
 
@@ -85,13 +91,16 @@ class Predictor:
             folder: of the checkpoint.
             device: "auto" (CUDA if there is a GPU), "cpu", "cuda", "cuda:N" or "mps".
             verify: compare the digest of the frozen weights too, which reads all of them.
+            device_map: spreads the model over several devices, in place of `device`; see
+                `calico.inference.device_map.dispatched`.
+            offload_folder: for what the map puts on "disk".
 
         Returns:
-            The predictor, with its model on the device.
+            The predictor, with its model on the device or devices.
 
         Raises:
             InputError: there is no checkpoint, or it does not fit the code.
-            UsageError: there is no such kind of device.
+            UsageError: there is no such kind of device, or the device map cannot be used.
             EnvironmentFault: this machine has no such device.
         """
         # Before the checkpoint is loaded, which may take minutes.
@@ -101,7 +110,11 @@ class Predictor:
         synthetic = bool(read_checkpoint_metadata(place).get("synthetic"))
         if synthetic:
             LOG.warning("note: the model %s %s", place, SYNTHETIC_NOTE)
-        return cls(model.to(chosen), config, tokenizer, synthetic)
+        if device_map is None:
+            model = model.to(chosen)
+        else:
+            model = dispatched(model, device_map, offload_folder)
+        return cls(model, config, tokenizer, synthetic)
 
     @property
     def device(self) -> torch.device:
@@ -143,7 +156,17 @@ class Predictor:
         self.config = override(self.config, {"generation": generation}, "of the generation")
 
     def use_cache(self, cache: FeatureCache) -> None:
-        """Store features of images on disk; answers do not change."""
+        """Store features of images on disk; answers do not change.
+
+        Raises:
+            UsageError: a device map offloads the encoders.
+        """
+        # Entries are named by a digest of the encoders' weights, which would have to be in memory.
+        if any(weight.is_meta for weight in self.model.encoders.parameters()):
+            raise UsageError(
+                "a feature cache needs the encoders in memory, and the device map offloads them",
+                "Leave out --feature-cache, or put encoders on a device.",
+            )
         self.encoder = FeatureEncoder(
             self.model.encoders, self.processor, self.config.execution, cache
         )

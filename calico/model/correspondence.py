@@ -210,6 +210,8 @@ class Correspondence(nn.Module):
                 # is longer than 1. In a later step the image tokens exist only as keys and values,
                 # which the prefill computed from the fused states.
                 if hidden.shape[1] > 1:
+                    # With a device map the layer before may lie on another device.
+                    hidden = hidden.to(prefill.features.device)
                     hidden = self.update(module, projector, hidden, prefill)
                 return (hidden, *args[1:]), kwargs
 

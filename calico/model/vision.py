@@ -178,7 +178,8 @@ class OffsetPositions(Dinov2Embeddings):
         """
         table: Tensor = self.position_embeddings
         side = round((table.shape[1] - 1) ** 0.5)
-        rows, columns = height // self.patch_size, width // self.patch_size
+        down, right = self.patch_embeddings.patch_size
+        rows, columns = height // down, width // right
         if rows == columns == side:
             return table
         grid = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
@@ -242,6 +243,13 @@ class ImageEncoders(nn.Module):
         self.semantic = semantic
         self.sam = sam
         self.leading = leading
+        # Where pixels come from and features are wanted, if the encoders lie apart (a device map).
+        self.home: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of pixels and features."""
+        return self.home or next(self.parameters()).device
 
     def forward(self, inputs: ImageInputs) -> ImageFeatures:
         """Encode N images."""
@@ -252,14 +260,15 @@ class ImageEncoders(nn.Module):
         """Return the features of N images by one encoder ("vision", "semantic" or "sam")."""
         if part == "semantic":
             return self.encode_semantic(inputs.semantic)
-        states: Tensor = getattr(self, part)(getattr(inputs, part)).last_hidden_state
-        return states
+        pixels: Tensor = getattr(inputs, part)
+        states: Tensor = getattr(self, part)(pixels).last_hidden_state
+        return states.to(pixels.device)
 
     def encode_semantic(self, pixels: Tensor) -> Tensor:
         """Return X_semantic (N, tokens, C_d) of pixels (N, 3, H_d, H_d)."""
         if self.semantic is None:
             return pixels.new_zeros(pixels.shape[0], 0, 0)
-        states: Tensor = self.semantic(pixels).last_hidden_state
+        states: Tensor = self.semantic(pixels).last_hidden_state.to(pixels.device)
         # Without class and register tokens the rest is the grid of patches, row by row.
         if self.leading.start == 0:
             return states[:, self.leading.stop :]

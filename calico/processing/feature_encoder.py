@@ -27,6 +27,7 @@ from calico.processing.feature_cache import FeatureCache
 from calico.processing.images import PARTS, ImageProcessor, open_image
 from calico.processing.normalisation import normalised
 from calico.processing.prepared import (
+    Allocate,
     FeatureRequest,
     ImagePreparer,
     PreparedImages,
@@ -84,7 +85,7 @@ class FeatureEncoder:
     @property
     def device(self) -> torch.device:
         """Device of the encoders, on which features are returned."""
-        return next(self.encoders.parameters()).device
+        return self.encoders.device
 
     def key(self, part: str, request: FeatureRequest) -> str:
         """Return the cache key of one encoder's features of an image."""
@@ -116,6 +117,7 @@ class FeatureEncoder:
                     rows[part][first + place] = features
                 pending[part].add(own, first)
                 self._encode(part, pending[part], rows[part])
+                pending[part].detach()
             first += piece.count
         for part in PARTS:
             self._encode(part, pending[part], rows[part], rest=True)
@@ -210,9 +212,12 @@ class TableImages:
     preparer: ImagePreparer
     table: ImageTable
 
-    def prepare(self, images: Sequence[tuple[int, View]]) -> PreparedImages:
+    def prepare(
+        self, images: Sequence[tuple[int, View]], allocate: Allocate | None = None
+    ) -> PreparedImages:
         """Prepare images, each given by its row in the table and its view."""
-        return self.preparer.prepare([self._request(row, view) for row, view in images])
+        requests = [self._request(row, view) for row, view in images]
+        return self.preparer.prepare(requests, allocate)
 
     def _request(self, row: int, view: View) -> FeatureRequest:
         def image() -> Image.Image:
