@@ -258,8 +258,8 @@ def build_updater(
         {"params": group, "weight_decay": decay if decayed else 0.0, "factor": factor}
         for (factor, decayed), group in sorted(plain.items(), key=lambda item: item[0])
     ]
-    # The fused kernel updates all weights of a group at once; torch has it for these devices only.
-    fused = all(weight.device.type in ("cpu", "cuda") for weight in weights.values())
+    # The fused kernel updates all weights of a group at once. On other devices torch chooses.
+    fused = all(weight.device.type in ("cpu", "cuda") for weight in weights.values()) or None
     updater = Updater(
         AdamW(groups, lr=rate, betas=settings.betas, fused=fused) if groups else None,
         DistributedMuon(dealt, decay, share) if dealt else None,

@@ -113,8 +113,6 @@ def train_mask_decoder(
     head = DenseHead(config.sam.prompt_size, *counts, upscale=4).to(device)
     prompts = LabelPrompts(labels.pairs, config.sam.prompt_size).to(device)
     grid = config.sam.mask_size
-    # Nothing trains it: gradients of its weights would only add up from step to step.
-    grounding.prompt_encoder.requires_grad_(False)
 
     def losses(batch: Sequence[int], rng: np.random.Generator) -> Losses:
         shown = [augmented(images[index], rng.random(4)) for index in batch]
@@ -132,10 +130,9 @@ def train_mask_decoder(
         }
 
     decoder = _trained_by_masks(grounding.mask_decoder)
-    weights = [*encoder.parameters(), *decoder, *head.parameters(), *prompts.parameters()]
     stage = StageSpec(
         "mask encoder and decoder",
-        weights,
+        [*encoder.parameters(), *decoder, *head.parameters(), *prompts.parameters()],
         (encoder, grounding.mask_decoder, prompts.mix),
         len(images),
         settings.batch_size,

@@ -114,6 +114,8 @@ def _pretrain(
     for module in (parts.encoders, parts.bridge, parts.grounding):
         # In evaluation mode: `train_stage` puts the networks that it trains into training mode.
         module.to(device).eval()
+    # No stage trains it: gradients of its weights would only add up from step to step.
+    parts.grounding.prompt_encoder.requires_grad_(False)
     images, labels = _labelled(config, dataset, progress)
     pipeline = _Stages(config, parts, images, labels, progress, log, (rank, count), stages)
     pipeline.global_encoder()

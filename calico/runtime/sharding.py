@@ -101,9 +101,10 @@ def like(value: Tensor, weight: Tensor) -> Tensor:
     # Every process has the full value, from a checkpoint that all of them read, and cuts its own
     # shard out of it: no message is sent.
     if isinstance(weight, DTensor):
-        full = value.to(weight.dtype)
-        return distribute_tensor(full, weight.device_mesh, weight.placements, src_data_rank=None)
-    # The order in memory too: CUDA's fused optimisers refuse moments in another one.
+        mesh, full = weight.device_mesh, value.to(weight.dtype)
+        value = distribute_tensor(full, mesh, weight.placements, src_data_rank=None)
+    # Copied: a shard is cut as a view, which would keep the full value in memory. And in the order
+    # of the weight, because CUDA's fused optimisers refuse moments in another one.
     return torch.empty_like(weight, requires_grad=False).copy_(value)
 
 

@@ -159,6 +159,7 @@ class TestSteps:
                 if weight.requires_grad:
                     weight.copy_(weights[name])
         other = Trainer(model, config, Accelerator(cpu=True))
+        given = {name: value.clone() for name, value in saved.items()}
         other.restore(saved)
         model.train()
         for one in (trainer, other):
@@ -166,6 +167,7 @@ class TestSteps:
         ours, theirs = other.state(), trainer.state()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+        assert all(torch.equal(value, given[name]) for name, value in saved.items())
 
     def test_only_the_process_that_writes_keeps_what_is_gathered(self) -> None:
         trainer, _ = trained("fsdp", 1)
