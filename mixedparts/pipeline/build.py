@@ -86,7 +86,7 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
         lock = writing(config.out, progress.log)
     else:
         at, of = config.shard_range
-        lock = sharing(config.out, f"share-{at}-{of}", progress.log)
+        lock = sharing(config.out, f"{at}-{of}", progress.log)
     with lock:
         return _build(config, progress, overwrite)
 

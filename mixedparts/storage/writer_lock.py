@@ -26,6 +26,7 @@ from mixedparts.files.text import read_own_json
 
 _TRIES = 20
 _PAUSE = 0.05  # seconds between two tries
+_SHARE = ".share-"  # in the lock's name, before that of a share
 
 
 class Writer(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) 
 
     Args:
         place: the folder.
-        share: name of the share, such as `share-1-4`; each has one writer.
+        share: name of the share, such as `1-4`; each has one writer.
         note: as in `writing`.
 
     Yields:
@@ -81,7 +82,7 @@ def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) 
         EnvironmentFault: another process writes this share, or the folder as a whole.
     """
     place = place.resolve()
-    with _held(place, f".{share}", note):
+    with _held(place, f"{_SHARE}{share}", note):
         # A moment is enough: who wants the whole folder must get this share's lock too.
         with _held(place, "", note, tries=_TRIES):
             pass
@@ -90,14 +91,15 @@ def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) 
 
 def _share_locks(place: Path) -> list[str]:
     """Return the names of the shares of a folder that have a lock file."""
-    start = f".{place.name}."
+    # Not any further part of a name: `run.json` beside a folder `run` is no share of it.
+    start = f".{place.name}{_SHARE}"
     try:
         names = [entry.name for entry in list_folder(place.parent)]
     # It does not exist yet, or may not be listed: whether it may be written is found out later.
     except InputError:
         return []
     inner = [name[len(start) : -len(".lock")] for name in names if name.startswith(start)]
-    return [f".{share}" for share in sorted(inner) if f"{start}{share}.lock" in names and share]
+    return [f"{_SHARE}{share}" for share in sorted(inner) if f"{start}{share}.lock" in names and share]
 
 
 @contextmanager

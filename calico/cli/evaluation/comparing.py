@@ -30,8 +30,8 @@ def run_comparison(arguments: argparse.Namespace) -> None:
                 f"--{option} has no meaning with --compare, which reads finished evaluations",
                 "Type: calico-eval --compare FIRST.json SECOND.json [--json FILE] [--report DIR]",
             )
-    from calico.evaluation.comparison import as_text, compare_runs, document, read_runs
     from calico.evaluation.report import write_json, write_text
+    from calico.evaluation.tables.comparison import as_text, compare_runs, document, read_runs
     from mixedparts.storage.build_folder import BuildFolder
 
     runs = read_runs(arguments.compare)

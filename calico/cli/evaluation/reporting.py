@@ -11,10 +11,10 @@ from mixedparts.errors import UsageError
 from mixedparts.progress import Progress, terminal_progress
 
 if TYPE_CHECKING:
-    from calico.evaluation.comparison import Comparison
     from calico.evaluation.report import Scored
     from calico.evaluation.scoring import ScoreTable
     from calico.evaluation.tables.collect import ScoreRows
+    from calico.evaluation.tables.comparison import Comparison
     from calico.predictions.types import Prediction
     from mixedparts.storage.build_folder import BuildFolder
     from mixedparts.viewer import WrittenPage

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from calico.evaluation.comparison import Comparison
 from calico.evaluation.page.tables import SHOWN, Rows
+from calico.evaluation.tables.comparison import Comparison
 from mixedparts.viewer import RowLink, Table
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calico.evaluation.comparison import Comparison
 from calico.evaluation.page import comparison_tables, figures, tables
 from calico.evaluation.page.samples import (
     Predicted,
@@ -20,6 +19,7 @@ from calico.evaluation.page.samples import (
 from calico.evaluation.report import Scored
 from calico.evaluation.scoring import ScoreTable
 from calico.evaluation.summary import class_pair_intervals
+from calico.evaluation.tables.comparison import Comparison
 from calico.evaluation.tables.folder import ScoreFrames
 from calico.predictions.types import Prediction
 from mixedparts.errors import EnvironmentFault

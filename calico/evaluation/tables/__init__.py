@@ -1,1 +1,1 @@
-"""Scores of every sample and every region as two Parquet tables: columns, writing, reading."""
+"""Scores of every sample and region as two Parquet tables: writing, reading, comparing."""

@@ -55,7 +55,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_predictions(folder / f"{name}.jsonl", answers(build, 3, right))
         words = ["--dataset", build, "--split", SPLIT, "--predictions", folder / f"{name}.jsonl"]
         words += ["--json", folder / f"{name}.json", "--bootstrap", 40]
-        report = ["--report", folder / "report", "--report-samples", 4] if name == "poor" else []
+        report = ["--report", folder / "poor", "--report-samples", 4] if name == "poor" else []
         assert main([*map(str, words), *map(str, report)]) == 0
     words = ["--compare", folder / "poor.json", folder / "good.json", "--bootstrap", 40]
     words += ["--dataset", build, "--report", folder / "compared", "--json", folder / "c.json"]
@@ -83,17 +83,17 @@ def sections(page: str) -> list[str]:
 
 
 def test_the_report_has_its_parts_and_nothing_from_elsewhere(runs: Path) -> None:
-    page = (runs / "report/index.html").read_text()
+    page = (runs / "poor/index.html").read_text()
     assert {"Metrics by task and source", "Metrics by class pair", "What became of regions",
             "Precision and recall of names", "Names that are mistaken for each other",
             "Odd [SEG] and unfinished answers"} <= set(sections(page))  # fmt: skip
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", page)
     assert HOSTILE not in page  # only in escaped forms
-    figures = sorted(path.name for path in (runs / "report/figures").iterdir())
+    figures = sorted(path.name for path in (runs / "poor/figures").iterdir())
     assert figures == ["area.svg", "confusion-objects.svg", "confusion-parts.svg", "metrics.svg",
                        "names.svg", "samples.svg"]  # fmt: skip
     for name in figures:
-        root = ElementTree.fromstring((runs / "report/figures" / name).read_bytes())
+        root = ElementTree.fromstring((runs / "poor/figures" / name).read_bytes())
         assert any(element.tag.endswith("}text") for element in root.iter())
 
 
@@ -171,7 +171,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["report", "compared"])
+@pytest.mark.parametrize("page", ["poor", "compared"])
 def test_pages_in_a_browser(runs: Path, browser: Any, page: str, scheme: str) -> None:
     from tests.factories.browser import Watched, serious_faults
 
@@ -181,7 +181,7 @@ def test_pages_in_a_browser(runs: Path, browser: Any, page: str, scheme: str) ->
     assert watched.page.locator("#cards > li").count() > 3
     assert watched.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shown = watched.page.inner_text("body")
-    if page == "report":
+    if page == "poor":
         assert HOSTILE in shown
         assert watched.page.locator("img[src=x]").count() == 0
         for mark in ("≠", "○", "✓"):

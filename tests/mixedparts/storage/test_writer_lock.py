@@ -130,3 +130,13 @@ def test_a_file_system_without_locks_is_named(
     assert len(lines) == 2
     assert "no lock can be held here" in lines[0]
     assert str(tmp_path / "out") in lines[0]
+
+
+def test_a_file_whose_name_begins_like_a_folder_is_another_place(tmp_path: Path) -> None:
+    with (
+        writing(tmp_path / "run.json"),
+        writing(tmp_path / "run.scores"),
+        writing(tmp_path / "run"),
+    ):
+        assert (tmp_path / ".run.lock").exists()
+    assert list(tmp_path.iterdir()) == []

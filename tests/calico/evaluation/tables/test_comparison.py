@@ -11,11 +11,11 @@ import pytest
 from scipy.stats import bootstrap
 
 from calico.evaluation.average_precision import Detections
-from calico.evaluation.comparison import Run, as_text, compare_runs, document, read_runs
 from calico.evaluation.report import write_json
 from calico.evaluation.scoring import ScoreTable, Sum, score
 from calico.evaluation.summary import METRICS, RATIOS, differences, summarise
 from calico.evaluation.tables.collect import ScoreRecorder
+from calico.evaluation.tables.comparison import Run, as_text, compare_runs, document, read_runs
 from calico.evaluation.tables.folder import default_folder, write_scores
 from mixedparts.errors import InputError, UsageError
 from tests.factories.evaluation import LetterModel
