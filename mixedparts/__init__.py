@@ -11,17 +11,19 @@ if TYPE_CHECKING:
 
     from mixedparts.loading import load_dataset as load_dataset
     from mixedparts.notebook.commands import build as build
+    from mixedparts.notebook.commands import sample as sample
     from mixedparts.notebook.commands import verify as verify
     from mixedparts.notebook.commands import view as view
     from mixedparts.notebook.show import show as show
     from mixedparts.reports.frames import stats as stats
 
-__all__ = ["__version__", "build", "load_dataset", "show", "stats", "verify", "view"]
+__all__ = ["__version__", "build", "load_dataset", "sample", "show", "stats", "verify", "view"]
 
 # Name to the module that has it. They bring heavy libraries with them.
 _LAZY = {
     "build": "mixedparts.notebook.commands",
     "load_dataset": "mixedparts.loading",
+    "sample": "mixedparts.notebook.commands",
     "show": "mixedparts.notebook.show",
     "stats": "mixedparts.reports.frames",
     "verify": "mixedparts.notebook.commands",

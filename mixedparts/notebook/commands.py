@@ -13,12 +13,33 @@ from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import terminal_progress
 from mixedparts.settings.fields import converted
 from mixedparts.storage.locate import remember_build, resolve_build
+from mixedparts.synthetic import make_sources
 from mixedparts.verification.findings import Findings
 from mixedparts.verification.verify import verify as run_verify
 from mixedparts.viewer.build_page import PageRequest, write_build_page
 from mixedparts.viewer.selection import Query
 
 Place = str | os.PathLike[str]
+
+
+def sample(out: Place = "sources", *, images: int = 300, seed: int = 0, workers: int = 1) -> Path:
+    """Draw synthetic sources in the native layouts of all three, as `mixedparts sample`.
+
+    Args:
+        out: folder to write to, the `root` of `build`.
+        images: images a source.
+        seed: of the drawing.
+        workers: processes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: a number is out of range, or the folder has other files.
+        EnvironmentFault: the folder cannot be written.
+    """
+    make_sources(Path(out), images, seed, workers, lambda done, every: None)
+    return Path(out)
 
 
 def build(
