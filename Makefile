@@ -18,7 +18,7 @@ OLDEST := transformers==5.4.0 peft==0.18.0 numpy==1.26.4 opencv-python==4.10.0.8
 OLDEST_TESTS := tests/calico $(addprefix tests/mixedparts/,test_masks.py test_loading.py images \
 	tables entities synthetic/test_painting.py synthetic/test_raster.py \
 	interchange/test_round_trip.py interchange/export pipeline/test_odd_runs.py \
-	verification/test_tables.py)
+	verification/test_tables.py viewer/selection)
 
 # datumaro allows only older numpy, pandas and pyarrow, but works with the newest. So it is installed
 # without its dependencies, and those that .venv does not have come with it.

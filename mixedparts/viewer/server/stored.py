@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import BoundedSemaphore
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -15,10 +16,11 @@ from mixedparts.images.opening import image_bytes
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.tables.stored_images import referenced_file
 from mixedparts.viewer.build_page import with_prediction
-from mixedparts.viewer.build_rows import sample_of, shown_image
+from mixedparts.viewer.build_rows import sample_of
 from mixedparts.viewer.page.data import Collector, PageData
 from mixedparts.viewer.page.previews import Preview, preview
 from mixedparts.viewer.predictions import Predictions
+from mixedparts.viewer.samples import ShownImage
 from mixedparts.viewer.selection import Matches, Query, find
 from mixedparts.viewer.selection.choose import with_splits
 from mixedparts.viewer.selection.facets import Counts, count_facets
@@ -103,12 +105,12 @@ class StoredRows:
             return None
         with self._turn:
             row = self._image_row(split, number)
-            if row is None:
+            data = None if row is None else self._bytes(row["image"], row["source"])
+            if row is None or data is None:
                 return None
-            data, width, height = row
-            pixels = {"image_id": f"{split}/{number}", "row": number}
-            sizes = {"width": width, "height": height}
-            shown = shown_image({"split": split, "source": ""}, {**pixels, **sizes}, _unread)
+            name = f"{row['image_id']} in row {number} of images"
+            read = partial(_unread, split, number)
+            shown = ShownImage(f"{split}/{number}", name, row["width"], row["height"], read)
             return preview(shown, data, _IMAGE_BYTES, _IMAGE_SIDE)
 
     def _complete(self, query: Query) -> Query:
@@ -124,17 +126,20 @@ class StoredRows:
         place = f"/images/{self.build.build_id[:16]}"
         return collected.data(f"{place}/{image.key}" for image in collected.images)
 
-    def _image_row(self, split: str, number: int) -> tuple[bytes, int, int] | None:
-        """Return bytes, width and height of a row of `images`."""
+    def _image_row(self, split: str, number: int) -> dict[str, Any] | None:
+        """Return a row of `images`, None if there is none."""
         for shard in self.build.table_shards("images", split):
             with self.build.open_shard(shard.path) as file:
                 for group in range(file.num_row_groups):
+                    # `row` is the first column.
+                    statistics = file.metadata.row_group(group).column(0).statistics
+                    known = statistics is not None and statistics.has_min_max
+                    if known and not statistics.min <= number <= statistics.max:
+                        continue
                     rows = file.read_row_group(group, ["row"])["row"]
                     place = pc.index(rows, number).as_py()
                     if place >= 0:
-                        row = file.read_row_group(group).slice(place, 1).to_pylist()[0]
-                        data = self._bytes(row["image"], row["source"])
-                        return None if data is None else (data, row["width"], row["height"])
+                        return dict(file.read_row_group(group).slice(place, 1).to_pylist()[0])
         return None
 
     def _bytes(self, image: dict[str, bytes | str | None] | None, source: str) -> bytes | None:

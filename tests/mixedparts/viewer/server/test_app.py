@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.viewer.page.data import PageData
+from mixedparts.viewer.predictions import Predictions
 from mixedparts.viewer.server.app import create_app
 from mixedparts.viewer.server.stored import StoredRows
 from tests.factories.forger import damage, rewrite
@@ -176,6 +178,25 @@ def test_answers_forbid_other_sites_to_use_them(client: TestClient) -> None:
     assert "unsafe" not in policy
     assert client.head("/").headers["content-length"] == str(len(client.get("/").content))
     assert client.head("/").content == b""
+
+
+def test_predictions_are_compared(built: Path, tmp_path: Path) -> None:
+    row = next(r for r in iter_rows(built, "pairs", "test") if r["task"] == "common_parts")
+    item = row["objects"][0]
+    segment = {"label": item["category"], "image": 0, "mask": item["mask"]}
+    line = {"id": row["id"], "answer": "<p> it </p> [SEG] (IMAGE1)", "segments": [segment]}
+    (tmp_path / "p.jsonl").write_text(json.dumps(line))
+    stored = StoredRows(BuildFolder.open(built), Predictions(tmp_path / "p.jsonl"))
+    client = TestClient(create_app(stored), base_url=HERE)
+    reply = client.get("/api/rows", params={"id": row["id"]})
+    (sample,) = msgspec.json.decode(reply.content, type=PageData).samples
+    truth, predicted = sample.answers
+    assert [region.mark for region in predicted.regions] == ["match"]
+    assert {region.mark for region in truth.regions[1:]} == {"miss"}
+    assert predicted.title == "Prediction (p.jsonl)"
+    assert reply.json()["masks"]
+    assert "data-marked" in client.get("/").text
+    assert "data-marked" not in client_of(built).get("/").text
 
 
 def test_a_build_is_only_read(built: Path) -> None:
