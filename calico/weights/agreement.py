@@ -8,6 +8,7 @@ InstructBLIP's config.json says about that one does not count.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from calico.config.open_values import open_values, settled, value_of
 from calico.weights.files import WeightFiles
 from calico.weights.matching import Matching
 from calico.weights.published.configs import published_values, read_published_config
-from mixedparts.errors import UsageError
+from mixedparts.errors import InputError, UsageError
 
 # Part of the configuration -> prefixes of the stable names of its weights.
 _PARTS = {
@@ -76,7 +77,7 @@ def agree(config: CalicoConfig, matching: Matching, files: Sequence[WeightFiles]
         The configuration with the values of the weights, or with defaults where they state none.
 
     Raises:
-        InputError: a `config.json` is not a JSON object.
+        InputError: a `config.json` is not a JSON object, or has no number where one belongs.
         UsageError: values differ; all are listed.
     """
     stated = [one for one in _stated(config, matching, files) if one.value is not None]
@@ -84,9 +85,7 @@ def agree(config: CalicoConfig, matching: Matching, files: Sequence[WeightFiles]
     # Where two sources supply one part, the later one counts, and an earlier one that states
     # another value is a fault below.
     taken = {one.name: one for one in stated if one.name in left_open}
-    agreed = settled(
-        config, {name: _alike(one.value, left_open[name]) for name, one in taken.items()}
-    )
+    agreed = settled(config, {name: _value(one, left_open[name]) for name, one in taken.items()})
     differing = [one for one in stated if not _equal(one, _ours(agreed, one.name))]
     if differing:
         raise _disagreement(agreed, differing)
@@ -114,9 +113,16 @@ def _disagreement(config: CalicoConfig, differing: Sequence[_Stated]) -> UsageEr
     return UsageError("\n".join(lines), hint)
 
 
-def _alike(value: Any, default: Any) -> Any:
-    """Return a whole number as a float if the default is one: a file may write 10000 for 1e4."""
-    return float(value) if isinstance(default, float) and isinstance(value, int) else value
+def _value(stated: _Stated, default: Any) -> Any:
+    """Return a stated value in the type of its default; errors as `agree`."""
+    value = stated.value
+    # A file may write a rotary base of 10,000 as a whole number.
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    whole = type(value) is type(default)
+    if not whole or (isinstance(value, float) and not 0 < value < math.inf):
+        raise InputError(f"{stated.origin}: its config.json gives {value!r} for {stated.name}")
+    return value
 
 
 def _stated(
@@ -130,7 +136,7 @@ def _stated(
             data = read_published_config(place)
             for name, value in published_values(data, matching.layouts[number], part):
                 yield _Stated(name, value, place)
-    # The one value that tensors show: DINOv2 was published with 4 registers and without.
+    # The one open value that tensors show: DINOv2 was published with 4 registers and without.
     for number in matching.suppliers(("encoders.semantic.",)) if _has(config, "semantic") else ():
         count = matching.shape(_REGISTERS)[1] if _REGISTERS in matching.recipes else 0
         yield _Stated("semantic.registers", count, files[number].place)

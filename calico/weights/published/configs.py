@@ -68,6 +68,7 @@ def published_values(data: Data, layout: str, part: str) -> Values:
     elif part == "semantic" and layout == "DINOv2":
         yield from _encoder("semantic", data)
         yield "semantic.patch_size", data.get("patch_size")
+        yield "semantic.registers", data.get("num_register_tokens")
     elif part == "sam" and layout == "SAM":
         yield from _sam(data)
 

@@ -228,6 +228,23 @@ def test_the_rows_of_new_tokens_are_those_of_the_language_model_that_is_used(
         assert seg == {"GLaMM": 424, "LISA": 421, "vicuna-7b-v1.5": 420}[name]
 
 
+@pytest.mark.parametrize("value", ["1e-5", -1e-5, 0, float("nan"), True, [1e-5]])
+def test_a_value_that_is_no_number_above_0_is_named(
+    published: PublishedFolders, described: Described, value: Any
+) -> None:
+    path = described.path("vicuna-7b-v1.5", rms_norm_eps=value)
+    with pytest.raises(InputError, match=r"v1\.5-changed: its config\.json gives .*norm_eps"):
+        agreed(published.config, [path])
+
+
+def test_registers_that_a_file_lacks_are_named(
+    published: PublishedFolders, described: Described
+) -> None:
+    path = described.path("dinov2-base", num_register_tokens=4)
+    with pytest.raises(UsageError, match=r"semantic\.registers: 4 there, 0 here"):
+        agreed(published.config, [path])
+
+
 def test_a_config_json_that_is_no_object_is_named(
     published: PublishedFolders, described: Described
 ) -> None:
