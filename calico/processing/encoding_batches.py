@@ -79,6 +79,10 @@ class PendingImages:
             if key is not None:
                 self.keys[first + place] = key
 
+    def detach(self) -> None:
+        """Copy the waiting images out of their piece, whose memory may be used again."""
+        self._waiting = [(place, one.clone(), inner) for place, one, inner in self._waiting]
+
     def batches(self, rest: bool) -> Iterator[tuple[list[int], Tensor, Sequence[tuple[int, int]]]]:
         """Yield places, pixels (size, side, side, 3) uint8 and shown sizes of whole batches.
 

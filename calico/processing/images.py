@@ -7,7 +7,7 @@ right and below; *grid* is the decoder's output, the same square at g = S / step
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,6 +183,7 @@ class ImageProcessor:
         parts: Collection[str],
         global_box: Box | None = None,
         mirrored: bool = False,
+        into: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> dict[str, NDArray[np.uint8]]:
         """Resize one RGB image for some of the encoders.
 
@@ -191,6 +192,7 @@ class ImageProcessor:
             parts: encoders, of `PARTS`.
             global_box: what the global encoder sees of it, in its pixels; None for all.
             mirrored: whether left and right are exchanged, after resizing.
+            into: arrays to write to, by encoder; new ones by default.
 
         Returns:
             (side, side, 3) uint8 by encoder; one array for two encoders that see the same.
@@ -209,13 +211,19 @@ class ImageProcessor:
                 made["semantic"] = self._direct(image, self.semantic_size, mirrored)
         if "sam" in parts:
             rows, columns = self.inner_size(image.height, image.width)
-            square = np.zeros((self.square_size, self.square_size, 3), np.uint8)
+            side = self.square_size
+            square = np.empty((side, side, 3), np.uint8) if into is None else into["sam"]
+            square[rows:] = 0
+            square[:rows, columns:] = 0
             # Columns first, as `_resized`.
             narrowed = image.resize((columns, image.height), Image.Resampling.BILINEAR)
             inner = bilinear_rows(np.asarray(narrowed), rows)
             # The padding stays on the right.
             square[:rows, :columns] = inner[:, ::-1] if mirrored else inner
             made["sam"] = square
+        for part in parts:
+            if into is not None and into[part] is not made[part]:
+                into[part][...] = made[part]
         return made
 
     def inputs(self, images: Sequence[Pixels]) -> ImageInputs:

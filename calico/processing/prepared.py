@@ -11,15 +11,15 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from calico.dataset.views import Box
 from calico.processing.feature_cache import FeatureCache, entry_key
 from calico.processing.images import PARTS, ImageProcessor
+
+Allocate = Callable[[tuple[int, ...]], Tensor]  # returns memory of a shape, uint8
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,77 +137,81 @@ class ImagePreparer:
         image = {"picture": request.digest, "mirrored": request.mirrored}
         return entry_key({**self.descriptions[part], **image})
 
-    def prepare(self, requests: Sequence[FeatureRequest]) -> PreparedImages:
+    def prepare(
+        self, requests: Sequence[FeatureRequest], allocate: Allocate | None = None
+    ) -> PreparedImages:
         """Read the stored features of images; decode and resize the images that lack some.
+
+        Args:
+            requests: N images.
+            allocate: returns memory for the pixels, of a shape; new memory by default.
+
+        Returns:
+            The piece of N images.
 
         Raises:
             InputError: an image cannot be read or decoded.
         """
         stored = [{part: self._stored(part, request) for part in PARTS} for request in requests]
-        pixels: list[dict[str, NDArray[np.uint8]]] = []
-        sizes: list[tuple[int, int]] = []
-        for request, found in zip(requests, stored, strict=True):
-            # The image is decoded once for all encoders, and not at all if none has to run.
-            parts = [part for part in PARTS if found[part] is None]
-            image = request.image() if parts else None
-            made = {}
-            if image is not None:
-                made = self.processor.part_pixels(
-                    image, parts, request.global_box, request.mirrored
-                )
-            pixels.append(made)
-            sizes.append((image.height, image.width) if image is not None else (0, 0))
-        joined: dict[tuple[int, ...], Tensor] = {}
-        parts_of = {
-            part: self._piece(part, requests, stored, pixels, sizes, joined) for part in PARTS
+        missing = {
+            part: [place for place, found in enumerate(stored) if found[part] is None]
+            for part in PARTS
         }
-        return PreparedImages(len(requests), parts_of)
+        pixels = self._memory(requests, missing, allocate or _new)
+        arrays = {part: values.numpy() for part, values in pixels.items()}
+        sizes: dict[int, tuple[int, int]] = {}
+        for place, request in enumerate(requests):
+            # The image is decoded once for all encoders, and not at all if none has to run.
+            parts = [part for part in PARTS if stored[place][part] is None]
+            if not parts:
+                continue
+            image = request.image()
+            sizes[place] = (image.height, image.width)
+            into = {part: arrays[part][missing[part].index(place)] for part in parts}
+            self.processor.part_pixels(image, parts, request.global_box, request.mirrored, into)
+        pieces = {}
+        for part in PARTS:
+            places = missing[part]
+            features = [found[part] for found in stored if found[part] is not None]
+            pieces[part] = PartPiece(
+                tuple(place for place in range(len(requests)) if place not in places),
+                torch.stack([one for one in features if one is not None]) if features else None,
+                tuple(places),
+                pixels.get(part),
+                tuple(self.processor.shown(part, *sizes[place]) for place in places),
+                tuple(self._key_to_store(part, requests[place]) for place in places),
+            )
+        return PreparedImages(len(requests), pieces)
+
+    def _memory(
+        self,
+        requests: Sequence[FeatureRequest],
+        missing: Mapping[str, Sequence[int]],
+        allocate: Allocate,
+    ) -> dict[str, Tensor]:
+        """Return memory for the pixels of each encoder, one for two that see the same."""
+        processor = self.processor
+        pixels: dict[str, Tensor] = {}
+        for part, places in missing.items():
+            side = processor.shown(part, 1, 1)[0]
+            alike = part == "semantic" and side == processor.vision_size
+            alike = alike and places == missing["vision"]
+            if places and alike and all(requests[place].global_box is None for place in places):
+                pixels[part] = pixels["vision"]
+            elif places:
+                pixels[part] = allocate((len(places), side, side, 3))
+        return pixels
 
     def _stored(self, part: str, request: FeatureRequest) -> Tensor | None:
+        key = self._key_to_store(part, request)
+        return None if key is None or self.cache is None else self.cache.get(key)
+
+    def _key_to_store(self, part: str, request: FeatureRequest) -> str | None:
+        """Return the key under which a cache stores features; None where it does not."""
         if self.cache is None or part not in request.cached:
             return None
-        return self.cache.get(self.key(part, request))
+        return self.key(part, request)
 
-    def _piece(
-        self,
-        part: str,
-        requests: Sequence[FeatureRequest],
-        stored: Sequence[Mapping[str, Tensor | None]],
-        pixels: Sequence[Mapping[str, NDArray[np.uint8]]],
-        sizes: Sequence[tuple[int, int]],
-        joined: dict[tuple[int, ...], Tensor],
-    ) -> PartPiece:
-        """Return what one encoder needs of the images.
 
-        Args:
-            part: the encoder.
-            requests: N images.
-            stored: features of each that were found, by encoder.
-            pixels: of each, by encoder that lacks features.
-            sizes: height and width of each as it is shown.
-            joined: pixels that another encoder has stacked already, by identity; is added to.
-
-        Returns:
-            The piece.
-        """
-        features = [found[part] for found in stored]
-        found = tuple(place for place, one in enumerate(features) if one is not None)
-        missing = tuple(place for place, one in enumerate(features) if one is None)
-        arrays = [pixels[place][part] for place in missing]
-        identity = tuple(id(array) for array in arrays)
-        if arrays and identity not in joined:
-            joined[identity] = torch.from_numpy(np.stack(arrays))
-        keys = [
-            self.key(part, requests[place])
-            if self.cache is not None and part in requests[place].cached
-            else None
-            for place in missing
-        ]
-        return PartPiece(
-            found,
-            torch.stack([one for one in features if one is not None]) if found else None,
-            missing,
-            joined[identity] if arrays else None,
-            tuple(self.processor.shown(part, *sizes[place]) for place in missing),
-            tuple(keys),
-        )
+def _new(shape: tuple[int, ...]) -> Tensor:
+    return torch.empty(shape, dtype=torch.uint8)

@@ -47,7 +47,6 @@ def in_order(
     tasks: Iterable[Task],
     workers: int,
     ahead: int,
-    pinned: bool = False,
 ) -> Iterator[Result]:
     """Yield the results of tasks in their order.
 
@@ -56,7 +55,6 @@ def in_order(
         tasks: may be a generator, which is advanced as workers become free.
         workers: number of processes; 0 computes each task when its result is asked for.
         ahead: results that may be ready or in the making at a time, over all workers.
-        pinned: copy tensors to pinned memory, from which CUDA copies while it computes.
 
     Yields:
         The results.
@@ -69,12 +67,12 @@ def in_order(
         for task in tasks:
             yield compute(task)
         return
-    each = max(1, ahead // workers)
+    each = outstanding(workers, ahead) // workers
     with lost_workers_reported():
         with _one_thread_of_opencv(), warnings.catch_warnings():
             # More workers than cores are slower, and nothing else.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
-            results = iter(_loader(compute, tasks, workers, each, pinned))
+            results = iter(_loader(compute, tasks, workers, each))
         try:
             while (result := _next(results)) is not _END:
                 if isinstance(result, MixedPartsError):
@@ -83,6 +81,11 @@ def in_order(
         finally:
             # Ends the workers at once, also where the caller stops early or is interrupted.
             del results
+
+
+def outstanding(workers: int, ahead: int) -> int:
+    """Return how many results the workers hold or make at most when `ahead` are wanted."""
+    return workers * max(1, ahead // max(1, workers))
 
 
 def _next(results: Iterator[object]) -> object:
@@ -99,7 +102,6 @@ def _loader(
     tasks: Iterable[Task],
     workers: int,
     each: int,
-    pinned: bool,
 ) -> DataLoader[Result | MixedPartsError]:
     """Return torch's loader for tasks; `each` is the number of results ahead of one worker."""
     return DataLoader(
@@ -109,7 +111,6 @@ def _loader(
         num_workers=workers,
         prefetch_factor=each,
         collate_fn=_unchanged,
-        pin_memory=pinned,
         worker_init_fn=_set_up_worker,
         # torch would draw the workers' seed from the random numbers of the model.
         generator=torch.Generator(),

@@ -27,7 +27,7 @@ from calico.model.vision import ImageEncoders, ImageFeatures, ImageInputs
 from calico.processing.encoding_batches import batch_sizes
 from calico.processing.feature_encoder import weights_digest
 from calico.processing.images import PARTS, ImageProcessor, Pixels, open_image
-from calico.processing.prepared import PartPiece, PreparedImages
+from calico.processing.prepared import Allocate, PartPiece, PreparedImages
 from calico.processing.workers import in_order, lost_workers_reported
 from mixedparts.errors import InputError, UsageError
 from mixedparts.files.opening import check_regular
@@ -67,8 +67,10 @@ class FeatureStore:
         """
         return self.finish([self.prepare(images)]).to(torch.device("cpu"), torch.float32)
 
-    def prepare(self, images: Sequence[tuple[int, View]]) -> PreparedImages:
-        """Read the features of images in half precision.
+    def prepare(
+        self, images: Sequence[tuple[int, View]], allocate: Allocate | None = None
+    ) -> PreparedImages:
+        """Read the features of images in half precision; there are no pixels to allocate.
 
         Raises:
             UsageError: a view is cropped or tinted, or mirrored where the store has none such.

@@ -13,8 +13,9 @@ from calico.config.calico import TrainingConfig
 from calico.model.inputs import TrainingBatch
 from calico.model.vision import ImageFeatures
 from calico.processing.prepared import PreparedImages
-from calico.processing.workers import affordable, in_order
+from calico.processing.workers import affordable, in_order, outstanding
 from calico.training.batches import Features
+from calico.training.feeding.slots import PackedImages, Slots
 from calico.training.feeding.tasks import ImageSource, StepTasks, StepText
 from calico.training.trainer import StepData
 
@@ -99,7 +100,11 @@ class StepFeeder:
         bound = affordable(settings.loader_images, image_bytes) if self.workers else _PIECE
         piece = max(1, min(_PIECE, bound // max(1, self.workers)))
         self.ahead = bound // piece
-        self.tasks = StepTasks(data, features.source, piece)
+        # The workers hold at most this many results, and this process uses one. Another is free, so
+        # that no worker writes to a slot that is still read.
+        held = outstanding(self.workers, self.ahead)
+        slots = Slots(held + 2, piece * image_bytes) if self.workers else None
+        self.tasks = StepTasks(data, features.source, piece, slots)
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[int, StepParts]]:
         """Yield each step from `start` up to `stop` and its parts.
@@ -108,12 +113,21 @@ class StepFeeder:
             InputError: an image cannot be read or decoded.
             EnvironmentFault: a worker was killed.
         """
-        tasks = (task for step in range(start, stop) for task in self.tasks.of(step))
-        pinned = self.device.type == "cuda"
-        results = in_order(self.tasks.do, tasks, self.workers, self.ahead, pinned)
+        every = (task for step in range(start, stop) for task in self.tasks.of(step))
+        if (slots := self.tasks.slots) is not None:
+            every = (replace(task, slot=number % len(slots)) for number, task in enumerate(every))
+        results = in_order(self.tasks.do, every, self.workers, self.ahead)
         for step in range(start, stop):
             text = cast(StepText, next(results))
-            pieces = cast(Iterator[PreparedImages], islice(results, self.tasks.pieces))
-            features = self.features.finish(pieces)
+            pieces = islice(results, self.tasks.pieces)
+            features = self.features.finish(map(self._received, pieces))
             features = features.to(self.device, features.vision.dtype)
             yield step, StepParts(text.parts(), text.places, features, self.device)
+
+    def _received(self, piece: object) -> PreparedImages:
+        """Return a piece of images, in memory that CUDA copies from while it computes."""
+        if isinstance(piece, PackedImages):
+            assert self.tasks.slots is not None
+            piece = self.tasks.slots.unpacked(piece)
+        prepared = cast(PreparedImages, piece)
+        return prepared.pin_memory() if self.device.type == "cuda" else prepared

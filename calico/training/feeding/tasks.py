@@ -18,8 +18,9 @@ from torch import Tensor
 from calico.dataset.views import View
 from calico.model.inputs import TrainingBatch
 from calico.model.vision import ImageFeatures
-from calico.processing.prepared import PreparedImages
+from calico.processing.prepared import Allocate, PreparedImages
 from calico.training.batches import BatchMaker
+from calico.training.feeding.slots import PackedImages, Slots
 from calico.training.trainer import StepData
 
 Shown = tuple[int, View]  # an image: its row in the images table and its view
@@ -30,7 +31,7 @@ _NOTHING = ImageFeatures(torch.empty(0), torch.empty(0), torch.empty(0))
 class ImageSource(Protocol):
     """Prepares images in any process."""
 
-    def prepare(self, images: Sequence[Shown]) -> PreparedImages:
+    def prepare(self, images: Sequence[Shown], allocate: Allocate | None = None) -> PreparedImages:
         """Prepare images, each given by its row of the images table and its view."""
         ...
 
@@ -42,10 +43,12 @@ class StepTask:
     Attributes:
         step: counted from 0.
         piece: of the step's images, counted from 0; -1 for its text and masks.
+        slot: of the shared memory that the pixels are written to; None: new memory.
     """
 
     step: int
     piece: int
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,13 @@ class StepTasks:
         data: makes the parts of a step; its source of features is not used.
         source: prepares images.
         piece: images of a task.
+        slots: shared memory for pixels, None where no other process does tasks.
     """
 
-    def __init__(self, data: StepData, source: ImageSource, piece: int) -> None:
+    def __init__(
+        self, data: StepData, source: ImageSource, piece: int, slots: Slots | None = None
+    ) -> None:
+        self.slots = slots
         self.data = data
         self.source = source
         self.piece = piece
@@ -106,12 +113,16 @@ class StepTasks:
         samples = -(-batches.sampler.batch_size // self.data.count)
         return -(-samples * batches.pairs.images_per_sample // self.piece)
 
-    def do(self, task: StepTask) -> StepText | PreparedImages:
+    def do(self, task: StepTask) -> StepText | PreparedImages | PackedImages:
         """Return the result of a task."""
         if task.piece == _TEXT:
             return self._text(task.step)
         first = task.piece * self.piece
-        return self.source.prepare(self._images(task.step)[first : first + self.piece])
+        images = self._images(task.step)[first : first + self.piece]
+        if self.slots is None or task.slot is None:
+            return self.source.prepare(images)
+        prepared = self.source.prepare(images, self.slots.allocator(task.slot))
+        return self.slots.packed(prepared, task.slot)
 
     def _text(self, step: int) -> StepText:
         asked = _Asked()
