@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from calico.config.yaml_io import write_config
 from calico.dataset.pairs import BuiltDataset
+from calico.pretraining.pretrain import pretrain
 from calico.training.train import RunSettings, train
 from mixedparts.errors import UsageError
 from mixedparts.files.text import read_json
@@ -216,7 +217,9 @@ class TestParts:
         assert {"global encoder", "Q-Former", "mask encoder and decoder"} <= stages
         assert not list((place / "fresh").glob(".*"))
 
-    def test_more_processes_than_samples_are_refused(self, place: Path) -> None:
+    def test_more_processes_than_samples_are_refused(
+        self, dataset: BuiltDataset, place: Path
+    ) -> None:
         from accelerate import Accelerator
 
         from calico.training.train import _check
@@ -227,3 +230,5 @@ class TestParts:
         config = replace(micro_config(), training=replace(micro_config().training, batch_size=4))
         with pytest.raises(UsageError, match="batch of 4 cannot be shared by 5"):
             _check(config, Many(cpu=True))
+        with pytest.raises(UsageError, match="batch of 2 images cannot be shared by 5"):
+            pretrain(config, dataset, place / "many", Silent(), Many(cpu=True))
