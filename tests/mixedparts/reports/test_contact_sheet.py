@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixedparts.cli.program import main
 from mixedparts.errors import UsageError
+from mixedparts.exit_codes import run_command
 from mixedparts.reports.contact_sheet import write_contact_sheet
 from mixedparts.viewer.selection import Query
 from tests.oracles.build_tables import iter_rows
@@ -49,3 +51,16 @@ def test_other_kinds_of_file_are_refused(built: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no task"):
         write_contact_sheet(built, tmp_path / "sheet.pdf", Query(tasks=("common_part",)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_the_filters_of_the_page(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sheet.pdf"
+    words = ["view", str(built), "--sheet", str(out), "--task", "unique_parts", "--limit", "2"]
+    assert main(words) == 0
+    assert f"{out}: 2 samples of " in capsys.readouterr().out
+    assert out.exists()
+    for other, says in ((["--out", "x.html"], "--out is for the page"), (["--serve"], "with --serve")):
+        assert run_command(lambda other=other: main([*words, *other])) == 2
+        assert says in capsys.readouterr().err
