@@ -215,8 +215,10 @@ class _Run:
         # can make any batch, and a resumed run just starts at a later number.
         rank, count = self.accelerator.process_index, self.accelerator.num_processes
         chosen = self.start.config.training
+        # `set_up` has put a number in place of "auto".
+        most = 0 if chosen.micro_batch == "auto" else chosen.micro_batch
         feeder = StepFeeder(
-            StepData(self.batches, rank, count, chosen.micro_batch),
+            StepData(self.batches, rank, count, most),
             self.features,
             chosen,
             self.batches.processor.image_bytes,
