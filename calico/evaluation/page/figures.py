@@ -56,7 +56,7 @@ def metrics_figure(groups: Mapping[str, MetricGroup], differences: bool = False)
         if differences:
             axes.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
         else:
-            axes.set_xlim(min(0, low.min(initial=0)), 100)
+            axes.set_xlim(min(0, low.min(initial=0)) - 2, 102)  # half a dot beyond both ends
         plain_axes(axes, name, grid="x")
     every[0].invert_yaxis()
     return figure
