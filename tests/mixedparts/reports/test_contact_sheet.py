@@ -61,6 +61,6 @@ def test_the_command_takes_the_filters_of_the_page(
     assert main(words) == 0
     assert f"{out}: 2 samples of " in capsys.readouterr().out
     assert out.exists()
-    for other, says in ((["--out", "x.html"], "--out is for the page"), (["--serve"], "with --serve")):
+    for other, says in ((["--out", "x.html"], "--out is for"), (["--serve"], "with --serve")):
         assert run_command(lambda other=other: main([*words, *other])) == 2
         assert says in capsys.readouterr().err
