@@ -57,7 +57,7 @@ def run_command(command: Callable[[], int]) -> int:
         _discard_output()  # the reader of a pipe (`| head`) has closed it
         return 0
     except Exception as error:
-        message, code = _message(error)
+        message, code = failure_message(error)
         _report(f"error: {message}")
         if os.environ.get(TRACEBACK_VARIABLE):
             import traceback
@@ -98,7 +98,7 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _message(error: Exception) -> tuple[str, int]:
+def failure_message(error: Exception) -> tuple[str, int]:
     """Return the message for people and the exit code of an exception."""
     from mixedparts.errors import MixedPartsError, missing_package
 

@@ -50,3 +50,8 @@ def run_merge() -> int:
 def run_predict() -> int:
     """Run `calico-predict`."""
     return start_command("calico.cli.predict")
+
+
+def run_demo() -> int:
+    """Run `calico-demo`."""
+    return start_command("calico.cli.demo")

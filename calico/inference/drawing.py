@@ -23,6 +23,8 @@ _TEXT = (32, 33, 36)
 _QUESTION, _ANSWER = 20, 18  # pixels of the letters
 _FAINT = (105, 108, 114)
 _GROUNDING = re.compile(r"\[SEG\]|\(IMAGE\d+\)|<p>|</p>")
+_SPACES = re.compile(r"\s+")
+_BEFORE_MARK = re.compile(r" ([.,;:?!])")
 _PHRASE = re.compile(r"(<p>.*?</p>)")
 
 
@@ -70,17 +72,33 @@ def _marked(segments: Sequence[Segment]) -> list[Marked]:
     return marked
 
 
+def answer_runs(answer: str) -> list[tuple[str, str | None]]:
+    """Split an answer into text and phrases, without its grounding tokens.
+
+    Returns:
+        Pieces in order: a phrase with its label (the phrase without article), which is that of its
+        masks; other text, with its spaces, with None.
+    """
+    runs: list[tuple[str, str | None]] = []
+    for piece in _PHRASE.split(answer):
+        if piece.startswith("<p>"):
+            phrase = piece[3:-4].strip()
+            runs.append((phrase, label_of(phrase)))
+        else:
+            # Without the tokens, their spaces stand before a comma or beside each other.
+            text = _SPACES.sub(" ", _GROUNDING.sub("", piece))
+            runs.append((_BEFORE_MARK.sub(r"\1", text), None))
+    return runs
+
+
 def _answer_lines(
     answer: str, colours: dict[str, Colour], width: int
 ) -> list[list[tuple[str, Colour]]]:
     """Return the answer without grounding tokens, phrases in the colours of their masks."""
-    runs: list[tuple[str, Colour]] = []
-    for piece in _PHRASE.split(answer):
-        if piece.startswith("<p>"):
-            phrase = piece[3:-4].strip()
-            runs.append((phrase, colours.get(label_of(phrase), _TEXT)))
-        else:
-            runs.append((_GROUNDING.sub("", piece), _FAINT))
+    runs = [
+        (text, _FAINT if label is None else colours.get(label, _TEXT))
+        for text, label in answer_runs(answer)
+    ]
     return _wrapped(runs, _ANSWER, width)
 
 

@@ -26,7 +26,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 PROGRAMS = (
     "mixedparts", "calico-pretrain", "calico-train", "calico-eval", "calico-cost", "calico-merge",
-    "calico-predict",
+    "calico-predict", "calico-demo",
 )  # fmt: skip
 VERBS = (
     "sample", "build", "verify", "stats", "view", "export", "import", "push", "sources", "env",
