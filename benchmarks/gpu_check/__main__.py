@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.gpu_check.checks import CHECKS
 from benchmarks.gpu_check.machine import machine_facts
-from benchmarks.gpu_check.outcome import FAILED, Check, Setting
+from benchmarks.gpu_check.outcome import FAILED, NOT_RUN, Check, Setting
 from benchmarks.gpu_check.report import as_json, as_markdown
 from benchmarks.gpu_check.runner import run_checks
 from benchmarks.report import write_section
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcomes = []
     for outcome in run_checks(wanted, setting, 60 * arguments.minutes, _announce):
         outcomes.append(outcome)
-        print(f"{outcome.status} ({outcome.seconds:.0f} s)", flush=True)
+        name = f"{outcome.name} … " if outcome.status == NOT_RUN else ""
+        print(f"{name}{outcome.status} ({outcome.seconds:.0f} s)", flush=True)
         for text in outcome.messages + [f"| {line}" for line in outcome.log]:
             print(f"    {text}", flush=True)
     found = as_json(outcomes, setting, machine_facts(), time.monotonic() - began)
