@@ -1,4 +1,4 @@
-"""The named configurations: the paper's 7B model, and ones for a single GPU and for two CPU cores."""
+"""The named configurations: the paper's 7B model, one for a single GPU, one for two CPU cores."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def dispatched(model: Calico, wanted: DeviceMap, offload: Path | None = None) ->
         )
     dispatch_model(
         model,
-        device_map=places,  # type: ignore[arg-type]
-        main_device=main,  # type: ignore[arg-type]
+        device_map=places,
+        main_device=main,
         offload_dir=offload,
         # A cache belongs to all layers: each keeps its keys and values where it lies.
         skip_keys=["past_key_values", "cache"],
