@@ -169,12 +169,15 @@ class OffsetPositions(Dinov2Embeddings):
     """
 
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
-        """Return the position table (1, 1 + rows * columns, C_d) for an input of this size.
+        """Resize the position table for an input of this size.
 
         Args:
             embeddings: (N, 1 + rows * columns, C_d), class token and patches.
             height: of the input in pixels.
             width: of the input in pixels.
+
+        Returns:
+            (1, 1 + rows * columns, C_d), the class token's position first.
         """
         table: Tensor = self.position_embeddings
         side = round((table.shape[1] - 1) ** 0.5)

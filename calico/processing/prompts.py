@@ -18,12 +18,15 @@ _CACHED_TEXTS = 1 << 14  # tokenised texts; the wordings of questions and many a
 
 
 def prompt_text(config: PromptConfig, question: str, images: int) -> str:
-    """Return the text of a prompt, with one placeholder for each image.
+    """Write the text of a prompt.
 
     Args:
         config: text around images and question.
         question: plain text.
         images: number of images.
+
+    Returns:
+        The text, with one placeholder for each image.
     """
     shown = f"{IMAGE_START}{IMAGE}{IMAGE_END}" if config.image_markers else IMAGE
     listed = _listed([f"{shown} {image_tag(number)}" for number in range(images)], config.listing)
