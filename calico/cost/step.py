@@ -121,7 +121,17 @@ class _FakeStep:
     def phases(
         self, workload: Workload, samples: int, accumulated: bool, checkpointing: bool
     ) -> tuple[Phase, ...]:
-        """Return passes and update; arguments as `training_phases`."""
+        """Return the passes and the update.
+
+        Args:
+            workload: one sample.
+            samples: computed at once.
+            accumulated: whether gradients of earlier parts exist.
+            checkpointing: whether activations of layers are computed again.
+
+        Returns:
+            Both phases.
+        """
         key = (workload, samples, accumulated, checkpointing)
         if key not in self._found:
             execution = replace(self.config.execution, activation_checkpointing=checkpointing)

@@ -148,7 +148,17 @@ class FrozenProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, bias: Tensor | None, layer: Dequantized) -> Tensor:
-        """Return (..., out) of an input (..., in)."""
+        """Multiply.
+
+        Args:
+            ctx: keeps the layer.
+            input: (..., in) float.
+            bias: (out,) float, frozen.
+            layer: of the weight.
+
+        Returns:
+            (..., out) in the dtype of the input.
+        """
         ctx.layer = layer
         return F.linear(input, layer.dequantized(input.dtype), bias)
 
@@ -198,12 +208,15 @@ def dequantized_copy(layer: QuantizedLinear, dtype: torch.dtype) -> nn.Linear:
 
 
 def quantized_bytes(rows: int, columns: int, kind: Kind) -> int:
-    """Return the bytes of a quantised weight (rows, columns) with its scales.
+    """Count the bytes of a quantised weight.
 
     Args:
         rows: out.
         columns: in.
         kind: "int8" or "nf4".
+
+    Returns:
+        Bytes of the packed weight and its scales.
     """
     count = rows * columns
     if kind == "int8":
