@@ -178,7 +178,13 @@ def quantize_linears(model: PreTrainedModel, kind: Kind) -> None:
 
 
 def replace_linear(model: nn.Module, name: str, linear: nn.Module) -> None:
-    """Put another module in the place of one."""
+    """Put another module in the place of one.
+
+    Args:
+        model: that contains it.
+        name: of the module.
+        linear: takes its place.
+    """
     owner, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(owner), leaf, linear)
 
