@@ -250,7 +250,16 @@ class ImageProcessor:
         return normalised(part, torch.from_numpy(values).to(device or torch.device("cpu")), inner)
 
     def shown(self, part: str, height: int, width: int) -> tuple[int, int]:
-        """Return rows and columns of an encoder's input that show an image of this size."""
+        """Return what part of an encoder's input shows an image.
+
+        Args:
+            part: the encoder, of `PARTS`.
+            height: of the image in pixels.
+            width: of the image in pixels.
+
+        Returns:
+            Rows and columns of the input; the rest is padding.
+        """
         if part == "sam":
             return self.inner_size(height, width)
         side = self.vision_size if part == "vision" else self.semantic_size

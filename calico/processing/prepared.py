@@ -44,7 +44,7 @@ class FeatureRequest:
 
 
 def image_request(image: Image.Image, processor: ImageProcessor | None = None) -> FeatureRequest:
-    """Return a request for an RGB image in memory, identified by its pixels."""
+    """Return a request for an RGB image in memory, identified by its pixels; not by `processor`."""
     # The size too: a 2 x 8 and an 8 x 2 image can have the same bytes.
     digest = hashlib.sha256(f"{image.size}".encode())
     digest.update(image.tobytes())

@@ -146,12 +146,15 @@ def _lost(reason: str) -> EnvironmentFault:
 
 
 def affordable(results: int, size: int, free: int | None = None) -> int:
-    """Return how many results of a size the shared memory holds, at least one.
+    """Return how many results of a size half of the shared memory holds, at least one.
 
     Args:
         results: wanted.
         size: of one, in bytes.
         free: bytes of shared memory; None asks the system. Containers often have 64 MB.
+
+    Returns:
+        At most `results`.
     """
     if free is None:
         try:

@@ -139,18 +139,7 @@ def feature_store(
         EnvironmentFault: a worker was killed.
     """
     sizes = _sizes(encoders, processor, execution or ExecutionConfig(), batch_size)
-    digests = [table.digest(row) for row in rows]
-    # The names here are hashed: another name would make every existing store unknown.
-    dependencies: dict[str, object] = {
-        "weights": weights_digest(encoders),
-        "processing": processor.description(),
-        "pictures": digests,
-        "mirrored": mirrored,
-    }
-    # The last bit may depend on how many images are encoded at once.
-    if any(size != batch_size for size in sizes.values()):
-        dependencies["batches"] = sizes
-    key = hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:20]
+    key = _key(encoders, table, rows, processor, mirrored, sizes, batch_size)
     place = folder / key
     # A folder under its final name is complete: an interrupted computation leaves none.
     if not place.is_dir():
@@ -167,6 +156,30 @@ def feature_store(
             shutil.rmtree(temporary, ignore_errors=True)
     arrays = {name: _stored(place / f"{name}.npy", (1 + mirrored) * len(rows)) for name in PARTS}
     return FeatureStore({row: index for index, row in enumerate(rows)}, 1 + mirrored, arrays)
+
+
+def _key(
+    encoders: ImageEncoders,
+    table: ImageTable,
+    rows: Sequence[int],
+    processor: ImageProcessor,
+    mirrored: bool,
+    sizes: Mapping[str, int],
+    batch_size: int,
+) -> str:
+    """Return a digest of everything that the features of a store depend on."""
+    digests = [table.digest(row) for row in rows]
+    # The names here are hashed: another name would make every existing store unknown.
+    dependencies: dict[str, object] = {
+        "weights": weights_digest(encoders),
+        "processing": processor.description(),
+        "pictures": digests,
+        "mirrored": mirrored,
+    }
+    # The last bit may depend on how many images are encoded at once.
+    if any(size != batch_size for size in sizes.values()):
+        dependencies["batches"] = sizes
+    return hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _stored(path: Path, count: int) -> NDArray[np.float16]:
