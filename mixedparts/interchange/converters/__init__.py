@@ -1,0 +1,1 @@
+"""Rows of `pairs` as objects of other libraries, which are imported when they are used."""
