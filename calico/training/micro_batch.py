@@ -104,6 +104,14 @@ def sampled_workload(
 
     The longest text, because a batch is padded to it; masks of a sample above the average, because
     those of a batch add up; the largest image.
+
+    Args:
+        config: of the run.
+        tokenizer: of the model.
+        pairs: samples of the train split.
+
+    Returns:
+        The sample.
     """
     prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
     augmenter = SampleAugmenter(pairs, config.training)
