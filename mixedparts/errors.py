@@ -108,5 +108,5 @@ def _extra_of(module: str) -> str | None:
 def near_names(word: str, names: Iterable[str]) -> str:
     """Return ` Did you mean ...?` with up to three names close to a misspelt one, or ""."""
     # The leading space lets callers append the result to a sentence without a condition.
-    near = get_close_matches(word.lower(), names, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+    near = get_close_matches(word.lower(), map(str, names), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

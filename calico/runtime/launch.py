@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mixedparts.errors import EnvironmentFault, UsageError
+from mixedparts.errors import EnvironmentFault, MixedPartsError, UsageError
 
 _NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _WORKER = "CALICO_WORKER"  # environment variable of worker processes: who started them
@@ -48,8 +48,8 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
     """Run `python -m module arguments` in `count` - 1 worker processes inside the `with` block.
 
     This process is the first one. The workers have the same command line and end with the block, or
-    when this process is killed. If a worker fails, this process ends with exit code 3; only the
-    steps since the last checkpoint are lost.
+    when this process is killed. If a worker fails, this process ends with exit code 3, or 2 if
+    the worker did; only the steps since the last checkpoint are lost.
 
     Args:
         count: number of processes, this one included; with 1, none is started.
@@ -60,7 +60,7 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
         None, once the workers are started.
 
     Raises:
-        EnvironmentFault: a worker failed, and this process lost its connection to it.
+        EnvironmentFault, UsageError: a worker failed, and this process lost its connection to it.
     """
     if count < 2 or was_launched():
         yield
@@ -92,7 +92,7 @@ def worker_processes(count: int, module: str, arguments: Sequence[str]) -> Itera
     except RuntimeError as error:
         # Only one of them failed: the other lost the connection, and its error explains nothing.
         if lost_peer(error) and (code := _failed(others, wait=2.0)):
-            raise EnvironmentFault(*_failure(code)) from error
+            raise _failure(code) from error
         raise
     finally:
         done.set()
@@ -123,7 +123,7 @@ def _watch(others: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> 
         code = _failed(others)
         # Three seconds more: if this process fails for the same reason, its own message is better.
         if code and not done.wait(3.0):
-            fault = EnvironmentFault(*_failure(code))
+            fault = _failure(code)
             print(f"error: {fault}", file=sys.stderr, flush=True)
             for other in others:
                 other.kill()
@@ -141,11 +141,12 @@ def _failed(others: Sequence[subprocess.Popen[bytes]], wait: float = 0.0) -> int
         time.sleep(0.05)
 
 
-def _failure(code: int) -> tuple[str, str]:
-    """Return the message about a worker that ended with a code, and what to do."""
+def _failure(code: int) -> MixedPartsError:
+    """Return the error about a worker that ended with a code; a usage error stays one."""
     # A worker prints its own message; one that a signal ended cannot.
     cause = "its message is above" if code > 0 else "perhaps the machine ran out of memory"
-    return (
+    kind = UsageError if code == UsageError.exit_code else EnvironmentFault
+    return kind(
         f"a worker process ended with code {code}; {cause}",
         "Continue with --resume auto and --processes 1 (no workers).",
     )

@@ -61,8 +61,9 @@ def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
 def _next_lines(out: Path, rows: dict[str, int]) -> list[str]:
     """Return what to type after a build with these rows of each split."""
     folder = shlex.quote(str(out))
+    code = f"import mixedparts; print(mixedparts.load_dataset({str(out)!r}))"
     lines = [
-        f"load:   python -c {shlex.quote(f'import mixedparts; print(mixedparts.load_dataset({str(out)!r}))')}",
+        f"load:   python -c {shlex.quote(code)}",
         f"verify: mixedparts verify {folder}",
         f"view:   mixedparts view {folder} --out view.html",
     ]

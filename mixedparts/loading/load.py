@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import datasets
 
 from mixedparts.errors import InputError, UsageError, near_names
+from mixedparts.files.opening import open_file
 from mixedparts.loading.image_shards import ImageShards
 from mixedparts.loading.pixels import PixelJoin, StoredRows
 from mixedparts.storage.build_folder import BuildFolder, shard_pattern
@@ -103,9 +104,8 @@ def _stored(place: Path | str, table: str) -> StoredRows:
 
 def _shards(place: Path | str, table: str) -> ImageShards:
     if isinstance(place, Path):
-        return ImageShards(
-            [str(path) for path in sorted(place.glob(shard_pattern("images", table)))], _open_local
-        )
+        shards = BuildFolder.open(place).table_shards("images", table)
+        return ImageShards([str(place / shard.path) for shard in shards], open_path)
     from huggingface_hub import HfFileSystem
 
     files = HfFileSystem()
@@ -113,5 +113,6 @@ def _shards(place: Path | str, table: str) -> ImageShards:
     return ImageShards(sorted(files.glob(pattern)), partial(files.open, mode="rb"))
 
 
-def _open_local(path: str) -> BinaryIO:
-    return Path(path).open("rb")
+def open_path(path: str) -> BinaryIO:
+    """Open a shard on disk; an `InputError` names what is wrong with it."""
+    return open_file(Path(path), "the shard")

@@ -92,7 +92,8 @@ def _gpus() -> str:
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
         )
     except subprocess.CalledProcessError as error:
-        return "unknown: " + (error.stderr.strip().splitlines() or ["torch does not start"])[-1]
+        reason: str = (error.stderr.strip().splitlines() or ["torch does not start"])[-1]
+        return f"unknown: {reason}"
     except (OSError, subprocess.SubprocessError):
         return "unknown: torch does not start"
     names: str = done.stdout.strip()

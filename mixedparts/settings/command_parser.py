@@ -80,7 +80,7 @@ def add_common_options(parser: argparse.ArgumentParser, program: bool = True) ->
         "--verbose",
         action="count",
         default=0,
-        help="log to stderr what is done; -vv: in detail, with the traceback of an unexpected error",
+        help="log to stderr what is done; -vv: in detail, and the traceback of a bug",
     )
     if program:
         add_program_options(parser)

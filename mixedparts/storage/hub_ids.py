@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixedparts.errors import InputError, near_names
+from mixedparts.files.folders import list_folder
 
 _SECONDS = 10.0
 
@@ -53,5 +54,5 @@ def _hint(name: str) -> str:
     from mixedparts.storage.locate import BUILD_HINT
 
     parent = Path(name).parent
-    siblings = [str(path) for path in parent.iterdir()] if parent.is_dir() else []
+    siblings = [entry.path for entry in list_folder(parent)] if parent.is_dir() else []
     return near_names(name, siblings).strip() or BUILD_HINT

@@ -99,7 +99,8 @@ def _share_locks(place: Path) -> list[str]:
     except InputError:
         return []
     inner = [name[len(start) : -len(".lock")] for name in names if name.startswith(start)]
-    return [f"{_SHARE}{share}" for share in sorted(inner) if f"{start}{share}.lock" in names and share]
+    shares = [share for share in sorted(inner) if share and f"{start}{share}.lock" in names]
+    return [f"{_SHARE}{share}" for share in shares]
 
 
 @contextmanager

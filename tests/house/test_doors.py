@@ -19,6 +19,7 @@ READING = re.compile(
 OWN_FOLDERS = {
     "mixedparts/hub/pixel_free_copy.py": "the copy that it has just made",
     "mixedparts/interchange/export/webdataset.py": "an example in the card of an export",
+    "mixedparts/loading/load.py": "shards of a dataset on the Hub",
     "mixedparts/pipeline/finalize.py": "temporary files of the build",
     "mixedparts/pipeline/plan.py": "the code of this package",
     "mixedparts/sources/manifests.py": "manifests in the package",

@@ -24,8 +24,8 @@ place, ending = Path(sys.argv[1]), sys.argv[2]
 if is_worker():
     follow_parent()
     (place / "companion").write_text(" ".join([str(os.getpid()), os.environ["RANK"]]))
-    if ending in ("fail", "lose"):
-        sys.exit(5)
+    if ending in ("fail", "lose", "refuse"):
+        sys.exit(2 if ending == "refuse" else 5)
     time.sleep(120)
 with worker_processes(2, "program", sys.argv[1:]):
     assert os.environ["RANK"] == "0" and os.environ["WORLD_SIZE"] == "2"
@@ -84,6 +84,13 @@ def test_its_failure_ends_the_command_with_one_message(tmp_path: Path) -> None:
     assert parent.returncode == 3
     assert "a worker process ended with code 5" in said
     assert "--resume auto" in said
+
+
+def test_a_usage_error_of_a_companion_is_one_of_the_command(tmp_path: Path) -> None:
+    parent = started(tmp_path, "refuse")
+    _, said = parent.communicate(timeout=60)
+    assert parent.returncode == 2
+    assert "a worker process ended with code 2; its message is above" in said
 
 
 def test_a_connection_lost_to_a_failed_worker_is_its_failure(tmp_path: Path) -> None:
