@@ -19,6 +19,7 @@ from calico.predictions.types import COUNTED
 from calico.processing.images import open_image
 from calico.runtime.device import prepare_process
 from mixedparts.errors import UsageError
+from mixedparts.files.folders import list_folder
 from mixedparts.images.opening import image_bytes
 from mixedparts.masks import area
 from mixedparts.tables.overlay import colours_of
@@ -194,8 +195,9 @@ def _notes(answer: VisualAnswer) -> tuple[str, ...]:
 
 def _files(folder: Path) -> tuple[Path, ...]:
     """Return the files of an answer, an archive of all of them first."""
-    first = [folder / ANSWER, folder / OVERLAY]
-    files = [*first, *sorted(folder.glob("mask-*.png"))]
+    first = (ANSWER, OVERLAY)
+    masks = [entry.name for entry in list_folder(folder) if entry.name not in first]
+    files = [folder / name for name in (*first, *masks)]
     archive = folder / ARCHIVE
     with ZipFile(archive, "w", ZIP_DEFLATED) as written:
         for file in files:

@@ -15,6 +15,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from calico.demo.answering import Upload
+from calico.demo.examples import Example, Examples
+from calico.demo.page import build_page
+from mixedparts.errors import UsageError
 from mixedparts.masks import area, from_string
 from mixedparts.tables.overlay import colours_of
 from tests.calico.demo.conftest import Running
@@ -92,6 +96,18 @@ def test_images_stay_on_their_stored_grid(running: Running, client: Client, tmp_
     assert {tuple(s["mask"]["size"]) for s in stored["segments"] if s["image"] == 0} == {(40, 20)}
 
 
+def test_a_model_of_photographs_has_no_such_note(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = [Upload(path, path.name) for path in running.images[:2]]
+    assert "synthetic" in str(running.answering.ask(uploads, "common_parts", None).notes)
+    monkeypatch.setattr(running.answering.predictor, "synthetic", False)
+    assert "synthetic" not in str(running.answering.ask(uploads, "common_parts", None).notes)
+    examples = Examples((Example(running.images[:2], "common_parts"),), "Photographs.")
+    page = build_page(running.answering, examples, "runs/tiny")
+    assert "synthetic" not in str(page.get_config_file()["components"])
+
+
 class TestBadInput:
     def test_a_broken_image(
         self, running: Running, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -119,9 +135,6 @@ class TestBadInput:
             ask(client, *images)
 
     def test_too_many_images(self, running: Running, client: Client) -> None:
-        from calico.demo.answering import Upload
-        from mixedparts.errors import UsageError
-
         upload = Upload(running.images[0], "a.png")
         with pytest.raises(UsageError, match="4 images were given, this model takes at most 3"):
             running.answering.ask([upload] * 4, "common_parts", None)

@@ -39,16 +39,16 @@ def test_an_example_is_answered(browser: Browser, running: Running, scheme: str)
     page.get_by_role("button", name="Answer").click()
     answer = page.locator("#answer")
     expect(answer).to_contain_text(
-        re.compile(r"One object is\s+a mug\s*, the other\s+a kettle\s*\. Both")
+        re.compile(r"One object is\s+a mug\s*, the other\s+a kettle\s*\. Both"), timeout=30_000
     )
     phrase = answer.locator(".token", has_text="a mug")
     expect(phrase).to_have_css("background-color", "rgba(227, 74, 51, 0.5)")  # that of its mask
     expect(answer.locator(".token.highlighted")).to_have_count(3)
-    loaded = "image => image.complete && image.naturalWidth"
     expect(page.locator("#overlay img")).to_be_visible()
     expect(page.get_by_role("button", name="Share")).to_have_count(0)  # it would upload
+    page.locator("#overlay img").scroll_into_view_if_needed()  # it is loaded when it is seen
+    loaded = "async image => { await image.decode(); return image.naturalWidth; }"
     assert page.locator("#overlay img").evaluate(loaded) > 200
-    page.locator("#overlay img").scroll_into_view_if_needed()
     for name in ("prediction.zip", "prediction.json", "overlay.png"):
         expect(page.locator("#files").get_by_text(name.split(".")[0]).first).to_be_visible()
     expect(page.locator("#segments")).to_contain_text("kettle")
