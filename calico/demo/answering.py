@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from mixedparts.masks import area
 from mixedparts.tables.overlay import colours_of
 
 ARCHIVE = "prediction.zip"
+KEPT_ANSWERS = 50  # a megabyte each; the files of older ones are deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +90,14 @@ class Answering:
 
     Args:
         predictor: the model.
-        folder: gets a sub-folder for each answer.
+        folder: gets a sub-folder for each answer, of which the last `KEPT_ANSWERS` stay.
         threads: of the CPU; None: one for each core.
     """
 
     def __init__(self, predictor: Predictor, folder: Path, threads: int | None = None) -> None:
         self.predictor = predictor
         self._folder = folder
+        self._kept: deque[Path] = deque(maxlen=KEPT_ANSWERS)
         # One thread of its own: how denormal numbers are computed is a setting of a thread, and
         # answers shall be those of calico-predict.
         self._thread = ThreadPoolExecutor(1, "answers", partial(prepare_process, threads))
@@ -125,9 +129,16 @@ class Answering:
         ]
         asked = (question or "").strip() or None
         answer = self._thread.submit(self.predictor, *images, task=task, question=asked).result()
-        folder = Path(mkdtemp(prefix="answer-", dir=self._folder))
+        folder = self._new_folder()
         answer.save(folder, {"images": [one.name for one in chosen], "task": task})
         return _shown(answer, folder)
+
+    def _new_folder(self) -> Path:
+        """Return an empty folder for an answer; the oldest one is deleted."""
+        if len(self._kept) == self._kept.maxlen:
+            shutil.rmtree(self._kept[0], ignore_errors=True)
+        self._kept.append(Path(mkdtemp(prefix="answer-", dir=self._folder)))
+        return self._kept[-1]
 
     def _chosen(self, uploads: Sequence[Upload | None]) -> list[Upload]:
         """Return the images without the empty places after them; errors as `ask`."""

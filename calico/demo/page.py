@@ -44,7 +44,6 @@ THEME = Base(
     link_text_color="*primary_800",
     link_text_color_dark="*primary_300",
 )
-_CACHE_SECONDS = (600, 3600)  # every ten minutes, files older than an hour are deleted
 
 
 def build_page(answering: Answering, examples: Examples, model: str) -> gr.Blocks:
@@ -59,9 +58,7 @@ def build_page(answering: Answering, examples: Examples, model: str) -> gr.Block
         The page; `serve_page` runs it. Its endpoint `/answer` takes the images in order, the task
         and a question.
     """
-    page: gr.Blocks = gr.Blocks(
-        title="CALICO", analytics_enabled=False, delete_cache=_CACHE_SECONDS
-    )
+    page: gr.Blocks = gr.Blocks(title="CALICO", analytics_enabled=False)
     with page:
         gr.Markdown(_introduction(answering, model))
         slots = _slots(answering.most_images)

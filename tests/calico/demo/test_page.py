@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from calico.demo.answering import Upload
+from calico.demo.answering import Answering, Upload
 from calico.demo.examples import Example, Examples
 from calico.demo.page import build_page
 from mixedparts.errors import UsageError
@@ -106,6 +106,16 @@ def test_a_model_of_photographs_has_no_such_note(
     examples = Examples((Example(running.images[:2], "common_parts"),), "Photographs.")
     page = build_page(running.answering, examples, "runs/tiny")
     assert "synthetic" not in str(page.get_config_file()["components"])
+
+
+def test_files_of_old_answers_are_deleted(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calico.demo.answering.KEPT_ANSWERS", 2)
+    answering = Answering(running.answering.predictor, tmp_path, 1)
+    uploads = [Upload(path, path.name) for path in running.images[:2]]
+    folders = [answering.ask(uploads, "common_parts", None).files[0].parent for _ in range(3)]
+    assert [folder.exists() for folder in folders] == [False, True, True]
 
 
 class TestBadInput:
