@@ -18,7 +18,8 @@ class TestOperations:
         found = {name: count / 1e9 for name, count in calico_flops(seven_b(), Workload()).items()}
         assert found["SAM image encoder"] / 2 == pytest.approx(5961, abs=1)
         assert found["global encoder (EVA-CLIP)"] / 2 == pytest.approx(521, abs=1)
-        assert found["semantic encoder (DINOv2)"] / 2 == pytest.approx(47, abs=0.2)  # with four registers
+        # With four registers.
+        assert found["semantic encoder (DINOv2)"] / 2 == pytest.approx(47, abs=0.2)
         assert found["Q-Former and projection"] / 2 == pytest.approx(12.9, abs=0.3)
         assert found["language model"] == pytest.approx(2525, abs=20)
 
