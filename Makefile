@@ -25,8 +25,8 @@ OLDEST_TESTS := tests/calico $(addprefix tests/mixedparts/,test_masks.py test_lo
 READERS := datumaro==1.13.12 'cachetools<8' 'imagesize<3' 'json-stream<3' \
 	json-stream-rs-tokenizer 'lxml<7' 'orjson<4' 'ruamel.yaml<0.20' attrs
 
-.PHONY: demo test test-oldest test-readers test-slow lint setup benchmarks gpu-check study-data \
-	preset ablations clean
+.PHONY: demo test test-oldest test-readers test-demo test-slow lint setup benchmarks gpu-check \
+	study-data preset ablations clean
 
 setup: $(READY)
 
@@ -79,6 +79,19 @@ test-readers: .venv-readers/ready
 	.venv-readers/bin/pip install --quiet --disable-pip-version-check --no-deps $(READERS)
 	touch $@
 
+# The demo, in an environment that lies over .venv: gradio allows only an older Pillow.
+test-demo: .venv-demo/ready
+	.venv-demo/bin/python -m pytest tests/calico/demo tests/calico/cli/test_demo.py
+
+.venv-demo/ready: $(READY) Makefile
+	rm -rf .venv-demo
+	$(BIN)/python -m venv .venv-demo
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$(.venv-demo/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/newest.pth
+	.venv-demo/bin/pip install --quiet --disable-pip-version-check 'gradio>=6,<7'
+	.venv-demo/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
 
@@ -121,4 +134,4 @@ ablations: preset
 		--write docs/ablations.md
 
 clean:
-	rm -rf .venv .venv-oldest .venv-readers runs
+	rm -rf .venv .venv-oldest .venv-readers .venv-demo runs

@@ -6,6 +6,7 @@ Settings of the process that the commands make are undone after every test.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from tests.factories.micro_model import (
     random_cams,
 )
 from tests.factories.published_weight_files import small_parts
+
+# `make test-demo` runs these; gradio does not allow the newest Pillow, on which the others run.
+collect_ignore = [] if find_spec("gradio") else ["demo", "cli/test_demo.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)
