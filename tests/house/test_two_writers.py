@@ -55,7 +55,8 @@ def test_two_writers_never_damage_anything(inputs: Inputs, tmp_path: Path, name:
     seen: Counter[str] = Counter()
     looks = 0
     for number in range(count):
-        there = draw.choice((None, None, 0, 1))
+        # Every other place is empty: a writer that finds its result there may end before they meet.
+        there = draw.choice((0, 1)) if number % 2 else None
         writers = [
             Writer(draw.choice((0, 0, 1)), kind.overwrites and draw.random() < 0.5)
             for _ in range(2)
