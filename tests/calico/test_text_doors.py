@@ -22,16 +22,15 @@ from calico.config.yaml_io import read_config
 from calico.inference.image_sets import ImageSet, read_image_sets
 from calico.predictions.files import read_predictions
 from calico.processing.feature_cache import FeatureCache
-from calico.weights.agreement import check_agreement
 from calico.weights.files import WeightFiles
+from calico.weights.published.configs import published_values, read_published_config
 from calico.weights.safetensors_io import read_tensors
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError
 from mixedparts.records import Task
 from tests.factories.closed_folders import close_folder
 from tests.factories.evaluation import HEIGHT, WIDTH, box
 from tests.factories.foreign_files import ACCEPTED, BOM, NAMED
 from tests.factories.micro_build import write_build
-from tests.factories.micro_model import micro_config
 
 SIZES = {"s1": ((HEIGHT, WIDTH),) * 2, "ß": ((HEIGHT, WIDTH),) * 2}
 
@@ -67,10 +66,9 @@ def _sets(path: Path) -> Any:
     ]
 
 
-def _agreement(path: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        check_agreement(path.parent, "language model", micro_config())
-    return caught.value.message.splitlines()[1].strip()
+def _published_heads(path: Path) -> Any:
+    data = read_published_config(path.parent)
+    return dict(published_values(data, "language model", "language"))["language.heads"]
 
 
 def _indexed(path: Path) -> list[str]:
@@ -84,7 +82,6 @@ ROWS = [
     {"image1": "é.jpg", "image2": "b.jpg", "id": "a", "question": "Which?"},
     {"image1": "c.jpg", "image2": "d.jpg", "id": "c"},
 ]
-HEADS = micro_config().language.heads
 DOORS = {
     "predictions": Door(
         "p.jsonl",
@@ -109,8 +106,8 @@ DOORS = {
     "config.json of weights": Door(
         "config.json",
         json.dumps({"_name": "é", "num_attention_heads": 64}, indent=1, ensure_ascii=False) + "\n",
-        _agreement,
-        f"language.heads: 64 there, {HEADS} here",
+        _published_heads,
+        64,
     ),
     "index of weights": Door(
         "model.safetensors.index.json",
