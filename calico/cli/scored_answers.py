@@ -170,7 +170,7 @@ def _from_checkpoint(
     # Cached answers are of the first samples, in the order of `rows`.
     remaining = ground_truth.rows[len(cached) :]
 
-    progress = terminal_progress()
+    progress = terminal_progress(arguments.quiet)
     if cached:
         progress.log(f"going on after {len(cached)} of {len(ground_truth.rows)} samples")
     progress.start("predicting", len(remaining), "samples")

@@ -62,7 +62,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]
             assert (Path(folder) / "model.safetensors").is_file()
             return cls()
 
-        def predict_rows(self, rows: Iterable[Any], *, batch_size: int) -> Iterator[Prediction]:
+        def prepared(self, make: Any, positions: Iterable[int]) -> Iterator[Any]:
+            (table,) = make.args  # its rows stand in for queries
+            return (table[position] for position in positions)
+
+        def predict(self, rows: Iterable[Any], *, batch_size: int) -> Iterator[Prediction]:
             for row in rows:
                 self.outcomes.answers += 1
                 seen.append((row["id"], batch_size))
