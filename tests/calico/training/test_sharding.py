@@ -39,14 +39,16 @@ def _no_group_stays() -> Iterator[None]:
     end_lone_group(Accelerator(cpu=True))
 
 
-def model_and_config(parallel: str = "fsdp", **changes: Any) -> tuple[Calico, CalicoConfig]:
+def model_and_config(
+    parallel: str = "fsdp", precision: str = "bf16", **changes: Any
+) -> tuple[Calico, CalicoConfig]:
     """Return a model as the 7B one is trained: frozen weights in bf16, adapters in float32."""
     words = len(micro_tokenizer())
     model, config = micro_model(
         seed=3,
         language={"vocabulary": words, "tuning": "lora", "lora_dropout": 0.0},
         trained={"qformer": False, "projection": False, "seg_projection": False},
-        execution={"precision": "bf16", "activation_checkpointing": True, "parallel": parallel},
+        execution={"precision": precision, "activation_checkpointing": True, "parallel": parallel},
         training={"optimizer": "adamw", "ema": 0.9, "warmup_steps": 0, **changes},
     )
     random_cams(model)
@@ -56,8 +58,10 @@ def model_and_config(parallel: str = "fsdp", **changes: Any) -> tuple[Calico, Ca
     return store(model, config.execution), config
 
 
-def trained(parallel: str, steps: int = 3) -> tuple[Trainer, list[dict[str, float]]]:
-    model, config = model_and_config(parallel)
+def trained(
+    parallel: str, steps: int = 3, precision: str = "bf16"
+) -> tuple[Trainer, list[dict[str, float]]]:
+    model, config = model_and_config(parallel, precision)
     trainer = Trainer(model, config, Accelerator(cpu=True))
     model.train()
     answers = (ANSWER, "Both pictures contain <p> a mug </p>.")
@@ -133,18 +137,28 @@ class TestUnits:
 
 
 class TestSteps:
-    def test_losses_norm_and_moments_are_those_of_whole_weights(self) -> None:
-        whole, expected = trained("ddp")
-        sharded, found = trained("fsdp")
+    # In bf16, transformers before 5.11 recomputes a layer together with its hooks, which rounds its
+    # gradients of 8 bits in other places.
+    @pytest.mark.parametrize(
+        ("precision", "norm", "moments"),
+        [("fp32", 1e-4, (0.02, 2e-6)), ("bf16", 4e-3, (0.1, 1e-4))],
+    )
+    def test_losses_norm_and_moments_are_those_of_whole_weights(
+        self, precision: str, norm: float, moments: tuple[float, float]
+    ) -> None:
+        whole, expected = trained("ddp", precision=precision)
+        sharded, found = trained("fsdp", precision=precision)
         assert distributed.get_world_size() == 1
         for ours, theirs in zip(found, expected, strict=True):
+            assert ours.pop("norm") == pytest.approx(theirs.pop("norm"), rel=norm)
             assert ours == pytest.approx(theirs, rel=1e-4)
         ours, theirs = sharded.state(), whole.state()
         assert ours.keys() == theirs.keys()
         for name, value in ours.items():
             assert not isinstance(value, DTensor)
             if name.endswith("exp_avg"):
-                torch.testing.assert_close(value, theirs[name], rtol=0.02, atol=2e-6)
+                rtol, atol = moments
+                torch.testing.assert_close(value, theirs[name], rtol=rtol, atol=atol)
 
     def test_a_run_is_resumed_bit_for_bit(self) -> None:
         trainer, _ = trained("fsdp")
