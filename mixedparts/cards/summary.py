@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
 def _next_lines(out: Path, rows: dict[str, int]) -> list[str]:
     """Return what to type after a build with these rows of each split."""
     folder = shlex.quote(str(out))
-    code = f"import mixedparts; print(mixedparts.load_dataset({str(out)!r}))"
+    # Double quotes inside, because the shell's are single.
+    place = json.dumps(str(out), ensure_ascii=False)
+    code = f"import mixedparts; print(mixedparts.load_dataset({place}))"
     lines = [
         f"load:   python -c {shlex.quote(code)}",
         f"verify: mixedparts verify {folder}",
