@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from calico.cli.options import (
+    add_checkpoint_option,
     add_device_map_options,
     add_device_option,
     add_search_options,
@@ -19,7 +20,6 @@ from calico.cli.options import (
 from mixedparts.errors import missing_package
 from mixedparts.exit_codes import run_command
 from mixedparts.settings.command_parser import CommandParser, add_common_options
-from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,13 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=local_path,
-        required=True,
-        metavar="DIR",
-        help="what calico-train wrote",
-    )
+    add_checkpoint_option(parser)
     add(
         "--dataset",
         default=None,

@@ -63,6 +63,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_common_options(parser)
 
 
+def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the model that answers."""
+    parser.add_argument(
+        "--checkpoint",
+        type=local_path,
+        required=True,
+        metavar="DIR",
+        help="what calico-train wrote",
+    )
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """Add the option for the device, which `choose_device` reads."""
     # No `choices`: cuda:N has any number.
@@ -220,13 +231,6 @@ def read_dataset(arguments: argparse.Namespace) -> BuiltDataset:
     """Return the dataset that --dataset names; errors as `read_options`."""
     # Training reads rows at random, which needs the files of the build on disk.
     from calico.dataset.pairs import BuiltDataset
-    from mixedparts.errors import UsageError
-    from mixedparts.storage.locate import resolve_build
+    from mixedparts.storage.locate import local_build
 
-    place = resolve_build(arguments.dataset)
-    if isinstance(place, str):
-        raise UsageError(
-            f"{place} is a Hub id; this command reads the folder of a build",
-            f"Download it first: hf download {place} --repo-type dataset --local-dir DIR",
-        )
-    return BuiltDataset(place)
+    return BuiltDataset(local_build(arguments.dataset, "this command"))

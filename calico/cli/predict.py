@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calico.cli.options import (
+    add_checkpoint_option,
     add_device_map_options,
     add_device_option,
     add_search_options,
@@ -65,13 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         help="instead of images: a folder whose sub-folders hold two or more each, or a .csv,"
         " .tsv or .jsonl file with image1, image2 and, if wanted, id, task, question",
     )
-    add(
-        "--checkpoint",
-        type=local_path,
-        required=True,
-        metavar="DIR",
-        help="what calico-train wrote",
-    )
+    add_checkpoint_option(parser)
     add("--task", choices=TASKS, default="common_parts", help="default: common_parts")
     add("--question", help="asked instead of the task's question")
     add(

@@ -13,7 +13,7 @@ from transformers import BatchEncoding, PreTrainedModel
 from calico.config.calico import CalicoConfig, ExecutionConfig
 from calico.cost.skeleton import FIRST_TAG, IMAGE, OTHER, SEG, counted_vocabulary, skeleton
 from calico.cost.tracing import FakeNumbers, LiveBytes
-from calico.cost.workload import Workload
+from calico.cost.workload import Workload, feature_shapes
 from calico.model.calico import Calico
 from calico.model.inputs import TrainingBatch
 from calico.model.original_masks import OriginalMasks, Portion
@@ -123,15 +123,7 @@ class FakeModel:
 
 def fake_features(config: CalicoConfig, images: int) -> ImageFeatures:
     """Return the features of a number of images, without values."""
-    side = config.sam.image_size // config.sam.patch_size
-    grid = (config.semantic.image_size // config.semantic.patch_size) ** 2
-    width = config.semantic.hidden_size if config.uses_semantic else 0
-    tokens = grid + config.semantic.class_token if config.uses_semantic else 0
-    return ImageFeatures(
-        torch.empty(images, 1 + config.vision.patches, config.vision.hidden_size),
-        torch.empty(images, tokens, width),
-        torch.empty(images, config.sam.prompt_size, side, side),
-    )
+    return ImageFeatures(*(torch.empty(shape) for shape in feature_shapes(config, images)))
 
 
 def _store(model: Calico, execution: ExecutionConfig) -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from calico.config.calico import CalicoConfig
 from calico.cost.skeleton import skeleton
-from calico.cost.workload import Workload
+from calico.cost.workload import Workload, feature_shapes
 from calico.model.calico import Calico
 from calico.model.correspondence import AdaptiveModule
 from calico.model.projector import Question
@@ -76,15 +76,7 @@ def _calico_flops(config: CalicoConfig, workload: Workload) -> Mapping[str, int]
 
 def meta_features(config: CalicoConfig, images: int) -> ImageFeatures:
     """Return the features of a number of images on the meta device."""
-    side = config.sam.image_size // config.sam.patch_size
-    grid = (config.semantic.image_size // config.semantic.patch_size) ** 2
-    width = config.semantic.hidden_size if config.uses_semantic else 0
-    tokens = grid + config.semantic.class_token if config.uses_semantic else 0
-    return ImageFeatures(
-        meta_tensor(images, 1 + config.vision.patches, config.vision.hidden_size),
-        meta_tensor(images, tokens, width),
-        meta_tensor(images, config.sam.prompt_size, side, side),
-    )
+    return ImageFeatures(*(meta_tensor(*shape) for shape in feature_shapes(config, images)))
 
 
 def meta_question(config: CalicoConfig, workload: Workload, images: int) -> Question | None:

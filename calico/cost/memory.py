@@ -47,20 +47,14 @@ _FP32 = 4
 
 
 @dataclass(frozen=True, slots=True)
-class StepMemory:
-    """Bytes of a training step on one device.
+class InPhases:
+    """Bytes of work that goes through phases on one device.
 
     Attributes:
-        phases: of the step, each with all that is in use at its peak.
-        samples: computed at once.
-        share: samples of the step that this process takes, in parts of `samples`.
-        processes: that share a step.
+        phases: each with all that is in use at its peak.
     """
 
     phases: tuple[Phase, ...]
-    samples: int
-    share: int
-    processes: int
 
     @property
     def peak(self) -> Phase:
@@ -69,8 +63,23 @@ class StepMemory:
 
     @property
     def total(self) -> int:
-        """Bytes that the step needs."""
+        """Bytes that the work needs."""
         return self.peak.total
+
+
+@dataclass(frozen=True, slots=True)
+class StepMemory(InPhases):
+    """Bytes of a training step on one device.
+
+    Attributes:
+        samples: computed at once.
+        share: samples of the step that this process takes, in parts of `samples`.
+        processes: that share a step.
+    """
+
+    samples: int
+    share: int
+    processes: int
 
     def part(self, name: str) -> int:
         """Return the bytes of a part in the passes over the samples."""
@@ -119,31 +128,19 @@ def step_memory(
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerMemory:
+class AnswerMemory(InPhases):
     """Bytes of answering on one device.
 
     Attributes:
-        phases: each with all that is in use at its peak.
         samples: answered at once.
         cache: keys and values of one sample of the workload's length.
         stored: features of one image on disk: in the precision of the model in a feature cache, in
             half precision in a feature store.
     """
 
-    phases: tuple[Phase, ...]
     samples: int
     cache: int
     stored: int
-
-    @property
-    def peak(self) -> Phase:
-        """The phase that needs most."""
-        return max(self.phases, key=lambda phase: phase.total)
-
-    @property
-    def total(self) -> int:
-        """Bytes that answering needs."""
-        return self.peak.total
 
 
 def answer_memory(config: CalicoConfig, workload: Workload, samples: int) -> AnswerMemory:

@@ -10,6 +10,19 @@ from calico.config.calico import CalicoConfig
 _LEAD, _QUESTION, _ANSWER, _MASKS = 40, 24, 64, 6
 
 
+def feature_shapes(config: CalicoConfig, images: int) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of `ImageFeatures` of a number of images, in the order of its fields."""
+    side = config.sam.image_size // config.sam.patch_size
+    grid = (config.semantic.image_size // config.semantic.patch_size) ** 2
+    width = config.semantic.hidden_size if config.uses_semantic else 0
+    tokens = grid + config.semantic.class_token if config.uses_semantic else 0
+    return (
+        (images, 1 + config.vision.patches, config.vision.hidden_size),
+        (images, tokens, width),
+        (images, config.sam.prompt_size, side, side),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Size of the sample that is counted.

@@ -9,10 +9,9 @@ from typing import Any
 
 from mixedparts.errors import UsageError, near_names
 from mixedparts.pipeline.build import build as run_build
-from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.config import BuildConfig, config_values
 from mixedparts.progress import terminal_progress
-from mixedparts.settings.fields import converted
-from mixedparts.storage.locate import remember_build, resolve_build
+from mixedparts.storage.locate import local_build, remember_build
 from mixedparts.synthetic import make_sources
 from mixedparts.verification.findings import Findings
 from mixedparts.verification.verify import verify as run_verify
@@ -73,11 +72,7 @@ def build(
         EnvironmentFault: another process writes `out`, or the disk is full.
     """
     given = {"sources": list(sources), "root": str(root), "out": str(out), **options}
-    faults: list[str] = []
-    values = converted(BuildConfig, given, faults)
-    if faults:
-        raise UsageError("these options cannot be used:\n  " + "\n  ".join(faults))
-    config = BuildConfig(**values)
+    config = BuildConfig(**config_values(given, "these options"))
     run_build(config, terminal_progress(quiet), overwrite)
     remember_build(config.out)
     return config.out
@@ -105,7 +100,9 @@ def verify(
         InputError: there is no finished build.
         UsageError: there is no such level.
     """
-    return run_verify(_local(folder), level, workers, terminal_progress(quiet))
+    return run_verify(
+        local_build(folder, "this function"), level, workers, terminal_progress(quiet)
+    )
 
 
 def view(
@@ -141,7 +138,9 @@ def view(
         limit=limit,
         predictions=None if predictions is None else Path(predictions),
     )
-    write_build_page(_local(folder), Path(out), request, terminal_progress(quiet))
+    write_build_page(
+        local_build(folder, "this function"), Path(out), request, terminal_progress(quiet)
+    )
     return Path(out)
 
 
@@ -158,13 +157,3 @@ def _known(filters: dict[str, Any]) -> dict[str, Any]:
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _local(folder: Place | None) -> Path:
-    place = resolve_build(folder)
-    if isinstance(place, str):
-        raise UsageError(
-            f"{place} is a Hub id; this needs the folder of a build",
-            f"Download it first: hf download {place} --repo-type dataset --local-dir DIR",
-        )
-    return place

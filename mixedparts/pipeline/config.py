@@ -222,17 +222,34 @@ def read_config(path: Path) -> dict[str, Any]:
         InputError: the file is missing or is not YAML.
         UsageError: it contains unknown keys or values of another type; the message names all.
     """
-    data = read_yaml_mapping(path)
+    return config_values(read_yaml_mapping(path), f"the configuration {path}", f"{path}: ")
+
+
+def config_values(given: Mapping[str, Any], subject: str, place: str = "") -> dict[str, Any]:
+    """Convert plain values of some fields of `BuildConfig`, by field name.
+
+    Args:
+        given: as YAML or a caller has them.
+        subject: what the message about faults is about.
+        place: put before the name of a field in a message about its form.
+
+    Returns:
+        The values in the types of the fields.
+
+    Raises:
+        UsageError: there are unknown keys or values of another type; the message names all.
+    """
+    data = dict(given)
     # The limit is parsed as text later. YAML reads 5% as text, but 0.05 and 100 as numbers.
     if isinstance(data.get("max_rejects"), int | float):
         data["max_rejects"] = str(data["max_rejects"])
     if isinstance(text := data.get("shard_range"), str):
-        data["shard_range"] = parse_shard_range(text, f"{path}: shard_range")
+        data["shard_range"] = parse_shard_range(text, f"{place}shard_range")
     faults: list[str] = []
     values = converted(BuildConfig, data, faults)
     if faults:
         listed = "\n".join(f"  {fault}" for fault in faults)
-        raise UsageError(f"the configuration {path} cannot be used:\n{listed}")
+        raise UsageError(f"{subject} cannot be used:\n{listed}")
     return values
 
 

@@ -103,8 +103,8 @@ def make_plan(config: BuildConfig, progress: Progress | None = None) -> Plan:
         UsageError: a class is in none of the sources.
     """
     names = sorted(config.sources)
-    _check_sources(config, names)
-    sources = tuple(_plan_source(config, name, progress) for name in names)
+    splits = _splits_of(config, names)
+    sources = tuple(_plan_source(config, name, splits[name], progress) for name in names)
     roots = {name: config.source_root(name) for name in names}
     manifests = {name: manifest_of(name, root, config.profile) for name, root in roots.items()}
     _check_classes(config, list(manifests.values()))
@@ -157,25 +157,27 @@ def _check_classes(config: BuildConfig, manifests: list[Manifest | None]) -> Non
         raise UsageError("\n".join(faults), hint)
 
 
-def _check_sources(config: BuildConfig, names: Sequence[str]) -> None:
-    """Check that the annotation files of all sources are there, before any of them is digested.
+def _splits_of(config: BuildConfig, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the splits of each source, before any of them is digested.
 
     Raises:
         InputError: some are not; one error about all of these sources.
     """
     # All together: nobody should download one source to hear of the next.
+    splits: dict[str, tuple[str, ...]] = {}
     faults: list[InputError] = []
     for name in names:
         source, root = get_source(name), config.source_root(name)
         try:
-            if not source.splits(root):
+            splits[name] = source.splits(root)
+            if not splits[name]:
                 faults.append(missing_source(source, root))
         except InputError as error:
             faults.append(error)
-    if len(faults) < 2:
-        for fault in faults:
-            raise fault
-        return
+    if not faults:
+        return splits
+    if len(faults) == 1:
+        raise faults[0]
     hint = (
         "Unpack them there, or point elsewhere with --source-root NAME=DIR for each;"
         " `mixedparts sample --out sources` makes synthetic sources to try."
@@ -197,16 +199,11 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _plan_source(config: BuildConfig, name: str, progress: Progress | None) -> SourcePlan:
-    """Return the plan of one source.
-
-    Raises:
-        InputError: the source has no split at all, or a folder of a split is missing.
-    """
+def _plan_source(
+    config: BuildConfig, name: str, splits: tuple[str, ...], progress: Progress | None
+) -> SourcePlan:
+    """Return the plan of one source with these splits."""
     source, root = get_source(name), config.source_root(name)
-    splits = source.splits(root)
-    if not splits:  # removed since `_check_sources`
-        raise missing_source(source, root)
     inputs = source_digests(source, root, splits, progress)
     described = _described(source, root)
     return SourcePlan(name, source.version, splits, is_synthetic(root, inputs), inputs, described)

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
 from mixedparts.files.text import read_own_json
 from mixedparts.storage.build_folder import CARD, BuildFolder
 
@@ -47,6 +47,26 @@ def resolve_build(name_or_path: str | os.PathLike[str] | None = None) -> Path | 
             return _finished(folder)
     looked = ", ".join(str(folder) for folder in places)
     raise InputError(f"no built dataset found; looked in {looked}", BUILD_HINT)
+
+
+def local_build(name_or_path: str | os.PathLike[str] | None, reader: str) -> Path:
+    """Return the folder of a finished build on disk.
+
+    Args:
+        name_or_path: as for `resolve_build`.
+        reader: what reads it, for the message.
+
+    Raises:
+        InputError: there is no folder, or it contains no finished build.
+        UsageError: it is a Hub id.
+    """
+    place = resolve_build(name_or_path)
+    if isinstance(place, str):
+        raise UsageError(
+            f"{place} is a Hub id; {reader} reads the folder of a build",
+            f"Download it first: hf download {place} --repo-type dataset --local-dir DIR",
+        )
+    return place
 
 
 def _is_hub_id(text: str) -> bool:

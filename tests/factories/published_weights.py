@@ -67,11 +67,11 @@ def llama(config: CalicoConfig, rows: int) -> LlamaForCausalLM:
     return randomised(LlamaForCausalLM(LlamaConfig(**llama_config(config, rows))))  # type: ignore[return-value]
 
 
-def instructblip(config: CalicoConfig, rows: int) -> InstructBlipForConditionalGeneration:
-    """Return InstructBLIP with a Llama inside."""
+def blip_parts(config: CalicoConfig) -> dict[str, dict[str, int]]:
+    """Return what InstructBLIP and BLIP-2 share: the descriptions of EVA-CLIP and the Q-Former."""
     seen, asked = config.vision, config.qformer
-    described = InstructBlipConfig(
-        vision_config={
+    return {
+        "vision_config": {
             "hidden_size": seen.hidden_size,
             "intermediate_size": seen.mlp_size,
             "num_hidden_layers": seen.layers,
@@ -79,7 +79,7 @@ def instructblip(config: CalicoConfig, rows: int) -> InstructBlipForConditionalG
             "image_size": seen.image_size,
             "patch_size": seen.patch_size,
         },
-        qformer_config={
+        "qformer_config": {
             "vocab_size": asked.vocabulary,
             "hidden_size": asked.hidden_size,
             "intermediate_size": asked.mlp_size,
@@ -88,15 +88,21 @@ def instructblip(config: CalicoConfig, rows: int) -> InstructBlipForConditionalG
             "cross_attention_frequency": asked.cross_attention_every,
             "encoder_hidden_size": seen.hidden_size,
         },
+    }
+
+
+def instructblip(config: CalicoConfig, rows: int) -> InstructBlipForConditionalGeneration:
+    """Return InstructBLIP with a Llama inside."""
+    described = InstructBlipConfig(
+        **blip_parts(config),
         text_config={"model_type": "llama", **llama_config(config, rows)},
-        num_query_tokens=asked.queries,
+        num_query_tokens=config.qformer.queries,
     )
     return randomised(InstructBlipForConditionalGeneration(described))  # type: ignore[return-value]
 
 
 def blip2(config: CalicoConfig, text: str = "opt") -> Blip2ForConditionalGeneration:
     """Return BLIP-2 with an OPT or T5 of 20 columns inside, whatever the size of the rest."""
-    seen, asked = config.vision, config.qformer
     opt = {
         "model_type": "opt",
         "vocab_size": 50,
@@ -110,25 +116,9 @@ def blip2(config: CalicoConfig, text: str = "opt") -> Blip2ForConditionalGenerat
     t5 = {"model_type": "t5", "vocab_size": 50, "d_model": 20, "d_kv": 4, "d_ff": 8}
     t5 |= {"num_layers": 1, "num_heads": 2}
     described = Blip2Config(
-        vision_config={
-            "hidden_size": seen.hidden_size,
-            "intermediate_size": seen.mlp_size,
-            "num_hidden_layers": seen.layers,
-            "num_attention_heads": seen.heads,
-            "image_size": seen.image_size,
-            "patch_size": seen.patch_size,
-        },
-        qformer_config={
-            "vocab_size": asked.vocabulary,
-            "hidden_size": asked.hidden_size,
-            "intermediate_size": asked.mlp_size,
-            "num_hidden_layers": asked.layers,
-            "num_attention_heads": asked.heads,
-            "cross_attention_frequency": asked.cross_attention_every,
-            "encoder_hidden_size": seen.hidden_size,
-        },
+        **blip_parts(config),
         text_config=opt if text == "opt" else t5,
-        num_query_tokens=asked.queries,
+        num_query_tokens=config.qformer.queries,
     )
     return randomised(Blip2ForConditionalGeneration(described))  # type: ignore[return-value]
 
