@@ -9,6 +9,9 @@ from typing import Any
 from mixedparts.cli.verbs import add_verb
 from mixedparts.settings.local_paths import local_path
 
+_IMAGES = 300
+_SOURCES = ("paco", "partimagenet", "ade20k")
+
 
 def add_sample(verbs: Any) -> None:
     """Add the subcommand `sample`."""
@@ -18,28 +21,51 @@ def add_sample(verbs: Any) -> None:
         _sample,
         "draw synthetic sources in the native layouts of all three",
         "  mixedparts sample --out sources\n"
-        "  mixedparts sample --out sources --images 2000 --seed 7",
+        "  mixedparts sample --out sources --images 2000 --seed 7\n"
+        "  mixedparts sample --out scale --annotations-only --profile full",
     )
     parser.add_argument(
         "--out", type=local_path, required=True, metavar="DIR", help="folder to write to"
     )
     parser.add_argument(
-        "--images", type=int, default=300, metavar="N", help="images a source (default 300)"
+        "--images", type=int, metavar="N", help=f"images a source (default {_IMAGES})"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    scale = parser.add_argument_group(
+        "annotations at scale",
+        "random masks in the numbers of the real datasets, to measure builds; all images share a "
+        "few small pictures (83,000 images with 740,000 objects and parts take minutes)",
+    )
+    scale.add_argument(
+        "--annotations-only", action="store_true", help="write these instead of drawn images"
+    )
+    scale.add_argument(
+        "--profile",
+        choices=("full", "small"),
+        help="full: the numbers of the real datasets (default); small: a hundredth",
+    )
+    scale.add_argument(
+        "--fraction",
+        type=float,
+        metavar="F",
+        help="multiply the numbers of the profile, 0.01 or 10 for example (default 1)",
+    )
+    scale.add_argument(
+        "--sources",
+        nargs="+",
+        choices=_SOURCES,
+        metavar="NAME",
+        help=f"which of {', '.join(_SOURCES)} to write (default all)",
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> int:
     """Run `mixedparts sample`, and print the command that builds from its output."""
-    from mixedparts.errors import UsageError
     from mixedparts.progress import terminal_progress
-    from mixedparts.synthetic import make_sources
 
     # Before any side effect: the folder must not appear for a command that fails.
-    for name, least in (("images", 1), ("seed", 0), ("workers", 1)):
-        if getattr(arguments, name) < least:
-            raise UsageError(f"--{name} must be at least {least}, not {getattr(arguments, name)}")
+    _check(arguments)
     progress = terminal_progress(arguments.quiet)
     # `make_sources` reports how many images are done in all, `Progress` wants the difference.
     done = 0
@@ -49,10 +75,52 @@ def _sample(arguments: argparse.Namespace) -> int:
         progress.advance(now - done)
         done = now
 
-    # Every one of the three sources gets this number of images.
-    progress.start("drawing synthetic images", 3 * arguments.images, "images")
-    make_sources(arguments.out, arguments.images, arguments.seed, arguments.workers, advance)
+    sources = arguments.sources or _SOURCES
+    if arguments.annotations_only:
+        from mixedparts.synthetic.scale import Order, make_annotations
+
+        profile, fraction = arguments.profile or "full", arguments.fraction or 1.0
+        order = Order(profile, fraction, arguments.seed, sources)
+        progress.start("writing synthetic annotations", order.images, "images")
+        make_annotations(arguments.out, order, arguments.workers, advance)
+    else:
+        from mixedparts.synthetic import make_sources
+
+        images = arguments.images or _IMAGES
+        # Every one of the three sources gets this number of images.
+        progress.start("drawing synthetic images", len(_SOURCES) * images, "images")
+        make_sources(arguments.out, images, arguments.seed, arguments.workers, advance)
     progress.finish()
     print(f"synthetic sources in {arguments.out}")
-    print(f"next: mixedparts build --sources paco partimagenet ade20k --root {arguments.out}")
+    print(f"next: mixedparts build --sources {' '.join(sources)} --root {arguments.out}")
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for numbers out of range and options that do not go together."""
+    from mixedparts.errors import UsageError
+
+    for name, least in (("images", 1), ("seed", 0), ("workers", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
+    of_scale = ("profile", "fraction", "sources")
+    given = [f"--{name}" for name in of_scale if getattr(arguments, name) is not None]
+    if given and not arguments.annotations_only:
+        raise UsageError(
+            f"{', '.join(given)}: only with --annotations-only", "Add --annotations-only."
+        )
+    if not arguments.annotations_only:
+        return
+    if arguments.images is not None:
+        raise UsageError(
+            "--images does not go with --annotations-only, whose --profile has the numbers of "
+            "images",
+            "Use --fraction to change them: --fraction 0.01 for a hundredth.",
+        )
+    from mixedparts.synthetic.scale import MOST_TIMES
+
+    if arguments.fraction is not None and not 0 < arguments.fraction <= MOST_TIMES:
+        raise UsageError(
+            f"--fraction must be above 0 and at most {MOST_TIMES}, not {arguments.fraction}"
+        )

@@ -9,11 +9,14 @@ The modules in the order in which an image passes through them:
 4. `painting` gives the shapes colours, patterns, light and noise.
 5. `render` runs these steps for one image.
 6. `native` and one `native_*` module a source write images and annotations.
-7. `make` does this for all images and sources, in worker processes.
+7. `make` does this for all images and sources, in worker processes; `output` writes the files.
+
+`scale` writes annotation files with the numbers of the real datasets instead, for measurements.
 """
 
 from __future__ import annotations
 
-from mixedparts.synthetic.make import MARKER, make_sources
+from mixedparts.synthetic.make import make_sources
+from mixedparts.synthetic.output import MARKER
 
 __all__ = ["MARKER", "make_sources"]

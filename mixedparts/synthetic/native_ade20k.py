@@ -25,8 +25,8 @@ from mixedparts.synthetic.vocabulary import object_class, part_id
 
 UNLABELLED = 65535  # value of pixels of no part in a part map
 _ROOT = "ADE20KPart234"
-_FOLDERS = {"train": "training", "val": "validation"}
-_FILES = {split: f"{_ROOT}/ade20k_instance_{split}.json" for split in _FOLDERS}
+FOLDERS = {"train": "training", "val": "validation"}
+_FILES = {split: f"{_ROOT}/ade20k_instance_{split}.json" for split in FOLDERS}
 
 
 class Ade20kLayout(NativeLayout):
@@ -38,12 +38,13 @@ class Ade20kLayout(NativeLayout):
     image_file_globs = (
         f"{_ROOT}/images/*/ADE_*_09??????.jpg",
         f"{_ROOT}/annotations_detectron2_part/*/ADE_*_09??????.png",
+        f"{_ROOT}/synthetic_pool/*.jpg",
     )
 
     def folders(self) -> Sequence[str]:
         """Return the folders to create, relative to the output folder."""
         kinds = ("images", "annotations_detectron2_part")
-        return [f"{_ROOT}/{kind}/{folder}" for kind in kinds for folder in _FOLDERS.values()]
+        return [f"{_ROOT}/{kind}/{folder}" for kind in kinds for folder in FOLDERS.values()]
 
     def write(self, out: Path, seed: int, index: int) -> Fragment:
         """Draw one image, write it and its part map, and return its object annotations.
@@ -59,7 +60,7 @@ class Ade20kLayout(NativeLayout):
         rendered = render(seed, self.source, index)
         # Upstream has no test split; its validation images serve validation and test.
         split = "train" if split_of(index) == "train" else "val"
-        folder = _FOLDERS[split]
+        folder = FOLDERS[split]
         # Upstream numbers are far below nine million: no image is taken for a real one.
         stem = f"ADE_{split}_{9_000_000 + index:08d}"
         height, width = rendered.labels.shape

@@ -16,7 +16,7 @@ from mixedparts.synthetic.vocabulary import object_class, part_id
 
 _SPLITS = ("train", "val", "test")
 _FILES = {split: f"paco/annotations/paco_lvis_v1_{split}.json" for split in _SPLITS}
-_FIRST_IMAGE = 900_000_000  # beyond all COCO ids, so that no image is taken for a real one
+FIRST_IMAGE = 900_000_000  # beyond all COCO ids, so that no image is taken for a real one
 
 
 class PacoLayout(NativeLayout):
@@ -25,7 +25,7 @@ class PacoLayout(NativeLayout):
     source = "paco"
     roots = ("paco", "coco")
     files = _FILES
-    image_file_globs = ("coco/*2017/000900??????.jpg",)
+    image_file_globs = ("coco/*2017/000900??????.jpg", "coco/synthetic_pool/*.jpg")
 
     def folders(self) -> Sequence[str]:
         """Return the folders to create, relative to the output folder."""
@@ -44,7 +44,7 @@ class PacoLayout(NativeLayout):
         """
         rendered = render(seed, self.source, index)
         split = split_of(index)
-        image_id = _FIRST_IMAGE + index
+        image_id = FIRST_IMAGE + index
         # PACO's test is LVIS's val, with images of both COCO folders; train and val lie in one.
         folder = "val2017" if split == "test" and index % 3 else "train2017"
         name = f"{folder}/{image_id:012d}.jpg"
@@ -57,14 +57,14 @@ class PacoLayout(NativeLayout):
             own = first + len(annotations)
             category = object_class(self.source, item.key).id
             annotations.append(
-                _annotation(own, image_id, category, own, item.cut, item.cut.polygons)
+                _cut_annotation(own, image_id, category, own, item.cut, item.cut.polygons)
             )
             for part in item.parts:
                 number = first + len(annotations)
                 category = part_id(self.source, item.key, part.native)
                 segmentation = rle_of(part.cut.mask)
                 annotations.append(
-                    _annotation(number, image_id, category, own, part.cut, segmentation)
+                    _cut_annotation(number, image_id, category, own, part.cut, segmentation)
                 )
         image = {
             "id": image_id,
@@ -122,17 +122,42 @@ class PacoLayout(NativeLayout):
         }
 
 
-def _annotation(
+def _cut_annotation(
     number: int, image_id: int, category: int, owner: int, cut: Cut, segmentation: object
 ) -> dict[str, Any]:
-    """Return an annotation with all keys of the format; attributes are empty."""
-    # `owner` is the annotation of the object: a part refers to it, an object to itself.
+    area = float(cut.mask.sum())
+    return annotation(number, image_id, category, owner, box_of(cut.mask), area, segmentation)
+
+
+def annotation(
+    number: int,
+    image_id: int,
+    category: int,
+    owner: int,
+    box: list[float],
+    area: float,
+    segmentation: object,
+) -> dict[str, Any]:
+    """Return an annotation with all keys of the format; attributes are empty.
+
+    Args:
+        number: its id.
+        image_id: of its image.
+        category: id of its category.
+        owner: id of the object's annotation: of its object for a part, its own for an object.
+        box: x, y, w, h in pixels.
+        area: in pixels.
+        segmentation: polygons or RLE.
+
+    Returns:
+        The annotation, ready for JSON.
+    """
     return {
         "id": number,
         "image_id": image_id,
         "category_id": category,
-        "bbox": box_of(cut.mask),
-        "area": float(cut.mask.sum()),
+        "bbox": box,
+        "area": area,
         "segmentation": segmentation,
         "obj_ann_id": owner,
         "attribute_ids": [],

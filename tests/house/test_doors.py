@@ -24,7 +24,7 @@ OWN_FOLDERS = {
     "mixedparts/pipeline/plan.py": "the code of this package",
     "mixedparts/sources/manifests.py": "manifests in the package",
     "mixedparts/storage/digest_cache.py": "its own cache",
-    "mixedparts/synthetic/make.py": "images that an earlier run drew, in folders with its mark",
+    "mixedparts/synthetic/output.py": "images that an earlier run drew, in folders with its mark",
     "mixedparts/text/fonts.py": "the names of installed fonts, which the font library opens",
     "mixedparts/verification/files.py": "a build, whose manifest lists every file that must exist",
     "calico/cli/merge.py": "the folder that it has just written",
