@@ -45,6 +45,7 @@ from mixedparts.storage.manifest_shape import manifest_faults
 from mixedparts.storage.shards import (
     COMMITS,
     Commit,
+    WrittenFile,
     committed,
     write_json,
     write_text,
@@ -143,15 +144,26 @@ def finalize(
     os.replace(build / READY / REJECTS_FILE, build / REJECTS_FILE)
     # An earlier run may have ended with too many rejects and left them here (`check_rejects`).
     (build / WORK.parent / REJECTS_FILE).unlink(missing_ok=True)
+    describe(build, manifest, files)
+    point_checkout_at(build, manifest)
+    tidy_up(build)
+    _remember(build, written)
+    return manifest
+
+
+def describe(build: Path, manifest: dict[str, Any], files: Sequence[WrittenFile]) -> None:
+    """Write manifest, Croissant file, digest list and, last of all, the card.
+
+    Args:
+        build: the build folder, with plan and commit records.
+        manifest: of the build.
+        files: all data files of the dataset.
+    """
     write_json(build / MANIFEST, manifest)
     write_text(build / CROISSANT, croissant_text(manifest))
     text = card(manifest)
     write_digest_list(build, files, text)
     write_text(build / CARD, text)
-    point_checkout_at(build, manifest)
-    tidy_up(build)
-    _remember(build, written)
-    return manifest
 
 
 def tidy_up(build: Path) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from mixedparts.errors import near_names
-from mixedparts.settings.local_paths import is_address, is_utf8
+from mixedparts.settings.local_paths import as_path, is_address, is_utf8
 
 T = TypeVar("T")
 
@@ -40,12 +40,14 @@ class Option:
         metavar: name of the value in the help.
         result: True if the field decides the result; False if it decides where and how work runs.
         command_line: whether there is an option of the field's name.
+        address: whether a path may also be an address such as `s3://bucket/folder`.
     """
 
     help: str = ""
     metavar: str | None = None
     result: bool = True
     command_line: bool = True
+    address: bool = False
 
 
 @cache
@@ -108,7 +110,9 @@ def convert(value: Any, hint: Any) -> Any:
         converted = msgspec.convert(value, hint, dec_hook=_path_of_text)
     except msgspec.ValidationError as error:
         raise ValueFault(f"{_in_words(str(error))}, got {value!r}") from None
-    if isinstance(converted, Path) and is_address(converted):
+    option = option_of(hint)
+    takes_address = option is not None and option.address
+    if isinstance(converted, Path) and is_address(converted) and not takes_address:
         raise ValueFault(f"expected a local file or folder, got the address {str(value)!r}")
     if isinstance(converted, Path) and not is_utf8(converted):
         raise ValueFault(f"expected a path in UTF-8, got {str(value)!a}")
@@ -147,7 +151,7 @@ def _float_of_text(value: Any, bare: Any) -> Any:
 def _path_of_text(kind: type, value: Any) -> Any:
     """Convert text to a path; msgspec calls this for types that it does not know."""
     if kind is Path and isinstance(value, str | Path):
-        return Path(value)
+        return as_path(str(value))
     raise ValueError(f"expected {kind.__name__}")
 
 

@@ -1,4 +1,8 @@
-"""Paths of the local file system; an address such as `s3://bucket/x` is not one."""
+"""Paths of the local file system, and addresses such as `s3://bucket/x` where they are taken.
+
+An address travels as a `Path`, so that options and configurations have one type for places. `Path`
+turns its two slashes into one; `address_of` gives the address back.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,25 @@ import re
 from pathlib import Path
 
 # Two letters or more, so that a drive of Windows is none. `Path` turns the two slashes into one.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+_LOCAL = ("file", "local")
 
 
 def is_address(path: str | Path) -> bool:
     """Return whether a path starts with a scheme, such as `s3:/` or `file:/`."""
     return _ADDRESS.match(str(path)) is not None
+
+
+def address_of(path: str | Path) -> str | None:
+    """Return the address that a path stands for, without a slash at its end; None for a path."""
+    text = str(path)
+    scheme = _ADDRESS.match(text)
+    return None if scheme is None else f"{scheme[1]}://{text[scheme.end() :].rstrip('/')}"
+
+
+def shown(path: str | Path) -> str:
+    """Return a path or an address for messages."""
+    return address_of(path) or str(path)
 
 
 def is_utf8(path: str | Path) -> bool:
@@ -25,6 +42,28 @@ def is_utf8(path: str | Path) -> bool:
     return True
 
 
+def without_file_scheme(text: str) -> str:
+    """Return the local path of a `file://` address; any other text as it is."""
+    scheme = _ADDRESS.match(text)
+    if scheme is None or scheme[1].lower() not in _LOCAL:
+        return text
+    # `file:///data` and `file:/data` are the path `/data`, and `file://localhost/data` is too.
+    rest = text[len(scheme[1]) + 1 :]
+    return re.sub(r"^//(localhost(?=/))?", "", rest)
+
+
+def as_path(text: str) -> Path:
+    """Return a local path or an address as a path.
+
+    Raises:
+        ValueError: an address names no bucket; as a path it would become a folder `s3:`.
+    """
+    path = Path(without_file_scheme(text))
+    if is_address(text) and path.name.endswith(":"):
+        raise ValueError(f"{text} names no bucket or host; write {text.rstrip('/')}//NAME/FOLDER")
+    return path
+
+
 def local_path(text: str) -> Path:
     """Return the path that a command-line option names.
 
@@ -32,15 +71,30 @@ def local_path(text: str) -> Path:
         argparse.ArgumentTypeError: it is empty, not text in UTF-8, or an address; as a path an
             address would become a folder `s3:`.
     """
+    path = place(text)
+    if is_address(path):
+        raise argparse.ArgumentTypeError(
+            f"{text} is an address, and this option takes local files and folders only;"
+            " copy or mount it first"
+        )
+    return path
+
+
+def place(text: str) -> Path:
+    """Return the local path or the address that a command-line option names.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, not text in UTF-8, or an address of no bucket.
+    """
     if not text:
         raise argparse.ArgumentTypeError("it is empty; the present folder is `.`")
     if not is_utf8(text):
         raise argparse.ArgumentTypeError(f"{text!a} is not text in UTF-8; rename it")
-    if is_address(text):
-        raise argparse.ArgumentTypeError(
-            f"{text} is an address, and only local files and folders are read and written;"
-            " copy or mount it first"
-        )
-    path = Path(text)
+    try:
+        path = as_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if is_address(path):
+        return path
     # `.` and `..` have no name of their own, which writers put other names beside.
     return path if path.name not in ("", "..") else path.resolve()

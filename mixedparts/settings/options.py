@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mixedparts.settings.fields import bare_type, field_types, option_of
-from mixedparts.settings.local_paths import local_path
+from mixedparts.settings.local_paths import local_path, place
 
 _CONVERTERS: dict[type, Callable[[str], Any]] = {int: int, float: float, Path: local_path}
 
@@ -38,7 +38,7 @@ def add_field_options(parser: argparse.ArgumentParser, kind: type, result: bool)
             parser.add_argument(flag, nargs="+", metavar=option.metavar, help=option.help)
         else:
             # Other types, such as a share `i/N`, are texts that the command parses itself.
-            kind_of = _CONVERTERS.get(bare, str)
+            kind_of = place if option.address else _CONVERTERS.get(bare, str)
             parser.add_argument(flag, type=kind_of, metavar=option.metavar, help=option.help)
 
 

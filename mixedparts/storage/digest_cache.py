@@ -22,8 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from mixedparts.files.cache import cache_folder
 from mixedparts.files.opening import open_regular
-from mixedparts.storage.locate import cache_folder
 from mixedparts.storage.shards import sha256_of, written_beside
 
 _FORMAT = 1

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mixedparts.errors import InputError, UsageError
+from mixedparts.files.cache import cache_folder
 from mixedparts.files.text import read_own_json
 from mixedparts.storage.build_folder import CARD, BuildFolder
 
@@ -105,18 +106,6 @@ def remember_build(folder: Path) -> None:
         _note().write_text(json.dumps({"last_build": str(folder.resolve())}), encoding="utf-8")
     except OSError:
         return
-
-
-def cache_folder() -> Path:
-    """Return this project's folder in the user's cache folder; it may not exist.
-
-    Raises:
-        OSError: the user has no home folder, as in some containers.
-    """
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / NAME
-    except RuntimeError as error:
-        raise OSError(str(error)) from None
 
 
 def _note() -> Path:

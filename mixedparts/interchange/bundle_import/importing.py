@@ -21,13 +21,13 @@ from mixedparts.interchange.bundle_import.bundle import Bundle, open_bundle
 from mixedparts.interchange.bundle_import.split_import import SplitImport, task_name
 from mixedparts.pairing.samples import in_order
 from mixedparts.pipeline.build import (
-    Stages,
     begin,
     check_unchanged,
     event_log,
     write_and_finalize,
 )
 from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.destination import OnDisk
 from mixedparts.pipeline.engines import get_engine
 from mixedparts.pipeline.inputs import digests_below
 from mixedparts.pipeline.pair import store_samples
@@ -41,6 +41,7 @@ from mixedparts.pipeline.plan import (
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import check_rejects
 from mixedparts.pipeline.replacement import work_folder
+from mixedparts.pipeline.stages import Stages
 from mixedparts.pipeline.workspace import WORK, store_table
 from mixedparts.progress import Progress
 from mixedparts.sources.contract import SPLITS
@@ -116,7 +117,7 @@ def _import_into(
         log("begin", build_id=plan.build_id)
         store_plan(config.out, plan, [])
         reads, paired = _paired(bundle, config, progress)
-        check_unchanged(config.out, plan, _plan(bundle, config))
+        check_unchanged(OnDisk(config.out), plan, _plan(bundle, config))
         check_rejects(config.out, parse_limit(config.max_rejects), reads)
         stages = Stages(config, engine, progress, log)
         manifest = write_and_finalize(config, plan, stages, reads, paired)

@@ -20,7 +20,8 @@ from mixedparts.pipeline.finalize import finished_manifest, is_unfinished
 from mixedparts.progress import Silent
 from mixedparts.storage.build_folder import BuildFolder, DamagedShard, stored_manifest, stored_plan
 from mixedparts.storage.digest_cache import DigestCache, Stamp
-from mixedparts.storage.locate import cache_folder, last_build
+from mixedparts.files.cache import cache_folder
+from mixedparts.storage.locate import last_build
 from mixedparts.storage.shards import Commit, WrittenFile, commit, intact, read_commit
 from mixedparts.storage.writer_lock import writing
 from mixedparts.verification.verify import verify

@@ -15,6 +15,7 @@ from PIL import Image
 from mixedparts.cli import main
 from mixedparts.errors import InputError
 from mixedparts.pipeline import build as stages
+from mixedparts.pipeline import destination
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.write import WriteTask, run_write, write_tasks
@@ -65,8 +66,9 @@ def run(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, 
 def after(
     monkeypatch: pytest.MonkeyPatch, stage: str, change: Callable[[], None], times: int = 1
 ) -> None:
-    """Change something once a function of `mixedparts.pipeline.build` has run."""
-    real = getattr(stages, stage)
+    """Change something once a function that the stages of a build call has run."""
+    module = stages if hasattr(stages, stage) else destination
+    real = getattr(module, stage)
     left = [times]
 
     def changing(*arguments: Any, **options: Any) -> Any:
@@ -76,7 +78,7 @@ def after(
             change()
         return result
 
-    monkeypatch.setattr(stages, stage, changing)
+    monkeypatch.setattr(module, stage, changing)
 
 
 def longer(path: Path) -> None:

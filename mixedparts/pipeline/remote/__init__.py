@@ -1,0 +1,1 @@
+"""Builds whose files go to object storage, by way of a local scratch folder."""

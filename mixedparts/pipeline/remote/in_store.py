@@ -1,0 +1,100 @@
+"""The destination of a build in object storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixedparts.errors import UsageError
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.destination import T
+from mixedparts.pipeline.pair import run_pair
+from mixedparts.pipeline.plan import Plan, differences
+from mixedparts.pipeline.remote.finish import finish
+from mixedparts.pipeline.remote.place import remove_objects, stored_json
+from mixedparts.pipeline.remote.tasks import RunInStore, bring, finished_tasks, is_shard, publish
+from mixedparts.remote.store import Store
+from mixedparts.storage.build_folder import PLAN, stored_plan
+from mixedparts.storage.shards import Commit, WrittenFile
+
+
+class InStore:
+    """Keeps the finished tasks of a build as objects below an address.
+
+    Args:
+        store: of the build.
+        build: the scratch folder of this machine.
+        build_id: of the build.
+    """
+
+    def __init__(self, store: Store, build: Path, build_id: str) -> None:
+        self._store = store
+        self._build = build
+        self._build_id = build_id
+
+    def work(self, run: Callable[[T], Commit], needs: Sequence[Commit]) -> Callable[[T], Commit]:
+        """Return a function that runs a task on any machine; see `Destination.work`."""
+        return RunInStore(self._store, self._build_id, run, _working_files(needs))
+
+    def known(self, tasks: Sequence[str]) -> dict[str, Commit]:
+        """Return the records of the tasks that are done, so that no worker asks for each."""
+        return finished_tasks(self._store, self._build, tasks)
+
+    def finished(self, tasks: Sequence[str]) -> dict[str, Commit]:
+        """Return the records of the tasks that any run on any machine has finished, by name."""
+        return finished_tasks(self._store, self._build, tasks)
+
+    def store_plan(self) -> None:
+        """Keep the plan as an object, which also claims the place for this build.
+
+        Raises:
+            UsageError: another build has claimed it in the meantime.
+        """
+        name = PLAN.as_posix()
+        content = (self._build / PLAN).read_bytes()
+        if self._store.create(name, content):
+            return
+        there, mine = stored_json(self._store, name), stored_plan(self._build)
+        if there and mine and there.get("build_id") not in (None, mine["build_id"]):
+            lines = differences(there.get("identity"), mine["identity"])
+            raise UsageError(
+                f"another build has begun at {self._store.address} in the meantime. What differs"
+                " (there -> asked for):\n" + "\n".join(f"  {line}" for line in lines),
+                "Build into another folder with --out.",
+            )
+        if there != mine:
+            self._store.write({name: content})
+
+    def bring_rejects(self, reads: Sequence[Commit]) -> None:
+        """Fetch the rejects of read tasks, which are needed at the end, or for a message."""
+        files = _working_files(reads)
+        bring(self._store, self._build, (f for f in files if f.path.startswith("rejects/")))
+
+    def pair(self, config: BuildConfig, reads: list[Commit]) -> Commit:
+        """Run the pairing stage, unless any run has done it, and return its record."""
+        done = finished_tasks(self._store, self._build, ["pair"]).get("pair")
+        if done is None:
+            bring(self._store, self._build, _working_files(reads))
+            done = publish(self._store, self._build, run_pair(config, reads))
+        bring(self._store, self._build, _working_files([done]))
+        return done
+
+    def finalize(
+        self,
+        config: BuildConfig,
+        plan: Plan,
+        reads: Sequence[Commit],
+        paired: Commit,
+        written: list[Commit],
+    ) -> dict[str, Any]:
+        """Write what makes the objects a dataset, and return the manifest."""
+        return finish(self._store, self._build, plan, [*reads, paired], written)
+
+    def discard(self) -> None:
+        """Remove the objects of the build."""
+        remove_objects(self._store, self._store.listing())
+
+
+def _working_files(records: Sequence[Commit]) -> tuple[WrittenFile, ...]:
+    return tuple(file for record in records for file in record.files if not is_shard(file))
