@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+WAITING = 4
+"""A run of a shard range has done its share, and other shares are not done."""
 INTERRUPTED = 130
 TRACEBACK_VARIABLE = "MIXEDPARTS_TRACEBACK"
 """Set to 1 in the environment, it shows the traceback of an unexpected error."""

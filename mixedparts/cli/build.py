@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixedparts.cli.verbs import ROOT_VARIABLE, add_verb
-from mixedparts.settings.local_paths import local_path
+from mixedparts.exit_codes import WAITING
+from mixedparts.settings.local_paths import as_path, local_path
 
 if TYPE_CHECKING:
     from mixedparts.pipeline.config import BuildConfig
     from mixedparts.progress import Progress
+
+WAIT_SECONDS = 600.0
 
 
 def add_build(verbs: Any) -> None:
@@ -61,6 +64,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML with these options; flags take precedence",
     )
+    add(
+        "--wait",
+        type=float,
+        nargs="?",
+        const=WAIT_SECONDS,
+        metavar="SECONDS",
+        help="with --shard-range: wait for the other shares, until none of them has finished a task"
+        f" for SECONDS ({WAIT_SECONDS:.0f}); without it, or after that: exit code {WAITING}",
+    )
     add("--dry-run", action="store_true", help="print what would be built, write nothing")
     add("--overwrite", action="store_true", help="replace what an earlier build left there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
@@ -89,7 +101,7 @@ def _build(arguments: argparse.Namespace) -> int:
     # With --shard-range, other runs may still have work to do; then there is no manifest yet.
     if "waiting" in manifest:
         print(json.dumps(manifest) if arguments.json else f"waiting: {manifest['waiting']}")
-        return 0
+        return WAITING
     remember_build(config.out)
     report = build_report(config.out, manifest)
     print(json.dumps(report.values, indent=1) if arguments.json else report.text)
@@ -125,7 +137,7 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
 
     values: dict[str, Any] = {"workers": os.cpu_count() or 1}
     if os.environ.get(ROOT_VARIABLE):
-        values["root"] = Path(os.environ[ROOT_VARIABLE])
+        values["root"] = _place_of(os.environ[ROOT_VARIABLE], ROOT_VARIABLE)
     if arguments.config:
         values |= read_config(arguments.config)
     values |= given_options(arguments, BuildConfig)
@@ -135,9 +147,25 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
         name, equals, folder = item.partition("=")
         if not (name and equals and folder):
             raise UsageError(f"--source-root wants NAME=DIR, not '{item}'")
-        roots[name] = Path(folder)
+        roots[name] = _place_of(folder, "--source-root")
     values["source_roots"] = roots
+    if arguments.wait is not None:
+        values["wait"] = arguments.wait
     if arguments.shard_range:
         values["shard_range"] = parse_shard_range(arguments.shard_range, "--shard-range")
     # Without sources, `BuildConfig` itself raises the error, together with all other faults.
     return BuildConfig(**{"sources": (), **values})
+
+
+def _place_of(text: str, origin: str) -> Path:
+    """Return the folder or address that an option or a variable names.
+
+    Raises:
+        UsageError: an address names no bucket.
+    """
+    from mixedparts.errors import UsageError
+
+    try:
+        return as_path(text)
+    except ValueError as error:
+        raise UsageError(f"{origin}: {error}") from None

@@ -11,31 +11,24 @@ the folder has no manifest, and its README names a data file that never exists
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mixedparts.entities.normalise import Filters
 from mixedparts.errors import InputError, UsageError
-from mixedparts.files.opening import open_to_append
 from mixedparts.pipeline.build_warnings import build_warnings
 from mixedparts.pipeline.config import BuildConfig
-from mixedparts.pipeline.engines import Engine, get_engine
+from mixedparts.pipeline.destination import Destination
+from mixedparts.pipeline.engines import Engine, NodeNeeds, get_engine
 from mixedparts.pipeline.engines.worker_pool import check_main_module
 from mixedparts.pipeline.finalize import (
-    done_elsewhere,
-    finalize,
     finished_manifest,
     is_unfinished,
     mark_unfinished,
     tidy_up,
 )
-from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import (
     Plan,
     absent_splits,
@@ -47,16 +40,20 @@ from mixedparts.pipeline.plan import (
 from mixedparts.pipeline.read import ReadTask, run_read
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import check_rejects
+from mixedparts.pipeline.remote.sources import with_local_sources
 from mixedparts.pipeline.replacement import remove_build, work_folder
-from mixedparts.pipeline.write import WriteTask, run_write, write_tasks
+from mixedparts.pipeline.runs.event_log import event_log
+from mixedparts.pipeline.runs.places import absolute_places, places
+from mixedparts.pipeline.runs.shares import FINISH, finished_by_another, share_name
+from mixedparts.pipeline.stages import Stages
+from mixedparts.pipeline.write import run_write, write_tasks
 from mixedparts.progress import Progress
-from mixedparts.storage.build_folder import PLAN, stored_plan
+from mixedparts.remote.cache import is_copy
+from mixedparts.settings.local_paths import address_of, shown
+from mixedparts.storage.build_folder import stored_manifest, stored_plan
 from mixedparts.storage.shards import Commit
 from mixedparts.storage.target_folder import holds_earlier
-from mixedparts.storage.writer_lock import sharing, writing
-
-LOG = logging.getLogger(__name__)
-T = TypeVar("T", ReadTask, WriteTask)
+from mixedparts.storage.writer_lock import in_turn, sharing, writing
 
 
 def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> dict[str, Any]:
@@ -82,6 +79,15 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     """
     if config.engine == "local":
         check_main_module(config.workers)
+    else:
+        # Processes on other machines have other working folders.
+        config = replace(config, **absolute_places(config))
+    if (address := address_of(config.out)) is not None:
+        # Imported only when needed: it uses this module.
+        from mixedparts.pipeline.remote.build import build_in_store
+
+        return build_in_store(config, address, progress, overwrite)
+    config = with_local_sources(config, progress)
     if config.shard_range is None:
         lock = writing(config.out, progress.log)
     else:
@@ -101,12 +107,63 @@ def _build(config: BuildConfig, progress: Progress, overwrite: bool) -> dict[str
 def _build_in(
     config: BuildConfig, plan: Plan, progress: Progress, overwrite: bool
 ) -> dict[str, Any]:
-    if (finished := begin(config, plan, progress, overwrite)) is not None:
+    if config.shard_range is None:
+        turn: AbstractContextManager[None] = nullcontext()
+    else:
+        # Another share may be finishing the build: this one must not mark it as unfinished.
+        turn = in_turn(config.out, FINISH)
+    with turn:
+        finished = begin(config, plan, progress, overwrite)
+    if finished is not None:
         return finished
     for source, split in absent_splits(plan):
         progress.log(f"{source}: no {split} split here, skipped")
-    with event_log(config.out) as log, closing(get_engine(config.engine, config.workers)) as engine:
-        return _run(config, plan, Stages(config, engine, progress, log))
+    with (
+        event_log(config.out, share_name(config.shard_range)) as log,
+        closing(engine_of(config, plan, progress)) as engine,
+    ):
+        try:
+            result = run_stages(config, plan, Stages(config, engine, progress, log))
+        except Exception:
+            # Another share that finishes the build takes files away that this one still looks for.
+            if (finished := _finished_by_another(config, plan)) is not None:
+                return finished
+            raise
+        return (_finished_by_another(config, plan) if "waiting" in result else None) or result
+
+
+def _finished_by_another(config: BuildConfig, plan: Plan) -> dict[str, Any] | None:
+    """Return the manifest if another share has finished the build; None for the whole build."""
+    if config.shard_range is None:
+        return None
+    with in_turn(config.out, FINISH):
+        if not finished_by_another(config.out, plan.build_id):
+            return None
+        tidy_up(config.out)
+        return stored_manifest(config.out)
+
+
+def engine_of(config: BuildConfig, plan: Plan, progress: Progress, shared: bool = True) -> Engine:
+    """Return the engine of a build.
+
+    Args:
+        config: of the build.
+        plan: the plan of the build.
+        progress: gets a line about what a user should know.
+        shared: whether the machines of a cluster must all see the build folder.
+
+    Returns:
+        The engine, ready to run tasks.
+
+    Raises:
+        EnvironmentFault: a package is not installed, or a cluster cannot be used.
+    """
+    # One file of each source: a machine that sees it sees the others, too.
+    files = [config.source_root(s.name) / next(iter(s.inputs)) for s in plan.sources if s.inputs]
+    # Copies of sources at an address are made on each machine that reads them.
+    seen = tuple(file for file in files if shared or not is_copy(file))
+    needs = NodeNeeds(config.out if shared else None, seen)
+    return get_engine(config.engine, config.workers, config.ray_address, needs, progress.log)
 
 
 def begin(
@@ -128,7 +185,12 @@ def begin(
     """
     prepare(config, plan, overwrite)
     # A second run of a finished build ends here, without a change to any file.
-    finished = finished_manifest(config.out)
+    if config.shard_range is None:
+        finished = finished_manifest(config.out)
+    else:
+        # Without the digests of all files, which every share would read again.
+        done = finished_by_another(config.out, plan.build_id)
+        finished = stored_manifest(config.out) if done else None
     if finished is None:
         mark_unfinished(config.out)
     else:
@@ -154,9 +216,11 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
     # A build that was interrupted before it stored its plan has the card of an unfinished build.
     if not holds_earlier(out, "build", lambda folder: stored is not None or is_unfinished(folder)):
         return
-    if stored is None or overwrite:
+    same = stored is not None and stored["build_id"] == plan.build_id
+    # A share that replaces another build is the first to come; the others go on with the new one.
+    if stored is None or (overwrite and not (same and config.shard_range)):
         remove_build(out)
-    elif stored["build_id"] != plan.build_id:
+    elif not same:
         lines = differences(stored["identity"], plan.identity)
         raise UsageError(
             f"{out} holds another build. What differs (there -> asked for):\n"
@@ -165,11 +229,11 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
         )
 
 
-def check_unchanged(out: Path, plan: Plan, again: Plan) -> None:
+def check_unchanged(destination: Destination, plan: Plan, again: Plan) -> None:
     """Check that the inputs of a build did not change while it was reading them.
 
     Args:
-        out: the build folder; if they did, what was read of them is removed.
+        destination: of the build; if they did, what was read of them is removed.
         plan: made before reading.
         again: made after reading.
 
@@ -179,7 +243,7 @@ def check_unchanged(out: Path, plan: Plan, again: Plan) -> None:
     lines = differences(plan.identity, again.identity)
     if lines:
         # Nobody knows which tasks have read which content, so none of them is done.
-        remove_build(out)
+        destination.discard()
         raise InputError(
             "inputs changed while they were read (before -> now):\n"
             + "\n".join(f"  {line}" for line in lines),
@@ -187,80 +251,18 @@ def check_unchanged(out: Path, plan: Plan, again: Plan) -> None:
         )
 
 
-class Stages:
-    """Runs the tasks of each stage on an engine and reports their progress.
-
-    Args:
-        config: of the build; its shard range selects the tasks of this run.
-        engine: runs the tasks.
-        progress: shows how many images or rows are done.
-        log: adds an event and its values to the build's log.
-    """
-
-    def __init__(
-        self, config: BuildConfig, engine: Engine, progress: Progress, log: Callable[..., None]
-    ) -> None:
-        self.config = config
-        self.progress = progress
-        self.log = log
-        self._engine = engine
-
-    def run(
-        self,
-        stage: str,
-        tasks: Sequence[T],
-        work: Callable[[T], Commit],
-        sizes: list[int],
-        unit: str,
-    ) -> list[Commit] | None:
-        """Run those tasks of a stage that belong to this run.
-
-        Args:
-            stage: name of the stage in progress and log.
-            tasks: all tasks of the stage.
-            work: runs one task and returns its commit record.
-            sizes: size of each task in `unit`.
-            unit: what progress counts, such as `images`.
-
-        Returns:
-            The record of every task, in the order of `tasks`. None if a shard range leaves tasks to
-            other runs that have not finished them.
-        """
-        size_of = {task.name: size for task, size in zip(tasks, sizes, strict=True)}
-        share = list(tasks)
-        if self.config.shard_range:
-            at, of = self.config.shard_range
-            # Every `of`-th task and not a block of them: adjacent tasks belong to one source or
-            # table and take about the same time, so all shares get some of each.
-            share = share[at::of]
-        records: dict[str, Commit | None] = {}
-        self.progress.start(stage, sum(size_of[task.name] for task in share), unit)
-        for record in self._engine.run(work, share):
-            records[record.task] = record
-            self.progress.advance(size_of[record.task])
-            self.log(stage, task=record.task, files=len(record.files))
-        self.progress.finish()
-        for task in tasks:
-            if task.name not in records:
-                records[task.name] = done_elsewhere(self.config.out, task.name)
-        # Tasks end in any order. The next stage gets their records in the order of the plan, so
-        # the result does not depend on timing or on the number of workers.
-        in_order = [records[task.name] for task in tasks]
-        complete = [record for record in in_order if record is not None]
-        return complete if len(complete) == len(in_order) else None
-
-
-def _run(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
+def run_stages(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
     """Run all stages; return the manifest, or what a run of a shard range returns instead."""
-    stages.log("begin", build_id=plan.build_id)
+    stages.log("begin", build_id=plan.build_id, **places(config))
     reads = _read(config, plan, stages)
     if reads is None:
-        return _waiting(config, "reading", stages.progress)
+        return _waiting(config, "reading", stages)
+    stages.destination.bring_rejects(reads)
     check_rejects(config.out, parse_limit(config.max_rejects), reads)
-    paired = _pair(config, plan, reads)
+    paired = _pair(config, plan, reads, stages)
     stages.log("paired", rows={name: item.get("pairs") for name, item in paired.counts.items()})
     manifest = write_and_finalize(config, plan, stages, reads, paired)
-    return _waiting(config, "writing", stages.progress) if manifest is None else manifest
+    return _waiting(config, "writing", stages) if manifest is None else manifest
 
 
 def write_and_finalize(
@@ -280,10 +282,10 @@ def write_and_finalize(
     """
     tasks = write_tasks(config, paired)
     sizes = [task.stop - task.start for task in tasks]
-    written = stages.run("writing", tasks, run_write, sizes, "rows")
+    written = stages.run("writing", tasks, run_write, sizes, "rows", [paired])
     if written is None:
         return None
-    manifest = finalize(config, plan, reads, paired, written)
+    manifest = stages.destination.finalize(config, plan, reads, paired, written)
     for warning in manifest["warnings"]:
         stages.log("warning", **warning)
     stages.log("end", build_id=plan.build_id)
@@ -307,11 +309,11 @@ def read_and_pair(
         InputError: a source is unreadable as a whole, or there is no admissible sample.
         EnvironmentFault: the engine is not installed, or a worker process died.
     """
-    with closing(get_engine(config.engine, config.workers)) as engine:
+    with closing(engine_of(config, plan, progress)) as engine:
         stages = Stages(config, engine, progress, lambda event, **values: None)
         reads = _read(config, plan, stages)
-    assert reads is not None  # None occurs only with a shard range
-    return reads, _pair(config, plan, reads)
+        assert reads is not None  # None occurs only with a shard range
+        return reads, _pair(config, plan, reads, stages)
 
 
 def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | None:
@@ -322,6 +324,7 @@ def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | Non
     """
     shards = read_shards(config, plan)
     store_plan(config.out, plan, shards)
+    stages.destination.store_plan()
     filters = Filters(config.min_object_area, config.min_part_area, frozenset(config.classes))
     described = {source.name: source.described for source in plan.sources}
     tasks = [
@@ -333,19 +336,19 @@ def _read(config: BuildConfig, plan: Plan, stages: Stages) -> list[Commit] | Non
         reads = stages.run("reading", tasks, run_read, sizes, "images")
     except Exception:
         # A file that changed explains the error better than what a reader says about its content.
-        check_unchanged(config.out, plan, make_plan(config))
+        check_unchanged(stages.destination, plan, make_plan(config))
         raise
-    check_unchanged(config.out, plan, make_plan(config))
+    check_unchanged(stages.destination, plan, make_plan(config))
     return reads
 
 
-def _pair(config: BuildConfig, plan: Plan, reads: list[Commit]) -> Commit:
+def _pair(config: BuildConfig, plan: Plan, reads: list[Commit], stages: Stages) -> Commit:
     """Run the pairing stage.
 
     Raises:
         InputError: there is no admissible sample.
     """
-    paired = run_pair(config, reads)
+    paired = stages.destination.pair(config, reads)
     if not any(counts.get("pairs") for counts in paired.counts.values()):
         raise InputError(
             "no pair of comparable objects is left after reading, so there is no dataset:\n"
@@ -356,15 +359,17 @@ def _pair(config: BuildConfig, plan: Plan, reads: list[Commit]) -> Commit:
     return paired
 
 
-def _waiting(config: BuildConfig, stage: str, progress: Progress) -> dict[str, Any]:
+def _waiting(config: BuildConfig, stage: str, stages: Stages) -> dict[str, Any]:
     """Report that other runs have not finished their tasks of a stage, and return the same."""
     assert config.shard_range is not None
     at, of = config.shard_range
-    progress.log(
-        f"{stage}: share {at}/{of} is done, other shares are not. Run this command again when they"
-        " are; the command without --shard-range does all that is left."
+    stages.log("waiting", stage=stage)
+    stages.progress.log(
+        "\n  ".join((f"{stage}: share {at}/{of} is done, other shares are not:", *stages.left))
+        + "\nRun this command again when they are, or let it wait with --wait; `mixedparts finalize"
+        f" {shown(config.out)}` does all that is left."
     )
-    return {"waiting": stage, "shard_range": [at, of]}
+    return {"waiting": stage, "shard_range": [at, of], "left": stages.left}
 
 
 def _reject_lines(reads: Sequence[Commit]) -> str:
@@ -374,21 +379,3 @@ def _reject_lines(reads: Sequence[Commit]) -> str:
         for reason, number in record.counts["rejects"].items():
             reasons[reason] = reasons.get(reason, 0) + number
     return "\n".join(f"  rejected, {r}: {n}" for r, n in sorted(reasons.items())) or "  none"
-
-
-@contextmanager
-def event_log(out: Path) -> Iterator[Callable[..., None]]:
-    """Yield a function that adds an event with its values to the build's log, one JSON a line."""
-    # The log is the only file of a build that contains times: all others depend on the plan alone.
-    path = out / PLAN.parent / "log.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_to_append(path) as handle:
-
-        def log(event: str, **values: Any) -> None:
-            LOG.info("%s %s", event, values)
-            line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}
-            handle.write(json.dumps(line) + "\n")
-            # Line by line, so that the log of a killed run ends with its last event.
-            handle.flush()
-
-        yield log

@@ -16,7 +16,15 @@ from msgspec import Meta
 from mixedparts.errors import UsageError, near_names
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.records import Task
-from mixedparts.settings.fields import Count, Option, Share, converted, value_faults
+from mixedparts.settings.fields import (
+    Count,
+    Option,
+    Share,
+    ZeroOrMore,
+    converted,
+    value_faults,
+)
+from mixedparts.settings.local_paths import is_address
 from mixedparts.settings.options import result_fields
 from mixedparts.settings.yaml_file import read_yaml_mapping
 from mixedparts.sources.contract import available, get_source
@@ -62,6 +70,9 @@ class BuildConfig:
         read_shard_images, pair_shard_rows, image_shard_rows: most images or rows of a shard.
         workers: number of processes.
         engine: where tasks run, `local` or `ray`.
+        ray_address: Ray cluster to attach to; None: `RAY_ADDRESS`, else one is started here.
+        wait: with a shard range, wait for the other shares until none of them has finished a task
+            for so many seconds; None: end where they are not done.
         shard_range: (i, N): run only every N-th task, from the i-th on; None: all of them. Like
             workers and engine, it never changes the result.
 
@@ -75,14 +86,27 @@ class BuildConfig:
         tuple[str, ...], Option("see `mixedparts sources`; also one of yours", "NAME")
     ]
     root: Annotated[
-        Path, Option("sources' folder (./sources, $MIXEDPARTS_ROOT)", "DIR", result=False)
+        Path,
+        Option(
+            "sources' folder or address (./sources, $MIXEDPARTS_ROOT)",
+            "DIR",
+            result=False,
+            address=True,
+        ),
     ] = Path("sources")
-    source_roots: Annotated[Mapping[str, Path], Option(result=False, command_line=False)] = field(
-        default_factory=dict
-    )
-    out: Annotated[Path, Option("build folder (data/mixedparts)", "DIR", result=False)] = Path(
-        "data/mixedparts"
-    )
+    source_roots: Annotated[
+        Mapping[str, Annotated[Path, Option(address=True)]],
+        Option(result=False, command_line=False),
+    ] = field(default_factory=dict)
+    out: Annotated[
+        Path,
+        Option(
+            "build folder, or an address such as s3://bucket/folder (data/mixedparts)",
+            "DIR",
+            result=False,
+            address=True,
+        ),
+    ] = Path("data/mixedparts")
     samples: Annotated[Count | None, Option("rows over all splits (27 an image)", "N")] = None
     seed: Annotated[_Seed, Option("seed of the sampler (0)", "S")] = 0
     tasks: Annotated[
@@ -132,10 +156,19 @@ class BuildConfig:
     engine: Annotated[Literal["local", "ray"], Option("where tasks run (local)", result=False)] = (
         "local"
     )
+    ray_address: Annotated[
+        str | None,
+        Option(
+            "running Ray cluster, as HOST:6379 or auto ($RAY_ADDRESS; else one is started here)",
+            "ADDRESS",
+            result=False,
+        ),
+    ] = None
     shard_range: Annotated[
         tuple[int, int] | None,
         Option("do the i-th of N shares of the shards, from 0", "i/N", result=False),
     ] = None
+    wait: Annotated[ZeroOrMore | None, Option(result=False, command_line=False)] = None
 
     def __post_init__(self) -> None:
         # All faults together: nobody should correct one fault to find the next.
@@ -166,10 +199,17 @@ class BuildConfig:
                 yield unknown_name("task", name, tuple(Task))
         if self.cross_source and len(set(self.sources)) < 2:
             yield "cross_source needs at least two sources"
+        roots = map(self.source_root, self.sources)
+        if self.images == "reference" and any(is_address(root) for root in roots):
+            yield "images: reference stores paths of local images, and a source is at an address"
         try:
             parse_limit(self.max_rejects)
         except ValueError as error:
             yield f"max_rejects: {error}"
+        if self.ray_address is not None and self.engine != "ray":
+            yield "a Ray address is for the engine ray: add --engine ray"
+        if self.wait is not None and self.shard_range is None:
+            yield "only a run with a shard range waits for others: add --shard-range i/N"
         if self.shard_range and not 0 <= self.shard_range[0] < self.shard_range[1]:
             yield "shard range must be i/N with 0 <= i < N"
 

@@ -12,13 +12,22 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mixedparts.pipeline.config import BuildConfig
-from mixedparts.pipeline.finalize import done_elsewhere, finalize
+from mixedparts.pipeline.finalize import finalize
 from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import Plan
 from mixedparts.pipeline.read import ReadTask
 from mixedparts.pipeline.replacement import remove_build
+from mixedparts.pipeline.runs.shares import (
+    FINISH,
+    check_intact,
+    finished_by_another,
+    recorded_names,
+    sized_record,
+)
 from mixedparts.pipeline.write import WriteTask
+from mixedparts.storage.build_folder import stored_manifest
 from mixedparts.storage.shards import Commit
+from mixedparts.storage.writer_lock import in_turn
 
 T = TypeVar("T", ReadTask, WriteTask)
 
@@ -41,6 +50,10 @@ class Destination(Protocol):
 
     def finished(self, tasks: Sequence[str]) -> dict[str, Commit]:
         """Return the records of the tasks that any run has finished, by name."""
+        ...
+
+    def recorded(self) -> set[str]:
+        """Return the names of all tasks that have a commit record, from one listing."""
         ...
 
     def store_plan(self) -> None:
@@ -91,8 +104,12 @@ class OnDisk:
 
     def finished(self, tasks: Sequence[str]) -> dict[str, Commit]:
         """Return the records of the tasks that any run has finished, by name."""
-        records = ((name, done_elsewhere(self._build, name)) for name in tasks)
+        records = ((name, sized_record(self._build, name)) for name in tasks)
         return {name: record for name, record in records if record is not None}
+
+    def recorded(self) -> set[str]:
+        """Return the names of all tasks that have a commit record, from one listing."""
+        return recorded_names(self._build)
 
     def store_plan(self) -> None:
         """Do nothing: the plan is in the folder."""
@@ -101,8 +118,19 @@ class OnDisk:
         """Do nothing: the files are in the folder."""
 
     def pair(self, config: BuildConfig, reads: list[Commit]) -> Commit:
-        """Run the pairing stage, and return its record."""
-        return run_pair(config, reads)
+        """Run the pairing stage, and return its record.
+
+        Raises:
+            EnvironmentFault: files that another share has written are damaged.
+        """
+        if config.shard_range is None:
+            return run_pair(config, reads)
+        # One share pairs, and the others find its record. It is also the one that checks what all
+        # have read: working files are not flushed, so a crash of their machine can damage them.
+        with in_turn(self._build, "pairing"):
+            if sized_record(self._build, "pair") is None:
+                check_intact(self._build, reads)
+            return run_pair(config, reads)
 
     def finalize(
         self,
@@ -113,7 +141,12 @@ class OnDisk:
         written: list[Commit],
     ) -> dict[str, Any]:
         """Run the last step of a build, and return the manifest."""
-        return finalize(config, plan, reads, paired, written)
+        if config.shard_range is None:
+            return finalize(config, plan, reads, paired, written)
+        with in_turn(self._build, FINISH):
+            if finished_by_another(self._build, plan.build_id):
+                return stored_manifest(self._build) or {}
+            return finalize(config, plan, reads, paired, written)
 
     def discard(self) -> None:
         """Remove the build from the folder."""

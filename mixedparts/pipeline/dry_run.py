@@ -19,6 +19,7 @@ from mixedparts.pipeline.rejects import over_limit, reject_counts
 from mixedparts.pipeline.workspace import WORK
 from mixedparts.pipeline.write import WriteTask, image_bytes, run_write, write_tasks
 from mixedparts.progress import Progress
+from mixedparts.settings.local_paths import shown
 from mixedparts.sources.contract import SPLITS
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import Commit
@@ -52,7 +53,10 @@ def dry_run(config: BuildConfig, progress: Progress) -> DryRun:
     """
     with tempfile.TemporaryDirectory(prefix="mixedparts-dry-run-") as folder:
         # The numbers are for the whole build, whatever share of it this command would run.
-        trial = replace(config, out=Path(folder), shard_range=None)
+        # They come from this machine: others do not see its temporary folder.
+        trial = replace(
+            config, out=Path(folder), shard_range=None, wait=None, engine="local", ray_address=None
+        )
         plan = make_plan(trial, progress)
         reads, paired = read_and_pair(trial, plan, progress)
         tasks = write_tasks(trial, paired)
@@ -135,6 +139,6 @@ def _text(values: dict[str, Any], out: Path) -> str:
         text_table(["table", "rows", "shards", "bytes"], files),
         *reject_lines(values["rejects"]),
         *warning_lines(values["warnings"]),
-        f"dry run: nothing was written to {out}",
+        f"dry run: nothing was written to {shown(out)}",
     ]
     return "\n".join(lines)

@@ -34,6 +34,7 @@ import msgspec
 
 from mixedparts.files.opening import open_regular
 from mixedparts.files.text import read_own_json
+from mixedparts.storage.leftovers import temporary_beside
 
 COMMITS = Path("_build/commits")
 _COUNTS_DIGEST = "counts_sha256"  # key of a commit record
@@ -90,9 +91,9 @@ def written_beside(target: Path, flush: bool = True) -> Iterator[Path]:
     _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system. The leading dot
-    # hides the file from patterns such as `pairs/train-*`. The process id is for runs of several
-    # shard ranges, which all run the task `pair` in one folder.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    # hides the file from patterns such as `pairs/train-*`. The name is of this process alone: runs
+    # on several machines can write the same file, such as those of the task `pair`.
+    temporary = temporary_beside(target)
     try:
         yield temporary
         # Without the flush, a file system may store the new name before the contents, and a crash

@@ -27,6 +27,8 @@ from mixedparts.files.text import read_own_json
 _TRIES = 20
 _PAUSE = 0.05  # seconds between two tries
 _SHARE = ".share-"  # in the lock's name, before that of a share
+_STEP = ".step-"  # likewise, before that of a step
+_TURN_PAUSE = 0.2  # seconds between two looks whether a step is free
 
 
 class Writer(msgspec.Struct, frozen=True):
@@ -83,10 +85,55 @@ def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) 
     """
     place = place.resolve()
     with _held(place, f"{_SHARE}{share}", note):
-        # A moment is enough: who wants the whole folder must get this share's lock too.
-        with _held(place, "", note, tries=_TRIES):
+        # A moment is enough: who wants the whole folder must get this share's lock too. One share
+        # after the other, so that hundreds that start together do not refuse each other.
+        with in_turn(place, "start"), _held(place, "", note, tries=_TRIES):
             pass
         yield
+
+
+@contextmanager
+def in_turn(place: Path, step: str) -> Iterator[None]:
+    """Hold the lock of a step that runs of several shares take one after the other.
+
+    Args:
+        place: the folder; the caller holds the lock of a share of it.
+        step: name of the step, such as `pairing`.
+
+    Yields:
+        None, once no other process is in this step.
+    """
+    place = place.resolve()
+    with ExitStack() as stack:
+        while True:
+            try:
+                # Where the file system has no locks, the caller's share has reported it.
+                stack.enter_context(_held(place, f"{_STEP}{step}", lambda line: None))
+                break
+            except EnvironmentFault:
+                time.sleep(_TURN_PAUSE)
+        yield
+
+
+def writers(place: Path) -> list[tuple[str, Writer]]:
+    """Return who writes a folder now, each with its share, which is empty for the whole folder.
+
+    Processes of this machine that have ended are left out; those of others cannot be seen, so a
+    writer that was killed there is listed until its lock is taken again.
+    """
+    place = place.resolve()
+    present = (
+        (share, _described(_writer_of(place, share))) for share in ("", *_share_locks(place))
+    )
+    return [
+        (share.removeprefix(_SHARE), writer)
+        for share, writer in present
+        if writer is not None and not _is_gone(writer)
+    ]
+
+
+def _writer_of(place: Path, share: str) -> Path:
+    return place.parent / f".{place.name}{share}.writer"
 
 
 def _share_locks(place: Path) -> list[str]:
@@ -113,7 +160,7 @@ def _held(
         EnvironmentFault: another process holds it, after so many tries.
     """
     path = place.parent / f".{place.name}{share}.lock"
-    writer = path.with_suffix(".writer")
+    writer = _writer_of(place, share)
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,6 @@ from mixedparts.pairing.samples import in_order
 from mixedparts.pipeline.build import (
     begin,
     check_unchanged,
-    event_log,
     write_and_finalize,
 )
 from mixedparts.pipeline.config import BuildConfig
@@ -41,6 +40,7 @@ from mixedparts.pipeline.plan import (
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import check_rejects
 from mixedparts.pipeline.replacement import work_folder
+from mixedparts.pipeline.runs.event_log import event_log
 from mixedparts.pipeline.stages import Stages
 from mixedparts.pipeline.workspace import WORK, store_table
 from mixedparts.progress import Progress

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mixedparts.errors import MixedPartsError
-from mixedparts.pipeline.build import event_log, run_stages
+from mixedparts.pipeline.build import engine_of, run_stages
 from mixedparts.pipeline.config import BuildConfig
-from mixedparts.pipeline.engines import get_engine
 from mixedparts.pipeline.plan import Plan, absent_splits, make_plan
 from mixedparts.pipeline.remote.finish import tidy_up
 from mixedparts.pipeline.remote.in_store import InStore
@@ -27,7 +26,10 @@ from mixedparts.pipeline.remote.place import (
     put_in_place,
     stored_json,
 )
+from mixedparts.pipeline.remote.sources import Addresses, source_addresses, with_local_sources
 from mixedparts.pipeline.remote.tasks import scratch_folder
+from mixedparts.pipeline.runs.event_log import event_log
+from mixedparts.pipeline.runs.shares import share_name
 from mixedparts.pipeline.stages import Stages
 from mixedparts.progress import Progress
 from mixedparts.remote.store import Store
@@ -59,6 +61,8 @@ def build_in_store(
     """
     store = Store(address)
     store.listing(PLAN.parent.as_posix())  # what is wrong with the address shows before the work
+    addresses = source_addresses(config)
+    config = with_local_sources(config, progress)
     plan = make_plan(config, progress)
     whole = config.shard_range is None
     with _lock(config, scratch_folder(store, plan.build_id), progress):
@@ -66,12 +70,12 @@ def build_in_store(
         if is_marked_unfinished(store):
             put_in_place(store)
         if overwrite and whole and stored_json(store, MANIFEST) is not None:
-            manifest = _build_at(store.below(STAGED), config, plan, progress, overwrite=False)
+            manifest = _build_at(store.below(STAGED), config, plan, addresses, progress)
             put_in_place(store)
             return manifest
         if whole:
             drop_staged(store)
-        return _build_at(store, config, plan, progress, overwrite)
+        return _build_at(store, config, plan, addresses, progress, overwrite)
 
 
 def _lock(config: BuildConfig, scratch: Path, progress: Progress) -> AbstractContextManager[None]:
@@ -86,7 +90,12 @@ def _lock(config: BuildConfig, scratch: Path, progress: Progress) -> AbstractCon
 
 
 def _build_at(
-    store: Store, config: BuildConfig, plan: Plan, progress: Progress, overwrite: bool
+    store: Store,
+    config: BuildConfig,
+    plan: Plan,
+    addresses: Addresses,
+    progress: Progress,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Build at the final place or at that of a replacement; see `build_in_store`."""
     scratch = scratch_folder(store, plan.build_id)
@@ -104,9 +113,10 @@ def _build_at(
     for source, split in absent_splits(plan):
         progress.log(f"{source}: no {split} split here, skipped")
     config = replace(config, out=scratch)
-    destination = InStore(store, scratch, plan.build_id)
-    engine = get_engine(config.engine, config.workers)
-    with closing(engine), _kept_log(store, scratch), event_log(scratch) as log:
+    destination = InStore(store, scratch, plan.build_id, addresses)
+    engine = engine_of(config, plan, progress, shared=False)
+    share = share_name(config.shard_range)
+    with closing(engine), _kept_log(store, scratch), event_log(scratch, share) as log:
         manifest = run_stages(config, plan, Stages(config, engine, progress, log, destination))
     if "waiting" not in manifest:
         # All of it is in the store now.

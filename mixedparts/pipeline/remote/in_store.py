@@ -13,10 +13,11 @@ from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import Plan, differences
 from mixedparts.pipeline.remote.finish import finish
 from mixedparts.pipeline.remote.place import remove_objects, stored_json
+from mixedparts.pipeline.remote.sources import Addresses
 from mixedparts.pipeline.remote.tasks import RunInStore, bring, finished_tasks, is_shard, publish
 from mixedparts.remote.store import Store
 from mixedparts.storage.build_folder import PLAN, stored_plan
-from mixedparts.storage.shards import Commit, WrittenFile
+from mixedparts.storage.shards import COMMITS, Commit, WrittenFile
 
 
 class InStore:
@@ -26,16 +27,18 @@ class InStore:
         store: of the build.
         build: the scratch folder of this machine.
         build_id: of the build.
+        sources: name and address of each source that is at one.
     """
 
-    def __init__(self, store: Store, build: Path, build_id: str) -> None:
+    def __init__(self, store: Store, build: Path, build_id: str, sources: Addresses = ()) -> None:
+        self._sources = sources
         self._store = store
         self._build = build
         self._build_id = build_id
 
     def work(self, run: Callable[[T], Commit], needs: Sequence[Commit]) -> Callable[[T], Commit]:
         """Return a function that runs a task on any machine; see `Destination.work`."""
-        return RunInStore(self._store, self._build_id, run, _working_files(needs))
+        return RunInStore(self._store, self._build_id, run, _working_files(needs), self._sources)
 
     def known(self, tasks: Sequence[str]) -> dict[str, Commit]:
         """Return the records of the tasks that are done, so that no worker asks for each."""
@@ -44,6 +47,11 @@ class InStore:
     def finished(self, tasks: Sequence[str]) -> dict[str, Commit]:
         """Return the records of the tasks that any run on any machine has finished, by name."""
         return finished_tasks(self._store, self._build, tasks)
+
+    def recorded(self) -> set[str]:
+        """Return the names of all tasks that have a commit record, from one listing."""
+        listed = self._store.listing(COMMITS.as_posix())
+        return {name.rpartition("/")[2].removesuffix(".json") for name in listed}
 
     def store_plan(self) -> None:
         """Keep the plan as an object, which also claims the place for this build.

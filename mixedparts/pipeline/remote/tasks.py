@@ -23,6 +23,8 @@ from filelock import FileLock
 
 from mixedparts.errors import EnvironmentFault
 from mixedparts.pipeline.destination import T
+from mixedparts.pipeline.read import ReadTask
+from mixedparts.pipeline.remote.sources import Addresses, roots_here
 from mixedparts.pipeline.workspace import READY, WORK
 from mixedparts.remote.cache import folder_of
 from mixedparts.remote.store import Store, StoredObject
@@ -185,19 +187,33 @@ class RunInStore(Generic[T]):
         build_id: of the build, which names the scratch folder.
         run: runs a task in a local folder.
         needs: working files that `run` reads.
+        sources: name and address of each source that is at one.
     """
 
     store: Store
     build_id: str
     run: Callable[[T], Commit]
     needs: tuple[WrittenFile, ...]
+    sources: Addresses = ()
 
     def __call__(self, task: T) -> Commit:
         """Run one task in the scratch folder of this machine, and publish what it wrote."""
         # The folder of the machine that has planned the task may not exist here.
         build = scratch_folder(self.store, self.build_id)
         bring(self.store, build, self.needs)
-        return publish(self.store, build, self.run(replace(task, build=build)))
+        here = _with_roots(replace(task, build=build), roots_here(self.sources))
+        return publish(self.store, build, self.run(here))
+
+
+def _with_roots(task: T, roots: Mapping[str, Path]) -> T:
+    """Return a task that reads its source, or its images, in the folders of this machine."""
+    if isinstance(task, ReadTask):
+        root = roots.get(task.shard.source)
+        return task if root is None else replace(task, shard=replace(task.shard, root=str(root)))
+    sources = (
+        (name, replace(item, root=roots.get(name, item.root))) for name, item in task.sources
+    )
+    return replace(task, sources=tuple(sources))
 
 
 def restate(build: Path, records: Iterable[Commit]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from calico.runtime.run_log import RunLog
 from mixedparts.errors import EnvironmentFault
 from mixedparts.files.opening import open_to_append
-from mixedparts.pipeline.build import event_log
+from mixedparts.pipeline.runs.event_log import event_log
 
 
 def test_text_is_added_to_what_is_there(tmp_path: Path) -> None:

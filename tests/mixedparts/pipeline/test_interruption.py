@@ -123,10 +123,13 @@ def test_shares_of_the_shards_make_up_the_whole(
     native_root: Path, whole: dict[str, str], tmp_path: Path, run_mixedparts: Run
 ) -> None:
     out = tmp_path / "out"
+    codes = []
     for _stage in range(2):
         for share in ("0/3", "1/3", "2/3"):
             done = run_mixedparts(*arguments(native_root, out, 1), "--shard-range", share)
-            assert done.returncode == 0, done.stderr
+            codes.append(done.returncode)
+    # The third run finds all of reading done and writes its share; the fifth finishes the build.
+    assert codes == [4, 4, 4, 4, 0, 0]
     assert digests(out, "log.jsonl") == whole
 
 

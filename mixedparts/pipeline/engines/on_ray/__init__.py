@@ -1,0 +1,1 @@
+"""The engine `ray`: tasks of a build on a Ray cluster."""
