@@ -11,6 +11,7 @@ from typing import Any
 
 from mixedparts.cards.card import in_split_order, split_rows
 from mixedparts.records import BENCHMARK
+from mixedparts.settings.local_paths import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Report:
 def build_report(out: Path, manifest: dict[str, Any]) -> Report:
     """Return the report of a finished build, with the command that comes next."""
     values = {
-        "out": str(out),
+        "out": shown(out),
         **{key: manifest[key] for key in ("build_id", "synthetic", "counts")},
         "filtered": manifest.get("filtered", {}),
         "benchmark": manifest["benchmark"],
@@ -42,7 +43,7 @@ def build_report(out: Path, manifest: dict[str, Any]) -> Report:
         lines.append(f"no benchmark rows for: {cells}")
     made = " (synthetic)" if manifest["synthetic"] else ""
     megabytes = values["bytes"] / 1e6
-    lines.append(f"dataset{made} in {out}: {sum(values['rows']['pairs'].values())} rows,")
+    lines.append(f"dataset{made} in {shown(out)}: {sum(values['rows']['pairs'].values())} rows,")
     lines[-1] += f" {megabytes:.1f} MB, build {manifest['build_id']}"
     lines += warning_lines(values["warnings"])
     lines += _next_lines(out, values["rows"]["pairs"])
@@ -61,9 +62,9 @@ def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
 
 def _next_lines(out: Path, rows: dict[str, int]) -> list[str]:
     """Return what to type after a build with these rows of each split."""
-    folder = shlex.quote(str(out))
+    folder = shlex.quote(shown(out))
     # Double quotes inside, because the shell's are single.
-    place = json.dumps(str(out), ensure_ascii=False)
+    place = json.dumps(shown(out), ensure_ascii=False)
     code = f"import mixedparts; print(mixedparts.load_dataset({place}))"
     lines = [
         f"load:   python -c {shlex.quote(code)}",

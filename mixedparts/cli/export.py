@@ -7,9 +7,9 @@ import json
 import os
 from typing import Any
 
-from mixedparts.cli.verbs import add_root, add_verb, sources_folder
+from mixedparts.cli.verbs import BUILD_HELP, add_root, add_verb, sources_folder
 from mixedparts.records import BENCHMARK, SPLITS
-from mixedparts.settings.local_paths import local_path
+from mixedparts.settings.local_paths import local_path, place
 
 # Written out here: importing the enumerations would load the packages that an export needs.
 _FORMATS = ("published", "coco", "webdataset", "parquet")
@@ -28,7 +28,7 @@ def add_export(verbs: Any) -> None:
         "  mixedparts export data/mixedparts --format parquet --out few --limit 200",
     )
     add = parser.add_argument
-    add("build", type=local_path, metavar="DIR")
+    add("build", type=place, metavar="DIR", help=BUILD_HELP)
     add("--format", required=True, choices=_FORMATS)
     add("--out", type=local_path, required=True, metavar="OUT", help="folder to write")
     add("--split", nargs="+", choices=(*SPLITS, BENCHMARK), default=(), metavar="SPLIT",
@@ -51,10 +51,11 @@ def _export(arguments: argparse.Namespace) -> int:
     from mixedparts.interchange.export.request import ExportRequest, Format, Origin, Visibility
     from mixedparts.interchange.export.run import export
     from mixedparts.progress import terminal_progress
+    from mixedparts.storage.locate import folder_to_read
 
     # argparse has compared the values with the choices, so no enumeration can fail here.
     request = ExportRequest(
-        build=arguments.build,
+        build=folder_to_read(arguments.build),
         format=Format(arguments.format),
         out=arguments.out,
         splits=tuple(arguments.split),

@@ -7,8 +7,8 @@ import json
 import sys
 from typing import Any
 
-from mixedparts.cli.verbs import add_verb
-from mixedparts.settings.local_paths import local_path
+from mixedparts.cli.verbs import BUILD_HELP, add_verb
+from mixedparts.settings.local_paths import place
 
 
 def add_push(verbs: Any) -> None:
@@ -21,7 +21,7 @@ def add_push(verbs: Any) -> None:
         "  mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run\n"
         "  mixedparts push data/mixedparts --repo-id me/mixedparts",
     )
-    parser.add_argument("build", type=local_path, metavar="DIR")
+    parser.add_argument("build", type=place, metavar="DIR", help=BUILD_HELP)
     parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
     parser.add_argument(
         "--with-pixels", action="store_true", help="send images too; check their licences first"
@@ -35,9 +35,11 @@ def _push(arguments: argparse.Namespace) -> int:
     """Run `mixedparts push`: print the plan, and send the files unless it is a dry run."""
     from mixedparts.hub.push import HuggingFaceHub, push, push_plan
     from mixedparts.progress import terminal_progress
+    from mixedparts.storage.locate import folder_to_read
 
+    build = folder_to_read(arguments.build, whole=True)
     # The plan also checks the build and the options, before anything is sent.
-    plan = push_plan(arguments.build, arguments.repo_id, arguments.with_pixels)
+    plan = push_plan(build, arguments.repo_id, arguments.with_pixels)
     if arguments.dry_run:
         print(json.dumps(plan.values, indent=1) if arguments.json else plan.text)
         if not arguments.json:
@@ -46,7 +48,7 @@ def _push(arguments: argparse.Namespace) -> int:
     # The plan names the licences; it goes to stderr because stdout has the result, maybe as JSON.
     print(plan.text, file=sys.stderr)
     sent = push(
-        arguments.build,
+        build,
         arguments.repo_id,
         arguments.with_pixels,
         not arguments.public,  # a new repository is private by default

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixedparts.errors import UsageError
 from mixedparts.settings.command_parser import CommandParser, add_common_options
-from mixedparts.settings.local_paths import local_path
+from mixedparts.settings.local_paths import is_address, local_path, shown
 
 ROOT_VARIABLE = "MIXEDPARTS_ROOT"
+BUILD_HELP = "build folder, or an address such as s3://bucket/folder"
 
 
 class VerbParser(CommandParser):
@@ -82,6 +84,16 @@ def add_root(parser: argparse.ArgumentParser) -> None:
 
 
 def sources_folder(given: Path | None) -> Path:
-    """Return the folder of the sources: the flag, else `MIXEDPARTS_ROOT`, else `./sources`."""
+    """Return the folder of the sources: the flag, else `MIXEDPARTS_ROOT`, else `./sources`.
+
+    Raises:
+        UsageError: `MIXEDPARTS_ROOT` is an address.
+    """
     # An empty variable counts as one that is not set.
-    return given or Path(os.environ.get(ROOT_VARIABLE) or "sources")
+    folder = given or Path(os.environ.get(ROOT_VARIABLE) or "sources")
+    if is_address(folder):
+        raise UsageError(
+            f"{ROOT_VARIABLE} is the address {shown(folder)}, which only `mixedparts build` reads",
+            "Name a local folder with --root.",
+        )
+    return folder

@@ -22,6 +22,7 @@ from mixedparts.files.foreign import packed_or_absent
 from mixedparts.files.opening import check_regular, read_head
 from mixedparts.files.text import read_own_json
 from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.storage.copies import local_file, name_of
 from mixedparts.storage.manifest_shape import manifest_faults, manifest_hint
 from mixedparts.storage.schema import CONFIGS, REJECTS
 from mixedparts.storage.shards import WrittenFile
@@ -47,8 +48,9 @@ class DamagedShard(InputError):
     """
 
     def __init__(self, build: Path, shard: str, reason: str) -> None:
+        name = name_of(build)
         super().__init__(
-            f"{build / shard} cannot be read: {reason}", f"Type: mixedparts verify {build}"
+            f"{name}/{shard} cannot be read: {reason}", f"Type: mixedparts verify {name}"
         )
         self.build, self.shard, self.reason = build, shard, reason
 
@@ -126,7 +128,7 @@ class BuildFolder:
         manifest = stored_manifest(path)
         if manifest is None:
             raise InputError(
-                f"{path} contains no finished build (no readable {MANIFEST})",
+                f"{name_of(path)} contains no finished build (no readable {MANIFEST})",
                 "Run the `mixedparts build` command again: it goes on where it stopped.",
             )
         if check and (faults := manifest_faults(manifest)):
@@ -190,7 +192,7 @@ class BuildFolder:
         splits = self.splits(table)
         if split not in splits:
             raise UsageError(
-                f"{self.path} has no split '{split}'.{near_names(split, splits)}",
+                f"{name_of(self.path)} has no split '{split}'.{near_names(split, splits)}",
                 f"Splits there: {', '.join(splits) or 'none'}",
             )
 
@@ -202,7 +204,7 @@ class BuildFolder:
         """
         if split not in self.splits(table):
             raise InputError(
-                f"the dataset {self.path} has no {table} of split '{split}'",
+                f"the dataset {name_of(self.path)} has no {table} of split '{split}'",
                 f"Splits: {', '.join(self.splits(table)) or 'none'}",
             )
 
@@ -237,8 +239,9 @@ class BuildFolder:
         """
         # Opening reads the footer alone; a damaged page raises its error when it is read.
         try:
-            check_regular(self.path / relative)
-            with pq.ParquetFile(self.path / relative, **options) as file:
+            path = local_file(self.path, relative, self.shards)
+            check_regular(path)
+            with pq.ParquetFile(path, **options) as file:
                 # Readers name the columns they want, and Parquet leaves out a column that is not
                 # there without a word. Metadata does not count: it only has hints for `datasets`
                 # and pandas.
@@ -374,7 +377,7 @@ class BuildFolder:
         except pa.ArrowException as error:  # files of different columns
             raise InputError(
                 f"{table} of split '{split}' cannot be read: {error}",
-                f"Type: mixedparts verify {self.path}",
+                f"Type: mixedparts verify {name_of(self.path)}",
             ) from error
 
 

@@ -1,0 +1,80 @@
+"""Files of a build that is at an address: fetched into its local copy when they are first needed.
+
+`mixedparts.storage.locate` makes the folder of such a copy, with manifest and card in it. Whatever
+reads the folder gets its other files here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from mixedparts.errors import InputError
+from mixedparts.progress import terminal_progress
+from mixedparts.remote.mirror import FixedMirror
+from mixedparts.storage.shards import WrittenFile, sha256_of
+
+_THREADS = 4  # files at a time; a storage sends one file in several parts already
+
+
+def name_of(folder: Path) -> str:
+    """Return what messages call a build folder: the address that it is a copy of, or its path."""
+    copy = FixedMirror.at(folder)
+    return str(folder) if copy is None else copy.address
+
+
+def local_file(folder: Path, relative: str, recorded: Sequence[WrittenFile]) -> Path:
+    """Return the path of a data file of a build, after fetching it if it is not here.
+
+    Args:
+        folder: the build folder.
+        relative: path of the file below it.
+        recorded: the files of the build's manifest.
+
+    Raises:
+        OSError: its object is gone, or is not what the manifest says.
+        EnvironmentFault: the storage cannot be reached or refuses access.
+    """
+    copy = FixedMirror.at(folder)
+    if copy is None:
+        return folder / relative
+    written = next((file for file in recorded if file.path == relative), None)
+    size = None if written is None else written.bytes
+    try:
+        return copy.local(relative, size, partial(_check, written))
+    except InputError as error:
+        raise FileNotFoundError(error.message) from error
+
+
+def _check(written: WrittenFile | None, path: Path) -> None:
+    """Compare a fetched file with the manifest; files that it does not list cannot be compared."""
+    if written is None:
+        return
+    if (size := path.stat().st_size) != written.bytes:
+        raise OSError(f"its object has {size} bytes, recorded {written.bytes}")
+    if sha256_of(path) != written.sha256:
+        raise OSError("its object does not match its recorded sha256")
+
+
+def fetch(folder: Path, files: Sequence[WrittenFile]) -> None:
+    """Fetch those of some data files of a build that are not here; see `local_file`.
+
+    Args:
+        folder: the build folder; nothing happens if it is no copy.
+        files: data files of the build.
+    """
+    copy = FixedMirror.at(folder)
+    if copy is None:
+        return
+    missing = [file for file in files if not (folder / file.path).is_file()]
+    if not missing:
+        return
+    progress = terminal_progress()
+    progress.start(f"fetching {copy.address}", sum(file.bytes for file in missing), "bytes")
+    with ThreadPoolExecutor(_THREADS) as pool:
+        paths = pool.map(lambda file: local_file(folder, file.path, files), missing)
+        for file, _ in zip(missing, paths, strict=True):
+            progress.advance(file.bytes)
+    progress.finish()
