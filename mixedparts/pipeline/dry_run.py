@@ -16,6 +16,7 @@ from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan, make_plan
 from mixedparts.pipeline.reject_limit import parse_limit
 from mixedparts.pipeline.rejects import over_limit, reject_counts
+from mixedparts.pipeline.remote.sources import with_local_sources
 from mixedparts.pipeline.workspace import WORK
 from mixedparts.pipeline.write import WriteTask, image_bytes, run_write, write_tasks
 from mixedparts.progress import Progress
@@ -57,6 +58,7 @@ def dry_run(config: BuildConfig, progress: Progress) -> DryRun:
         trial = replace(
             config, out=Path(folder), shard_range=None, wait=None, engine="local", ray_address=None
         )
+        trial = with_local_sources(trial, progress)
         plan = make_plan(trial, progress)
         reads, paired = read_and_pair(trial, plan, progress)
         tasks = write_tasks(trial, paired)

@@ -13,6 +13,7 @@ from mixedparts.errors import UsageError
 from mixedparts.pipeline.config import BuildConfig, config_values
 from mixedparts.settings.local_paths import address_of, as_path
 from mixedparts.settings.options import result_fields
+from mixedparts.storage.copies import name_of
 
 _KEYS = ("root", "source_roots", "max_rejects")
 
@@ -38,7 +39,8 @@ def absolute_places(config: BuildConfig) -> dict[str, Any]:
 
 
 def _absolute(path: Path) -> str:
-    return address_of(path) or str(path.absolute())
+    # The copy of a source at an address is on this machine alone.
+    return address_of(path) or name_of(path.absolute())
 
 
 def noted_places(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
