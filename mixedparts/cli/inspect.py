@@ -7,8 +7,8 @@ import json
 import sys
 from typing import Any
 
-from mixedparts.cli.verbs import add_verb
-from mixedparts.settings.local_paths import local_path
+from mixedparts.cli.verbs import BUILD_HELP, add_verb
+from mixedparts.settings.local_paths import address_of, local_path, place, shown
 
 
 def add_verify(verbs: Any) -> None:
@@ -22,7 +22,7 @@ def add_verify(verbs: Any) -> None:
         "  mixedparts verify data/mixedparts --level deep\n"
         "  mixedparts verify data/mixedparts --level full --json",
     )
-    parser.add_argument("build", type=local_path, metavar="DIR")
+    parser.add_argument("build", type=place, metavar="DIR", help=BUILD_HELP)
     parser.add_argument("--level", choices=("quick", "full", "deep"), default="full")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
     parser.add_argument("--json", action="store_true")
@@ -38,7 +38,12 @@ def _verify(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--workers must be at least 1, not {arguments.workers}")
     # --json implies --quiet.
     progress = terminal_progress(arguments.quiet or arguments.json)
-    found = verify(arguments.build, arguments.level, arguments.workers, progress)
+    if (address := address_of(arguments.build)) is None:
+        found = verify(arguments.build, arguments.level, arguments.workers, progress)
+    else:
+        from mixedparts.verification.at_address import verify_at
+
+        found = verify_at(address, arguments.level, arguments.workers, progress)
     if arguments.json:
         report = {
             "level": arguments.level,
@@ -53,7 +58,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     # Findings list the first 1,000 problems and count the others.
     if found.total > len(found.listed):
         print(f"… and {found.total - len(found.listed)} more")
-    print(f"{arguments.build}: {found.total} problems at level {arguments.level}")
+    print(f"{shown(arguments.build)}: {found.total} problems at level {arguments.level}")
     return 1 if found.total else 0
 
 
@@ -70,7 +75,7 @@ def add_stats(verbs: Any) -> None:
         "  mixedparts stats data/mixedparts --html stats.html\n"
         "  mixedparts stats data/mixedparts --plots plots --formats svg pdf",
     )
-    parser.add_argument("build", type=local_path, metavar="DIR")
+    parser.add_argument("build", type=place, metavar="DIR", help=BUILD_HELP)
     parser.add_argument("--json", action="store_true", help="all numbers, none cut")
     parser.add_argument(
         "--html", type=local_path, metavar="FILE", help="page with plots and tables"
@@ -89,12 +94,17 @@ def _stats(arguments: argparse.Namespace) -> int:
     """Run `mixedparts stats`: print the statistics; draw the plots and write the page if asked."""
     from mixedparts.reports.statistics import collect
     from mixedparts.reports.statistics_report import as_text, values_of
+    from mixedparts.storage.digest_list import check_output
+    from mixedparts.storage.locate import folder_to_read
 
+    for out in (arguments.plots, arguments.html):
+        if out is not None:
+            check_output(arguments.build, out)
     if arguments.plots or arguments.html:
         from mixedparts.reports.plots import load_matplotlib
 
         load_matplotlib()  # a missing package shows before the counting, which can take long
-    found = collect(arguments.build)
+    found = collect(folder_to_read(arguments.build))
     print(json.dumps(values_of(found), indent=1) if arguments.json else as_text(found))
     # Paths to stderr: stdout must stay valid JSON with --json.
     if arguments.plots:

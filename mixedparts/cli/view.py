@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixedparts.cli.verbs import add_verb
-from mixedparts.settings.local_paths import local_path
+from mixedparts.cli.verbs import BUILD_HELP, add_verb
+from mixedparts.settings.local_paths import local_path, place, shown
 
 if TYPE_CHECKING:
     from mixedparts.viewer.selection import Query
@@ -18,7 +18,7 @@ _EXAMPLES = """\
   mixedparts view data/mixedparts --ids 001b2dd759bddabf 0176237ddc345864
   mixedparts view data/mixedparts --split benchmark --predictions predictions.jsonl
   mixedparts view data/mixedparts --task unique_parts --sheet sheet.pdf
-  mixedparts view data/mixedparts --serve"""
+  mixedparts view data/mixedparts --serve --split test --class dog"""
 # Options that choose rows: field of the query -> option and help.
 _FILTERS = {
     "splits": ("--split", "NAME", "rows of these splits (all but the benchmark)"),
@@ -28,7 +28,7 @@ _FILTERS = {
     "parts": ("--part", "NAME", "rows with a part of one of these names"),
     "ids": ("--ids", "ID", "rows with these ids, all of them"),
 }
-_FILE_ONLY = ("out", "limit", "max_side", "search", "sheet", *_FILTERS)
+_FILE_ONLY = ("out", "limit", "max_side", "sheet")
 
 
 def add_view(verbs: Any) -> None:
@@ -41,7 +41,7 @@ def add_view(verbs: Any) -> None:
         _EXAMPLES,
     )
     add = parser.add_argument
-    add("build", type=local_path, metavar="DIR")
+    add("build", type=place, metavar="DIR", help=BUILD_HELP)
     add("--out", type=local_path, metavar="FILE", help="the file (view.html)")
     for field, (option, value, text) in _FILTERS.items():
         add(option, dest=field, nargs="+", metavar=value, help=text)
@@ -54,7 +54,8 @@ def add_view(verbs: Any) -> None:
         " beside the ground truth")  # fmt: skip
     add("--sheet", type=local_path, metavar="FILE", help="write a contact sheet for print instead:"
         " A4 at 300 dpi, .pdf or .png")  # fmt: skip
-    add("--serve", action="store_true", help="serve all rows on 127.0.0.1 until Ctrl+C")
+    add("--serve", action="store_true", help="serve all rows on 127.0.0.1 until Ctrl+C;"
+        " the page starts with the filters that are given here")  # fmt: skip
     add("--port", type=int, metavar="N", help="of --serve (8765; 0: any that is free)")
 
 
@@ -85,12 +86,14 @@ def _query(arguments: argparse.Namespace) -> Query:
 def _write_sheet(arguments: argparse.Namespace) -> int:
     from mixedparts.errors import UsageError
     from mixedparts.reports.contact_sheet import LIMIT, write_contact_sheet
+    from mixedparts.storage.locate import folder_to_read
 
     for option in ("out", "max_side", "predictions"):
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option.replace('_', '-')} is for the page, not for --sheet")
     limit = arguments.limit or LIMIT
-    sheet = write_contact_sheet(arguments.build, arguments.sheet, _query(arguments), limit)
+    build = folder_to_read(arguments.build)
+    sheet = write_contact_sheet(build, arguments.sheet, _query(arguments), limit)
     of = f" of {sheet.total:,} rows" if sheet.total > sheet.samples else ""
     print(f"{', '.join(map(str, sheet.files))}: {sheet.samples:,} samples{of}")
     return 0
@@ -98,6 +101,7 @@ def _write_sheet(arguments: argparse.Namespace) -> int:
 
 def _write(arguments: argparse.Namespace) -> int:
     from mixedparts.progress import terminal_progress
+    from mixedparts.storage.locate import folder_to_read
     from mixedparts.viewer.build_page import PageRequest, write_build_page
 
     given = {
@@ -110,31 +114,39 @@ def _write(arguments: argparse.Namespace) -> int:
     )
     out = arguments.out or Path("view.html")
     progress = terminal_progress(arguments.quiet)
-    written, chosen = write_build_page(arguments.build, out, request, progress)
+    build = folder_to_read(arguments.build)
+    written, chosen = write_build_page(build, out, request, progress)
     of = f" of {chosen.total:,} rows" if chosen.total > chosen.rows else ""
     size = f"{written.images:,} images, {written.bytes / 1e6:.1f} MB"
     print(f"{out}: {written.samples:,} samples{of}, {size}")
     if of:
-        print(f"more of them: --limit N; all rows: mixedparts view {arguments.build} --serve")
+        whole = f"mixedparts view {shown(arguments.build)} --serve"
+        print(f"more of them: --limit N; all rows: {whole}")
     return 0
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     from mixedparts.errors import UsageError
+    from mixedparts.exit_codes import INTERRUPTED
+    from mixedparts.storage.locate import folder_to_read
     from mixedparts.viewer.server.run import PORT, serve
 
     for option in _FILE_ONLY:
         if getattr(arguments, option) is not None:
-            name = _FILTERS[option][0] if option in _FILTERS else f"--{option.replace('_', '-')}"
-            raise UsageError(f"{name} is for a file; with --serve, choose rows in the page")
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{name} is for a file; with --serve, the page shows all rows")
     port = PORT if arguments.port is None else arguments.port
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be from 0 to 65535, not {port}")
-    serve(
-        arguments.build,
-        port,
-        arguments.predictions,
-        # Flushed: a program that starts the server waits for this line.
-        ready=lambda address: print(f"{address}  (Ctrl+C ends it)", flush=True),
-    )
+    try:
+        serve(
+            folder_to_read(arguments.build),
+            port,
+            arguments.predictions,
+            _query(arguments),
+            # Flushed: a program that starts the server waits for this line.
+            ready=lambda address: print(f"{address}  (Ctrl+C ends it)", flush=True),
+        )
+    except KeyboardInterrupt:
+        return INTERRUPTED  # without the line that the command can go on
     return 0

@@ -138,7 +138,7 @@ class PixelJoin:
     """
 
     def __init__(self, stored: Mapping[str, StoredRows]) -> None:
-        self._stored = dict(stored)
+        self._stored = stored
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return a batch whose entries read their pixels when asked; other columns unchanged."""

@@ -1,51 +1,51 @@
-"""Show a row of `pairs`: its images with their masks, the question, and the answer in colours."""
+"""Show rows of `pairs`: images with their masks, questions, and answers in colours."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from mixedparts.errors import UsageError
-from mixedparts.loading.pixels import PIXELS, png_address
-from mixedparts.tables.overlay import colours_of, draw_panels
-from mixedparts.tables.preview import marked_of
-from mixedparts.viewer.page.pieces import Chip, pieces_of
+from mixedparts.loading.shown_row import ShownRow, lacking, no_row
 
-_HEIGHT = 320
+LIMIT = 12
 _GAP = 8
 
 
-class ShownRow:
-    """A row as a picture; a notebook shows it with question and answer.
+class ShownRows(Sequence[ShownRow]):
+    """Several rows below each other.
 
     Args:
-        row: of `pairs`, with pixels.
+        rows: to show, in their order.
     """
 
-    def __init__(self, row: Mapping[str, Any]) -> None:
-        self.row = row
+    def __init__(self, rows: Sequence[ShownRow]) -> None:
+        self._rows = tuple(rows)
 
-    def picture(self, height: int = _HEIGHT) -> Image.Image:
-        """Return the images side by side with their masks, as RGB.
+    def __getitem__(self, number: Any) -> Any:
+        """Return one of the rows; of a slice, a tuple of them."""
+        return self._rows[number]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def picture(self, height: int = 320) -> Image.Image:
+        """Return the rows below each other, as RGB.
 
         Args:
-            height: of the images in pixels.
+            height: of the images of a row in pixels.
         """
-        images = [np.asarray(entry[PIXELS]) for entry in self.row["images"]]
-        panels = draw_panels(images, marked_of(self.row), height)
-        width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1)
-        picture = Image.new("RGB", (width, height), "white")
-        left = 0
-        for panel in panels:
-            picture.paste(panel, (left, 0))
-            left += panel.width + _GAP
-        return picture
+        pictures = [row.picture(height) for row in self._rows]
+        width = max(one.width for one in pictures)
+        whole = Image.new("RGB", (width, (height + _GAP) * len(pictures) - _GAP), "white")
+        for number, one in enumerate(pictures):
+            whole.paste(one, (0, number * (height + _GAP)))
+        return whole
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture in the format of the file's suffix, and return its path."""
@@ -53,63 +53,56 @@ class ShownRow:
         return Path(path)
 
     def __repr__(self) -> str:
-        row = self.row
-        return f"{row['source']} {row['task']} {row['id']}\n{row['question']}\n{row['answer']}"
+        return "\n\n".join(map(repr, self._rows))
 
     def _repr_html_(self) -> str:
-        """Return picture, question and answer; the phrases have the colours of their masks."""
-        row = self.row
-        head = escape(f"{row['source']} · {row['split']} · {row['task']} · {row['id']}")
-        return (
-            '<figure style="margin:0">'
-            f'<img src="{png_address(self.picture())}" alt="" style="max-width:100%">'
-            f"<figcaption><small>{head}</small><br>{escape(row['question'])}<br>"
-            f"{_answer(row)}</figcaption></figure>"
-        )
+        """Return the figures of all rows."""
+        return "".join(row._repr_html_() for row in self._rows)
 
 
-def show(row: Mapping[str, Any]) -> ShownRow:
-    """Show a row of `pairs` in a notebook, or draw it.
+def show(
+    rows: Mapping[str, Any] | Iterable[Mapping[str, Any]], limit: int = LIMIT
+) -> ShownRow | ShownRows:
+    """Show rows of `pairs` in a notebook, or draw them.
 
     Args:
-        row: as `load_dataset` gives it, with pixels.
+        rows: a row as `load_dataset` gives it, with pixels; or several of them: a list, a slice
+            such as `dataset[:3]`, a `Dataset`, or a stream.
+        limit: most rows of several; the first ones are shown.
 
     Returns:
-        What a notebook shows as a figure; `picture()` and `save(path)` give the image alone.
+        What a notebook shows as figures; `picture()` and `save(path)` give the image alone.
 
     Raises:
-        UsageError: it is not a row of `pairs`, or it has no pixels.
+        UsageError: a row is none of `pairs` or has no pixels, or there is no row.
+        InputError: a mask or an image of a row cannot be read.
     """
-    needed = ("images", "objects", "parts", "answer", "seg")
-    if not isinstance(row, Mapping) or any(name not in row for name in needed):
-        raise UsageError(
-            "show wants a row of 'pairs'", "For example: mixedparts.show(dataset['train'][0])"
-        )
-    if any(PIXELS not in entry for entry in row["images"]):
-        raise UsageError(
-            "this row has no pixels", "Load it with mixedparts.load_dataset(…), pixels=True."
-        )
+    if isinstance(rows, Mapping) and not _is_slice(rows):
+        return _shown(rows)
+    if limit < 1:
+        raise UsageError(f"limit must be at least 1, not {limit}")
+    several = _rows_of(rows) if isinstance(rows, Mapping) else rows
+    if isinstance(several, str) or not isinstance(several, Iterable):
+        raise no_row()
+    shown = [_shown(row) for row in islice(several, limit)]
+    if not shown:
+        raise no_row()
+    return ShownRows(shown)
+
+
+def _shown(row: Any) -> ShownRow:
+    fault = lacking(row)
+    if fault is not None:
+        raise fault
     return ShownRow(row)
 
 
-def _answer(row: Mapping[str, Any]) -> str:
-    """Return the answer as HTML, phrases in the colours of their masks."""
-    labels = [item.label for item in marked_of(row)]
-    colours = colours_of(labels)
-    pieces = []
-    for piece in pieces_of(row["answer"], _regions(row)):
-        if isinstance(piece, Chip):
-            red, green, blue = colours[labels[piece.regions[0]]] if piece.regions else (90, 90, 90)
-            style = f"color:rgb({red},{green},{blue});font-weight:bold"
-            pieces.append(f'<span style="{style}">{escape(piece.text)}</span>')
-        else:
-            pieces.append(escape(piece))
-    return "".join(pieces)
+def _is_slice(rows: Mapping[str, Any]) -> bool:
+    """Return whether a mapping has columns, such as `dataset[:3]`."""
+    return isinstance(rows.get("id"), list)
 
 
-def _regions(row: Mapping[str, Any]) -> Sequence[int]:
-    """Return for every `[SEG]` its position among the row's objects and parts together."""
-    first_part = len(row["objects"])
+def _rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        target["index"] + (first_part if target["kind"] == "part" else 0) for target in row["seg"]
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]

@@ -20,6 +20,7 @@ from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.images.opening import rgb_image
 from mixedparts.reports.plots.style import INK, legible, load_matplotlib, plot_style
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.digest_list import check_output
 from mixedparts.storage.shards import written_beside
 from mixedparts.tables.overlay import draw_panels
 from mixedparts.tables.preview import marked_of
@@ -89,6 +90,7 @@ def write_contact_sheet(
         )
     load_matplotlib()  # a missing package shows before the rows are read
     opened = BuildFolder.open(build)
+    check_output(build, out)
     chosen = choose(opened, query or Query(), limit)
     rows = list(read_rows(opened, chosen.found))
     with ExitStack() as stack, plot_style():

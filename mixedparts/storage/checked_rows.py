@@ -49,7 +49,7 @@ def checked_batches(
     """
     for shard in build.table_shards(table, split):
         for batch in build.shard_batches(shard.path, columns, rows):
-            fault = row_fault(batch, table)
+            fault = row_fault(batch, table) or _task_fault(batch, table)
             if fault is not None:
                 raise DamagedShard(build.path, shard.path, fault)
             yield batch
@@ -79,6 +79,8 @@ def checked_rows(
 def row_fault(batch: pa.RecordBatch, table: str) -> str | None:
     """Return what is wrong with the first row that cannot be used; None if all can be.
 
+    A task that there is none of is no fault here: the page shows it as text.
+
     Args:
         batch: rows with some or all columns of the table.
         table: `pairs`, `images`, `entities` or `preview`.
@@ -88,14 +90,17 @@ def row_fault(batch: pa.RecordBatch, table: str) -> str | None:
         if fault is not None:
             return fault
     columns = {name: batch[name] for name in batch.schema.names}
-    # The page shows a task as text, whatever it is.
-    if "task" in columns and table == "pairs":
-        unknown = sorted(set(pc.unique(columns["task"]).to_pylist()) - set(map(str, Task)))
-        if unknown:
-            return f"there is no task {unknown[0]!r}"
     if table == "pairs":
         return next(_reference_faults(columns), None)
     return next(_size_faults(columns), None) if table == "entities" else None
+
+
+def _task_fault(batch: pa.RecordBatch, table: str) -> str | None:
+    """Return what is wrong with the tasks of rows of `pairs`; None if each of them is known."""
+    if table != "pairs" or "task" not in batch.schema.names:
+        return None
+    unknown = sorted(set(pc.unique(batch["task"]).to_pylist()) - set(map(str, Task)))
+    return f"there is no task {unknown[0]!r}" if unknown else None
 
 
 def _value_faults(array: Any, path: str) -> Iterator[str]:

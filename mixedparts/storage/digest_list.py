@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from mixedparts.errors import UsageError
 from mixedparts.files.folders import list_folder
 from mixedparts.files.opening import open_regular
 from mixedparts.storage.build_folder import CARD, CROISSANT, MANIFEST, PLAN, REJECTS_FILE
@@ -55,6 +56,27 @@ def _listed_files(build: Path) -> Iterator[str]:
                     yield f"{folder}/{entry.name}"
 
 
+def check_output(build: Path, out: Path) -> None:
+    """Check that a file that a user wants to write does not replace one of a build.
+
+    Args:
+        build: the build folder.
+        out: the file.
+
+    Raises:
+        UsageError: it has the place of a file of the build.
+    """
+    folder, path = build.resolve(), out.resolve()
+    if not path.is_relative_to(folder):
+        return
+    own = {MANIFEST, CROISSANT, REJECTS_FILE, CARD, DIGEST_LIST, PLAN.parts[0], *CONFIGS}
+    if own.intersection(path.relative_to(folder).parts[:1]):
+        raise UsageError(
+            f"{out} has the place of a file of the build {build} itself",
+            "Choose a name outside of the build folder.",
+        )
+
+
 def read_digest_list(build: Path) -> dict[str, str] | None:
     """Return path -> SHA-256 (hex) of the listed files; None for a build of an earlier version.
 
@@ -67,6 +89,15 @@ def read_digest_list(build: Path) -> dict[str, str] | None:
             text = file.read().decode()
     except FileNotFoundError:
         return None
+    return parse_digest_list(text)
+
+
+def parse_digest_list(text: str) -> dict[str, str]:
+    """Return path -> SHA-256 (hex) of the lines of a list.
+
+    Raises:
+        ValueError: a line is broken; the message has its number.
+    """
     if not text.endswith("\n"):
         raise ValueError("its last line is cut")
     digests: dict[str, str] = {}

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from mixedparts import masks
+from mixedparts.errors import InputError
 from mixedparts.images.opening import rgb_image
-from mixedparts.masks import Rle
+from mixedparts.masks import InvalidMask, Rle
 from mixedparts.storage.schema import PREVIEW
 from mixedparts.tables.image_files import ImageFile
 from mixedparts.tables.overlay import PANEL_HEIGHT, ImageArray, Marked, draw_sample
@@ -48,16 +50,37 @@ def preview_batch(
 
 
 def marked_of(row: Mapping[str, Any]) -> list[Marked]:
-    """Return what to draw for a row of `pairs`: objects, outlined where parts are marked too."""
+    """Return what to draw for a row of `pairs`: objects, outlined where parts are marked too.
+
+    Raises:
+        InputError: a mask of the row does not decode.
+    """
     # A filled object would hide the colours of its parts.
     outlined = bool(row["parts"])
-    objects = [Marked(o["image"], o["category"], _rle(o), outlined) for o in row["objects"]]
-    return objects + [Marked(p["image"], p["name"], _rle(p)) for p in row["parts"]]
+    objects = [
+        Marked(item["image"], item["category"], region_mask(row, item), outlined)
+        for item in row["objects"]
+    ]
+    return objects + [
+        Marked(item["image"], item["name"], region_mask(row, item)) for item in row["parts"]
+    ]
 
 
-def _rle(region: Mapping[str, Any]) -> Rle:
+def region_mask(row: Mapping[str, Any], region: Mapping[str, Any]) -> Rle:
+    """Return the mask of an object or part of a row, checked: rows can come from anywhere.
+
+    Raises:
+        InputError: it does not decode.
+    """
     height, width = region["mask"]["size"]
-    return Rle(height, width, region["mask"]["counts"].encode())
+    try:
+        return masks.from_string(region["mask"]["counts"], height, width)
+    except InvalidMask as fault:
+        label = region.get("category") or region.get("name")
+        raise InputError(
+            f"row {row['id']} of {row['split']}: the mask of '{label}' cannot be read: {fault}",
+            "Check the build: mixedparts verify DIR --level deep",
+        ) from fault
 
 
 def jpeg(image: ImageArray) -> bytes:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mixedparts.errors import UsageError
 from mixedparts.progress import Progress, Silent
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.digest_list import check_output
 from mixedparts.tables.stored_images import ImageReader, open_images
 from mixedparts.viewer.build_rows import ReadImage, images_split, sample_of
 from mixedparts.viewer.compare import LEAST_IOU, compared
@@ -60,9 +62,12 @@ def write_build_page(
 
     Raises:
         InputError: there is no finished build in the folder, or it or the predictions are damaged.
-        UsageError: a filter names something that the build does not have, or leaves no row.
+        UsageError: a filter names something that the build does not have, or leaves no row; a
+            number is too small; or `out` is a file of the build.
     """
+    _check_request(request)
     opened = BuildFolder.open(build)
+    check_output(build, out)
     predictions = None if request.predictions is None else Predictions(request.predictions)
     query = request.query if predictions is None else replace(request.query, among=predictions.ids)
     chosen = choose(opened, query, request.limit)
@@ -79,6 +84,12 @@ def write_build_page(
             progress=progress,
         )
     return written, chosen
+
+
+def _check_request(request: PageRequest) -> None:
+    for name, value, least in (("limit", request.limit, 1), ("max-side", request.most_side, 16)):
+        if value < least:
+            raise UsageError(f"--{name} must be at least {least}, not {value}")
 
 
 def with_prediction(sample: Sample, predictions: Predictions | None) -> Sample:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mixedparts import masks
-from mixedparts.errors import InputError
-from mixedparts.masks import InvalidMask
 from mixedparts.records import BENCHMARK
+from mixedparts.tables.preview import region_mask
 from mixedparts.viewer.samples import Answer, Kind, Region, Sample, ShownImage
 
 GROUND_TRUTH = "Ground truth"
@@ -83,12 +81,4 @@ def _kind(kind: str) -> Kind:
 def _region(row: Mapping[str, Any], item: Mapping[str, Any], label: str, kind: Kind) -> Region:
     if "mask" not in item:
         return Region(item["image"], label, kind, None, area=item["area"])
-    height, width = item["mask"]["size"]
-    try:
-        mask = masks.from_string(item["mask"]["counts"], height, width)
-    except InvalidMask as fault:
-        raise InputError(
-            f"row {row['id']} of {row['split']}: the mask of '{label}' cannot be read: {fault}",
-            "Check the build: mixedparts verify DIR --level deep",
-        ) from fault
-    return Region(item["image"], label, kind, mask)
+    return Region(item["image"], label, kind, region_mask(row, item))

@@ -63,6 +63,7 @@ class Head:
         notes: further lines.
         panels: tables and figures, in their order.
         marked: a server shows predictions, so that the key explains their marks.
+        start: filters that the page of a server starts with, as its address has them.
     """
 
     title: str
@@ -71,3 +72,4 @@ class Head:
     notes: Sequence[str] = ()
     panels: Sequence[Table | Figure] = ()
     marked: bool = False
+    start: str = ""

@@ -16,6 +16,7 @@ import msgspec
 from mixedparts import masks
 from mixedparts.errors import InputError
 from mixedparts.files.packed_lines import packed_lines
+from mixedparts.files.text import literal_note
 from mixedparts.masks import InvalidMask, Rle
 from mixedparts.text.answers import label_of, parse_answer
 from mixedparts.viewer.samples import Answer, Kind, Region, Sample
@@ -41,6 +42,7 @@ class _Line(msgspec.Struct):
     id: str
     answer: str
     segments: list[_Segment]
+    trained_on_synthetic_images: bool = False
 
 
 class _Id(msgspec.Struct):
@@ -97,13 +99,17 @@ class Predictions:
             kind = kind_of(segment.label, sample)
             regions.append(Region(segment.image, segment.label, kind, mask, score=segment.score))
         seg = seg_of(line.answer, regions, len(sample.images))
-        return Answer(f"Prediction ({self.path.name})", line.answer, tuple(regions), seg)
+        # A reader who trusts such a model on photographs is misled by its scores.
+        note = ", model trained on synthetic images" * line.trained_on_synthetic_images
+        title = f"Prediction ({self.path.name}{note})"
+        return Answer(title, line.answer, tuple(regions), seg)
 
     def _decoded(self, decoder: msgspec.json.Decoder[_T], number: int, raw: bytes) -> _T:
         try:
             return decoder.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise self._fault(number, str(error) or "it is nested too deeply") from error
+            text = str(error) or "it is nested too deeply"
+            raise self._fault(number, f"{text}{literal_note(raw)}") from error
 
     def _fault(self, number: int, text: str) -> InputError:
         return InputError(f"{_SUBJECT} {self.path}, line {number}: {text}", _HINT)

@@ -67,10 +67,10 @@ def choose(build: BuildFolder, query: Query, limit: int) -> Chosen:
             totals[cell] += len(rows)
             free = max(0, limit - len(cells[cell])) if not query.ids else len(rows)
             cells[cell] += [(len(groups) - 1, row) for row in rows[:free]]
+    _check_ids(build, query, groups, cells)
     total = sum(totals.values())
     if not total:
         raise UsageError(f"no row of {build.path} passes all of these filters")
-    _check_ids(build, query, groups, cells)
     names = sorted(cells)
     most = total if query.ids else limit
     shares = water_fill(most, [len(cells[name]) for name in names]).tolist()

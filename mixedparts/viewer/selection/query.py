@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mixedparts.errors import UsageError
+from mixedparts.settings.local_paths import is_utf8
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -34,5 +37,11 @@ class Query:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return the words that a search text looks for."""
+    """Return the words that a search text looks for.
+
+    Raises:
+        UsageError: it is not text in UTF-8, as a shell can pass it.
+    """
+    if not is_utf8(text):
+        raise UsageError(f"the text to search for is not text in UTF-8: {text!a}")
     return tuple(text.lower().split())

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.storage.build_folder import BuildFolder, DamagedShard
 
 CATEGORY = "objects.list.element.category"
 PART = "parts.list.element.name"
@@ -57,13 +57,18 @@ class RowGroup:
         return True
 
 
-@lru_cache(maxsize=4)
 def row_groups(build: BuildFolder) -> tuple[RowGroup, ...]:
     """Return the row groups of all splits, in the order of the rows.
 
     Raises:
         DamagedShard: a file is missing or damaged.
     """
+    # By digests too: another build may have taken the place of the one that was read before.
+    return _row_groups(build, tuple(shard.sha256 for shard in build.shards))
+
+
+@lru_cache(maxsize=4)
+def _row_groups(build: BuildFolder, digests: tuple[str, ...]) -> tuple[RowGroup, ...]:
     return tuple(
         group
         for split in build.splits()
@@ -172,7 +177,16 @@ def read_group(
     """
     names = [leaf for leaf in NAMES if leaf in leaves]
     with build.open_shard(group.shard, read_dictionary=names) as file:
+        # Positions of rows are held from one read to the next.
+        if not _still_there(file.metadata, group):
+            raise DamagedShard(build.path, group.shard, "it was replaced while it was read")
         table = file.read_row_group(group.number, list(leaves), use_threads=False)
         if checked:
             table.validate(full=True)  # in the block: bytes that are no text count as damage
     return table
+
+
+def _still_there(metadata: pq.FileMetaData, group: RowGroup) -> bool:
+    if group.number >= metadata.num_row_groups:
+        return False
+    return bool(metadata.row_group(group.number).num_rows == group.rows)

@@ -12,8 +12,11 @@ and `text`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.applications import Starlette
@@ -41,23 +44,35 @@ _FILTERS = {
 }
 _MOST_ROWS = 200  # of one reply
 _LONGEST_TEXT = 1_000
+_ROW = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class RowsReply(msgspec.Struct):
-    """The reply to `/api/rows`: `total` beside the keys of `PageData`."""
+    """The reply to `/api/rows`: `total` beside the keys of `PageData`.
+
+    `note` names a split, source, task, class or part that the build does not have, if the rows are
+    none because of it.
+    """
 
     total: int
     images: Any
     masks: Any
     samples: Any
     format: int
+    note: str
 
 
-def create_app(stored: StoredRows) -> Starlette:
-    """Return the application for a build."""
+def create_app(stored: StoredRows, query: Query | None = None) -> Starlette:
+    """Return the application for a build.
+
+    Args:
+        stored: rows and images of the build.
+        query: filters that the page starts with; all of them can be changed there.
+    """
     build = stored.build
     rows = build.count("pairs")
-    page = page_text(head_of(build, f"{rows:,} rows", stored.predictions), None)
+    head = head_of(build, f"{rows:,} rows", stored.predictions)
+    page = page_text(replace(head, start=_address_of(query or Query())), None)
 
     def home(request: Request) -> Response:
         return HTMLResponse(page, headers={"content-security-policy": policy(server=True)})
@@ -67,7 +82,8 @@ def create_app(stored: StoredRows) -> Starlette:
         start = _number(request.query_params, "start", 0, 2**53)
         count = _number(request.query_params, "count", 50, _MOST_ROWS)
         total, data = stored.page(query, start, count)
-        return _json(RowsReply(total, data.images, data.masks, data.samples, data.format))
+        note = "" if total else stored.wrong_name(query)
+        return _json(RowsReply(total, data.images, data.masks, data.samples, data.format, note))
 
     def one(request: Request) -> Response:
         _check_names(request.query_params, ("split", "id"))
@@ -80,7 +96,7 @@ def create_app(stored: StoredRows) -> Starlette:
     def image(request: Request) -> Response:
         split, number = request.path_params["split"], request.path_params["row"]
         mine = request.path_params["build"] == build.build_id[:16]
-        found = stored.image(split, number) if mine and number < 2**31 else None
+        found = stored.image(split, int(number)) if mine and _ROW.fullmatch(number) else None
         if found is None:
             return _fault(404, "there is no such image")
         # The address has the build in it, so that another build's image never stands for it.
@@ -92,13 +108,15 @@ def create_app(stored: StoredRows) -> Starlette:
         "/api/rows": some,
         "/api/row": one,
         "/api/facets": facets,
-        "/images/{build}/{split}/{row:int}": image,
+        "/images/{build}/{split}/{row}": image,
     }
-    return Starlette(
+    app = Starlette(
         routes=[Route(path, answer, methods=["GET"]) for path, answer in routes.items()],
         middleware=[Middleware(Guard)],
         exception_handlers={MixedPartsError: _refused},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def query_of(given: QueryParams, further: tuple[str, ...] = ()) -> Query:
@@ -117,6 +135,12 @@ def query_of(given: QueryParams, further: tuple[str, ...] = ()) -> Query:
         raise UsageError(f"the text to search for has over {_LONGEST_TEXT:,} characters")
     values: dict[str, Any] = {f: tuple(given.getlist(name)) for name, f in _FILTERS.items()}
     return Query(**values, words=words_of(text))
+
+
+def _address_of(query: Query) -> str:
+    """Return a query as the page writes it into its address."""
+    pairs = [(name, value) for name, field in _FILTERS.items() for value in getattr(query, field)]
+    return urlencode([*pairs, *([("text", " ".join(query.words))] if query.words else [])])
 
 
 def _check_names(given: QueryParams, allowed: tuple[str, ...]) -> None:

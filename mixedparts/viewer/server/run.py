@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mixedparts.errors import EnvironmentFault, missing_package
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.viewer.predictions import Predictions
+from mixedparts.viewer.selection import Query
+from mixedparts.viewer.selection.choose import choose
 
 HOST = "127.0.0.1"
 PORT = 8765
@@ -18,6 +21,7 @@ def serve(
     build: Path,
     port: int = PORT,
     predictions: Path | None = None,
+    query: Query | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve the page of a whole build to this machine; return when the server is stopped.
@@ -26,10 +30,12 @@ def serve(
         build: the build folder.
         port: to listen on; 0 for any that is free.
         predictions: a file with predictions to show beside the ground truth.
+        query: filters that the page starts with.
         ready: gets the address once the server listens.
 
     Raises:
         InputError: there is no finished build in the folder, or the predictions are damaged.
+        UsageError: the query names something that the build does not have, or leaves no row.
         EnvironmentFault: the port is taken, or the extra `serve` is not installed.
     """
     try:
@@ -41,7 +47,12 @@ def serve(
         raise missing_package(error, "mixedparts view --serve", "serve") or error from error
     opened = BuildFolder.open(build)
     shown = None if predictions is None else Predictions(predictions)
-    app = create_app(StoredRows(opened, shown))
+    wanted = query or Query()
+    if shown is not None:
+        wanted = replace(wanted, among=shown.ids)
+    if wanted != Query():
+        choose(opened, wanted, 1)  # says which name is wrong, and whether no row is left
+    app = create_app(StoredRows(opened, shown), query)
     with listening(port) as listener:
         ready(f"http://{HOST}:{listener.getsockname()[1]}/")
         config = uvicorn.Config(

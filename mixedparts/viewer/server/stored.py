@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from threading import BoundedSemaphore
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, UsageError
 from mixedparts.images.exif import neutral_bytes
 from mixedparts.images.opening import image_bytes
 from mixedparts.storage.build_folder import BuildFolder
@@ -22,10 +24,11 @@ from mixedparts.viewer.page.previews import Preview, preview
 from mixedparts.viewer.predictions import Predictions
 from mixedparts.viewer.samples import ShownImage
 from mixedparts.viewer.selection import Matches, Query, find
-from mixedparts.viewer.selection.choose import with_splits
+from mixedparts.viewer.selection.choose import check_names, with_splits
 from mixedparts.viewer.selection.facets import Counts, count_facets
 from mixedparts.viewer.selection.read import read_rows
 from mixedparts.viewer.selection.row_groups import row_groups
+from mixedparts.viewer.server.replaced import Replaced
 
 # A request holds a row group in memory; further ones wait.
 _AT_ONCE = 4
@@ -46,6 +49,7 @@ class StoredRows:
         self.build = build
         self.predictions = predictions
         self._turn = BoundedSemaphore(_AT_ONCE)
+        self._replaced = Replaced(build)
         row_groups(build)  # reads all footers, once and before the first question
         self._found = lru_cache(maxsize=_QUERIES)(self._find)
         self._counts = lru_cache(maxsize=_QUERIES)(lambda query: count_facets(build, query))
@@ -63,9 +67,9 @@ class StoredRows:
             no masks.
 
         Raises:
-            DamagedShard: a file of the build is missing or damaged.
+            InputError: the build was replaced or removed, or a file of it is missing or damaged.
         """
-        with self._turn:
+        with self._reading():
             found = self._found(self._complete(query))
             total = sum(match.rows.size for match in found)
             # Predictions are compared with the masks.
@@ -73,22 +77,31 @@ class StoredRows:
             data = self._data(_cut(found, start, start + count), masked)
         return total, data
 
+    def wrong_name(self, query: Query) -> str:
+        """Return what is wrong with the names in a query that finds nothing; empty for nothing."""
+        with self._reading():
+            try:
+                check_names(self.build, query)
+            except UsageError as error:
+                return error.message
+        return ""
+
     def one(self, split: str, name: str) -> PageData | None:
         """Return the row with an id, with its masks; None if there is none.
 
         Raises:
-            DamagedShard: a file of the build is missing or damaged.
+            InputError: the build was replaced or removed, or a file of it is missing or damaged.
         """
         if split not in self.build.splits():
             return None
-        with self._turn:
+        with self._reading():
             query = Query(splits=(split,), ids=(name,))
             found = next(find(self.build, query), None)
             return None if found is None else self._data([_first(found)], masked=True)
 
     def facets(self, query: Query) -> Counts:
         """Return how many rows each choice of a filter leaves; see `count_facets`."""
-        with self._turn:
+        with self._reading():
             return self._counts(self._complete(query))
 
     def image(self, split: str, number: int) -> Preview | None:
@@ -99,11 +112,11 @@ class StoredRows:
             number: its `row`.
 
         Raises:
-            InputError: it cannot be read or decoded.
+            InputError: it cannot be read or decoded, or the build was replaced or removed.
         """
         if split not in self.build.splits("images"):
             return None
-        with self._turn:
+        with self._reading():
             row = self._image_row(split, number)
             data = None if row is None else self._bytes(row["image"], row["source"])
             if row is None or data is None:
@@ -113,8 +126,17 @@ class StoredRows:
             shown = ShownImage(f"{split}/{number}", name, row["width"], row["height"], read)
             return preview(shown, data, _IMAGE_BYTES, _IMAGE_SIDE)
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Wait for a free place, and check that the build is the one that was opened."""
+        with self._turn:
+            self._replaced.check()
+            yield
+
     def _complete(self, query: Query) -> Query:
-        return with_splits(self.build, query)
+        """Return the query for the rows that are shown: with predictions, those that have one."""
+        among = None if self.predictions is None else self.predictions.ids
+        return replace(with_splits(self.build, query), among=among)
 
     def _find(self, query: Query) -> tuple[Matches, ...]:
         return tuple(find(self.build, query))

@@ -94,6 +94,7 @@ class FileRows {
     const words = (filters.text || "").toLowerCase().split(/\s+/).filter(Boolean);
     return (
       FACETS.every((facet) => passes(values[facet], filters[facet])) &&
+      passes([sample.id], filters.id) &&
       words.every((word) => values.text.includes(word))
     );
   }

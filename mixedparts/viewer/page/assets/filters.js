@@ -1,14 +1,19 @@
 // The filters above the list: tasks as buttons, everything else as menus with counts.
 
-const MENUS = { split: "Split", source: "Source", class: "Class", part: "Part", tag: "Group" };
+const MENUS = { split: "Split", source: "Source", class: "Class", part: "Part", tag: "Group",
+  id: "Id" };
 
 class Filters {
   constructor(rows, changed) {
     Object.assign(this, { rows, changed, values: { task: [] } });
     this.menus = {};
+    this.several = {}; // facet -> names that were chosen together
     for (const [facet, title] of Object.entries(MENUS)) {
       const menu = make("select", { id: `filter-${facet}` });
-      menu.addEventListener("change", () => this.set({ [facet]: menu.value }));
+      menu.addEventListener("change", () => {
+        const several = menu.selectedOptions[0].dataset.several !== undefined;
+        this.set({ [facet]: several ? this.several[facet] : menu.value });
+      });
       this.menus[facet] = menu;
       const label = make("label", { for: menu.id }, title);
       byId("selects").append(make("div", { class: "field" }, label, menu));
@@ -49,7 +54,7 @@ class Filters {
     if (this.values !== wanted) return; // another filter was set meanwhile
     this.#showTasks(counts.task || {});
     for (const [facet, menu] of Object.entries(this.menus)) {
-      this.#fill(menu, counts[facet] || {}, this.values[facet] || "");
+      this.#fill(facet, menu, counts[facet], [this.values[facet] || []].flat());
     }
   }
 
@@ -68,16 +73,23 @@ class Filters {
     buttons.find((button) => button.dataset.task === focused)?.focus();
   }
 
-  #fill(menu, counts, chosen) {
-    const names = Object.keys(counts).sort();
-    if (chosen && !names.includes(chosen)) names.push(chosen);
+  /** Fill a menu, which chooses one name; several come from the address, as one entry. */
+  #fill(facet, menu, counts, chosen) {
+    const names = [...new Set([...Object.keys(counts || {}), ...chosen])].sort();
     const options = names.map((name) => {
-      const text = `${name} (${thousands(counts[name] || 0)})`;
+      const text = counts ? `${name} (${thousands(counts[name] || 0)})` : name;
       return make("option", { value: name }, text);
     });
+    if (chosen.length > 1) this.several[facet] = chosen;
+    const several = this.several[facet];
+    if (several) {
+      const text = `${several.length} of them: ${several.join(", ")}`;
+      options.unshift(make("option", { value: "", "data-several": true }, text));
+    }
     menu.replaceChildren(make("option", { value: "" }, "all"), ...options);
-    menu.value = chosen;
-    menu.closest(".field").hidden = names.length < 1;
+    if (chosen.length > 1) menu.selectedIndex = 1;
+    else menu.value = chosen[0] || "";
+    menu.closest(".field").hidden = !names.length && !several;
   }
 
   #addSort() {

@@ -25,10 +25,13 @@ function keep(name, value) {
 function readAddress() {
   const query = new URLSearchParams(location.hash.slice(1));
   const filters = { task: query.getAll("task") };
-  for (const name of ["split", "source", "class", "part", "tag", "text", "sort"]) {
-    if (query.get(name)) filters[name] = query.get(name);
+  for (const name of ["text", "sort"]) if (query.get(name)) filters[name] = query.get(name);
+  for (const name of ["split", "source", "class", "part", "tag", "id"]) {
+    const values = [...new Set(query.getAll(name))].filter(Boolean);
+    if (values.length) filters[name] = values.length > 1 ? values : values[0];
   }
-  const start = Math.max(0, Number.parseInt(query.get("start") || "0", 10) || 0);
+  const wanted = Number.parseInt(query.get("start") || "0", 10) || 0;
+  const start = Math.min(Math.max(0, wanted), Number.MAX_SAFE_INTEGER);
   return { filters, start, row: readRow() };
 }
 
@@ -65,7 +68,7 @@ class Page {
     const { filters, start, row } = readAddress();
     if (!row && this.detail.open) this.detail.dialog.close();
     this.filters.replace(filters, true);
-    this.start = start;
+    this.start = start - (start % this.rows.pageSize);
     await this.load();
     if (row) await this.openRow(row);
   }
@@ -74,12 +77,20 @@ class Page {
   async load() {
     const wanted = this.filters.values;
     await this.#guarded(async () => {
-      const { total, samples } = await this.rows.page(wanted, this.start);
+      let { total, samples, note } = await this.rows.page(wanted, this.start).catch((error) => {
+        // What was found before is no answer to what is asked now.
+        if (this.filters.values === wanted) this.cards.show(this.samples = []);
+        throw error;
+      });
+      if (total && this.start >= total) {
+        this.start = this.#lastStart(total); // the address named a page that there is not
+        ({ total, samples } = await this.rows.page(wanted, this.start));
+      }
       if (this.filters.values !== wanted) return; // a later filter has its own answer
       Object.assign(this, { total, samples });
       this.cards.show(samples);
       this.cards.mark(0, false);
-      this.#report();
+      this.#report(note);
     });
     // Afterwards and without waiting for it: a server counts longer than it searches.
     this.#guarded(() => this.filters.count());
@@ -113,8 +124,13 @@ class Page {
       this.#address(this.samples[at]);
       await this.detail.show(this.samples[at]);
     } else {
+      this.#address(null);
       this.cards.mark(at, true);
     }
+  }
+
+  #lastStart(total) {
+    return total - 1 - ((total - 1) % this.rows.pageSize);
   }
 
   #filtered() {
@@ -140,12 +156,13 @@ class Page {
     history.replaceState(null, "", `${location.pathname}${location.search}#${text}`);
   }
 
-  #report() {
+  /** Say how many samples there are; `note` says why there is none. */
+  #report(note) {
     const pages = Math.max(1, Math.ceil(this.total / this.rows.pageSize));
     const page = 1 + Math.floor(this.start / this.rows.pageSize);
     byId("status").textContent = this.total
       ? `${counted(this.total, "sample")}, page ${thousands(page)} of ${thousands(pages)}`
-      : "No sample fits these filters.";
+      : `No sample fits these filters${note ? `: ${note}` : "."}`;
     byId("page-number").textContent = `${thousands(page)} / ${thousands(pages)}`;
     byId("page-before").disabled = page <= 1;
     byId("page-after").disabled = page >= pages;
@@ -281,4 +298,7 @@ byId("theme").addEventListener("click", nextTheme);
 const stored = byId("page-data");
 const rows = stored ? new FileRows(JSON.parse(stored.textContent)) : new ServerRows();
 const page = new Page(rows, JSON.parse(byId("palette").textContent));
+// Filters of the command that started the server; an address with filters of its own is followed.
+const { start } = byId("palette").dataset;
+if (start && !location.href.includes("#")) history.replaceState(null, "", `#${start}`);
 page.follow();

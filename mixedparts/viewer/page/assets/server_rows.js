@@ -2,31 +2,29 @@
 
 class ServerRows {
   pageSize = 50;
-  scores = []; // a server does not sort
+  scores = [];
   marked = byId("palette").dataset.marked !== undefined;
 
   async page(filters, start) {
     const reply = await this.#ask("/api/rows", filters, { start, count: this.pageSize });
-    return { total: reply.total, samples: this.#link(reply) };
+    return { total: reply.total, samples: this.#link(reply), note: reply.note };
   }
 
   async facets(filters) {
     return this.#ask("/api/facets", filters, {});
   }
 
+  /** Return one sample, without masks, or undefined. */
   async one(split, id) {
-    const reply = await this.#ask("/api/row", {}, { split, id }).catch((error) => {
-      if (error.status === 404) return null;
-      throw error;
-    });
-    return reply ? this.#link(reply)[0] : undefined;
+    const reply = await this.#ask("/api/rows", {}, { split, id, count: 1 });
+    return this.#link(reply)[0];
   }
 
   /** Fetch the masks of a sample, which lists of samples come without. */
   async complete(sample) {
     if (!sample.whole) {
-      const whole = await this.one(sample.split, sample.id);
-      if (!whole) throw new Error("this sample is no longer there");
+      const { split, id } = sample;
+      const [whole] = this.#link(await this.#ask("/api/row", {}, { split, id }));
       sample.answers.forEach((answer, number) => {
         answer.regions.forEach((region, at) => {
           region.counts = whole.answers[number].regions[at].counts;
@@ -45,14 +43,13 @@ class ServerRows {
 
   async #ask(path, filters, more) {
     const query = new URLSearchParams();
-    for (const [name, value] of Object.entries({ ...filters, ...more })) {
+    const { sort, ...known } = filters; // a server does not sort
+    for (const [name, value] of Object.entries({ ...known, ...more })) {
       for (const one of [value].flat()) if (one || one === 0) query.append(name, one);
     }
     const reply = await fetch(`${path}?${query}`);
     if (!reply.ok) {
-      const fault = new Error((await reply.json().catch(() => ({}))).error || reply.statusText);
-      fault.status = reply.status;
-      throw fault;
+      throw new Error((await reply.json().catch(() => ({}))).error || reply.statusText);
     }
     return reply.json();
   }

@@ -104,10 +104,32 @@ def test_images_are_those_of_the_rows(client: TestClient, built: Path) -> None:
             assert opened.size == (image["width"], image["height"])
     first = reply["images"][0]["address"]
     place = first.rpartition("/")[0]
-    for other in ("99999", "-1", "0.5", "x", "99999999999999999999"):
+    for other in ("99999", "-1", "0.5", "x", "9" * 20, "1" * 5_000, "\u0663", "1/"):
         assert client.get(f"{place}/{other}").status_code == 404
     assert client.get(first.replace("test", "benchmark")).status_code == 404
     assert client.get(f"/images/another/{first.split('/', 3)[3]}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "says"),
+    [
+        ("split", "tset", "has no split 'tset'. Did you mean 'test'?"),
+        ("source", "pcao", "has no source 'pcao'. Did you mean 'paco'?"),
+        ("task", "comon_parts", "has no task 'comon_parts'. Did you mean 'common_parts'"),
+        ("class", "dgo", "has no class 'dgo'. Did you mean 'dog'?"),
+        ("part", "eey", "has no part 'eey'. Did you mean 'eye'?"),
+        ("class", "\ufffd\x00", "has no class"),
+    ],
+)
+def test_a_name_that_the_build_does_not_have(
+    client: TestClient, name: str, wrong: str, says: str
+) -> None:
+    reply = client.get("/api/rows", params={name: wrong}).json()
+    assert (reply["total"], reply["samples"]) == (0, [])
+    assert says in reply["note"]
+    # Names that are there and exclude each other are no mistake.
+    given = {"task": "common_object", "part": "eye"}
+    assert client.get("/api/rows", params=given).json()["note"] == ""
 
 
 @pytest.mark.parametrize(
@@ -195,6 +217,9 @@ def test_predictions_are_compared(built: Path, tmp_path: Path) -> None:
     assert {region.mark for region in truth.regions[1:]} == {"miss"}
     assert predicted.title == "Prediction (p.jsonl)"
     assert reply.json()["masks"]
+    # As in a file, only rows that have a prediction are shown and counted.
+    assert client.get("/api/rows").json()["total"] == 1
+    assert sum(client.get("/api/facets").json()["task"].values()) == 1
     assert "data-marked" in client.get("/").text
     assert "data-marked" not in client_of(built).get("/").text
 

@@ -7,7 +7,9 @@ import re
 import signal
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,10 @@ from tests.oracles.build_tables import iter_rows
 Open = Callable[..., Watched]
 
 
-@pytest.fixture(scope="module")
-def address(built: Path) -> Iterator[str]:
-    """The address of a server of `built`, which Ctrl+C ends."""
-    words = [command("mixedparts"), "view", str(built), "--serve", "--port", "0"]
+@contextmanager
+def running(build: Path, *options: str) -> Iterator[str]:
+    """The address of a server, which Ctrl+C ends."""
+    words = [command("mixedparts"), "view", str(build), "--serve", "--port", "0", *options]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -40,11 +42,17 @@ def address(built: Path) -> Iterator[str]:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+        assert process.stderr.read() == ""
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def address(built: Path) -> Iterator[str]:
+    with running(built) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +95,72 @@ def test_masks_and_links(address: str, rows: list[dict[str, Any]], watched: Open
     assert page.locator("#detail img").first.evaluate(loaded) == row["images"][0]["width"]
 
 
+def test_the_page_starts_with_the_filters_of_the_command(
+    built: Path, rows: list[dict[str, Any]], watched: Open
+) -> None:
+    chosen = Counter(
+        item["category"]
+        for row in rows
+        if (row["split"], row["task"]) == ("train", "common_parts")
+        for item in row["objects"]
+    )
+    classes = [name for name, _ in chosen.most_common(2)]
+    words = [
+        "--split",
+        "train",
+        "--class",
+        *classes,
+        "--task",
+        "common_parts",
+        "--search",
+        "The is",
+    ]
+    wanted = [
+        row
+        for row in rows
+        if (row["split"], row["task"]) == ("train", "common_parts")
+        and {item["category"] for item in row["objects"]} & set(classes)
+        and all(word in (row["question"] + row["answer"]).lower() for word in ("the", "is"))
+    ]
+    assert wanted
+    with running(built, *words) as address:
+        page = watched().open(address)
+        expect(page.locator("#status")).to_contain_text(f"{len(wanted)} sample")
+        assert shown(page) == [f"train/{row['id']}" for row in wanted][:50]
+        expect(page.get_by_label("Split")).to_have_value("train")
+        entry = page.get_by_label("Class").evaluate("e => e.selectedOptions[0].textContent")
+        assert entry == f"2 of them: {', '.join(classes)}"
+        expect(page.get_by_label("Search")).to_have_value("the is")
+        expect(page.locator('[data-task="common_parts"]')).to_have_attribute("aria-pressed", "true")
+        page.get_by_label("Class").select_option(classes[0])
+        of_one = [r for r in wanted if classes[0] in {item["category"] for item in r["objects"]}]
+        expect(page.locator("#status")).to_contain_text(f"{len(of_one)} sample")
+        # They can be cleared, and stay so.
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#status")).to_contain_text(f"{len(rows):,} samples")
+        page.reload()
+        expect(page.locator("#status")).to_contain_text(f"{len(rows):,} samples")
+        # An address with filters of its own is followed.
+        page.goto(f"{address}#split=test")
+        page.reload()
+        expect(page.get_by_label("Split")).to_have_value("test")
+        page.wait_for_load_state("networkidle")  # before the server ends
+        page.goto("about:blank")
+
+
+def test_an_address_that_names_nothing(address: str, watched: Open) -> None:
+    page = watched().open(f"{address}#class=dgo")
+    status = page.locator("#status")
+    expect(status).to_contain_text("No sample fits these filters: ")
+    expect(status).to_contain_text("has no class 'dgo'. Did you mean 'dog'?")
+    assert page.locator(".card").count() == 0
+    page = watched().open(f"{address}#row=train/nothing")
+    expect(page.locator("#status")).to_have_text("There is no sample train/nothing here.")
+    page = watched().open(f"{address}#start=999999999999999999999999")
+    expect(page.locator("#status")).to_have_text(re.compile(r"samples, page (\d+) of \1$"))
+    assert page.locator(".card").count() > 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_fault_of_accessibility(address: str, watched: Open, scheme: str) -> None:
     page = watched(color_scheme=scheme).open(address)
@@ -98,7 +172,10 @@ def test_no_serious_fault_of_accessibility(address: str, watched: Open, scheme: 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--serve", "--class", "dog"], "--class is for a file"),
+        (["--serve", "--class", "dgo"], "has no class 'dgo'. Did you mean 'dog'?"),
+        (["--serve", "--split", "tset"], "has no split 'tset'. Did you mean 'test'?"),
+        (["--serve", "--ids", "nothing"], "has no row with the id nothing"),
+        (["--serve", "--search", "nothing has this"], "no row"),
         (["--serve", "--limit", "9"], "--limit is for a file"),
         (["--serve", "--port", "70000"], "--port must be from 0 to 65535"),
         (["--port", "80"], "--port belongs to --serve"),
