@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,6 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
         UsageError: an option or a value of the configuration file is not valid.
         InputError: the configuration file cannot be read.
     """
-    from mixedparts.errors import UsageError
     from mixedparts.pipeline.config import BuildConfig, parse_shard_range, read_config
     from mixedparts.settings.options import given_options
 
@@ -142,19 +142,33 @@ def _build_config(arguments: argparse.Namespace) -> BuildConfig:
         values |= read_config(arguments.config)
     values |= given_options(arguments, BuildConfig)
     # Flags add to the roots of the configuration file, source by source.
-    roots = dict(values.get("source_roots", {}))
-    for item in arguments.source_root:
-        name, equals, folder = item.partition("=")
-        if not (name and equals and folder):
-            raise UsageError(f"--source-root wants NAME=DIR, not '{item}'")
-        roots[name] = _place_of(folder, "--source-root")
-    values["source_roots"] = roots
+    values["source_roots"] = {
+        **values.get("source_roots", {}),
+        **source_roots(arguments.source_root),
+    }
     if arguments.wait is not None:
         values["wait"] = arguments.wait
     if arguments.shard_range:
         values["shard_range"] = parse_shard_range(arguments.shard_range, "--shard-range")
     # Without sources, `BuildConfig` itself raises the error, together with all other faults.
     return BuildConfig(**{"sources": (), **values})
+
+
+def source_roots(items: Sequence[str]) -> dict[str, Path]:
+    """Return folder or address of each source that `--source-root NAME=DIR` names.
+
+    Raises:
+        UsageError: an item is not of this form.
+    """
+    from mixedparts.errors import UsageError
+
+    roots = {}
+    for item in items:
+        name, equals, folder = item.partition("=")
+        if not (name and equals and folder):
+            raise UsageError(f"--source-root wants NAME=DIR, not '{item}'")
+        roots[name] = _place_of(folder, "--source-root")
+    return roots
 
 
 def _place_of(text: str, origin: str) -> Path:

@@ -251,10 +251,23 @@ def check_unchanged(destination: Destination, plan: Plan, again: Plan) -> None:
         )
 
 
-def run_stages(config: BuildConfig, plan: Plan, stages: Stages) -> dict[str, Any]:
-    """Run all stages; return the manifest, or what a run of a shard range returns instead."""
+def run_stages(
+    config: BuildConfig, plan: Plan, stages: Stages, reads: list[Commit] | None = None
+) -> dict[str, Any]:
+    """Run all stages that are left.
+
+    Args:
+        config: of the build.
+        plan: the plan of the build.
+        stages: runs the tasks.
+        reads: records of all read tasks, where reading is done and nobody looks at it again.
+
+    Returns:
+        The manifest, or what a run of a shard range returns instead (`build`).
+    """
     stages.log("begin", build_id=plan.build_id, **places(config))
-    reads = _read(config, plan, stages)
+    if reads is None:
+        reads = _read(config, plan, stages)
     if reads is None:
         return _waiting(config, "reading", stages)
     stages.destination.bring_rejects(reads)

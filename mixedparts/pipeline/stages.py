@@ -88,7 +88,7 @@ class Stages:
 
     def _recorded(self, stage: str, outcome: Outcome) -> Commit:
         """Log what became of a task, and return its record; raise its error if it has failed."""
-        where = {"host": outcome.host, "worker": outcome.process}
+        where = {"ran_on": outcome.host, "worker": outcome.process}
         if outcome.record is None:
             error = str(outcome.error)
             self.log("failed", stage=stage, task=outcome.task, error=error, **where)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +62,8 @@ class WriteTask:
     @property
     def name(self) -> str:
         """Name of the task, unique in its build; also the name of its commit record."""
-        return f"{self.table}-{self.split}-{self.number:05d}"
+        span = self.table, self.split, self.number, self.of, self.start, self.stop
+        return ShardSpan(*span).task
 
     @property
     def output(self) -> str:
@@ -72,36 +74,69 @@ class WriteTask:
 def write_tasks(config: BuildConfig, paired: Commit) -> list[WriteTask]:
     """Return the tasks that write all tables, from the numbers of rows in the record of pairing."""
     sources = tuple((name, _image_source(config, name)) for name in sorted(config.sources))
-    tasks = []
-    # Engines start tasks in this order. Pairs need the most memory, so they have the machine to
-    # themselves. The preview is a single long task: other workers write the other tables meanwhile.
+    spans = shard_spans(config.pair_shard_rows, config.image_shard_rows, paired.counts)
+    return [
+        WriteTask(
+            build=config.out,
+            table=span.table,
+            split=span.split,
+            origin=paired.counts[span.split].get("of", span.split),
+            number=span.number,
+            of=span.of,
+            start=span.start,
+            stop=span.stop,
+            embed=config.images == "embed",
+            sources=sources,
+        )
+        for span in spans
+    ]
+
+
+class ShardSpan(NamedTuple):
+    """Table, split and rows of a shard; see `WriteTask`."""
+
+    table: str
+    split: str
+    number: int
+    of: int
+    start: int
+    stop: int
+
+    @property
+    def task(self) -> str:
+        """Name of the task that writes the shard."""
+        return f"{self.table}-{self.split}-{self.number:05d}"
+
+
+def shard_spans(
+    pair_shard_rows: int, image_shard_rows: int, counts: Mapping[str, Any]
+) -> Iterator[ShardSpan]:
+    """Yield the shards of all tables.
+
+    Args:
+        pair_shard_rows: most rows of a shard of `pairs` and `entities`.
+        image_shard_rows: most rows of a shard of `images`.
+        counts: of the commit record of pairing.
+
+    Yields:
+        Shards in the order in which engines start their tasks.
+    """
+    # Pairs need the most memory, so they have the machine to themselves. The preview is a single
+    # long task: other workers write the other tables meanwhile.
     tables = (
-        ("pairs", config.pair_shard_rows),
+        ("pairs", pair_shard_rows),
         ("preview", 1 << 30),
-        ("entities", config.pair_shard_rows),
-        ("images", config.image_shard_rows),
+        ("entities", pair_shard_rows),
+        ("images", image_shard_rows),
     )
     for table, size in tables:
         for split in SPLIT_ORDER:
-            counts = paired.counts.get(split, {})
-            rows = counts.get(table, 0)
+            rows = counts.get(split, {}).get(table, 0)
             # Rounded up; no shard at all for a table without rows.
-            shards = -(-rows // size)
-            for number in range(shards):
-                task = WriteTask(
-                    build=config.out,
-                    table=table,
-                    split=split,
-                    origin=counts.get("of", split),
-                    number=number,
-                    of=shards,
-                    start=number * size,
-                    stop=min(rows, (number + 1) * size),
-                    embed=config.images == "embed",
-                    sources=sources,
-                )
-                tasks.append(task)
-    return tasks
+            of = -(-rows // size)
+            for number in range(of):
+                stop = min(rows, (number + 1) * size)
+                yield ShardSpan(table, split, number, of, number * size, stop)
 
 
 def image_bytes(config: BuildConfig, paired: Commit) -> int:

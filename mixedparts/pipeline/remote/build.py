@@ -13,13 +13,12 @@ from mixedparts.errors import MixedPartsError
 from mixedparts.pipeline.build import engine_of, run_stages
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.plan import Plan, absent_splits, make_plan
-from mixedparts.pipeline.remote.finish import tidy_up
+from mixedparts.pipeline.remote.finish import tidy_finished
 from mixedparts.pipeline.remote.in_store import InStore
 from mixedparts.pipeline.remote.place import (
     LOG,
     STAGED,
     drop_staged,
-    finished_manifest,
     is_marked_unfinished,
     mark_unfinished,
     prepare,
@@ -28,12 +27,13 @@ from mixedparts.pipeline.remote.place import (
 )
 from mixedparts.pipeline.remote.sources import Addresses, source_addresses, with_local_sources
 from mixedparts.pipeline.remote.tasks import scratch_folder
+from mixedparts.pipeline.remote.unfinished import log_of_machine
 from mixedparts.pipeline.runs.event_log import event_log
 from mixedparts.pipeline.runs.shares import share_name
 from mixedparts.pipeline.stages import Stages
 from mixedparts.progress import Progress
 from mixedparts.remote.store import Store
-from mixedparts.storage.build_folder import CARD, MANIFEST, PLAN
+from mixedparts.storage.build_folder import MANIFEST, PLAN
 from mixedparts.storage.writer_lock import sharing, writing
 
 
@@ -99,17 +99,11 @@ def _build_at(
 ) -> dict[str, Any]:
     """Build at the final place or at that of a replacement; see `build_in_store`."""
     scratch = scratch_folder(store, plan.build_id)
-    listed = store.listing()
-    # The objects of a replacement that is being made belong to no build here.
-    listed = {name: item for name, item in listed.items() if not name.startswith(f"{STAGED}/")}
-    prepare(store, listed, plan, overwrite)
-    finished = None if overwrite else finished_manifest(store, listed)
+    finished = _begun(store, config, plan, overwrite)
     if finished is not None:
-        tidy_up(store, finished_names(store, finished))
         shutil.rmtree(scratch, ignore_errors=True)
         progress.log(f"{store.address} is complete; nothing to do.")
         return finished
-    mark_unfinished(store)
     for source, split in absent_splits(plan):
         progress.log(f"{source}: no {split} split here, skipped")
     config = replace(config, out=scratch)
@@ -117,26 +111,59 @@ def _build_at(
     engine = engine_of(config, plan, progress, shared=False)
     share = share_name(config.shard_range)
     with closing(engine), _kept_log(store, scratch), event_log(scratch, share) as log:
-        manifest = run_stages(config, plan, Stages(config, engine, progress, log, destination))
+        stages = Stages(config, engine, progress, log, destination)
+        try:
+            manifest = run_stages(config, plan, stages)
+        except Exception:
+            # Another share that finishes the build takes objects away that this one looks for.
+            finished = None if share is None else tidy_finished(store, plan)
+            if finished is None:
+                raise
+            manifest = finished
+    # Another share may have finished the build since this one looked, before its log was kept.
+    if share is not None:
+        manifest = tidy_finished(store, plan) or manifest
     if "waiting" not in manifest:
         # All of it is in the store now.
         shutil.rmtree(scratch, ignore_errors=True)
     return manifest
 
 
-def finished_names(store: Store, manifest: dict[str, Any]) -> set[str]:
-    """Return the names of all objects of a finished build."""
-    from mixedparts.storage.digest_list import DIGEST_LIST, parse_digest_list
+def _begun(store: Store, config: BuildConfig, plan: Plan, overwrite: bool) -> dict[str, Any] | None:
+    """Make a place ready for a plan, and mark it as an unfinished build.
 
-    listed = parse_digest_list(store.read([DIGEST_LIST])[DIGEST_LIST].decode())
-    return {*listed, *(shard["path"] for shard in manifest["shards"]), DIGEST_LIST, CARD, LOG}
+    Args:
+        store: of the build.
+        config: of the build.
+        plan: the plan of the build.
+        overwrite: remove a build that is there.
+
+    Returns:
+        The manifest if the finished build of this plan is there, else None.
+
+    Raises:
+        UsageError: there is another build, or something that is no build.
+    """
+    stored = stored_json(store, PLAN.as_posix()) or {}
+    same = stored.get("build_id") == plan.build_id
+    # The first share replaces another build; the others go on with the new one.
+    overwrite = overwrite and not (same and config.shard_range)
+    if same and not overwrite and (finished := tidy_finished(store, plan)) is not None:
+        return finished
+    # The objects of a replacement that is being made belong to no build here.
+    listed = {n: item for n, item in store.listing().items() if not n.startswith(f"{STAGED}/")}
+    prepare(store, listed, plan, overwrite)
+    # Another share may be finishing the build, whose card must stay then.
+    if not (same and config.shard_range and MANIFEST not in listed):
+        mark_unfinished(store)
+    return None
 
 
 @contextmanager
 def _kept_log(store: Store, scratch: Path) -> Iterator[None]:
-    """Continue the log of earlier runs, on whatever machine, and keep it as an object."""
-    file = scratch / LOG
-    if not file.exists() and (earlier := store.read([LOG]).get(LOG)) is not None:
+    """Continue the log of earlier runs on this machine, and keep it as an object."""
+    file, own = scratch / LOG, log_of_machine()
+    if not file.exists() and (earlier := store.read([own]).get(own)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(earlier)
     try:
@@ -144,6 +171,7 @@ def _kept_log(store: Store, scratch: Path) -> Iterator[None]:
     except BaseException:
         # The log of a run that failed helps, but says less than the error.
         with suppress(MixedPartsError, OSError):
-            store.put({LOG: file})
+            store.put({own: file})
         raise
-    store.put({LOG: file})
+    # The last step has added the logs of the other machines.
+    store.put({LOG if (scratch / MANIFEST).exists() else own: file})

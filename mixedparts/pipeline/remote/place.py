@@ -24,6 +24,7 @@ from mixedparts.storage.schema import CONFIGS
 STAGED = f"{PLAN.parent.as_posix()}/new"
 WORKING = f"{PLAN.parent.as_posix()}/work/"
 LOG = f"{PLAN.parent.as_posix()}/log.jsonl"
+LOGS = f"{WORKING}logs"  # of the machines, until the build is finished
 _FILES = (CARD, MANIFEST, CROISSANT, DIGEST_LIST, REJECTS_FILE)
 _FOLDERS = (*CONFIGS, PLAN.parent.as_posix())
 Listing = Mapping[str, StoredObject]

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ def event_log(out: Path, share: str | None = None) -> Iterator[AddEvent]:
 
         def log(event: str, **values: Any) -> None:
             LOG.info("%s %s", event, values)
-            moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            # In UTC: machines of one build can be in several time zones.
+            moment = time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime())
             line = {"time": moment, "event": event, **run, **values}
             _append(handle.fileno(), json.dumps(line) + "\n")
 
@@ -71,16 +72,21 @@ def event_log(out: Path, share: str | None = None) -> Iterator[AddEvent]:
 
 
 def read_events(out: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events in the log of a build, oldest first; lines that are damaged are left out."""
+    """Yield the events in the log of a build, in the order in which they were added."""
     try:
         with open(out / EVENTS, "rb") as handle:
-            for line in handle:
-                with suppress(ValueError):
-                    event = json.loads(line)
-                    if isinstance(event, dict) and isinstance(event.get("event"), str):
-                        yield event
+            yield from parse_events(handle)
     except OSError:
         return
+
+
+def parse_events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the events of lines of a log; lines that are damaged are left out."""
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            event = json.loads(line)
+            if isinstance(event, dict) and isinstance(event.get("event"), str):
+                yield event
 
 
 def _text_of(error: BaseException) -> str:
@@ -94,9 +100,12 @@ def _append(descriptor: int, text: str) -> None:
     # network file system that is not enough: two machines can take the same end of the file. The
     # lock makes the second one look for the end again.
     with _locked(descriptor):
-        data = text.encode()
-        while data:
-            data = data[os.write(descriptor, data) :]
+        _write_all(descriptor, text.encode())
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 @contextmanager
@@ -116,9 +125,10 @@ def _locked(descriptor: int) -> Iterator[None]:
 
 def _end_last_line(path: Path, descriptor: int) -> None:
     """End a line that a full disk or a crash of the machine has cut off."""
-    with open(path, "rb") as handle:
+    # With the lock: without it, the line may be one that another process is writing.
+    with _locked(descriptor), open(path, "rb") as handle:
         if handle.seek(0, os.SEEK_END) == 0:
             return
         handle.seek(-1, os.SEEK_END)
         if handle.read(1) != b"\n":
-            _append(descriptor, "\n")
+            _write_all(descriptor, b"\n")
