@@ -12,6 +12,7 @@ from mixedparts.cli.inspect import add_stats, add_verify
 from mixedparts.cli.push import add_push
 from mixedparts.cli.sample import add_sample
 from mixedparts.cli.sources import add_sources
+from mixedparts.cli.unfinished import add_finalize, add_status
 from mixedparts.cli.verbs import VerbParser
 from mixedparts.cli.view import add_view
 from mixedparts.settings.command_parser import CommandParser, add_program_options
@@ -20,6 +21,7 @@ _EXAMPLES = """\
 examples:
   mixedparts sample --out sources --images 200
   mixedparts build --sources paco partimagenet ade20k --root sources
+  mixedparts status data/mixedparts       # of a build on a cluster; then: finalize
   mixedparts verify data/mixedparts --level full
   mixedparts stats data/mixedparts
   mixedparts view data/mixedparts --out view.html     # or, for all rows: --serve
@@ -30,7 +32,7 @@ examples:
   eval "$(mixedparts --print-completion bash)"
 
 exit codes: 0 ok, 1 problems found, 2 usage, 3 missing or unreadable input or environment,
-130 interrupted
+4 this share of a build is done and others are not, 130 interrupted
 """
 
 
@@ -59,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     # In the order in which a user needs them: `--help` lists them so.
     add_sample(verbs)
     add_build(verbs)
+    add_status(verbs)
+    add_finalize(verbs)
     add_verify(verbs)
     add_stats(verbs)
     add_view(verbs)
