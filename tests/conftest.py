@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
 from mixedparts.synthetic import make_sources
 from tests.factories.ade20k import write_ade20k
+from tests.factories.object_store import ObjectStore, reach, running_store
 from tests.factories.paco import write_paco
 from tests.factories.partimagenet import write_partimagenet
 from tests.factories.synthetic import IMAGES, SEED
@@ -79,6 +80,20 @@ def synthetic_build(synthetic_root: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("synthetic_build") / "out"
     build(BuildConfig(sources=SOURCES, root=synthetic_root, out=out, samples=400), Silent())
     return out
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[ObjectStore]:
+    """A server that speaks S3, with the bucket `bucket`."""
+    with running_store() as store:
+        yield store
+
+
+@pytest.fixture
+def object_store(store_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The same, reached by this process and its children; each test uses folders of its own."""
+    reach(store_server.environment(), monkeypatch)
+    return store_server
 
 
 @pytest.fixture

@@ -187,16 +187,21 @@ class FixedMirror:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")) as lock:
-            if not _has_size(target, size):
-                large = size is not None and size > _LARGE
-                shown = terminal_progress() if large else Silent()
-                shown.start(f"fetching {self.address}/{name}", size or 0, "bytes")
-                fetch_to(Store(self.address), name, target, check)
-                shown.advance(size or 0)
-                shown.finish()
-            with suppress(OSError):
-                os.unlink(lock.lock_file)
+            try:
+                if not _has_size(target, size):
+                    self._fetch(name, size, check)
+            finally:
+                with suppress(OSError):
+                    os.unlink(lock.lock_file)
         return target
+
+    def _fetch(self, name: str, size: int | None, check: Callable[[Path], None]) -> None:
+        large = size is not None and size > _LARGE
+        shown = terminal_progress() if large else Silent()
+        shown.start(f"fetching {self.address}/{name}", size or 0, "bytes")
+        fetch_to(Store(self.address), name, self.folder / name, check)
+        shown.advance(size or 0)
+        shown.finish()
 
 
 def _mark_of(folder: Path) -> Path:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from mixedparts.errors import near_names
-from mixedparts.settings.local_paths import as_path, is_address, is_utf8
+from mixedparts.settings.local_paths import as_path, is_address, is_utf8, shown
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def convert(value: Any, hint: Any) -> Any:
     option = option_of(hint)
     takes_address = option is not None and option.address
     if isinstance(converted, Path) and is_address(converted) and not takes_address:
-        raise ValueFault(f"expected a local file or folder, got the address {str(value)!r}")
+        raise ValueFault(f"expected a local file or folder, got the address {shown(converted)!r}")
     if isinstance(converted, Path) and not is_utf8(converted):
         raise ValueFault(f"expected a path in UTF-8, got {str(value)!a}")
     # YAML has .inf and .nan, and a range such as `gt=0` accepts infinity.
@@ -168,7 +168,9 @@ def _in_words(message: str) -> str:
 def _without_ranges(hint: Any) -> Any:
     """Return a type without its ranges, which `value_faults` checks."""
     if typing.get_origin(hint) is Annotated:
-        return _without_ranges(typing.get_args(hint)[0])
+        bare = _without_ranges(typing.get_args(hint)[0])
+        option = option_of(hint)
+        return bare if option is None or not option.address else Annotated[bare, option]
     arguments = typing.get_args(hint)
     if not arguments or typing.get_origin(hint) is Literal:
         return hint

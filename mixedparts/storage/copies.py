@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mixedparts.remote.mirror import FixedMirror
 from mixedparts.storage.shards import WrittenFile, sha256_of
 
 _THREADS = 4  # files at a time; a storage sends one file in several parts already
+_SMALL_THREADS = 16
 
 
 def name_of(folder: Path) -> str:
@@ -78,3 +80,22 @@ def fetch(folder: Path, files: Sequence[WrittenFile]) -> None:
         for file, _ in zip(missing, paths, strict=True):
             progress.advance(file.bytes)
     progress.finish()
+
+
+def fetch_small(folder: Path, names: Sequence[str]) -> None:
+    """Fetch those of some files that are not here and that no manifest lists, as commit records.
+
+    Args:
+        folder: the build folder; nothing happens if it is no copy.
+        names: the files, relative to it. Those that are gone are left to who reads them.
+    """
+    copy = FixedMirror.at(folder)
+    if copy is None:
+        return
+
+    def one(name: str) -> None:
+        with suppress(InputError):
+            copy.local(name, None)
+
+    with ThreadPoolExecutor(_SMALL_THREADS) as pool:
+        list(pool.map(one, names))

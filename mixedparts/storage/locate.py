@@ -15,9 +15,9 @@ from mixedparts.remote.cache import folder_of
 from mixedparts.remote.mirror import FixedMirror
 from mixedparts.remote.store import Store
 from mixedparts.settings.local_paths import address_of, as_path, shown, without_file_scheme
-from mixedparts.storage.build_folder import CARD, CROISSANT, MANIFEST, PLAN, BuildFolder
-from mixedparts.storage.copies import fetch, local_file, name_of
-from mixedparts.storage.digest_list import DIGEST_LIST
+from mixedparts.storage.build_folder import CARD, MANIFEST, BuildFolder
+from mixedparts.storage.copies import fetch, fetch_small, local_file, name_of
+from mixedparts.storage.digest_list import DIGEST_LIST, read_digest_list
 from mixedparts.storage.shards import written_beside
 
 NAME = "mixedparts"
@@ -107,9 +107,9 @@ def folder_to_read(build: Path, whole: bool = False) -> Path:
     if whole:
         opened = BuildFolder.open(folder)
         fetch(folder, opened.shards)
-        for name in (CROISSANT, DIGEST_LIST, PLAN.as_posix()):
-            with suppress(FileNotFoundError):
-                local_file(folder, name, ())
+        with suppress(FileNotFoundError):  # builds of earlier versions have no list
+            local_file(folder, DIGEST_LIST, ())
+        fetch_small(folder, list(read_digest_list(folder) or {}))
     return folder
 
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pytest
 
 _SERVER = """\
 import logging, sys, threading
@@ -74,6 +76,16 @@ class ObjectStore:
         return [upload["Key"] for upload in answer.get("Uploads", ())]
 
 
+def reach(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process and its children reach a server."""
+    import s3fs
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    # File systems are kept in the process, with the address they were opened for.
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 @contextmanager
 def running_store() -> Iterator[ObjectStore]:
     """Run a server with an empty bucket while the block runs."""
@@ -115,17 +127,25 @@ class Fault:
     seen: list[tuple[str, str]] = field(default_factory=list)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is killed resets its connections; that is no news."""
+
+
 class FaultyProxy:
     """Passes requests on to a server, but for those that a fault takes.
 
     Attributes:
         port: on the loopback interface.
         faults: looked through for every request; a test adds and clears them.
+        requests: method and path of all of them.
+        on_request: called with the number of each, before it is passed on.
     """
 
     def __init__(self, server: ObjectStore) -> None:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
+        self.on_request: Callable[[int], None] = lambda number: None
         self._lock = threading.Lock()
         outer = self
 
@@ -140,7 +160,7 @@ class FaultyProxy:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -153,6 +173,7 @@ class FaultyProxy:
     def _fault(self, method: str, path: str) -> Fault | None:
         with self._lock:
             self.requests.append((method, path))
+            self.on_request(len(self.requests))
             for fault in self.faults:
                 if len(fault.seen) < fault.times and fault.when(method, path):
                     fault.seen.append((method, path))

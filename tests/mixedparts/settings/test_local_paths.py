@@ -1,4 +1,4 @@
-"""Addresses such as s3://bucket/x are refused everywhere a path is expected."""
+"""Addresses such as s3://bucket/x are taken where they can be used, and refused elsewhere."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from subprocess import CompletedProcess
 import pytest
 
 from mixedparts.errors import UsageError
-from mixedparts.pipeline.config import BuildConfig
-from mixedparts.settings.local_paths import is_address, local_path
+from mixedparts.pipeline.config import BuildConfig, config_values
+from mixedparts.settings.fields import convert
+from mixedparts.settings.local_paths import address_of, is_address, local_path, place, shown
 from tests.conftest import SOURCES
 
 ADDRESS = "s3://bucket/x"
@@ -36,27 +37,64 @@ def test_what_is_an_address(path: str, expected: bool) -> None:
     assert is_address(Path(path)) is expected
 
 
-@pytest.mark.parametrize("field", ["root", "out"])
-def test_a_configuration_refuses_an_address(field: str) -> None:
-    with pytest.raises(UsageError, match=rf"{field}: .*s3:/bucket/x"):
-        BuildConfig(sources=SOURCES, **{field: Path(ADDRESS)})
-    with pytest.raises(UsageError, match=r"source_roots\.paco: .*address"):
-        BuildConfig(sources=SOURCES, source_roots={"paco": Path(ADDRESS)})
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ADDRESS, ADDRESS),
+        (f"{ADDRESS}/", ADDRESS),
+        ("s3:/bucket/x", ADDRESS),
+        ("hf://datasets/me/x", "hf://datasets/me/x"),
+        ("gs://bucket", "gs://bucket"),
+    ],
+)
+def test_an_address_travels_as_a_path(text: str, expected: str) -> None:
+    assert address_of(place(text)) == expected
+    assert shown(place(text)) == expected
+    config = BuildConfig(**config_values({"sources": ["paco"], "out": text}, "this"))
+    assert address_of(config.out) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("file:///data/x", "/data/x"),
+        ("file://localhost/data/x", "/data/x"),
+        ("file:/data/x", "/data/x"),
+        ("file://data/x", "data/x"),
+        ("local:///data/x", "/data/x"),
+    ],
+)
+def test_an_address_of_a_file_is_a_local_path(text: str, expected: str) -> None:
+    assert local_path(text) == place(text) == Path(expected)
+    values = config_values({"sources": ["paco"], "out": text, "source_roots": {"paco": text}}, "x")
+    config = BuildConfig(**values)
+    assert config.out == config.source_root("paco") == Path(expected)
+
+
+@pytest.mark.parametrize("text", ["s3://", "s3:/", "gs:///"])
+def test_an_address_without_a_bucket_makes_no_folder(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="names no bucket"):
+        place(text)
+    with pytest.raises(UsageError, match=r"out: .*names no bucket"):
+        config_values({"sources": ["paco"], "out": text}, "this")
+
+
+def test_a_path_that_must_be_local_is_no_address() -> None:
+    with pytest.raises(
+        ValueError, match="expected a local file or folder, got the address 's3://b"
+    ):
+        convert(Path(ADDRESS), Path)
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["sample", "--out", ADDRESS],
-        ["build", "--sources", "paco", "--out", ADDRESS],
-        ["build", "--sources", "paco", "--root", ADDRESS],
-        ["build", "--sources", "paco", "--source-root", f"paco={ADDRESS}"],
-        ["verify", ADDRESS],
+        ["build", "--sources", "paco", "--config", ADDRESS],
         ["stats", "data", "--plots", ADDRESS],
         ["view", "data", "--out", ADDRESS],
         ["export", "data", "--format", "coco", "--out", ADDRESS],
         ["import", "bundle", "--format", "published", "--out", ADDRESS],
-        ["push", ADDRESS, "--repo-id", "me/x"],
         ["sources", "show", "paco", "--root", ADDRESS],
     ],
     ids=" ".join,
@@ -68,6 +106,32 @@ def test_a_command_refuses_an_address_and_writes_nothing(
     assert run.returncode == 2
     assert "address" in run.stderr
     assert "s3:/" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "--sources", "paco", "--root", "sources", "--out", ADDRESS],
+        ["build", "--sources", "paco", "--source-root", f"paco={ADDRESS}", "--dry-run"],
+        ["verify", ADDRESS],
+    ],
+    ids=" ".join,
+)
+def test_without_credentials_a_command_says_so_and_writes_nothing(
+    words: list[str],
+    run_mixedparts: Callable[..., CompletedProcess[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    run = run_mixedparts(*words)
+    assert run.returncode == 3
+    assert f"{ADDRESS}: access was refused: Unable to locate credentials" in run.stderr
     assert "Traceback" not in run.stderr
     assert list(tmp_path.iterdir()) == []
 
