@@ -188,6 +188,13 @@ class Store:
         """
         files, base = self._opened
         every = sorted(names)
+        if self.address.startswith("hf://"):  # it takes one path at a time
+
+            def one(name: str) -> None:
+                self._asked(lambda: files.rm_file(f"{base}/{name}"), name)
+
+            _at_once(one, every)
+            return
         for start in range(0, len(every), _BATCH):
             paths = [f"{base}/{name}" for name in every[start : start + _BATCH]]
             try:

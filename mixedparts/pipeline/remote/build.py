@@ -18,6 +18,7 @@ from mixedparts.pipeline.remote.in_store import InStore
 from mixedparts.pipeline.remote.place import (
     LOG,
     STAGED,
+    check_place,
     drop_staged,
     is_marked_unfinished,
     mark_unfinished,
@@ -59,6 +60,7 @@ def build_in_store(
         EnvironmentFault: the storage cannot be reached or refuses access, or another process of
             this machine makes the same build.
     """
+    check_place(address)
     store = Store(address)
     store.listing(PLAN.parent.as_posix())  # what is wrong with the address shows before the work
     addresses = source_addresses(config)

@@ -15,6 +15,7 @@ from mixedparts.pipeline.remote.finish import finish
 from mixedparts.pipeline.remote.place import remove_objects, stored_json
 from mixedparts.pipeline.remote.sources import Addresses
 from mixedparts.pipeline.remote.tasks import RunInStore, bring, finished_tasks, is_shard, publish
+from mixedparts.pipeline.replacement import remove_build
 from mixedparts.remote.store import Store
 from mixedparts.storage.build_folder import PLAN, stored_plan
 from mixedparts.storage.shards import COMMITS, Commit, WrittenFile
@@ -100,8 +101,9 @@ class InStore:
         return finish(self._store, self._build, plan, [*reads, paired], written)
 
     def discard(self) -> None:
-        """Remove the objects of the build."""
+        """Remove the objects of the build, and what is finished in the scratch folder."""
         remove_objects(self._store, self._store.listing())
+        remove_build(self._build)
 
 
 def _working_files(records: Sequence[Commit]) -> tuple[WrittenFile, ...]:

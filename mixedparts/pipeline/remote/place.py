@@ -30,6 +30,21 @@ _FOLDERS = (*CONFIGS, PLAN.parent.as_posix())
 Listing = Mapping[str, StoredObject]
 
 
+def check_place(address: str) -> None:
+    """Check that a build can be written to an address of this kind.
+
+    Raises:
+        UsageError: it is a repository of the Hub, where each file would be a commit of its own.
+    """
+    if address.startswith("hf://") and not address.startswith("hf://buckets/"):
+        raise UsageError(
+            f"{address} is in a repository, in which every file that a build writes would be a"
+            " commit",
+            "Build into a folder or a bucket (hf://buckets/OWNER/NAME/FOLDER), then send it with"
+            " `mixedparts push`.",
+        )
+
+
 def stored_json(store: Store, name: str) -> dict[str, Any] | None:
     """Return a JSON object that is stored under a name; None where there is no such object."""
     content = store.read([name]).get(name)

@@ -93,6 +93,7 @@ def test_a_lasting_fault_is_one_message(proxy: FaultyProxy, config: BuildConfig,
     [
         ("s3://no-such-bucket/x", InputError, "s3://no-such-bucket/x is not there"),
         ("nothing://bucket/x", UsageError, "nothing here reads nothing://"),
+        ("hf://datasets/me/set/x", UsageError, "would be a commit"),
         ("gs://bucket/x", EnvironmentFault, r"needs the package gcsfs"),
     ],
 )
