@@ -3,6 +3,8 @@
 const MARKS = { match: "✓", "false positive": "✗", miss: "○", "wrong name": "≠",
   "poor mask": "≈" };
 
+const MOST_LABELS = 60; // of an image
+
 /** Return the colour of each region of a sample, the same for equal names. */
 function coloursOf(sample, palette, by) {
   const numbers = { object: new Map(), part: new Map() };
@@ -54,8 +56,15 @@ class Stage {
     if (!this.picture.hasAttribute("src")) {
       const address = await this.image.address();
       if (address) this.picture.src = address;
+      else this.#sayEmpty();
     }
     this.#paint();
+  }
+
+  #sayEmpty() {
+    if (this.frame.classList.contains("empty")) return;
+    this.frame.classList.add("empty");
+    this.element.querySelector("figcaption").append(" · no pixels");
   }
 
   /** Give the memory of the canvas back. */
@@ -100,6 +109,7 @@ class Stage {
     const height = 100 * (20 / Math.max(20, this.frame.clientHeight || 200)); // of a label, in %
     for (const { region, number, mask } of [...this.shown].reverse()) {
       if (!mask.area || !look.names(number)) continue;
+      if (taken.length === MOST_LABELS) break; // more could not be read
       const [x, y] = innermost(mask);
       const left = Math.min(88, Math.max(12, (100 * (x + 0.5)) / this.canvas.width));
       let top = Math.min(94, Math.max(6, (100 * (y + 0.5)) / this.canvas.height));
@@ -112,6 +122,8 @@ class Stage {
       const mark = MARKS[region.mark] ? `${MARKS[region.mark]} ` : "";
       const tag = make("span", { class: "tag" }, mark, isolated(region.label));
       Object.assign(tag.style, { left: `${left}%`, top: `${top}%` });
+      // As far to the left as its place is to the right: a long one stays inside of the image.
+      tag.style.setProperty("--shift", `-${left}%`);
       tag.style.borderColor = this.colourOf(region);
       this.labels.append(tag);
     }
