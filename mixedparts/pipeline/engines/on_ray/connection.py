@@ -12,7 +12,8 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -44,6 +45,20 @@ except BaseException as error:
     print({_FAULT!r} + type(error).__name__ + " " + text)
     sys.exit(1)
 """
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Ray from printing about lost tasks and nodes on stdout while the block runs."""
+    # It does so from a thread, whatever `log_to_driver` says, and there is no option for it. Its
+    # own debugger uses this switch.
+    worker = import_module("ray._private.worker")
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before  # type: ignore[attr-defined]
 
 
 def address_of_cluster(given: str | None) -> str | None:

@@ -15,7 +15,7 @@ from mixedparts.errors import EnvironmentFault
 from mixedparts.pipeline.arrow_setup import set_up_arrow
 from mixedparts.pipeline.engines import NodeNeeds
 from mixedparts.pipeline.engines.on_ray.code import runtime_environment
-from mixedparts.pipeline.engines.on_ray.connection import address_of_cluster, connect, ray
+from mixedparts.pipeline.engines.on_ray.connection import address_of_cluster, connect, quiet, ray
 from mixedparts.pipeline.engines.on_ray.shared_folder import Mark, marked
 
 _NO_NEEDS = NodeNeeds()
@@ -61,6 +61,7 @@ class RayEngine:
             # Processes of a cluster that is started here inherit everything from this one.
             environment = {} if address is None else runtime_environment(Path(folder))
             if connect(address, self._workers, environment):
+                self._exit.enter_context(quiet())
                 # Of a cluster that was running before, this only disconnects.
                 self._exit.callback(ray.shutdown)
         if address is not None:

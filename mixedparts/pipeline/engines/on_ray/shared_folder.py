@@ -59,15 +59,17 @@ class Mark:
 def marked(needs: NodeNeeds) -> Iterator[Mark]:
     """Put a mark into the build folder, where there is one, while the block runs."""
     word = secrets.token_hex(16)
+    files = tuple(file.absolute() for file in needs.files)
     if needs.build is None:
-        yield Mark(needs, None, word)
+        yield Mark(NodeNeeds(None, files), None, word)
         return
+    build = needs.build.absolute()
     # By its name, a later run removes it if this process is killed.
-    path = temporary_beside(needs.build / "_build" / "shared")
+    path = temporary_beside(build / "_build" / "shared")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(word, encoding="utf-8")
     try:
-        yield Mark(needs, path, word)
+        yield Mark(NodeNeeds(build, files), path, word)
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)
