@@ -107,6 +107,8 @@ def _extra_of(module: str) -> str | None:
 
 def near_names(word: str, names: Iterable[str]) -> str:
     """Return ` Did you mean ...?` with up to three names close to a misspelt one, or ""."""
+    # Dashes of options are alike in all of them, and would make any two look close.
+    shown = {name.lstrip("-"): name for name in map(str, names)}
+    near = get_close_matches(word.lower().lstrip("-"), shown, n=3, cutoff=0.5)
     # The leading space lets callers append the result to a sentence without a condition.
-    near = get_close_matches(word.lower(), map(str, names), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f" Did you mean {' or '.join(repr(shown[name]) for name in near)}?" if near else ""

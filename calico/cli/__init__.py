@@ -22,6 +22,11 @@ if os.environ.get("CALICO_WORKER", "").isdigit():
     die_with_parent(int(os.environ["CALICO_WORKER"]))
 
 
+def main() -> int:
+    """Run `python -m calico`."""
+    return start_command("calico.cli.program")
+
+
 def run_pretrain() -> int:
     """Run `calico-pretrain`."""
     return start_command("calico.cli.pretrain")

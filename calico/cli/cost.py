@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from calico.cli.options import positive, read_configuration
+from calico.cli.options import positive, preset_names, read_configuration
 from mixedparts.errors import EnvironmentFault
 from mixedparts.exit_codes import run_command
 from mixedparts.settings.command_parser import CommandParser, add_common_options
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--preset", default="7b", help="named configuration (default: 7b)")
+    parser.names["preset"] = preset_names
     add(
         "--config",
         type=local_path,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixedparts.settings.command_parser import add_common_options
+from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
@@ -40,11 +41,19 @@ def parallel(text: str) -> int:
     return positive(text, 1_024)
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def preset_names() -> Iterable[str]:
+    """Return the names of all presets, for completion in a shell."""
+    from calico.config.presets import PRESETS
+
+    return PRESETS
+
+
+def add_run_options(parser: CommandParser) -> None:
     """Add the options for dataset, configuration, device and processes of a training command."""
     add = parser.add_argument
     add("--dataset", default=None, help="build folder, 'mixedparts' (default) or a Hub id")
     add("--preset", default=None, help="named configuration: tiny (default), 7b, …")
+    parser.names["preset"] = preset_names
     add(
         "--config",
         type=local_path,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mixedparts.cli.build import add_build
 from mixedparts.cli.environment import add_env
@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
     )
     add_program_options(parser)
+    parser.names.update(
+        sources=_sources, name=_sources, tasks=_tasks, splits=_splits, profile=_profiles
+    )
     verbs = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=VerbParser
     )
@@ -72,3 +75,27 @@ def _parser() -> argparse.ArgumentParser:
     add_sources(verbs)
     add_env(verbs)
     return parser
+
+
+def _sources() -> Iterable[str]:
+    from mixedparts.sources.contract import available
+
+    return available()
+
+
+def _tasks() -> Iterable[str]:
+    from mixedparts.records import Task
+
+    return map(str, Task)
+
+
+def _profiles() -> Iterable[str]:
+    from mixedparts.sources.manifests import profiles
+
+    return profiles()
+
+
+def _splits() -> Iterable[str]:
+    from mixedparts.records import BENCHMARK, SPLITS
+
+    return (*SPLITS, BENCHMARK)

@@ -9,26 +9,32 @@ import argparse
 import logging
 import os
 import platform
-import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from mixedparts._version import __version__
-from mixedparts.errors import EnvironmentFault, missing_package, near_names
+from mixedparts.errors import near_names
 from mixedparts.exit_codes import TRACEBACK_VARIABLE
+from mixedparts.settings.completion import SHELLS, PrintCompletion
 
 _LOG = logging.getLogger(__name__)
 _LOGGERS = ("mixedparts", "builders", "calico")
-_SHELLS = ("bash", "zsh", "tcsh")
+# Variables that switch off the progress bars of `datasets` and `huggingface_hub`.
+_BARS = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Parser with examples in its help, which suggests names for misspelt choices and options."""
+    """Parser with examples in its help, which suggests names for misspelt choices and options.
+
+    Attributes:
+        names: name of an argument -> function that returns its words, for completion in a shell.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The raw formatter keeps the line breaks of the examples.
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
+        self.names: dict[str, Callable[[], Iterable[str]]] = {}
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -45,6 +51,9 @@ class CommandParser(argparse.ArgumentParser):
         values, unknown = self.parse_known_args(args, namespace)
         self.refuse(unknown)
         set_up_logging(getattr(values, "verbose", 0))
+        if getattr(values, "quiet", False):
+            # Read when the libraries are imported, which is later than this.
+            os.environ.update(dict.fromkeys(_BARS, "1"))
         return values
 
     def refuse(self, unknown: Sequence[str]) -> None:
@@ -93,8 +102,8 @@ def add_program_options(parser: argparse.ArgumentParser) -> None:
     _add_version(parser)
     parser.add_argument(
         "--print-completion",
-        action=_PrintCompletion,
-        choices=_SHELLS,
+        action=PrintCompletion,
+        choices=SHELLS,
         help='print completion for a shell: eval "$(%(prog)s --print-completion bash)"',
     )
 
@@ -118,36 +127,3 @@ def set_up_logging(verbosity: int) -> None:
         _LOG.info("mixedparts %s, Python %s", __version__, platform.python_version())
     if verbosity > 1:
         os.environ[TRACEBACK_VARIABLE] = "1"
-
-
-class _PrintCompletion(argparse.Action):
-    """Prints the completion script of the whole program, then exits."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> NoReturn:
-        """Print the script for the shell that the option names."""
-        try:
-            import shtab
-        except ImportError as error:
-            raise missing_package(error) or EnvironmentFault(str(error)) from None
-        for one in _with_subcommands(parser):
-            # Options that wait until their subcommand is chosen are needed now.
-            waiting, one.add_options = getattr(one, "add_options", None), None  # type: ignore[attr-defined]
-            if waiting is not None:
-                waiting(one)
-        print(shtab.complete(parser, shell=values))
-        sys.exit(0)
-
-
-def _with_subcommands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield a parser and the parsers of all of its subcommands."""
-    yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for one in action.choices.values():
-                yield from _with_subcommands(one)

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 import mixedparts
-from mixedparts.errors import InputError, UsageError
+from calico.cli.program import COMMANDS
+from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.progress import Silent
+from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.storage.hub_ids import check_hub_id
 from tests.conftest import SOURCES, command
 from tests.oracles.build_tables import iter_rows, read_manifest
@@ -69,6 +71,52 @@ complete_of build --per
     assert done.stdout.splitlines() == ["verify", "--per-image-limit"], done.stderr
 
 
+# The words before the cursor, and what a shell offers for the last one. `work` holds a file and a
+# folder of each name.
+COMPLETED = (
+    ("mixedparts", "verify work/bui", "work/build"),
+    ("mixedparts", "build --root work/sou", "work/sources"),
+    ("mixedparts", "view work/build --predictions work/pre", "work/predictions.jsonl"),
+    ("mixedparts", "build --sources partim", "partimagenet"),
+    ("mixedparts", "sources show partinv", "partinventory"),
+    ("mixedparts", "view work/build --split bench", "benchmark"),
+    ("mixedparts", "build --tasks common_o", "common_object"),
+    ("mixedparts", "build --profile pub", "published"),
+    ("calico-train", "--preset tin", "tiny"),
+    ("calico-train", "--output-dir work/sou", "work/sources"),
+    ("calico-eval", "--json work/pre", "work/predictions.jsonl"),
+    ("calico-eval", "--split vali", "validation"),
+    ("calico-eval", "--dataset work/bui", "work/build"),
+    ("calico-predict", "work/pre", "work/predictions.jsonl"),
+    ("calico-demo", "--checkpoint work/sou", "work/sources"),
+    ("calico-merge", "work/bui", "work/build"),
+    ("calico-cost", "--preset 2", "2b"),
+    ("calico-pretrain", "--config work/pre", "work/predictions.jsonl"),
+)
+
+
+def test_a_shell_completes_files_folders_and_names(tmp_path: Path) -> None:
+    """Options whose values are no choices too: a script without them completes no file at all."""
+    for folder in ("build", "sources"):
+        (tmp_path / "work" / folder).mkdir(parents=True)
+    (tmp_path / "work" / "predictions.jsonl").touch()
+    lines = [
+        "complete_of() { local program=$1; shift; COMP_WORDS=($program $1); COMPREPLY=()",
+        "  COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 ))",
+        '  _shtab_${program//-/_} $program "${COMP_WORDS[-1]}" "${COMP_WORDS[-2]}"',
+        '  echo "${COMPREPLY[@]}"; }',
+    ]
+    for program in PROGRAMS:
+        (tmp_path / program).write_text(
+            answer(command(program), "--print-completion", "bash").stdout
+        )
+        lines.append(f"source {tmp_path / program}")
+    lines += [f"complete_of {program} '{words}'" for program, words, _ in COMPLETED]
+    done = answer("bash", "-c", "\n".join([f"cd {tmp_path}", *lines]))
+    offered = [line.rstrip("/ ") for line in done.stdout.splitlines()]
+    assert offered == [word for _, _, word in COMPLETED], done.stderr
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_subcommand_has_the_common_options(verb: str, run_mixedparts: Run) -> None:
     words = run_mixedparts(verb, "--help").stdout
@@ -77,9 +125,40 @@ def test_every_subcommand_has_the_common_options(verb: str, run_mixedparts: Run)
     assert run_mixedparts(verb, "--version").stdout == f"mixedparts {mixedparts.__version__}\n"
 
 
-def test_the_package_runs_as_a_module() -> None:
-    done = answer(sys.executable, "-m", "mixedparts", "--version")
-    assert done.stdout == f"mixedparts {mixedparts.__version__}\n"
+def test_the_packages_run_as_modules() -> None:
+    for package in ("mixedparts", "calico"):
+        done = answer(sys.executable, "-m", package, "--version")
+        assert done.stdout == f"{package} {mixedparts.__version__}\n"
+    for words, code, text in (
+        (("eval", "--version"), 0, f"calico-eval {mixedparts.__version__}"),
+        (("predict", "--help"), 0, "usage: calico-predict"),
+        (("evl",), 2, "Did you mean 'eval'?"),
+        (("merge", "nowhere", "--out", "x"), 3, "nowhere"),
+    ):
+        done = answer(sys.executable, "-m", "calico", *words)
+        assert done.returncode == code, done.stderr
+        assert text in done.stdout + done.stderr
+    scripts = [name.removeprefix("calico-") for name in PROGRAMS if name != "mixedparts"]
+    assert sorted(COMMANDS) == sorted(scripts)
+
+
+def test_quiet_switches_off_the_bars_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_PROGRESS_BARS")
+    for words, value in (([], None), (["-q"], "1")):
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+        parser = CommandParser()
+        add_common_options(parser)
+        parser.parse_args(words)
+        assert [os.environ.get(name) for name in names] == [value, value]
+    for name in names:
+        monkeypatch.delenv(name)
+
+
+def test_dashes_do_not_make_options_alike() -> None:
+    options = ("--json", "--version", "--seed", "--workers", "--out")
+    assert near_names("--jsn", options) == " Did you mean '--json'?"
+    assert near_names("--sources", options) == ""
 
 
 @pytest.mark.parametrize(
