@@ -158,7 +158,7 @@ def test_quiet_switches_off_the_bars_of_libraries(monkeypatch: pytest.MonkeyPatc
 def test_dashes_do_not_make_options_alike() -> None:
     options = ("--json", "--version", "--seed", "--workers", "--out")
     assert near_names("--jsn", options) == " Did you mean '--json'?"
-    assert near_names("--sources", options) == ""
+    assert near_names("--limit", options) == ""
 
 
 @pytest.mark.parametrize(
