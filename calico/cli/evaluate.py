@@ -18,6 +18,13 @@ from calico.cli.evaluation.outputs import (
     scores_folder,
 )
 from calico.cli.evaluation.reporting import check_report
+from calico.cli.evaluation.scored_answers import (
+    BASELINE_NAMES,
+    answers_to_score,
+    baseline_answers,
+    build_folder,
+    check_input,
+)
 from calico.cli.options import (
     add_cache_options,
     add_device_map_options,
@@ -27,24 +34,18 @@ from calico.cli.options import (
     check_output_folder,
     positive,
 )
-from calico.cli.scored_answers import (
-    BASELINE_NAMES,
-    answers_to_score,
-    baseline_answers,
-    build_folder,
-    check_input,
-)
 from mixedparts.errors import UsageError
 from mixedparts.exit_codes import run_command
+from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.settings.command_parser import CommandParser, add_common_options
 from mixedparts.settings.local_paths import local_path
 from mixedparts.storage.leftovers import remove_leftovers
 from mixedparts.storage.writer_lock import writing
 
 if TYPE_CHECKING:
+    from calico.cli.evaluation.result import Result
     from calico.evaluation.ground_truth import SplitGroundTruth
     from calico.evaluation.report import Scored
-    from calico.evaluation.scoring import ScoreTable
     from calico.evaluation.tables.collect import ScoreRecorder
     from calico.evaluation.text import TextModel
     from calico.predictions.types import Prediction
@@ -60,13 +61,15 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    arguments = _parser().parse_args(argv)
-    return run_command(lambda: _command(arguments))
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    defaults = {name: parser.get_default(name) for name in vars(arguments)}
+    return run_command(lambda: _command(arguments, defaults))
 
 
-def _command(arguments: argparse.Namespace) -> int:
+def _command(arguments: argparse.Namespace, defaults: dict[str, Any]) -> int:
     try:
-        _run(arguments)
+        _run(arguments, defaults)
     except KeyboardInterrupt:
         # Only answers of a checkpoint take long enough to be cached.
         resumable = arguments.checkpoint is not None and arguments.save_predictions is not None
@@ -110,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help="JSON files of two or more evaluations; the others are compared with the first",
     )
     add("--split", default="benchmark", help="default: benchmark")
+    parser.names["split"] = lambda: (*SPLITS, BENCHMARK)
     add_output_options(parser)
     add("--limit", type=positive, metavar="N", help="score N samples, spread over the split")
     add("--batch-size", type=positive, default=8, metavar="N", help="samples at once (8)")
@@ -154,7 +158,7 @@ def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, defaults: dict[str, Any]) -> None:
     outputs, folders = output_files(arguments), output_folders(arguments)
     for path in outputs:
         check_output_file(path)
@@ -164,7 +168,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.compare is not None:
         from calico.cli.evaluation.comparing import run_comparison
 
-        run_comparison(arguments)
+        run_comparison(arguments, defaults)
         return
     from calico.evaluation.ground_truth import read_ground_truth
     from mixedparts.storage.build_folder import BuildFolder
@@ -203,9 +207,9 @@ def _evaluate(
         write_predictions(arguments.save_predictions, predictions.values())
         unfinished_part(arguments.save_predictions).unlink(missing_ok=True)
     rows = recorder(arguments, ground_truth.split)
-    table, main = _score(arguments, ground_truth, predictions, models, metadata, rows)
-    scored = [main]
-    scored += _baselines(arguments, build, ground_truth, models)
+    main = _score(arguments, ground_truth, predictions, models, metadata, rows)
+    results = [main, *_baselines(arguments, build, ground_truth, models)]
+    scored = [result.scored for result in results]
     _warn(scored[0], len(ground_truth.samples))
     print(report.table(scored))
     if arguments.full:
@@ -214,6 +218,7 @@ def _evaluate(
         "dataset": {
             "build_id": build.build_id,
             "split": ground_truth.split,
+            "synthetic": build.synthetic,
             "samples": len(ground_truth.samples),
             "left_out": len(ground_truth.others),
         },
@@ -222,18 +227,17 @@ def _evaluate(
         "text_models": {"ss": models[0].name, "recall": models[1].name},
         "recall_text_is_glamm": recall_name.endswith(GLAMM_MODEL),
     }
-    kept = rows.finish(table, ground_truth.samples, predictions) if rows else None
-    if kept is not None and scores_folder(arguments) is not None:
-        run["scores"] = keep_scores(arguments, kept, {**run, "predictions": dict(metadata)})
+    if scores_folder(arguments) is not None:
+        run["scores"] = keep_scores(arguments, results, run)
     document = report.document(scored, run)
     if arguments.json is not None:
         report.write_json(arguments.json, document)
     if arguments.markdown is not None:
         report.write_text(arguments.markdown, report.markdown_report(scored, document))
-    if kept is not None and arguments.report is not None:
+    if arguments.report is not None:
         from calico.cli.evaluation.reporting import write_report
 
-        write_report(arguments, build, ground_truth.split, (scored, table, kept), predictions)
+        write_report(arguments, build, ground_truth.split, results, predictions)
 
 
 def _score(
@@ -242,8 +246,9 @@ def _score(
     predictions: dict[str, Prediction],
     models: tuple[TextModel, TextModel],
     metadata: dict[str, Any],
-    rows: ScoreRecorder | None = None,
-) -> tuple[ScoreTable, Scored]:
+    rows: ScoreRecorder | None,
+) -> Result:
+    from calico.cli.evaluation.result import Result
     from calico.evaluation.report import Scored
     from calico.evaluation.scoring import score
     from calico.evaluation.summary import summarise
@@ -255,7 +260,12 @@ def _score(
     counted = {"missing": sums.missing, "segments": sums.segments}
     counted |= {name: sum(getattr(one, name) for one in given) for name in COUNTED}
     summary = summarise(sums, arguments.seed, arguments.bootstrap)
-    return sums, Scored(metadata["name"], summary, {**metadata, **counted})
+    return Result(
+        Scored(metadata["name"], summary, {**metadata, **counted}),
+        sums,
+        rows.finish(sums, ground_truth.samples, predictions) if rows else None,
+        metadata,
+    )
 
 
 def _baselines(
@@ -263,10 +273,10 @@ def _baselines(
     build: BuildFolder,
     ground_truth: SplitGroundTruth,
     models: tuple[TextModel, TextModel],
-) -> list[Scored]:
+) -> list[Result]:
     """Score the requested baselines; one that the build cannot give is reported and left out."""
     asked = BASELINE_NAMES if "all" in arguments.baselines else arguments.baselines
-    rows = []
+    results = []
     # A build without a train split has no most-frequent baseline; the other rows are complete.
     for name in (name for name in asked if name != arguments.predictions):
         try:
@@ -275,8 +285,10 @@ def _baselines(
             print(f"calico-eval: no row for {name}: {error.message}", file=sys.stderr)
             continue
         metadata = {"name": name, "kind": "baseline"}
-        rows.append(_score(arguments, ground_truth, predictions, models, metadata)[1])
-    return rows
+        # The report shows metrics of baselines alone, so that only tables need their rows.
+        rows = None if scores_folder(arguments) is None else recorder(arguments, ground_truth.split)
+        results.append(_score(arguments, ground_truth, predictions, models, metadata, rows))
+    return results
 
 
 def _warn(scored: Scored, samples: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from calico.evaluation.summary import HEADLINE, METRICS, Estimate, MetricGroup, Summary
+from calico.predictions.types import SYNTHETIC_KEY, SYNTHETIC_NOTE
 from mixedparts.errors import EnvironmentFault
 from mixedparts.storage.shards import written_beside
 
@@ -32,6 +33,19 @@ class Scored:
     name: str
     summary: Summary
     metadata: Mapping[str, Any]
+
+
+def synthetic_notes(named: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Return a sentence for each model that was trained on synthetic images.
+
+    Args:
+        named: name of the predictions with their metadata.
+    """
+    return [
+        f"The model of {name} {SYNTHETIC_NOTE}"
+        for name, metadata in named
+        if metadata.get(SYNTHETIC_KEY)
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -98,6 +112,7 @@ def markdown_report(scored: Sequence[Scored], content: Mapping[str, Any]) -> str
     """
     dataset, drawn = content["dataset"], content["bootstrap"]["replicates"]
     sections = [
+        *synthetic_notes((item.name, item.metadata) for item in scored),
         f"Split {dataset['split']} of build `{dataset['build_id']}`, {dataset['samples']} samples"
         f" ({dataset['left_out']} left out). Percent, mean over the tasks"
         + (f"; 95 % intervals from {drawn} bootstrap draws." if drawn else "."),

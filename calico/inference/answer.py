@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from calico.inference.drawing import draw_prediction
-from calico.predictions.types import COUNTED, Prediction, Segment
+from calico.predictions.types import (
+    COUNTED,
+    SYNTHETIC_KEY,
+    SYNTHETIC_NOTE,
+    Prediction,
+    Segment,
+)
 from mixedparts.files.text import read_own_json
 from mixedparts.masks import decode
 
-SYNTHETIC_NOTE = "was trained on synthetic images: expect nothing of its answers about photographs."
 OVERLAY, ANSWER = "overlay.png", "prediction.json"
 _SCORE_DIGITS = 6
 
@@ -83,7 +88,7 @@ class VisualAnswer:
         content = {
             "id": self.prediction.id,
             **(metadata or {}),
-            "trained_on_synthetic_images": self.synthetic,
+            SYNTHETIC_KEY: self.synthetic,
             "question": self.question,
             "answer": self.text,
             **{name: getattr(self.prediction, name) for name in COUNTED},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from calico.checkpoints.save_load import (
 )
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override
-from calico.inference.answer import SYNTHETIC_NOTE, VisualAnswer
+from calico.inference.answer import VisualAnswer
 from calico.inference.device_map import DeviceMap, dispatched
 from calico.inference.outcomes import Mark, Outcomes, counted_prediction, drawn_marks, mask_scores
 from calico.inference.queries import AnyImage, Query, rgb_image, row_query, task_question
@@ -30,7 +31,7 @@ from calico.model.calico import Calico
 from calico.model.generation import generate
 from calico.model.precision import arithmetic
 from calico.model.vision import ImageFeatures
-from calico.predictions.types import Prediction, Segment
+from calico.predictions.types import SYNTHETIC_NOTE, Prediction, Segment
 from calico.processing.feature_cache import FeatureCache
 from calico.processing.feature_encoder import FeatureEncoder
 from calico.processing.images import ImageProcessor
@@ -296,7 +297,7 @@ class Predictor:
             finished = bool(generated.finished[row])
             prediction = counted_prediction(query.id, reading, masks, chosen.max_masks, finished)
             self.outcomes.count(prediction)
-            yield prediction
+            yield replace(prediction, synthetic=self.synthetic)
 
     def _read(self, tokens: list[int], images: int) -> Reading:
         seg, untagged = self.model.ids.segments.seg, self.config.prompt.untagged

@@ -35,7 +35,6 @@ from calico.checkpoints.save_load import (
 )
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import override, read_config
-from calico.inference.answer import SYNTHETIC_NOTE
 from calico.inference.predictor import Predictor
 from calico.inference.queries import AnyImage, Query, rgb_image
 from calico.model.calico import Calico
@@ -44,7 +43,7 @@ from calico.model.inputs import PromptBatch, TrainingBatch
 from calico.model.losses import Losses
 from calico.model.precision import arithmetic, store
 from calico.model.vision import ImageInputs
-from calico.predictions.types import Prediction
+from calico.predictions.types import SYNTHETIC_NOTE, Prediction
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
 from calico.processing.tokenizer import load_tokenizer
@@ -244,7 +243,8 @@ class CalicoModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         """
         shown = tuple(rgb_image(image) for image in images)
         # Through the predictor and not `generate`: it also reads the text and decodes the masks.
-        predictor = Predictor(self.calico, self.chosen, self.tokenizer)
+        synthetic = bool(self.metadata.get("synthetic"))
+        predictor = Predictor(self.calico, self.chosen, self.tokenizer, synthetic)
         (prediction,) = predictor.predict([Query("0", question, shown)])
         return prediction
 

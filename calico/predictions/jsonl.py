@@ -9,8 +9,8 @@ A UTF-8 JSON object, shown here on several lines:
 
 `segments` has one entry a mask, in the order of generation. `image` counts from 0, `size` is
 (height, width) of the original image, `counts` a COCO compressed string or a list of run
-lengths. `score` (default 1.0) and the counts of `COUNTED` (default 0) are optional; further keys
-are ignored.
+lengths. `score` (default 1.0), the counts of `COUNTED` (default 0) and
+`trained_on_synthetic_images` (default false) are optional; further keys are ignored.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from calico.predictions.types import (
     check_prediction,
 )
 from mixedparts import masks
+from mixedparts.files.text import literal_note
 from mixedparts.masks import InvalidMask, Rle
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -62,6 +63,7 @@ class Line(msgspec.Struct):
     spelled: _Odd = UNSET
     over_limit: _Odd = UNSET
     unfinished: _Odd = UNSET
+    trained_on_synthetic_images: bool | UnsetType = UNSET  # written only if it is true
 
 
 # Made once: msgspec compiles the check of keys and types for a struct.
@@ -78,7 +80,7 @@ def decode_line(raw: bytes) -> Line:
     try:
         return _DECODER.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidPrediction(str(error)) from error
+        raise InvalidPrediction(f"{error}{literal_note(raw)}") from error
     except RecursionError:
         raise InvalidPrediction("it is nested too deeply") from None
 
@@ -115,6 +117,7 @@ def prediction_of(line: Line, sizes: Sizes) -> Prediction:
         line.answer,
         tuple(segments),
         **{name: getattr(line, name) or 0 for name in COUNTED},
+        synthetic=line.trained_on_synthetic_images is True,
     )
     check_prediction(prediction, sizes)
     return prediction
@@ -168,4 +171,5 @@ def _to_line(prediction: Prediction) -> Line:
         prediction.untagged,
         # A line always has `untagged`; the other counts are left out where they are 0.
         **{name: getattr(prediction, name) or UNSET for name in COUNTED if name != "untagged"},
+        trained_on_synthetic_images=prediction.synthetic or UNSET,
     )

@@ -45,6 +45,7 @@ class Prediction:
         spelled: number of `[SEG]` written as plain text instead of the token; not drawn.
         over_limit: number of `[SEG]` beyond the limit of masks of an answer; not drawn.
         unfinished: 1 if the answer reached the limit of tokens, else 0.
+        synthetic: the model was trained on synthetic images; False also where nobody knows.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Prediction:
     spelled: int = 0
     over_limit: int = 0
     unfinished: int = 0
+    synthetic: bool = False
 
 
 # Fields of a prediction that count irregular answers, each with the words that a report uses. The
@@ -70,6 +72,12 @@ COUNTED = {
     "over_limit": "[SEG] exceeded generation.max_masks and were not drawn",
     "unfinished": "answers reached generation.max_new_tokens before they ended",
 }
+
+
+# What every output says of a model that was trained on images of `mixedparts sample`: the sentence
+# for people, and the key of the predictions file, prediction.json and the JSON of an evaluation.
+SYNTHETIC_NOTE = "was trained on synthetic images: expect nothing of its answers about photographs."
+SYNTHETIC_KEY = "trained_on_synthetic_images"
 
 
 class InvalidPrediction(ValueError):

@@ -147,6 +147,17 @@ def check_surrogates(text: str, value: Any) -> None:
         raise ValueError("it has half of a surrogate pair, which is no character") from None
 
 
+def literal_note(raw: bytes) -> str:
+    """Return a clause about a NaN or Infinity in a line that strict JSON refuses, or ""."""
+    # Python's json writes them for numbers that no reader can use.
+    found: list[str] = []
+    try:
+        json.loads(raw, parse_constant=found.append)
+    except (ValueError, RecursionError):
+        return ""
+    return f"; {found[0]} is no number in JSON: numbers must be finite" if found else ""
+
+
 def read_own_json(path: Path) -> Any:
     """Return the value in a JSON file that an earlier run wrote.
 

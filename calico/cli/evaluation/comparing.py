@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from calico.cli.evaluation.outputs import output_files, output_folders
-from calico.cli.evaluation.reporting import write_comparison_report
-from calico.cli.scored_answers import build_folder
+from calico.cli.evaluation.reporting import check_build, write_comparison_report
+from calico.cli.evaluation.scored_answers import build_folder
 from mixedparts.errors import UsageError
 from mixedparts.storage.leftovers import remove_leftovers
 from mixedparts.storage.writer_lock import writing
 
-# Options of an evaluation that a comparison does not read, with their defaults.
-_OTHERS = {"save_predictions": None, "limit": None, "scores": None}
+# Options that a comparison reads. All others are of an evaluation: one that is given and ignored
+# would promise something else than what is printed.
+_READ = {
+    "compare", "dataset", "split", "json", "markdown", "report", "report_samples", "rank_by",
+    "full", "seed", "bootstrap", "quiet", "verbose",
+}  # fmt: skip
 
 
-def run_comparison(arguments: argparse.Namespace) -> None:
+def run_comparison(arguments: argparse.Namespace, defaults: Mapping[str, Any]) -> None:
     """Compare evaluations, print the table, and write what was asked for.
+
+    Args:
+        arguments: of the command.
+        defaults: values of options that were not given.
 
     Raises:
         UsageError: an option has no meaning here, or the evaluations cannot be compared.
         InputError: an evaluation, its tables, or the dataset of the report cannot be read.
     """
-    for name, default in _OTHERS.items():
-        if getattr(arguments, name) != default:
+    for name, value in vars(arguments).items():
+        if name not in _READ and value != defaults.get(name):
             option = name.replace("_", "-")
             raise UsageError(
                 f"--{option} has no meaning with --compare, which reads finished evaluations",
@@ -35,11 +45,17 @@ def run_comparison(arguments: argparse.Namespace) -> None:
     from mixedparts.storage.build_folder import BuildFolder
 
     runs = read_runs(arguments.compare)
+    split = str(runs[0].metadata["dataset"]["split"])
+    if arguments.split not in (split, defaults["split"]):
+        raise UsageError(
+            f"the evaluations are of the split {split}, not of {arguments.split}",
+            "Leave out --split: the evaluations name it.",
+        )
     opened = None
     if arguments.report is not None:
         # Before the bootstrap: a dataset that is not there must not cost its time.
-        split = runs[0].metadata["dataset"]["split"]
         opened = BuildFolder.open(build_folder(arguments.dataset, split, images=True))
+        check_build(opened, runs[0])
     comparison = compare_runs(runs, arguments.seed, arguments.bootstrap, arguments.rank_by)
     text = as_text(comparison, arguments.full)
     print(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.settings.local_paths import local_path
 
 if TYPE_CHECKING:
+    from calico.cli.evaluation.result import Result
     from calico.evaluation.tables.collect import ScoreRecorder
 
 # Metrics that a sample has alone: the keys of `calico.evaluation.summary.RATIOS`, written again for
@@ -102,28 +104,40 @@ def scores_folder(arguments: argparse.Namespace) -> Path | None:
 
 
 def keep_scores(
-    arguments: argparse.Namespace, rows: Any, metadata: dict[str, Any]
-) -> dict[str, str]:
+    arguments: argparse.Namespace, results: Sequence[Result], run: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write the tables of scores.
 
     Args:
         arguments: of the command.
-        rows: both tables.
-        metadata: of the evaluation.
+        results: the predictions, then the baselines.
+        run: metadata of the evaluation.
 
     Returns:
-        What the JSON says about them: folder, relative to the JSON, and digests.
+        What the JSON says about them: folder, relative to the JSON, and digests, for each baseline
+        too.
 
     Raises:
         EnvironmentFault: a file cannot be written.
     """
-    from calico.evaluation.tables.folder import write_scores
+    from calico.evaluation.tables.folder import remove_baselines, write_scores
 
     folder = scores_folder(arguments)
     assert folder is not None
-    digests = write_scores(folder, rows, metadata)
+    remove_baselines(folder)
+    main, *baselines = (
+        write_scores(
+            folder,
+            result.rows,
+            {**run, "predictions": dict(result.origin)},
+            result.scored.name if place else None,
+        )
+        for place, result in enumerate(results)
+        if result.rows is not None
+    )
     beside = folder if arguments.json is None else _relative(folder, arguments.json.parent)
-    return {"folder": str(beside), **digests}
+    named = zip((result.scored.name for result in results[1:]), baselines, strict=True)
+    return {"folder": str(beside), **main, "baselines": dict(named)}
 
 
 def _relative(folder: Path, start: Path) -> Path:

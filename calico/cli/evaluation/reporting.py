@@ -11,10 +11,8 @@ from mixedparts.errors import UsageError
 from mixedparts.progress import Progress, terminal_progress
 
 if TYPE_CHECKING:
-    from calico.evaluation.report import Scored
-    from calico.evaluation.scoring import ScoreTable
-    from calico.evaluation.tables.collect import ScoreRows
-    from calico.evaluation.tables.comparison import Comparison
+    from calico.cli.evaluation.result import Result
+    from calico.evaluation.tables.comparison import Comparison, Run
     from calico.predictions.types import Prediction
     from mixedparts.storage.build_folder import BuildFolder
     from mixedparts.viewer import WrittenPage
@@ -36,7 +34,7 @@ def write_report(
     arguments: argparse.Namespace,
     build: BuildFolder,
     split: str,
-    results: tuple[Sequence[Scored], ScoreTable, ScoreRows],
+    results: Sequence[Result],
     predictions: Mapping[str, Prediction],
 ) -> None:
     """Write the report of an evaluation.
@@ -45,7 +43,7 @@ def write_report(
         arguments: of the command.
         build: the dataset.
         split: that was scored.
-        results: predictions and baselines with their metrics; sums and rows of the predictions.
+        results: the predictions, whose rows are kept, then the baselines.
         predictions: by sample id.
 
     Raises:
@@ -55,13 +53,29 @@ def write_report(
     from calico.evaluation.page.write import Evaluated, ReportOptions, write_evaluation
     from calico.evaluation.tables.folder import frames_of
 
-    scored, table, rows = results
-    evaluated = Evaluated(build, split, scored, table, frames_of(rows), predictions)
+    main = results[0]
+    assert main.rows is not None  # `recorder` keeps them for the report
+    scored = [result.scored for result in results]
+    evaluated = Evaluated(build, split, scored, main.table, frames_of(main.rows), predictions)
     options = ReportOptions(
         arguments.report_samples, arguments.rank_by, arguments.seed, arguments.bootstrap
     )
     written = write_evaluation(arguments.report, evaluated, options, _progress(arguments))
     _say(arguments, written)
+
+
+def check_build(build: BuildFolder, run: Run) -> None:
+    """Check that a build is the one that was evaluated.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    wanted = run.metadata["dataset"]["build_id"]
+    if build.build_id != wanted:
+        raise UsageError(
+            f"{build.path} is build {build.build_id}; the evaluations are of build {wanted}",
+            "Give the folder of that build: --dataset DIR.",
+        )
 
 
 def write_comparison_report(
@@ -75,18 +89,11 @@ def write_comparison_report(
         comparison: to report.
 
     Raises:
-        UsageError: the dataset is not that of the evaluations.
         InputError: an image of the dataset cannot be read.
         EnvironmentFault: a file cannot be written.
     """
     from calico.evaluation.page.write import write_comparison
 
-    wanted = comparison.base.metadata["dataset"]["build_id"]
-    if build.build_id != wanted:
-        raise UsageError(
-            f"{build.path} is build {build.build_id}; the evaluations are of build {wanted}",
-            "Give the folder of that build: --dataset DIR.",
-        )
     number = arguments.report_samples
     written = write_comparison(arguments.report, build, comparison, number, _progress(arguments))
     _say(arguments, written)

@@ -16,13 +16,13 @@ from calico.evaluation.page.samples import (
     scores_of,
     shown_sample,
 )
-from calico.evaluation.report import Scored
+from calico.evaluation.report import Scored, synthetic_notes
 from calico.evaluation.scoring import ScoreTable
 from calico.evaluation.summary import class_pair_intervals
 from calico.evaluation.tables.comparison import Comparison
 from calico.evaluation.tables.folder import ScoreFrames
 from calico.predictions.types import Prediction
-from mixedparts.errors import EnvironmentFault
+from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.progress import Progress, Silent
 from mixedparts.reports.plots.style import plot_style, svg_of
 from mixedparts.storage.build_folder import BuildFolder
@@ -129,7 +129,10 @@ def write_evaluation(
         title=f"Evaluation of {scored.name}",
         lead=_lead(evaluated.build, evaluated.split, len(frames.samples)),
         synthetic=evaluated.build.synthetic,
-        notes=(f"Below: the worst, median and best samples by {options.metric}. {_MARKS}",),
+        notes=(
+            *synthetic_notes([(scored.name, scored.metadata)]),
+            f"Below: the worst, median and best samples by {options.metric}. {_MARKS}",
+        ),
         panels=panels,
     )
     return _write(folder, head, samples, progress)
@@ -185,7 +188,10 @@ def write_comparison(
         title=f"Comparison: {others} with {comparison.base.name}",
         lead=_lead(build, split, len(comparison.base.table.ids)),
         synthetic=build.synthetic,
-        notes=(f"Below: the samples whose {comparison.metric} changed most. {_MARKS}",),
+        notes=(
+            *comparison.notes(),
+            f"Below: the samples whose {comparison.metric} changed most. {_MARKS}",
+        ),
         panels=panels,
     )
     return _write(folder, head, samples, progress)
@@ -252,6 +258,11 @@ def _rows(
     """Yield the chosen rows in their order, each with the reader of images."""
     found = find(build, Query(splits=(split,), ids=tuple(chosen)))
     by_id = {row["id"]: row for row in read_rows(build, found)}
+    if missing := [name for name in chosen if name not in by_id]:
+        raise InputError(
+            f"the split '{split}' of {build.path} has no row '{missing[0]}', which was scored",
+            f"Type: mixedparts verify {build.path}",
+        )
     rows = [by_id[name] for name in chosen]
     read = open_row_images(build, rows, stack)
     for row in rows:

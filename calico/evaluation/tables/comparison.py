@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from calico.evaluation.report import markdown_table, summary_values
+from calico.evaluation.report import markdown_table, summary_values, synthetic_notes
 from calico.evaluation.scoring import ScoreTable
 from calico.evaluation.summary import (
     HEADLINE,
@@ -95,6 +95,11 @@ class Comparison:
     seed: int
     replicates: int
     metric: str
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each model that was trained on synthetic images."""
+        runs = (self.base, *(other.run for other in self.others))
+        return synthetic_notes((run.name, run.metadata["predictions"]) for run in runs)
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
@@ -213,12 +218,10 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "seed": comparison.seed,
         "bootstrap": {"replicates": comparison.replicates, "unit": "sample", "paired": True,
                       "level": 0.95},
-        "base": {"name": base.name, "file": str(base.path),
-                 "metrics": summary_values(comparison.summary)},
+        "base": {**_origin(base), "metrics": summary_values(comparison.summary)},
         "compared": [
             {
-                "name": other.run.name,
-                "file": str(other.run.path),
+                **_origin(other.run),
                 "metrics": summary_values(other.summary),
                 "difference": summary_values(other.difference),
                 "changed": {
@@ -229,6 +232,11 @@ def document(comparison: Comparison) -> dict[str, Any]:
             for other in comparison.others
         ],
     }  # fmt: skip
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    """Return where the scores of a run come from, as JSON values."""
+    return {"name": run.name, "file": str(run.path), "predictions": run.metadata["predictions"]}
 
 
 def as_text(comparison: Comparison, full: bool = False) -> str:
@@ -252,6 +260,7 @@ def as_text(comparison: Comparison, full: bool = False) -> str:
             f"Differences to {comparison.base.name} in points, with 95 % intervals of"
             f" {comparison.replicates} paired bootstrap draws; * where 0 lies outside."
         )
+    text += comparison.notes()
     return "\n\n".join([*text, *(_changes(comparison, other) for other in comparison.others)])
 
 

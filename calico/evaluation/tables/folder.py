@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from calico.evaluation.tables.collect import ScoreRows
 from calico.evaluation.tables.columns import FORMAT, METADATA_KEY, REGIONS, SAMPLES
-from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.errors import EnvironmentFault, InputError, UsageError, near_names
 from mixedparts.files.opening import open_file
 from mixedparts.files.text import parse_json, read_json
 from mixedparts.storage.shards import sha256_of, written_beside
@@ -50,13 +50,16 @@ def default_folder(result: Path) -> Path:
     return result.with_name(result.stem + _SUFFIX)
 
 
-def write_scores(folder: Path, rows: ScoreRows, metadata: Mapping[str, Any]) -> dict[str, str]:
+def write_scores(
+    folder: Path, rows: ScoreRows, metadata: Mapping[str, Any], baseline: str | None = None
+) -> dict[str, str]:
     """Write both tables, each under a temporary name first.
 
     Args:
         folder: is created if it does not exist.
         rows: both tables.
         metadata: of the evaluation, as JSON values; both files contain it.
+        baseline: name of the baseline that was scored; None for the predictions themselves.
 
     Returns:
         Table name to the SHA-256 of its file.
@@ -67,7 +70,7 @@ def write_scores(folder: Path, rows: ScoreRows, metadata: Mapping[str, Any]) -> 
     content = json.dumps({"format": FORMAT, **metadata}, ensure_ascii=False, sort_keys=True)
     digests = {}
     for name, table in (("samples", rows.samples), ("regions", rows.regions)):
-        path = folder / FILES[name]
+        path = _file(folder, name, baseline)
         try:
             # Not flushed to disk: the same command writes it again.
             with written_beside(path, flush=False) as temporary:
@@ -80,22 +83,65 @@ def write_scores(folder: Path, rows: ScoreRows, metadata: Mapping[str, Any]) -> 
     return digests
 
 
-def scores(source: str | Path) -> ScoreFrames:
+def scores(source: str | Path, baseline: str | None = None) -> ScoreFrames:
     """Read the scores of an evaluation as pandas frames.
 
     Args:
         source: the JSON file that `calico-eval --json` wrote, or the folder of its tables.
+        baseline: name of a baseline of the evaluation, such as `most-frequent`; None: the
+            predictions themselves.
 
     Returns:
         Two frames, `samples` and `regions`.
 
     Raises:
         InputError: there are no tables, they are damaged, or of another evaluation than the JSON.
+        UsageError: the evaluation has no such baseline.
     """
     path = Path(source)
-    if path.is_dir():
-        return read_tables(path)[0]
-    return read_tables(*tables_of(path, read_result(path)))[0]
+    content = None if path.is_dir() else read_result(path)
+    folder, digests = (path, None) if content is None else tables_of(path, content)
+    if baseline is None:
+        return read_tables(folder, digests)[0]
+    if content is None:
+        there = baselines_of(folder)
+    else:
+        kept = content["scores"].get("baselines", {})
+        there, digests = sorted(kept), kept.get(baseline)
+    if baseline not in there:
+        known = f"It has: {', '.join(there)}" if there else "Run calico-eval with --baselines NAME."
+        near = near_names(baseline, there)
+        raise UsageError(f"{path} has no scores of a baseline '{baseline}'.{near}", known)
+    return read_tables(folder, digests, baseline)[0]
+
+
+def remove_baselines(folder: Path) -> None:
+    """Remove tables of baselines of an earlier evaluation.
+
+    Raises:
+        EnvironmentFault: a file cannot be removed.
+    """
+    for name in baselines_of(folder):
+        for table in FILES:
+            path = _file(folder, table, name)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                reason = error.strerror or error
+                raise EnvironmentFault(f"{path} cannot be removed: {reason}") from error
+
+
+def baselines_of(folder: Path) -> list[str]:
+    """Return the names of the baselines whose samples have a table in a folder."""
+    first, last = _file(folder, "samples", "*").name.split("*")
+    found = (path.name for path in folder.glob(f"{first}*{last}"))
+    return sorted(name.removeprefix(first).removesuffix(last) for name in found)
+
+
+def _file(folder: Path, table: str, baseline: str | None = None) -> Path:
+    """Return the path of a table: `samples.parquet`, `samples-oracle.parquet` of a baseline."""
+    path = folder / FILES[table]
+    return path if baseline is None else path.with_stem(f"{path.stem}-{baseline}")
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -132,13 +178,14 @@ def tables_of(path: Path, content: Mapping[str, Any]) -> tuple[Path, dict[str, s
 
 
 def read_tables(
-    folder: Path, digests: Mapping[str, str] | None = None
+    folder: Path, digests: Mapping[str, str] | None = None, baseline: str | None = None
 ) -> tuple[ScoreFrames, dict[str, Any]]:
     """Read both tables of a folder.
 
     Args:
         folder: the folder.
         digests: table name to the SHA-256 that its file must have; None: any.
+        baseline: whose tables; None: those of the predictions themselves.
 
     Returns:
         Two frames; the metadata of the evaluation.
@@ -146,14 +193,15 @@ def read_tables(
     Raises:
         InputError: a file is missing, damaged, or has another digest.
     """
-    samples, metadata = _read(folder / FILES["samples"], SAMPLES)
-    regions, other = _read(folder / FILES["regions"], REGIONS)
+    samples, metadata = _read(_file(folder, "samples", baseline), SAMPLES)
+    regions, other = _read(_file(folder, "regions", baseline), REGIONS)
     if metadata != other:
         raise InputError(f"the tables in {folder} are of two different evaluations", _AGAIN)
     for name, digest in (digests or {}).items():
-        if sha256_of(folder / FILES[name]) != digest:
+        path = _file(folder, name, baseline)
+        if sha256_of(path) != digest:
             raise InputError(
-                f"{folder / FILES[name]} is not the table of this evaluation: another one was"
+                f"{path} is not the table of this evaluation: another one was"
                 " written there later",
                 _AGAIN,
             )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from pyarrow.parquet import read_metadata
 
 from calico.cli.evaluate import main
 from calico.evaluation.ground_truth import read_ground_truth
@@ -72,7 +73,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, build: Path) -> list[tuple[Any, int]]
                 seen.append((row["id"], batch_size))
                 if row["task"] == "stop":
                     raise KeyboardInterrupt
-                yield answers[row["id"]]
+                yield replace(answers[row["id"]], synthetic=True)
 
     module = ModuleType("calico.inference.predictor")
     module.Predictor = Predictor  # type: ignore[attr-defined]
@@ -106,6 +107,11 @@ def test_the_chosen_rows_are_predicted_and_scored(
     assert (result["name"], result["kind"], result["missing"]) == ("step-7", "checkpoint", 0)
     assert result["outcomes"] == {"answers": 5}
     assert result["metrics"]["overall"]["ap50"] == {"value": 1.0}
+    # What the model was trained on stands wherever its answers and scores are written.
+    assert result["trained_on_synthetic_images"] is True
+    assert all('"trained_on_synthetic_images":true' in line for line in kept.read_text().split())
+    stored = read_metadata(tmp_path / "r.scores" / "samples.parquet").metadata[b"calico_scores"]
+    assert json.loads(stored)["predictions"]["trained_on_synthetic_images"] is True
 
     (checkpoint / "processor" / "config.json").write_text("{ }")
     assert run(build, checkpoint, "--json", out) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pyarrow.parquet import read_metadata
 
 import calico.evaluation
 from calico.cli.evaluate import main
@@ -20,6 +22,7 @@ from calico.evaluation.ground_truth import read_ground_truth
 from calico.evaluation.summary import RATIOS
 from calico.predictions.files import write_predictions
 from calico.predictions.types import Prediction
+from mixedparts.errors import UsageError
 from mixedparts.storage.build_folder import BuildFolder
 from tests.factories.micro_build import write_build
 
@@ -27,8 +30,15 @@ HOSTILE = '<img src=x onerror="alert(1)">$x^{قبضة'
 SPLIT = "test"
 
 
-def answers(build: Path, seed: int, right: float) -> list[Prediction]:
-    """Return answers of which so many regions are right; others misnamed, misplaced or left out."""
+def answers(build: Path, seed: int, right: float, drawn: bool) -> list[Prediction]:
+    """Return answers of which so many regions are right; others misnamed, misplaced or left out.
+
+    Args:
+        build: whose samples are answered.
+        seed: of the faults.
+        right: share of the regions.
+        drawn: the model was trained on synthetic images.
+    """
     rng = np.random.default_rng(seed)
     given = []
     for sample in read_ground_truth(BuildFolder.open(build), SPLIT).samples:
@@ -42,7 +52,8 @@ def answers(build: Path, seed: int, right: float) -> list[Prediction]:
             elif luck < right + 0.3:
                 said.append(replace(segment, mask=sample.segments[-1].mask, image=1))
         text = ", ".join(f"<p> {s.label} </p> [SEG] (IMAGE{s.image + 1})" for s in said)
-        given.append(Prediction(sample.id, text, tuple(said), malformed_tag=int(luck < 0.3)))
+        odd = int(luck < 0.3)
+        given.append(Prediction(sample.id, text, tuple(said), malformed_tag=odd, synthetic=drawn))
     return given[1:]  # one sample has no prediction
 
 
@@ -51,10 +62,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two evaluations with their tables, the report of one, and that of their comparison."""
     folder = tmp_path_factory.mktemp("runs")
     build = write_build(folder / "build", images=8, splits=("train", SPLIT), samples=24)
+    other = write_build(folder / "other", images=8, splits=(SPLIT,), samples=3)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "build_id": "f" * 32}))
     for name, right in (("poor", 0.3), ("good", 0.7)):
-        write_predictions(folder / f"{name}.jsonl", answers(build, 3, right))
+        drawn = name == "poor"
+        write_predictions(folder / f"{name}.jsonl", answers(build, 3, right, drawn))
         words = ["--dataset", build, "--split", SPLIT, "--predictions", folder / f"{name}.jsonl"]
         words += ["--json", folder / f"{name}.json", "--bootstrap", 40]
+        words += ["--markdown", folder / f"{name}.md", "--baselines", "boxes", "other-image"]
         report = ["--report", folder / "poor", "--report-samples", 4] if name == "poor" else []
         assert main([*map(str, words), *map(str, report)]) == 0
     words = ["--compare", folder / "poor.json", folder / "good.json", "--bootstrap", 40]
@@ -76,6 +92,65 @@ def test_scores_are_kept_beside_the_json(runs: Path) -> None:
     assert samples["malformed_tag"].sum() == content["results"][0]["malformed_tag"]
     assert set(regions["kind"].dropna()) == {"object", "common_part", "unique_part"}
     assert set(RANKS) == set(RATIOS)
+
+
+def test_baselines_have_scores_too(runs: Path, tmp_path: Path) -> None:
+    content = json.loads((runs / "poor.json").read_text())
+    for name in ("boxes", "other-image"):
+        (result,) = (one for one in content["results"] if one["name"] == name)
+        for source in (runs / "poor.json", runs / "poor.scores"):
+            samples, regions = calico.evaluation.scores(source, name)
+            assert len(regions) >= result["segments"] > 0
+            for task, group in result["metrics"]["tasks"].items():
+                value = samples.loc[samples["task"] == task, "miou_strict"].mean()
+                assert value == pytest.approx(group["miou_strict"]["value"], abs=1e-6)
+    boxes = calico.evaluation.scores(runs / "poor.json", "boxes").regions
+    assert set(boxes["outcome"]) <= {"found", "poor_mask"}
+    assert (boxes["predicted_area"] >= boxes["area"]).all()  # a box holds its mask
+    with pytest.raises(UsageError, match=r"no scores of a baseline 'box'\. Did you mean 'boxes'"):
+        calico.evaluation.scores(runs / "poor.json", "box")
+    # A later evaluation of the same folder leaves no tables of baselines that it did not score.
+    shutil.copytree(runs / "poor.scores", tmp_path / "kept")
+    words = [
+        "--dataset",
+        runs / "build",
+        "--split",
+        SPLIT,
+        "--predictions",
+        "oracle",
+        "--bootstrap",
+    ]
+    assert main([*map(str, words), "0", "--no-baseline", "--scores", str(tmp_path / "kept")]) == 0
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [
+        "regions.parquet", "samples.parquet"
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="no scores of a baseline 'boxes'") as raised:
+        calico.evaluation.scores(tmp_path / "kept", "boxes")
+    assert "--baselines" in str(raised.value.hint)
+
+
+def test_all_outputs_say_that_a_model_was_trained_on_synthetic_images(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, drawn in (("poor", True), ("good", False)):
+        content = json.loads((runs / f"{name}.json").read_text())
+        assert content["dataset"]["synthetic"] is True  # the build
+        assert content["results"][0].get("trained_on_synthetic_images", False) is drawn
+        said = f"The model of {name}.jsonl was trained on synthetic images"
+        assert (said in (runs / f"{name}.md").read_text()) is drawn
+        table = read_metadata(runs / f"{name}.scores" / "regions.parquet")
+        origin = json.loads(table.metadata[b"calico_scores"])["predictions"]
+        assert origin.get("trained_on_synthetic_images", False) is drawn
+        assert (said in (runs / "compared" / "index.html").read_text()) is drawn
+    assert "The model of poor.jsonl was trained on" in (runs / "poor" / "index.html").read_text()
+    compared = json.loads((runs / "c.json").read_text())
+    assert compared["base"]["predictions"]["trained_on_synthetic_images"] is True
+    assert "trained_on_synthetic_images" not in compared["compared"][0]["predictions"]
+    assert main(["--compare", str(runs / "poor.json"), str(runs / "good.json"),
+                 "--bootstrap", "0"]) == 0  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "The model of poor.jsonl was trained on synthetic images" in shown
+    assert "The model of good.jsonl" not in shown
 
 
 def sections(page: str) -> list[str]:
@@ -125,6 +200,13 @@ def test_the_comparison_has_differences_and_changed_samples(
         (["--compare", "poor.json", "poor.jsonl"], 3, "poor.jsonl"),
         (["--compare", "poor.json", "good.json", "--limit", "3"], 2, "--limit has no meaning"),
         (["--compare", "poor.json", "good.json", "--report", "r", "--dataset", "no"], 3, "no"),
+        (["--compare", "poor.json", "good.json", "--device", "cuda"], 2, "--device has no meaning"),
+        (["--compare", "poor.json", "good.json", "--baselines", "all"], 2, "--baselines has no"),
+        (["--compare", "poor.json", "good.json", "--report", "r", "--dataset", "other"], 2,
+         "other is build"),
+        (["--compare", "poor.json", "good.json", "--split", "validation"], 2,
+         "the evaluations are of the split test, not of validation"),
+        (["--predictions", "orakle", "--dataset", "build"], 3, "Did you mean 'oracle'"),
         (["--predictions", "oracle", "--dataset", "build", "--report", "r", "--scores", "r"], 2,
          "cannot be the folder of the scores and of the report"),
         (["--predictions", "oracle", "--dataset", "build", "--report", "poor.json"], 2, "a file"),
@@ -140,7 +222,7 @@ def test_what_cannot_be_done_is_one_message(
 ) -> None:
     monkeypatch.chdir(runs)
     before = sorted(path.name for path in runs.iterdir())
-    assert main([*words, "--split", SPLIT]) == code
+    assert main(["--split", SPLIT, *words]) == code
     shown = capsys.readouterr()
     assert says in shown.err
     assert shown.out == ""

@@ -16,7 +16,7 @@ from calico.checkpoints.merge import merge_checkpoint
 from calico.cli import predict as command
 from calico.dataset.pairs import BuiltDataset
 from calico.inference.answer import VisualAnswer
-from calico.inference.queries import task_question
+from calico.inference.queries import Query, task_question
 from calico.predictions.types import Prediction, Segment
 from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError, UsageError
@@ -196,6 +196,8 @@ class TestSynthetic:
             assert ("was trained on synthetic images" in done.stderr) == synthetic
             answer = json.loads((tmp_path / "prediction.json").read_text())
             assert answer["trained_on_synthetic_images"] is synthetic
+            (line,) = calico.load(checkpoint).predict([Query("x", "?", noise_images(2))])
+            assert line.synthetic is synthetic
 
     def test_the_overlay(self) -> None:
         shown = noise_images(2)

@@ -68,7 +68,8 @@ BAD_LINES = {
     "duplicate id": (json.dumps(GOOD), "'s1' is already in line 1"),
     "missing field": (changed(label=None), "label"),
     "missing mask": (changed(mask=None), "mask"),
-    "NaN score": (changed(score=float("nan")), "malformed"),
+    "NaN score": (changed(score=float("nan")), "malformed.*NaN is no number in JSON"),
+    "-Infinity": (changed(score=-float("inf")), "malformed.*-Infinity is no number in JSON"),
     "infinite score": (changed(score=1.5).replace("1.5", "1e999"), "out of range|inf"),
     "image out of range": (changed(image=2), "there is no image 2"),
     "negative image": (changed(image=-1), "there is no image -1"),
@@ -161,6 +162,18 @@ def test_a_line_may_say_more_than_its_prediction(tmp_path: Path) -> None:
     assert json.loads(line)["question"] == "Which?"
     (tmp_path / "p.jsonl").write_bytes(line)
     assert read_predictions(tmp_path / "p.jsonl", SIZES) == {"s1": prediction}
+
+
+def test_a_file_says_that_its_model_was_trained_on_synthetic_images(tmp_path: Path) -> None:
+    plain = Prediction("s1", "", ())
+    drawn = Prediction("s1", "", (), synthetic=True)
+    key = "trained_on_synthetic_images"
+    assert key not in json.loads(encode_line(plain))
+    assert json.loads(encode_line(drawn))[key] is True
+    (tmp_path / "p.jsonl").write_bytes(encode_line(drawn))
+    assert read_predictions(tmp_path / "p.jsonl", SIZES)["s1"].synthetic
+    (tmp_path / "p.jsonl").write_bytes(encode_line(plain))
+    assert not read_predictions(tmp_path / "p.jsonl", SIZES)["s1"].synthetic
 
 
 def test_many_bad_lines_are_counted_and_the_first_ones_shown(tmp_path: Path) -> None:

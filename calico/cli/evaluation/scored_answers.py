@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calico.cli.options import feature_cache, read_device_map, search_options
-from mixedparts.errors import InputError
+from mixedparts.errors import InputError, near_names
 from mixedparts.files.opening import is_there, open_file
 from mixedparts.storage.shards import sha256_of
 
@@ -46,7 +47,10 @@ def check_input(arguments: argparse.Namespace) -> None:
             f"Give a JSON-lines file (docs/evaluation.md) or one of: {', '.join(BASELINE_NAMES)}."
         )
         if not is_there(path):
-            raise InputError(f"there is no predictions file {path}", hint)
+            near = near_names(arguments.predictions, BASELINE_NAMES)
+            raise InputError(
+                f"there is no predictions file {path}{'.' if near else ''}{near}", hint
+            )
         open_file(path, "the predictions file", hint).close()
 
 
@@ -110,11 +114,16 @@ def answers_to_score(
         answers = baseline_answers(arguments.predictions, build, ground_truth.samples)
         return answers, {"name": arguments.predictions, "kind": "baseline"}
     from calico.predictions.files import read_predictions
+    from calico.predictions.types import SYNTHETIC_KEY, SYNTHETIC_NOTE
 
     path = Path(arguments.predictions)
     answers = read_predictions(path, ground_truth.sizes(), ground_truth.others)
     # The digest names the file in reports: its name alone may be reused.
-    return answers, {"name": path.name, "kind": "file", "digest": sha256_of(path)}
+    metadata: dict[str, Any] = {"name": path.name, "kind": "file", "digest": sha256_of(path)}
+    if any(answer.synthetic for answer in answers.values()):
+        print(f"note: the model of {path} {SYNTHETIC_NOTE}", file=sys.stderr)
+        metadata[SYNTHETIC_KEY] = True
+    return answers, metadata
 
 
 def baseline_answers(
@@ -145,13 +154,15 @@ def _from_checkpoint(
     from calico.checkpoints.digests import check_digests, folder_digest
     from calico.checkpoints.save_load import find_checkpoint
     from calico.inference.predictor import Predictor
+    from calico.predictions.types import SYNTHETIC_KEY
     from mixedparts.loading import load_dataset
     from mixedparts.progress import terminal_progress
 
     place = find_checkpoint(arguments.checkpoint)
     if arguments.verify:
         check_digests(place)
-    metadata = {"name": place.name, "kind": "checkpoint", "digest": folder_digest(place)}
+    metadata: dict[str, Any] = {"name": place.name, "kind": "checkpoint"}
+    metadata["digest"] = folder_digest(place)
     predictor = Predictor.from_pretrained(place, arguments.device, **read_device_map(arguments))
     cache = feature_cache(arguments)
     if cache is not None:
@@ -181,7 +192,9 @@ def _from_checkpoint(
             stored.add(prediction)
         progress.advance()
     progress.finish()
-    return answers, {**metadata, "changed": chosen, "outcomes": asdict(predictor.outcomes)}
+    metadata[SYNTHETIC_KEY] = any(answer.synthetic for answer in answers.values())
+    metadata["changed"] = chosen
+    return answers, {**metadata, "outcomes": asdict(predictor.outcomes)}
 
 
 def _query(table: Any, position: int) -> Query:
