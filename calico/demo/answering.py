@@ -14,10 +14,10 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from PIL import Image
 
-from calico.inference.answer import ANSWER, OVERLAY, SYNTHETIC_NOTE, VisualAnswer
+from calico.inference.answer import ANSWER, OVERLAY, VisualAnswer
 from calico.inference.drawing import answer_runs
 from calico.inference.predictor import Predictor
-from calico.predictions.types import COUNTED
+from calico.predictions.types import COUNTED, SYNTHETIC_NOTE
 from calico.processing.images import open_image
 from calico.runtime.device import prepare_process
 from mixedparts.errors import UsageError

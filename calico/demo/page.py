@@ -13,7 +13,7 @@ from gradio.themes import Base
 
 from calico.demo.answering import Answering, Shown, Upload
 from calico.demo.examples import Examples
-from calico.inference.answer import SYNTHETIC_NOTE
+from calico.predictions.types import SYNTHETIC_NOTE
 from mixedparts.exit_codes import failure_message
 from mixedparts.records import Task
 
@@ -25,10 +25,28 @@ _TASKS = [
 ]
 _COLUMNS = ["No.", "Phrase", "Image", "Score", "Pixels", "% of the image"]
 # Masks lie on the stored grid, so images are shown on it too. In dark mode, Gradio writes phrases
-# black on dark colours.
+# black on dark colours. On a narrow screen it breaks lines inside of words, and cuts names of files
+# down to two letters; files of an answer cannot be removed, though it shows a button for that. A
+# table without rows has nothing to scroll to.
 CSS = """
 img { image-orientation: none !important; }
 .dark #answer .text { color: white !important; }
+#answer .text { word-break: normal !important; overflow-wrap: anywhere; }
+#files .filename { display: block !important; min-width: 0 !important; overflow-wrap: anywhere; }
+#files .filename span { display: inline !important; white-space: normal !important; }
+#files td:has(.label-clear-button) { display: none; }
+#segments .no-rows .virtual-table-viewport { overflow: hidden !important; }
+"""
+# The button around Gradio's image has no name for screen readers: the image has no text.
+SCRIPT = """
+() => {
+  const describe = () => {
+    for (const image of document.querySelectorAll("#overlay .image-frame img")) {
+      image.alt = "The images with the masks of the answer";
+    }
+  };
+  new MutationObserver(describe).observe(document.body, { childList: true, subtree: true });
+}
 """
 # Names of system fonts: the fonts of other themes are files, of some on another server. The buttons
 # and links have colours with enough contrast.

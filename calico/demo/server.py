@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from calico.demo.page import CSS, THEME
+from calico.demo.page import CSS, SCRIPT, THEME
 from mixedparts.viewer.server.run import HOST, listening
 
 PORT = 7860
@@ -47,7 +47,7 @@ def page_app(page: gr.Blocks) -> FastAPI:
     mounted: FastAPI = gr.mount_gradio_app(
         app, page, path="/", server_name=HOST, footer_links=[], run_history=False,
         enable_monitoring=False, show_error=True, ssr_mode=False, pwa=False, mcp_server=False,
-        theme=THEME, css=CSS,
+        theme=THEME, css=CSS, js=SCRIPT,
     )  # fmt: skip
     return mounted
 
