@@ -88,7 +88,7 @@ class Bench:
 
     def ours(self) -> BatchMaker:
         """Return our loader, which has kept nothing yet."""
-        pairs = SampleTable(self.pairs.table)
+        pairs = SampleTable(lambda: self.pairs.table, self.pairs.columns)
         return BatchMaker(pairs, self.store, self.prompts(), self.processor, self.config)
 
 

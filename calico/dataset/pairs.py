@@ -1,26 +1,25 @@
 """A built dataset and its samples, read directly from its Parquet tables.
 
-Rows of the table `pairs` stay in Arrow memory until they are asked for; images stay on disk
-(`calico.dataset.images`).
+The rows of the table `pairs` are read in a compact form, which the processes of a machine share
+(`calico.dataset.sample_cache`); images stay on disk (`calico.dataset.images`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from calico.dataset.columns import REPEATED, MaskTexts, PairColumns
+from calico.dataset.columns import MaskTexts, SampleColumns
 from calico.dataset.images import ImageTable
 from calico.dataset.sample import ImageRef, Region, Sample
+from calico.dataset.sample_cache import columns_of_build, columns_of_table
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask
 from mixedparts.storage.build_folder import BuildFolder
@@ -29,23 +28,27 @@ from mixedparts.text.answers import MOST_WORDED
 
 
 class _Row:
-    """One row of a record batch, from which a sample is made.
+    """One row, from which a sample is made.
 
     Two steps, so that the masks of many rows are checked together in between: the constructor
     collects the keys of a row's masks, `sample` reads the masks.
     """
 
-    def __init__(self, columns: PairColumns, row: int) -> None:
-        self.columns = columns
-        self.row = row
-        self.objects = columns.objects.of(row)
-        self.regions = self.objects + columns.parts.of(row)
+    def __init__(self, table: SampleColumns, index: int) -> None:
+        self.table = table
+        self.columns, self.row = table.located(index)
+        self.objects = self.columns.regions("objects", self.row)
+        self.regions = self.objects + self.columns.regions("parts", self.row)
 
     def sample(self, masks: MaskTexts) -> Sample:
         """Return the sample; errors as `SampleTable.take`."""
-        name, question, answer = self.columns.texts(self.row)
-        source, split, task = self.columns.kinds(self.row)
-        images = tuple(ImageRef(split, *cells) for cells in self.columns.images(self.row))
+        columns, texts = self.columns, self.table.texts
+        name: str = columns.column("id")[self.row].as_py()
+        source, split, task = columns.kinds(self.row)
+        question, answer = (
+            str(texts[columns.numbers(column)[self.row]]) for column in ("question", "answer")
+        )
+        images = tuple(self._images(split))
         try:
             read = masks.read([cells.mask for cells in self.regions])
         except InvalidMask as error:
@@ -65,6 +68,13 @@ class _Row:
             )
         return Sample(name, source, split, task, images, regions, targets, question, answer)
 
+    def _images(self, split: str) -> Iterator[ImageRef]:
+        names = self.table.names
+        rows = self.columns.cells("image_rows", self.row)
+        cells = self.columns.cells("images", self.row)
+        for (row,), (width, height, image_id, file_name) in zip(rows, cells, strict=True):
+            yield ImageRef(split, row, str(names[image_id]), str(names[file_name]), width, height)
+
     def _targets(self, name: str, regions: tuple[Region, ...]) -> tuple[Region, ...]:
         """Return the region of each [SEG]."""
         count = len(self.objects)
@@ -82,20 +92,32 @@ class SampleTable(Sequence[Sample]):
     """The samples of one split.
 
     Args:
-        table: `pairs`, read with the dictionaries of `calico.dataset.columns.REPEATED`.
+        table: rows of `pairs`, or a function that reads them when they are asked for as a table.
+        columns: the same rows in the compact form; made from the table if it is not given.
     """
 
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-        # Record batches are views of the table's memory: nothing is copied.
-        self._batches = table.to_batches()
-        self._starts = [0, *accumulate(batch.num_rows for batch in self._batches)][:-1]
-        # Columns of the batches that samples were taken from; made when a batch is first used.
-        self._columns: dict[int, PairColumns] = {}
-        self._masks = MaskTexts()
+    def __init__(
+        self, table: pa.Table | Callable[[], pa.Table], columns: SampleColumns | None = None
+    ) -> None:
+        self._read = table if callable(table) else lambda: table
+        self._given = columns
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows of `pairs` with all columns, in memory: for small tables."""
+        return self._read()
+
+    @cached_property
+    def columns(self) -> SampleColumns:
+        """The rows in the compact form."""
+        return self._given or columns_of_table(self.table)
+
+    @cached_property
+    def _masks(self) -> MaskTexts:
+        return MaskTexts(self.columns.masks)
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return len(self.columns)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -110,23 +132,9 @@ class SampleTable(Sequence[Sample]):
             InputError: a row is not a valid sample: a value is missing, a mask is invalid, or the
                 numbers of [SEG] and masks differ.
         """
-        rows = [_Row(*self._located(index)) for index in indices]
+        rows = [_Row(self.columns, index) for index in indices]
         self._masks.prepare([cells.mask for row in rows for cells in row.regions])
         return [row.sample(self._masks) for row in rows]
-
-    def _located(self, index: int) -> tuple[PairColumns, int]:
-        """Return the columns of the record batch that contains a row, and the row's index there."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        # `bisect_right` skips empty batches: of equal starts it takes the last one.
-        number = bisect_right(self._starts, index) - 1
-        if number not in self._columns:
-            columns = PairColumns(self._batches[number], number)
-            # The numbers are those that `PairColumns` writes into the keys of its masks.
-            for offset, column in enumerate((columns.objects, columns.parts)):
-                self._masks.add(2 * number + offset, column.texts)
-            self._columns[number] = columns
-        return self._columns[number], index - self._starts[number]
 
     @cached_property
     def images_per_sample(self) -> int:
@@ -135,9 +143,9 @@ class SampleTable(Sequence[Sample]):
         Raises:
             InputError: the number differs between samples, or is less than 2 or too large.
         """
-        numbers = pc.unique(pc.list_value_length(self.table.column("images"))).to_pylist()
+        numbers = np.unique(self.columns.lengths("image_rows")).tolist()
         if len(numbers) != 1 or not 2 <= numbers[0] <= MOST_WORDED:
-            counts = ", ".join(map(str, sorted(numbers))) or "no"
+            counts = ", ".join(map(str, numbers)) or "no"
             raise InputError(
                 f"the dataset's samples have {counts} images; all must have the same number, "
                 f"2 to {MOST_WORDED}",
@@ -147,41 +155,58 @@ class SampleTable(Sequence[Sample]):
 
     def ids(self) -> list[str]:
         """Return the ids of all samples."""
-        return list(self.table.column("id").to_pylist())
+        return list(self.columns.ids())
+
+    def digest(self) -> str:
+        """Return a digest of the ids in their order, 20 hexadecimal digits."""
+        digest = hashlib.sha256()
+        # Batch by batch: millions of ids as Python objects take hundreds of megabytes.
+        for number, batch in enumerate(self.columns.batches):
+            text = "\n".join(batch.column("id").to_pylist())
+            digest.update(f"\n{text}".encode() if number else text.encode())
+        return digest.hexdigest()[:20]
 
     def answer_lengths(self) -> NDArray[np.int64]:
         """Return (n,) int64, the number of characters of every answer."""
-        lengths = pc.utf8_length(self.table.column("answer"))
-        return np.asarray(lengths.to_numpy(), np.int64)
+        return self.columns.text_lengths()[self.columns.codes("answer")]
 
     def sources(self) -> list[str]:
         """Return the names of the sources that samples come from, sorted."""
         return self.coded("source")[0]
 
     def coded(self, column: str) -> tuple[list[str], NDArray[np.int64]]:
-        """Return the different values of a text column, sorted, and each row's index (n,) int64."""
-        # Only an array has `dictionary` and `indices`, a chunked array has neither.
-        encoded = self.table.column(column).combine_chunks().dictionary_encode()
-        values = encoded.dictionary.to_pylist()
+        """Return the different values of `source`, `split` or `task`, sorted, and each row's index.
+
+        The indices are (n,) int64.
+        """
+        different, places = np.unique(self.columns.codes(column), return_inverse=True)
+        values = [self.columns.labels[code] for code in different.tolist()]
         names = sorted(values)
-        # Arrow numbers values in the order of their first row; the result must not depend on it.
+        # Values are numbered in the order of their first row; the result must not depend on it.
         ranks = np.array([names.index(value) for value in values], np.int64)
-        return names, ranks[encoded.indices.to_numpy()]
+        return names, ranks[places]
 
     def texts(self) -> Iterator[str]:
         """Yield all questions, then all answers."""
         for name in ("question", "answer"):
-            yield from self.table.column(name).to_pylist()
+            yield from self.columns.words(name)
+
+    def image_numbers(self) -> NDArray[np.int32]:
+        """Return (n, k) int32, the rows of the images table that each sample of k images shows.
+
+        Raises:
+            InputError: the number of images differs between samples.
+        """
+        return self.columns.image_rows().reshape(-1, self.images_per_sample)
 
     def image_rows(self) -> dict[str, list[int]]:
         """Return the rows of the images table that the samples use: split -> ascending rows."""
         # Whole columns at a time: a Python loop over millions of samples would be far slower.
-        flat = pc.list_flatten(self.table.column("images"))
-        rows = pc.struct_field(flat, "row").to_numpy()
-        counts = pc.list_value_length(self.table.column("images")).to_numpy()
-        splits = self.table.column("split").to_numpy(zero_copy_only=False).repeat(counts)
+        names, codes = self.coded("split")
+        of_image = codes.repeat(self.columns.lengths("image_rows"))
+        rows = self.columns.image_rows()
         return {
-            str(split): sorted(set(rows[splits == split].tolist())) for split in sorted(set(splits))
+            name: np.unique(rows[of_image == number]).tolist() for number, name in enumerate(names)
         }
 
 
@@ -215,7 +240,9 @@ class BuiltDataset:
         Raises:
             InputError: there is no such split, or its files cannot be read.
         """
-        return SampleTable(self.build.read("pairs", split, read_dictionary=list(REPEATED)))
+        self.build.check_table("pairs", split)
+        columns = columns_of_build(self.build, split)
+        return SampleTable(lambda: self.build.read("pairs", split), columns)
 
     def images(self, split: str) -> ImageTable:
         """Return the images of a split; errors as `pairs`."""

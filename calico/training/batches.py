@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
@@ -176,8 +175,3 @@ def _image_count(samples: Sequence[AugmentedSample]) -> int:
                 "Build datasets of one number of images a sample: mixedparts build --help",
             )
     return len(first.images)
-
-
-def data_digest(pairs: Sequence[str]) -> str:
-    """Return a digest of sample ids in order; a resumed run compares it with the dataset's."""
-    return hashlib.sha256("\n".join(pairs).encode()).hexdigest()[:20]

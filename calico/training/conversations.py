@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -19,8 +18,7 @@ class ConversationPartners:
     """
 
     def __init__(self, pairs: SampleTable, left_out: NDArray[np.int64]) -> None:
-        flat = pc.struct_field(pc.list_flatten(pairs.table.column("images")), "row")
-        rows = flat.to_numpy().astype(np.int64).reshape(-1, pairs.images_per_sample)
+        rows = pairs.image_numbers().astype(np.int64)
         # Both orders of the same images get one key: ascending by the first and last image. Of
         # three or more images only the reversal is recognised, which is the one swap there is.
         self._reversed: NDArray[np.bool_] = rows[:, 0] > rows[:, -1]
@@ -31,11 +29,12 @@ class ConversationPartners:
         for column in ordered.T[1:]:
             _, place = np.unique(column, return_inverse=True)
             _, group = np.unique(group * (place.max() + 1) + place, return_inverse=True)
-        self._group: NDArray[np.int64] = group
+        # 32 bits for each of millions of samples, in every process.
+        self._group = group.astype(np.int32)
         partners = np.ones(len(rows), np.bool_)
         partners[left_out] = False
         # Members of all groups in one array, group after group, with the start of each.
-        self._members = np.argsort(group, kind="stable")
+        self._members = np.argsort(group, kind="stable").astype(np.int32)
         self._members = self._members[partners[self._members]]
         self._starts = np.searchsorted(group[self._members], np.arange(group.max() + 2))
 
@@ -43,7 +42,7 @@ class ConversationPartners:
         """Return the indices of a sample's partners, ascending, without itself."""
         group = self._group[index]
         members = self._members[self._starts[group] : self._starts[group + 1]]
-        return np.asarray(members[members != index])
+        return np.asarray(members[members != index], np.int64)
 
     def opposed(self, one: int, other: int) -> bool:
         """Return whether two samples of a group have their images in opposite order."""

@@ -43,7 +43,7 @@ from calico.runtime.run_log import RunLog
 from calico.runtime.sharding import end_lone_group, gathered
 from calico.runtime.waiting import first_process_first, leave, wait_for_everyone
 from calico.training.banner import banner
-from calico.training.batches import BatchMaker, check_samples, data_digest
+from calico.training.batches import BatchMaker, check_samples
 from calico.training.curves import draw_curves
 from calico.training.feature_store import feature_store
 from calico.training.feeding.feeder import FedFeatures, StepFeeder, StepParts
@@ -109,7 +109,7 @@ def _train(
     # All checks before anything expensive: pretraining of encoders may take hours.
     pairs = dataset.pairs("train")
     check_samples(pairs, config)
-    digest = data_digest(pairs.ids())
+    digest = pairs.digest()
     start = set_up(config, dataset, pairs, settings, digest, accelerator, progress)
     start = replace(start, metadata={**start.metadata, "data": digest})
     if dataset.build.synthetic:
