@@ -11,8 +11,11 @@ from mixedparts.errors import UsageError, near_names
 from mixedparts.pipeline.build import build as run_build
 from mixedparts.pipeline.config import BuildConfig, config_values
 from mixedparts.progress import terminal_progress
+from mixedparts.settings.local_paths import address_of
+from mixedparts.storage.copies import name_of
 from mixedparts.storage.locate import local_build, remember_build
 from mixedparts.synthetic import make_sources
+from mixedparts.verification.at_address import verify_at
 from mixedparts.verification.findings import Findings
 from mixedparts.verification.verify import verify as run_verify
 from mixedparts.viewer.build_page import PageRequest, write_build_page
@@ -88,7 +91,7 @@ def verify(
     """Check a build without its sources, as `mixedparts verify`.
 
     Args:
-        folder: of the build; None: the one that `load_dataset("mixedparts")` finds.
+        folder: path or address of the build; None: the one that `load_dataset("mixedparts")` finds.
         level: `quick`, `full` or `deep`.
         workers: processes; None: all cores for a large build.
         quiet: show no progress.
@@ -100,9 +103,11 @@ def verify(
         InputError: there is no finished build.
         UsageError: there is no such level.
     """
-    return run_verify(
-        local_build(folder, "this function"), level, workers, terminal_progress(quiet)
-    )
+    build, progress = local_build(folder, "this function"), terminal_progress(quiet)
+    # Of a build at an address, the objects themselves are checked, not the copy here.
+    if (address := address_of(name_of(build))) is not None:
+        return verify_at(address, level, workers, progress)
+    return run_verify(build, level, workers, progress)
 
 
 def view(

@@ -10,6 +10,8 @@ import argparse
 import re
 from pathlib import Path
 
+from mixedparts.errors import UsageError
+
 # Two letters or more, so that a drive of Windows is none. `Path` turns the two slashes into one.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 _LOCAL = ("file", "local")
@@ -30,6 +32,19 @@ def address_of(path: str | Path) -> str | None:
 def shown(path: str | Path) -> str:
     """Return a path or an address for messages."""
     return address_of(path) or str(path)
+
+
+def check_local(path: Path) -> None:
+    """Check that a path that is written to is no address; for what Python calls give.
+
+    Raises:
+        UsageError: it is one, and would become a folder `s3:`.
+    """
+    if is_address(path):
+        raise UsageError(
+            f"{shown(path)} is an address, and this is written to local files and folders only",
+            "Write it to a folder, and copy that.",
+        )
 
 
 def is_utf8(path: str | Path) -> bool:

@@ -34,6 +34,7 @@ import msgspec
 
 from mixedparts.files.opening import open_regular
 from mixedparts.files.text import read_own_json
+from mixedparts.settings.local_paths import check_local
 from mixedparts.storage.leftovers import temporary_beside
 
 COMMITS = Path("_build/commits")
@@ -87,7 +88,9 @@ def written_beside(target: Path, flush: bool = True) -> Iterator[Path]:
 
     Raises:
         OSError: `target` is a folder or a device, or the file cannot be written.
+        UsageError: `target` is an address.
     """
+    check_local(target)
     _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system. The leading dot

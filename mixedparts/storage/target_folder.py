@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mixedparts.errors import UsageError
 from mixedparts.files.folders import list_folder
+from mixedparts.settings.local_paths import check_local
 from mixedparts.storage.leftovers import is_leftover
 
 _HINT = "Choose another folder with --out."
@@ -25,10 +26,11 @@ def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bo
         run left half-written.
 
     Raises:
-        UsageError: `out` is a file, or holds something else, which belongs to somebody else and
-            is never changed.
+        UsageError: `out` is a file or an address, or holds something else, which belongs to somebody
+            else and is never changed.
         InputError: the folder cannot be listed.
     """
+    check_local(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", _HINT)
     # A run that was killed at its very start leaves one temporary file and nothing else.

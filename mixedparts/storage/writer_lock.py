@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.files.folders import list_folder
 from mixedparts.files.text import read_own_json
+from mixedparts.settings.local_paths import check_local
 
 _TRIES = 20
 _PAUSE = 0.05  # seconds between two tries
@@ -59,6 +60,7 @@ def writing(place: Path, note: Callable[[str], None] | None = None) -> Iterator[
     Raises:
         EnvironmentFault: another process writes there; the message says which and since when.
     """
+    check_local(place)
     place = place.resolve()
     with ExitStack() as stack:
         stack.enter_context(_held(place, "", note))
@@ -83,6 +85,7 @@ def sharing(place: Path, share: str, note: Callable[[str], None] | None = None) 
     Raises:
         EnvironmentFault: another process writes this share, or the folder as a whole.
     """
+    check_local(place)
     place = place.resolve()
     with _held(place, f"{_SHARE}{share}", note):
         # A moment is enough: who wants the whole folder must get this share's lock too. One share
@@ -103,6 +106,7 @@ def in_turn(place: Path, step: str) -> Iterator[None]:
     Yields:
         None, once no other process is in this step.
     """
+    check_local(place)
     place = place.resolve()
     with ExitStack() as stack:
         while True:

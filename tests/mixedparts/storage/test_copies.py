@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mixedparts.errors import InputError
+import mixedparts
+from mixedparts.errors import InputError, UsageError
 from mixedparts.hub.push import push_plan
 from mixedparts.interchange.export.request import ExportRequest, Format
 from mixedparts.interchange.export.run import export
@@ -173,3 +174,24 @@ def test_commands_take_an_address(
     assert refused.returncode == 2
     assert "s3://bucket/coco is an address" in refused.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"view.html"}
+
+
+def test_python_calls_take_addresses_or_refuse_them(
+    stored: ObjectStore, native_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = mixedparts.verify(ADDRESS, "quick", quiet=True)
+    assert found.total == 0
+    mixedparts.view(ADDRESS, tmp_path / "view.html", limit=2, quiet=True)
+    request = ExportRequest(
+        build=folder_to_read(Path(ADDRESS)), format=Format.PARQUET, out=Path("s3://bucket/few")
+    )
+    calls: list[Callable[[], object]] = [
+        lambda: mixedparts.sample("s3://bucket/sources", images=3),
+        lambda: mixedparts.view(ADDRESS, "s3://bucket/view.html", limit=2, quiet=True),
+        lambda: export(request, Silent(), False),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match="is an address"):
+            call()
+    assert [path.name for path in tmp_path.iterdir()] == ["view.html"]
