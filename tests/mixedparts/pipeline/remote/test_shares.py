@@ -1,0 +1,82 @@
+"""Shares, status and the last step of a build at an address, each as if on another machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mixedparts.errors import InputError
+from mixedparts.files.cache import cache_folder
+from mixedparts.pipeline.build import build
+from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.remote.unfinished import InStorePlace
+from mixedparts.pipeline.runs.completion import CompletionRequest, finalize_build
+from mixedparts.pipeline.runs.status import build_status
+from mixedparts.progress import Silent
+from tests.factories.object_store import BUCKET, ObjectStore
+from tests.mixedparts.pipeline.remote.conftest import at
+from tests.mixedparts.pipeline.remote.test_build import assert_equal
+
+
+@pytest.fixture
+def on_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Go to another machine: one with this name and without any file of an earlier run."""
+
+    def go(name: str) -> None:
+        shutil.rmtree(cache_folder(), ignore_errors=True)
+        monkeypatch.setattr(socket, "gethostname", lambda: name)
+
+    return go
+
+
+def test_shares_of_three_machines_leave_one_build_and_one_log(
+    object_store: ObjectStore, config: BuildConfig, local: dict[str, str],
+    on_machine: Callable[[str], None],
+) -> None:  # fmt: skip
+    share = replace(at(config, "shares"), shard_range=(0, 3))
+    ended = []
+    for number in (0, 1, 2, 0, 1):
+        on_machine(f"machine-{number}")
+        ended.append(build(replace(share, shard_range=(number, 3)), Silent()))
+        status = build_status(InStorePlace(f"s3://{BUCKET}/shares"))
+        assert status.state == ("finished" if number == 1 and len(ended) == 5 else "unfinished")
+    assert ["waiting" in result for result in ended] == [True, True, True, True, False]
+    assert_equal(object_store, "shares", local)
+    log = object_store.objects("shares")["_build/log.jsonl"].decode().splitlines()
+    begun = [event for text in log if (event := json.loads(text))["event"] == "begin"]
+    assert sorted(event["host"] for event in begun) == sorted(
+        f"machine-{number}" for number in (0, 1, 2, 0, 1)
+    )
+
+
+def test_status_names_the_machines_and_finalize_does_the_rest(
+    object_store: ObjectStore, config: BuildConfig, local: dict[str, str],
+    on_machine: Callable[[str], None],
+) -> None:  # fmt: skip
+    address = f"s3://{BUCKET}/rest"
+    assert build_status(InStorePlace(address)).state == "no build"
+    with pytest.raises(InputError, match=f"{address} holds no build that has begun"):
+        finalize_build(CompletionRequest(Path(f"s3:/{BUCKET}/rest")), Silent())
+    for number in (0, 1):
+        on_machine(f"machine-{number}")
+        build(replace(at(config, "rest"), shard_range=(number, 3)), Silent())
+    before = object_store.objects("rest")
+    status = build_status(InStorePlace(address))
+    assert object_store.objects("rest") == before
+    reading = status.stages[0]
+    assert [(worker.host, worker.share) for worker in reading.by] == [
+        ("machine-0", "0/3"),
+        ("machine-1", "1/3"),
+    ]
+    assert reading.left is not None
+    assert reading.left > 0
+    assert status.next == f"mixedparts finalize {address}"
+    on_machine("machine-2")
+    finalize_build(CompletionRequest(Path(f"s3:/{BUCKET}/rest")), Silent())
+    assert_equal(object_store, "rest", local)
