@@ -96,7 +96,12 @@ def write_contact_sheet(
     with ExitStack() as stack, plot_style():
         read = open_row_images(opened, rows, stack)
         pages = [rows[n : n + _COLUMNS * _ROWS] for n in range(0, len(rows), _COLUMNS * _ROWS)]
-        figures = (_page(page, read) for page in pages)
+        made = "; synthetic: images and masks were drawn by a program" if opened.synthetic else ""
+        head = f"MixedParts, build {opened.build_id}{made}"
+        figures = (
+            _page(page, read, f"{head}; page {number} of {len(pages)}")
+            for number, page in enumerate(pages, 1)
+        )
         try:
             files = (
                 _write_pdf(figures, out)
@@ -129,13 +134,15 @@ def _write_pngs(figures: Iterator[Figure], out: Path) -> list[Path]:
     return files
 
 
-def _page(rows: Sequence[Mapping[str, Any]], read: ReadImage) -> Figure:
-    """Return a page with up to eight samples, in reading order."""
+def _page(rows: Sequence[Mapping[str, Any]], read: ReadImage, head: str) -> Figure:
+    """Return a page with up to eight samples, in reading order, under a line of text."""
     figure: Figure = load_matplotlib().Figure(figsize=(_WIDTH, _HEIGHT))
     for number, row in enumerate(rows):
         down, across = divmod(number, _COLUMNS)
         left = _MARGIN + across * (_CELL + _GAP)
         _sample(figure, row, read, (left, _HEIGHT - _MARGIN - down * _STEP))
+    place = _MARGIN / _WIDTH, 1 - _MARGIN / 2 / _HEIGHT
+    figure.text(*place, legible(head, longest=None), fontsize=6, color="#666666")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,11 +22,12 @@ from mixedparts.viewer.page import WrittenPage, write_page
 from mixedparts.viewer.panels import Head
 from mixedparts.viewer.predictions import Predictions
 from mixedparts.viewer.samples import Sample
-from mixedparts.viewer.selection import Query
-from mixedparts.viewer.selection.choose import Chosen, choose
+from mixedparts.viewer.selection import Query, find
+from mixedparts.viewer.selection.choose import Chosen, choose, with_splits
 from mixedparts.viewer.selection.read import read_rows
 
 LIMIT = 120
+_LOG = logging.getLogger(__name__)
 _SILENT = Silent()
 
 
@@ -69,7 +71,10 @@ def write_build_page(
     opened = BuildFolder.open(build)
     check_output(build, out)
     predictions = None if request.predictions is None else Predictions(request.predictions)
-    query = request.query if predictions is None else replace(request.query, among=predictions.ids)
+    query = request.query
+    if predictions is not None:
+        query = replace(query, among=predictions.ids)
+        check_ids(opened, predictions)
     chosen = choose(opened, query, request.limit)
     rows = list(read_rows(opened, chosen.found))
     with ExitStack() as stack:
@@ -84,6 +89,29 @@ def write_build_page(
             progress=progress,
         )
     return written, chosen
+
+
+def check_ids(build: BuildFolder, predictions: Predictions) -> None:
+    """Check that predictions are for rows of a build, and log how many are not.
+
+    Raises:
+        UsageError: none of them is.
+        DamagedShard: a file of the build is missing or damaged.
+    """
+    query = with_splits(build, Query(among=predictions.ids))
+    found = sum(match.rows.size for match in find(build, query))
+    lines = len(predictions.ids)
+    if not found:
+        raise UsageError(
+            f"no row of {build.path} has an id of the predictions file {predictions.path}, whose"
+            f" first one is '{predictions.first}'",
+            "Ids differ between builds: view the build that the model answered.",
+        )
+    if found < lines:
+        _LOG.warning(
+            "%s: %d of %d lines are for rows that %s does not have",
+            *(predictions.path, lines - found, lines, build.path),
+        )
 
 
 def _check_request(request: PageRequest) -> None:

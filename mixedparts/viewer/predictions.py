@@ -80,6 +80,11 @@ class Predictions:
         """The ids of all lines."""
         return frozenset(self._lines)
 
+    @property
+    def first(self) -> str:
+        """The id of the first line."""
+        return next(iter(self._lines))
+
     def answer(self, sample: Sample) -> Answer | None:
         """Return the prediction for a sample, None if there is none.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mixedparts.errors import EnvironmentFault, missing_package
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.viewer.build_page import check_ids
 from mixedparts.viewer.predictions import Predictions
 from mixedparts.viewer.selection import Query
 from mixedparts.viewer.selection.choose import choose
@@ -49,6 +50,7 @@ def serve(
     shown = None if predictions is None else Predictions(predictions)
     wanted = query or Query()
     if shown is not None:
+        check_ids(opened, shown)
         wanted = replace(wanted, among=shown.ids)
     if wanted != Query():
         choose(opened, wanted, 1)  # says which name is wrong, and whether no row is left

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mixedparts.cli.program import main
@@ -31,6 +35,31 @@ def test_pages_are_a4_at_300_dpi(built: Path, tmp_path: Path) -> None:
     assert (pages[0][2700:3300, 1300:2400] < 250).any()
     assert (pages[1][150:700, 140:1200] < 250).mean() > 0.3
     assert (pages[1][900:, :] == 255).all()
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_every_page_names_the_build_and_synthetic_images(
+    built: Path, tmp_path: Path, synthetic: bool
+) -> None:
+    copy = Path(shutil.copytree(built, tmp_path / "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "synthetic": synthetic}))
+    figures = []
+
+    def kept(figure: Figure, *rest: object, **options: object) -> None:
+        figures.append([text.get_text() for text in figure.texts])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", kept)
+        patch.setattr(
+            "mixedparts.reports.contact_sheet.written_beside", lambda path, flush: nullcontext(path)
+        )
+        write_contact_sheet(copy, tmp_path / "sheet.png", limit=9)
+    for number, texts in enumerate(figures, 1):
+        (head,) = [text for text in texts if manifest["build_id"] in text]
+        assert head.endswith(f"; page {number} of 2")
+        assert ("synthetic: images and masks were drawn by a program" in head) == synthetic
+    assert len(figures) == 2
 
 
 def test_a_pdf_has_the_rows_that_were_named(built: Path, tmp_path: Path) -> None:

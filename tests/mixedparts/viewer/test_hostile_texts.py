@@ -139,7 +139,8 @@ def test_a_doctored_build_runs_nothing(
     def doctor(rows: list[dict[str, object]]) -> None:
         del rows[2:]
         for row in rows:
-            row.update(id=text, source=text, question=text, answer=f"{text} {row['answer']}")
+            row.update(dict.fromkeys(("id", "source", "task", "question"), text))
+            row["answer"] = f"{text} {row['answer']}"
             for image in row["images"]:  # type: ignore[attr-defined]
                 image.update(image_id=text, file_name=text)
             for item in row["objects"]:  # type: ignore[attr-defined]
@@ -158,6 +159,7 @@ def test_a_doctored_build_runs_nothing(
     opened.page.add_init_script(TRAP)
     shown = opened.open(out)
     assert shown.locator(".card .meta bdi").nth(2).inner_text() == text
+    assert shown.locator(".card h2 bdi").nth(1).inner_text() == text  # the task
     assert shown.evaluate("window.ran") == []
 
 

@@ -192,3 +192,18 @@ def test_predictions_in_the_page(
     cells = page.locator("#detail tbody tr").first.locator("td").all_inner_texts()
     assert cells[5:] == ["match", f"IoU 1.00 with {bad['objects'][0]['category']}"]
     expect(page.locator(".note.plain")).to_contain_text("Predictions of model.jsonl")
+
+
+def test_ids_that_the_build_does_not_have(
+    built: Path, rows: list[Row], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "p.jsonl"
+    line = {"id": rows[0]["id"], "answer": "", "segments": []}
+    file.write_text(json.dumps({**line, "id": "elsewhere"}))
+    with pytest.raises(UsageError, match=r"no row of .* whose first one is 'elsewhere'"):
+        write_build_page(built, tmp_path / "v.html", PageRequest(predictions=file))
+    assert not (tmp_path / "v.html").exists()
+    file.write_text("\n".join(json.dumps({**line, "id": i}) for i in (line["id"], "a", "b")))
+    written, _ = write_build_page(built, tmp_path / "v.html", PageRequest(predictions=file))
+    assert written.samples == 1
+    assert "2 of 3 lines are for rows that" in caplog.text

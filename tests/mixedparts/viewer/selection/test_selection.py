@@ -205,6 +205,13 @@ def test_rows_that_are_named_are_all_there(built: Path) -> None:
 def test_what_a_build_does_not_have_is_named(built: Path, query: Query, says: str) -> None:
     if query.ids:
         first = next(iter_rows(built, "pairs", "train"))["id"]
+        with pytest.raises(UsageError, match=says):  # whether another id is found or none
+            choose(BuildFolder.open(built), query, 10)
         query = Query(ids=(first, *query.ids))
     with pytest.raises(UsageError, match=says):
         choose(BuildFolder.open(built), query, 10)
+
+
+def test_words_that_are_no_text_are_refused() -> None:
+    with pytest.raises(UsageError, match="not text in UTF-8"):
+        words_of("a \udcff")
