@@ -26,7 +26,7 @@ def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bo
         run left half-written.
 
     Raises:
-        UsageError: `out` is a file or an address, or holds something else, which belongs to somebody
+        UsageError: `out` is a file, an address, or holds something else, which belongs to somebody
             else and is never changed.
         InputError: the folder cannot be listed.
     """

@@ -40,7 +40,7 @@ def assert_equal(store: ObjectStore, folder: str, local: dict[str, str]) -> None
     found = {name: hashlib.sha256(data).hexdigest() for name, data in store.objects(folder).items()}
     assert found.pop(LOG)
     assert found == local
-    assert [key for key in store.open_uploads() if key.startswith(folder)] == []
+    assert [key for key in store.open_uploads() if key.startswith(f"{folder}/")] == []
 
 
 def forget() -> None:
@@ -73,10 +73,10 @@ def test_two_shares_in_two_scratch_folders_make_one_build(
     waiting = []
     for share in (0, 1, 0):
         monkeypatch.setenv("MIXEDPARTS_CACHE", str(tmp_path / str(share)))
-        result = build(replace(at(config, "shares"), shard_range=(share, 2)), Silent())
+        result = build(replace(at(config, "two-shares"), shard_range=(share, 2)), Silent())
         waiting.append(result.get("waiting"))
     assert waiting == ["reading", "writing", None]
-    assert_equal(object_store, "shares", local)
+    assert_equal(object_store, "two-shares", local)
 
 
 def test_a_stopped_build_goes_on_from_another_machine(
