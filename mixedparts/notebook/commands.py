@@ -20,6 +20,7 @@ from mixedparts.verification.findings import Findings
 from mixedparts.verification.verify import verify as run_verify
 from mixedparts.viewer.build_page import PageRequest, write_build_page
 from mixedparts.viewer.selection import Query
+from mixedparts.viewer.selection.query import words_of
 
 Place = str | os.PathLike[str]
 
@@ -115,6 +116,8 @@ def view(
     out: Place = "view.html",
     *,
     limit: int = 120,
+    max_side: int = 1024,
+    search: str = "",
     predictions: Place | None = None,
     quiet: bool = False,
     **filters: str | Sequence[str],
@@ -125,6 +128,8 @@ def view(
         folder: of the build; None: the one that `load_dataset("mixedparts")` finds.
         out: the HTML file.
         limit: most rows.
+        max_side: pixels of the longer side of an image; masks stay exact.
+        search: words, all of which a row must have in question, answer or ids.
         predictions: a file with predictions, shown beside the ground truth.
         quiet: show no progress.
         **filters: `splits`, `sources`, `tasks`, `classes`, `parts` or `ids`: one name or several.
@@ -133,14 +138,15 @@ def view(
         The file.
 
     Raises:
-        UsageError: a filter is unknown, names what the build does not have, or leaves no row.
+        UsageError: a filter is unknown, names what the build does not have, or leaves no row; or a
+            number is too small.
         InputError: there is no finished build, or the predictions cannot be read.
     """
     names: dict[str, Any] = {name: _names(value) for name, value in _known(filters).items()}
-    query = Query(**names)
     request = PageRequest(
-        query=query,
+        query=Query(**names, words=words_of(search)),
         limit=limit,
+        most_side=max_side,
         predictions=None if predictions is None else Path(predictions),
     )
     write_build_page(

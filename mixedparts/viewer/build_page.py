@@ -115,9 +115,9 @@ def check_ids(build: BuildFolder, predictions: Predictions) -> None:
 
 
 def _check_request(request: PageRequest) -> None:
-    for name, value, least in (("limit", request.limit, 1), ("max-side", request.most_side, 16)):
+    for name, value, least in (("limit", request.limit, 1), ("max_side", request.most_side, 16)):
         if value < least:
-            raise UsageError(f"--{name} must be at least {least}, not {value}")
+            raise UsageError(f"{name} must be at least {least}, not {value}")
 
 
 def with_prediction(sample: Sample, predictions: Predictions | None) -> Sample:

@@ -77,6 +77,9 @@ class Dataset:
         self.default_group_slice: str | None = None
         self.stored[name] = self
 
+    def delete(self) -> None:
+        del self.stored[self.name]
+
     def add_group_field(self, field_name: str, default: str | None = None) -> None:
         assert field_name == "group"
         self.default_group_slice = default

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ def to_fiftyone(
     question and answer.
 
     Args:
-        source: a build folder, or rows with pixels, as `mixedparts.load_dataset` gives them.
+        source: a build folder, or rows with pixels (or one), as `mixedparts.load_dataset` gives
+            them.
         name: of the dataset; must be new.
         media: folder that gets the image files, which FiftyOne reads from there.
         splits: of a build; None for train, validation and test.
@@ -46,14 +48,17 @@ def to_fiftyone(
         The dataset, not persistent: set `dataset.persistent = True` to keep it.
 
     Raises:
-        InputError: there is no build, or a row or image cannot be read.
-        UsageError: the build has no such split, or FiftyOne has a dataset of this name.
+        InputError: there is no build, it has no pixels, or a row or image cannot be read.
+        UsageError: the build has no such split, FiftyOne has a dataset of this name, or `limit` is
+            less than 1.
         EnvironmentFault: the extra `fiftyone` is not installed, or its database does not start.
     """
     try:
         import fiftyone
     except ImportError as error:
         raise missing_package(error, "to_fiftyone", "fiftyone") or error from error
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1, not {limit}")
     folder = Path(media)
     if isinstance(source, str | os.PathLike):
         build = BuildFolder.open(Path(source))
@@ -64,13 +69,22 @@ def to_fiftyone(
     elif splits is not None:
         raise UsageError("splits are those of a build", "Choose the rows that you give instead.")
     else:
-        rows = _given_rows(islice(source, limit), folder)
+        # One row is a list of one.
+        several = [source] if isinstance(source, Mapping) else source
+        rows = _given_rows(islice(several, limit), folder)
     dataset = _new_dataset(fiftyone, name)
-    dataset.add_group_field("group", default=_slice(0))
-    # `dynamic` declares `kind` and `category` of the regions, for the filters of the app.
-    dataset.add_samples(
-        (sample for row, files in rows for sample in _samples(fiftyone, row, files)), dynamic=True
-    )
+    try:
+        dataset.add_group_field("group", default=_slice(0))
+        # `dynamic` declares `kind` and `category` of the regions, for the filters of the app.
+        dataset.add_samples(
+            (sample for row, files in rows for sample in _samples(fiftyone, row, files)),
+            dynamic=True,
+        )
+    except BaseException:
+        # Without the rows before the fault, the same call can be made again.
+        with suppress(Exception):
+            dataset.delete()
+        raise
     return dataset
 
 
@@ -106,6 +120,8 @@ def _build_rows(
             for row in islice(checked_rows(build, "pairs", split), limit):
                 for ref in row["images"]:
                     if ref["row"] not in written:
+                        if not reader.has_pixels(ref["row"]):
+                            raise _no_pixels(row)
                         data = reader.row(ref["row"])["image"]["bytes"]
                         path = folder / shown / f"{ref['row']:07d}.{image_suffix(data)}"
                         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,10 +139,7 @@ def _given_rows(
         files = []
         for ref in row["images"]:
             if "pixels" not in ref:
-                raise InputError(
-                    f"row {row.get('id')} has no pixels",
-                    "Load rows with them: mixedparts.load_dataset(name, split=…)",
-                )
+                raise _no_pixels(row)
             key = str(row["split"]), ref["row"]
             if key not in written:
                 path = folder / key[0] / f"{key[1]:07d}.png"
@@ -135,6 +148,13 @@ def _given_rows(
                 written[key] = path.absolute()
             files.append(written[key])
         yield row, files
+
+
+def _no_pixels(row: Mapping[str, Any]) -> InputError:
+    return InputError(
+        f"row {row.get('id')} has no pixels",
+        "Load rows with them: mixedparts.load_dataset(name, split=…)",
+    )
 
 
 def _samples(

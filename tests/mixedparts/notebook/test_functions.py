@@ -45,6 +45,11 @@ def test_wrong_arguments_are_named(native_root: Path, built: Path, tmp_path: Pat
         mixedparts.build(["paco"], tmp_path / "o", root=native_root, samples=0)
     with pytest.raises(UsageError, match=r"no filter 'clases'. Did you mean 'classes'"):
         mixedparts.view(built, tmp_path / "x.html", clases="mug")
+    for wrong in ({"limit": 0}, {"limit": -3}, {"max_side": 2}):
+        with pytest.raises(UsageError, match="must be at least"):
+            mixedparts.view(built, tmp_path / "x.html", quiet=True, **wrong)
+    with pytest.raises(UsageError, match=r"no row of .* passes"):
+        mixedparts.view(built, tmp_path / "x.html", search="no such words", quiet=True)
     with pytest.raises(InputError, match="no build folder"):
         mixedparts.verify(tmp_path / "none")
     assert not (tmp_path / "o").exists()
@@ -60,6 +65,28 @@ class TestShow:
         assert (np.asarray(picture) != np.asarray(plain)).any()
         with Image.open(shown.save(tmp_path / "row.png")) as saved:
             assert saved.height == 320
+
+    def test_several_rows(self, built: Path, tmp_path: Path) -> None:
+        rows = mixedparts.load_dataset(built, split="test")
+        stream = mixedparts.load_dataset(built, split="test", streaming=True)
+        ids = rows["id"][:3]
+        listed = [rows[n] for n in range(3)]
+        streamed = (row for row in stream.take(3))
+        for several in (listed, rows[:3], rows.select(range(3)), stream.take(3), streamed):
+            shown = mixedparts.show(several)
+            assert [row.row["id"] for row in shown] == ids
+            assert len(shown) == shown._repr_html_().count("<figure") == 3
+        one = mixedparts.show(rows[0])
+        with Image.open(mixedparts.show(rows[:2]).save(tmp_path / "rows.png")) as saved:
+            assert saved.height == 2 * 320 + 8
+            upper = np.asarray(saved.convert("RGB"))[:320, : one.picture().width]
+        np.testing.assert_array_equal(upper, np.asarray(one.picture()))
+        assert len(mixedparts.show(rows, limit=2)) == 2
+        for nothing in ([], rows.select([]), 7, "row", [7]):
+            with pytest.raises(UsageError, match="wants a row of 'pairs'"):
+                mixedparts.show(nothing)
+        with pytest.raises(UsageError, match="limit must be at least 1"):
+            mixedparts.show(rows, limit=0)
 
     def test_a_notebook_shows_text_as_text(self, built: Path) -> None:
         row = mixedparts.load_dataset(built, split="test")[0]

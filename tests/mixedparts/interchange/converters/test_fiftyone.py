@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.interchange import to_fiftyone
 from mixedparts.interchange.converters.fiftyone_dataset import relative_span
 from tests.factories.fake_fiftyone import fake_fiftyone
+from tests.factories.forger import rewrite
 from tests.oracles.build_tables import iter_rows
 
 
@@ -112,6 +114,29 @@ class TestFaults:
         to_fiftyone(built, "mine", tmp_path, limit=1)
         with pytest.raises(UsageError, match="FiftyOne has a dataset 'mine'"):
             to_fiftyone(built, "mine", tmp_path, limit=1)
+
+    def test_a_fault_leaves_no_dataset(
+        self, built: Path, library: ModuleType, tmp_path: Path
+    ) -> None:
+        rows = [mixedparts.load_dataset(built, split="test")[n] for n in range(2)]
+        broken = {**rows[1], "objects": [{**rows[1]["objects"][0], "image": 9}]}
+        with pytest.raises(InputError, match="does not fit an image"):
+            to_fiftyone([rows[0], broken], "mine", tmp_path)
+        dataset: Any = to_fiftyone(rows[0], "mine", tmp_path)  # one row, and the name is free
+        assert [sample.row for sample in dataset.samples] == [rows[0]["id"]] * 2
+
+    def test_a_build_without_pixels(self, built: Path, library: ModuleType, tmp_path: Path) -> None:
+        copy = Path(shutil.copytree(built, tmp_path / "copy"))
+
+        def without(rows: list[dict[str, Any]]) -> None:
+            for row in rows:
+                row["image"] = None
+
+        rewrite(copy, without, "images", "test")
+        with pytest.raises(InputError, match="has no pixels"):
+            to_fiftyone(copy, "mine", tmp_path / "media", splits=["test"])
+        with pytest.raises(UsageError, match="limit must be at least 1, not 0"):
+            to_fiftyone(copy, "mine", tmp_path / "media", limit=0)
 
     def test_no_database(self, built: Path, library: Any, tmp_path: Path) -> None:
         def dataset_exists(name: str) -> bool:
