@@ -22,7 +22,7 @@ from calico.cli.options import (
 from mixedparts.errors import MixedPartsError
 from mixedparts.exit_codes import run_command
 from mixedparts.settings.command_parser import CommandParser
-from mixedparts.settings.local_paths import local_path
+from mixedparts.settings.local_paths import local_path, typed
 
 if TYPE_CHECKING:
     from calico.config.calico import CalicoConfig
@@ -153,7 +153,9 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     if not prints_output():
         return 0
     print(f"checkpoint: {checkpoint}")
-    print(f"evaluate:   calico-eval --dataset {dataset.path} --checkpoint {checkpoint}")
+    print(
+        f"evaluate:   calico-eval --dataset {typed(dataset.path)} --checkpoint {typed(checkpoint)}"
+    )
     return 0
 
 

@@ -12,6 +12,7 @@ from calico.predictions.types import Segment, Sizes
 from mixedparts import masks
 from mixedparts.errors import InputError
 from mixedparts.masks import InvalidMask, Rle
+from mixedparts.settings.local_paths import typed
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.tables.seg_targets import seg_fault
 
@@ -99,7 +100,7 @@ def read_ground_truth(build: BuildFolder, split: str, limit: int | None = None) 
     if len({sample.id for sample in samples} | set(others)) != total:
         raise InputError(
             f"the split '{split}' of {build.path} contains one sample id twice",
-            f"Type: mixedparts verify {build.path}",
+            f"Type: mixedparts verify {typed(build.path)}",
         )
     return SplitGroundTruth(split, tuple(samples), tuple(sorted(wanted)), frozenset(others))
 

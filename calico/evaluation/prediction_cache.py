@@ -19,6 +19,7 @@ from calico.predictions.types import InvalidPrediction, Prediction
 from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.files.opening import open_regular
 from mixedparts.files.text import parse_json
+from mixedparts.settings.local_paths import typed
 
 _ORIGIN = "answers_of"
 
@@ -125,7 +126,7 @@ class PredictionCache:
         if differ:
             raise UsageError(
                 f"{self.part} contains answers of another evaluation: {', '.join(differ)} differ",
-                f"Type: rm {self.part}   or give another --save-predictions.",
+                f"Type: rm {typed(self.part)}   or give another --save-predictions.",
             )
 
     def _fault(self, error: OSError) -> EnvironmentFault:

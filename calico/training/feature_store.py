@@ -32,6 +32,7 @@ from calico.processing.workers import in_order, lost_workers_reported
 from mixedparts.errors import InputError, UsageError
 from mixedparts.files.opening import check_regular
 from mixedparts.progress import Progress
+from mixedparts.settings.local_paths import typed
 
 _PIECE = 8  # images that a worker process prepares at once
 
@@ -203,7 +204,8 @@ def _stored(path: Path, count: int) -> NDArray[np.float16]:
     if not whole:
         raise InputError(
             f"the stored features {path} are damaged: {reason}",
-            f"Type: rm -r {path.parent}   and run the command again, which computes them again.",
+            f"Type: rm -r {typed(path.parent)}   and run the command again, which computes them"
+            " again.",
         )
     return array
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mixedparts.cards.card import in_split_order, split_rows
 from mixedparts.records import BENCHMARK
-from mixedparts.settings.local_paths import shown
+from mixedparts.settings.local_paths import shown, typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def warning_lines(warnings: Sequence[dict[str, Any]]) -> list[str]:
 
 def _next_lines(out: Path, rows: dict[str, int]) -> list[str]:
     """Return what to type after a build with these rows of each split."""
-    folder = shlex.quote(shown(out))
+    folder = typed(out)
     # Double quotes inside, because the shell's are single.
     place = json.dumps(shown(out), ensure_ascii=False)
     code = f"import mixedparts; print(mixedparts.load_dataset({place}))"

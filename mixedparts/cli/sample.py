@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from mixedparts.cli.verbs import add_verb
-from mixedparts.settings.local_paths import local_path
+from mixedparts.settings.local_paths import local_path, typed
 
 _IMAGES = 300
 _SOURCES = ("paco", "partimagenet", "ade20k")
@@ -92,7 +92,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         make_sources(arguments.out, images, arguments.seed, arguments.workers, advance)
     progress.finish()
     print(f"synthetic sources in {arguments.out}")
-    print(f"next: mixedparts build --sources {' '.join(sources)} --root {arguments.out}")
+    print(f"next: mixedparts build --sources {' '.join(sources)} --root {typed(arguments.out)}")
     return 0
 
 

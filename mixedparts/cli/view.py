@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixedparts.cli.verbs import BUILD_HELP, add_verb
-from mixedparts.settings.local_paths import local_path, place, shown
+from mixedparts.settings.local_paths import local_path, place, typed
 
 if TYPE_CHECKING:
     from mixedparts.viewer.selection import Query
@@ -120,7 +120,7 @@ def _write(arguments: argparse.Namespace) -> int:
     size = f"{written.images:,} images, {written.bytes / 1e6:.1f} MB"
     print(f"{out}: {written.samples:,} samples{of}, {size}")
     if of:
-        whole = f"mixedparts view {shown(arguments.build)} --serve"
+        whole = f"mixedparts view {typed(arguments.build)} --serve"
         print(f"more of them: --limit N; all rows: {whole}")
     return 0
 

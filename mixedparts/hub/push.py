@@ -17,6 +17,7 @@ from mixedparts.cards.summary import Report, text_table
 from mixedparts.errors import EnvironmentFault, ProblemsFound, UsageError
 from mixedparts.hub.pixel_free_copy import LAST_FILES, make_copy, push_files
 from mixedparts.progress import Progress
+from mixedparts.settings.local_paths import typed
 from mixedparts.storage.build_folder import REJECTS_FILE, BuildFolder
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.storage.shards import sha256_of
@@ -196,7 +197,7 @@ def push(
     if problems.total:
         raise ProblemsFound(
             f"{build} is not whole: {problems.listed[0]} ({problems.total} problems)",
-            f"Look at all of them: mixedparts verify {build}",
+            f"Look at all of them: mixedparts verify {typed(build)}",
         )
     copy = make_copy(opened, pixels, f"{_SITE}/{repo_id}")
     hub.create(repo_id, private)

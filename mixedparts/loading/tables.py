@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ def load_table(
         InputError: the dataset cannot be loaded, or a file of it is damaged.
         UsageError: there is no such split, or the expression cannot be read.
     """
+    if isinstance(place, Path) and not streaming:
+        _check_dollar(place)
     if isinstance(place, Path):
         fetch(place, _to_fetch(place, config))
     if streaming and isinstance(place, Path):
@@ -62,6 +65,22 @@ def load_table(
     except (OSError, datasets.exceptions.DatasetsError) as error:
         _read_all(place, config)
         raise InputError(f"{place} cannot be loaded: {error}", BUILD_HINT) from error
+
+
+def _check_dollar(place: Path) -> None:
+    """Check that `datasets` reads the files of a folder, and not those of another one.
+
+    Raises:
+        InputError: the path has the name of a variable, in whose place `datasets` reads its value.
+    """
+    text = str(place.absolute())
+    read = os.path.expandvars(text)
+    if read != text:
+        raise InputError(
+            f"{place} cannot be loaded: `datasets` takes the $ in its name for a variable, and"
+            f" would read {read}",
+            "Rename the folder, or read it with streaming=True.",
+        )
 
 
 def _to_fetch(place: Path, config: str) -> list[WrittenFile]:

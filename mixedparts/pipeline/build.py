@@ -367,7 +367,9 @@ def _pair(config: BuildConfig, plan: Plan, reads: list[Commit], stages: Stages) 
             "no pair of comparable objects is left after reading, so there is no dataset:\n"
             + "\n".join(f"  {item['text']}" for item in build_warnings(plan, reads, paired)[:-1])
             + f"\nRejected records:\n{_reject_lines(reads)}",
-            "Check the source folders, or lower --min-object-area.",
+            "Check the source folders, or lower --min-object-area."
+            if config.limit_images is None
+            else f"Read more than {config.limit_images} images of a source: --limit-images.",
         )
     return paired
 

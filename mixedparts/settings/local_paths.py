@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 
 from mixedparts.errors import UsageError
@@ -32,6 +33,13 @@ def address_of(path: str | Path) -> str | None:
 def shown(path: str | Path) -> str:
     """Return a path or an address for messages."""
     return address_of(path) or str(path)
+
+
+def typed(path: str | Path) -> str:
+    """Return a path or an address as a word of a command that a user copies to a shell."""
+    text = shown(path)
+    # A name such as `-x` would be read as an option.
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def check_local(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mixedparts.settings.local_paths import typed
 from mixedparts.storage.schema import SCHEMA_VERSION
 from mixedparts.storage.shards import WrittenFile
 
@@ -90,7 +91,7 @@ def manifest_hint(path: Path, manifest: Mapping[str, Any]) -> str:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         return "A newer mixedparts wrote it: pip install --upgrade mixedparts (checkout: git pull)"
     if version == SCHEMA_VERSION:
-        return f"See what else is wrong: mixedparts verify {path}"
+        return f"See what else is wrong: mixedparts verify {typed(path)}"
     sources = manifest.get("sources")
     names = " ".join(sorted(sources)) if isinstance(sources, dict) and sources else "NAME"
-    return f"Build it again: mixedparts build --sources {names} --out {path} --overwrite"
+    return f"Build it again: mixedparts build --sources {names} --out {typed(path)} --overwrite"

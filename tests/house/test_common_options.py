@@ -35,9 +35,11 @@ VERBS = (
 )  # fmt: skip
 
 
-def answer(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def answer(
+    *words: str, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words, capture_output=True, text=True, check=False, env={**os.environ, **variables}
+        words, capture_output=True, text=True, check=False, env={**os.environ, **variables}, cwd=cwd
     )
 
 
@@ -252,6 +254,19 @@ def test_a_trial_build_reads_only_so_many_images_of_each_source(
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
     assert manifest["configuration"]["limit_images"] == limit
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"Only {limit} images of each source were read" in card
+
+
+def test_a_trial_of_too_few_images_names_its_limit(
+    native_root: Path, tmp_path: Path, run_mixedparts: Run
+) -> None:
+    words = ("build", "--sources", "paco", "--root", native_root, "--out", tmp_path / "out")
+    done = run_mixedparts(*words, "--limit-images", "1")
+    assert done.returncode == 3
+    assert "Read more than 1 images of a source: --limit-images." in done.stderr
+    for wrong in ("0", "-1", "many"):
+        assert run_mixedparts(*words, "--limit-images", wrong).returncode == 2
 
 
 def test_all_missing_sources_are_named_at_once(native_root: Path, run_mixedparts: Run) -> None:
@@ -267,21 +282,22 @@ def test_all_missing_sources_are_named_at_once(native_root: Path, run_mixedparts
 
 
 def test_a_build_prints_what_comes_next(native_root: Path, tmp_path: Path) -> None:
-    out = tmp_path / "my build's"
+    out = tmp_path / "-my 'build' \"of\" `today`"
     done = answer(
         command("mixedparts"), "build", "--sources", "paco", "--root", str(native_root),
-        "--samples", "60", "--out", str(out), "-q",
+        "--samples", "60", f"--out={out.name}", "-q", cwd=tmp_path,
     )  # fmt: skip
     lines = dict(line.split(":", 1) for line in done.stdout.splitlines()[-4:])
     assert list(lines) == ["load", "verify", "view", "next"]
     python = lines["load"].strip().replace("python", sys.executable, 1)
-    loaded = answer("bash", "-c", python)
+    loaded = answer("bash", "-c", python, cwd=tmp_path)
     assert "DatasetDict" in loaded.stdout, loaded.stderr
     scripts = os.path.dirname(command("mixedparts"))
     for name in ("verify", "view"):
         done = answer("bash", "-c", f"cd {tmp_path} && {scripts}/{lines[name].strip()}")
         assert done.returncode == 0, done.stderr
-    assert lines["next"].strip().startswith("calico-train --dataset '")
+    done = answer("bash", "-c", f"cd {tmp_path} && {scripts}/{lines['next'].strip()} --dry-run")
+    assert done.returncode == 0, done.stderr
     assert len(list(iter_rows(out, "pairs", "train"))) > 0
 
 

@@ -128,6 +128,23 @@ def test_other_tables_decode_their_pictures(built: Path) -> None:
     assert load_dataset(built, "preview", "preview")[0]["picture"].size[1] > 100
 
 
+def test_a_dollar_in_a_folder_reads_no_other_folder(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`datasets` takes it for a variable: it would read the rows of `run test` here."""
+    asked, other = tmp_path / "run $STAGE", tmp_path / "run test"
+    for folder in (asked, other):
+        shutil.copytree(built, folder)
+    monkeypatch.setenv("STAGE", "test")
+    with pytest.raises(InputError, match=r"takes the \$ in its name for a variable.*run test"):
+        load_dataset(asked, split="test", pixels=False)
+    expected = [row["id"] for row in iter_rows(built, "pairs", "test")]
+    rows = load_dataset(asked, split="test", pixels=False, streaming=True)
+    assert [row["id"] for row in rows] == expected
+    monkeypatch.delenv("STAGE")
+    assert load_dataset(asked, split="test", pixels=False)["id"] == expected
+
+
 def test_what_is_not_there_is_told(built: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no finished build"):
         load_dataset(tmp_path)

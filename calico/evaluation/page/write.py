@@ -25,6 +25,7 @@ from calico.predictions.types import Prediction
 from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.progress import Progress, Silent
 from mixedparts.reports.plots.style import plot_style, svg_of
+from mixedparts.settings.local_paths import typed
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import written_beside
 from mixedparts.viewer import Figure, Head, Sample, Table, WrittenPage, write_page
@@ -261,7 +262,7 @@ def _rows(
     if missing := [name for name in chosen if name not in by_id]:
         raise InputError(
             f"the split '{split}' of {build.path} has no row '{missing[0]}', which was scored",
-            f"Type: mixedparts verify {build.path}",
+            f"Type: mixedparts verify {typed(build.path)}",
         )
     rows = [by_id[name] for name in chosen]
     read = open_row_images(build, rows, stack)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mixedparts.errors import UsageError
 from mixedparts.pipeline.config import BuildConfig, config_values
-from mixedparts.settings.local_paths import address_of, as_path
+from mixedparts.settings.local_paths import address_of, as_path, typed
 from mixedparts.settings.options import result_fields
 from mixedparts.storage.copies import name_of
 
@@ -68,7 +68,8 @@ def stored_choices(out: str, configuration: Mapping[str, Any]) -> dict[str, Any]
     if "imported" in configuration:
         raise UsageError(
             f"{out} holds an unfinished import of a bundle, and its plan does not name the bundle",
-            f"Run the same `mixedparts import` again; it goes on where it stopped: --out {out}",
+            "Run the same `mixedparts import` again; it goes on where it stopped:"
+            f" --out {typed(out)}",
         )
     known = set(result_fields(BuildConfig))
     choices = {name: value for name, value in configuration.items() if name in known}

@@ -19,6 +19,7 @@ from mixedparts.pipeline.runs.build_place import BuildPlace, OnDiskPlace
 from mixedparts.pipeline.runs.event_log import parse_events
 from mixedparts.pipeline.runs.shares import recorded_names
 from mixedparts.pipeline.write import shard_spans
+from mixedparts.settings.local_paths import typed
 from mixedparts.storage.build_folder import CARD, MANIFEST, PLAN
 from mixedparts.storage.shards import COMMITS
 from mixedparts.storage.writer_lock import Writer
@@ -246,13 +247,14 @@ def _described(writer: Writer) -> dict[str, Any]:
 def _advice(out: str, state: str, writing: bool, plan: Mapping[str, Any] | None) -> str:
     """Return what to do or type next."""
     if state == FINISHED:
-        return f"mixedparts verify {out} --level full"
+        return f"mixedparts verify {typed(out)} --level full"
     if writing:
-        return f"wait for who is writing; then, if it is not finished: mixedparts finalize {out}"
+        then = f"mixedparts finalize {typed(out)}"
+        return f"wait for who is writing; then, if it is not finished: {then}"
     if state == NONE:
-        return f"mixedparts build --sources NAME … --out {out}"
+        return f"mixedparts build --sources NAME … --out {typed(out)}"
     if plan is None:
         return "run the same command again: it stopped before it had a plan"
     if "imported" in plan["identity"].get("configuration", {}):
-        return f"run the same command again: mixedparts import … --out {out}"
-    return f"mixedparts finalize {out}"
+        return f"run the same command again: mixedparts import … --out {typed(out)}"
+    return f"mixedparts finalize {typed(out)}"

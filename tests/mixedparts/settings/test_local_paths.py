@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from mixedparts.errors import UsageError
 from mixedparts.pipeline.config import BuildConfig, config_values
 from mixedparts.settings.fields import convert
-from mixedparts.settings.local_paths import address_of, is_address, local_path, place, shown
+from mixedparts.settings.local_paths import address_of, is_address, local_path, place, shown, typed
 from tests.conftest import SOURCES
 
 ADDRESS = "s3://bucket/x"
@@ -144,6 +145,15 @@ def test_the_present_folder_gets_its_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert local_path("./x") == Path("x")
     with pytest.raises(ArgumentTypeError, match="it is empty"):
         local_path("")
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "it's", '"$HOME" `x`', "-x", "a;b", "é"])
+def test_a_copied_command_names_the_same_path(name: str) -> None:
+    words = shlex.split(f"mixedparts verify {typed(Path(name))} --level full")
+    assert [Path(word) for word in words[2:3]] == [Path(name)]
+    assert len(words) == 5
+    assert not words[2].startswith("-")
+    assert typed("s3:/bucket/x") == "s3://bucket/x"
 
 
 def test_a_path_of_other_bytes_is_refused() -> None:
