@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from builders.bases.coco_annotations import Annotation
 from builders.bases.coco_index import CocoIndex
-from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
+from builders.bases.coco_source import CocoSource, SplitFiles
 from builders.bases.look_up import locate
 from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import Places
-from builders.formats.segmentation import Refusal, read_segmentations
+from builders.formats.segmentation import Refusal
 from builders.formats.segmentation_maps import SIXTEEN_BIT, UnusableMap, read_label_map
 from builders.formats.val_test_split import OFFICIAL, val_or_test
 from mixedparts import masks
@@ -149,18 +150,16 @@ def _objects(
 ) -> Iterator[ObjectInstance | Reject]:
     """Yield the usable objects of an image, and a reject for each of the others."""
     classes = _classes(index)
-    raws = [item.segmentation for item in annotations]
-    read = read_segmentations(raws, header.width, header.height)
-    for item, segmentation in zip(annotations, read, strict=True):
-        for dropped in segmentation.dropped:
+    for item in annotations:
+        for dropped in item.segmentation.dropped:
             yield refuse(Level.POLYGON, item.id, *dropped)
         if item.category_id not in classes:
             detail = f"category {item.category_id}"
             yield refuse(Level.OBJECT, item.id, Reason.UNKNOWN_CATEGORY, detail)
-        elif isinstance(segmentation.mask, Refusal):
-            yield refuse(Level.OBJECT, item.id, *segmentation.mask)
+        elif isinstance(item.segmentation.mask, Refusal):
+            yield refuse(Level.OBJECT, item.id, *item.segmentation.mask)
         else:
-            yield ObjectInstance(item.id, classes[item.category_id], segmentation.mask)
+            yield ObjectInstance(item.id, classes[item.category_id], item.segmentation.mask)
 
 
 def _parts(item: ObjectInstance, present: dict[int, masks.Rle]) -> Iterator[PartInstance]:

@@ -12,14 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from builders.ade20k import Ade20kPartSource
+from builders.bases.coco_annotations import Annotation
 from builders.bases.coco_index import CocoIndex
-from builders.bases.coco_source import Annotation, CocoSource
+from builders.bases.coco_source import CocoSource
 from builders.bundle_records import RecordFile
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.json_file import decode_untyped
 from builders.formats.paths import Places
-from builders.formats.segmentation import Refusal, read_segmentations
+from builders.formats.segmentation import Refusal
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
 from mixedparts.interchange.bundle_import.contract import Place
@@ -160,13 +161,11 @@ class BundledPartImageNet(_Bundled, PartImageNetSource):
         parts_index, refuse_part = self._parts_index(), self._parts_refuser(refuse.split)
         position = _positions(parts_index).get(header.record_id)
         part_annotations: list[Annotation] = []
-        for outcome in (
-            () if position is None else self._annotations(parts_index, position, refuse_part)
-        ):
-            if isinstance(outcome, Reject):
-                yield replace(outcome, level=_part_level(outcome.level))
-            else:
-                part_annotations.append(outcome)
+        if position is not None:
+            rejects, part_annotations = self.annotations_of(
+                parts_index, position, header, refuse_part
+            )
+            yield from (replace(item, level=_part_level(item.level)) for item in rejects)
         parts: list[PartInstance] = []
         for item in _read(parts_index, header, part_annotations, refuse_part, Level.PART):
             if isinstance(item, Reject):
@@ -205,18 +204,16 @@ def _read(
     level: Level,
 ) -> Iterator[_Masked | Reject]:
     """Yield the usable annotations, and a reject for each of the others at `level`."""
-    raws = [item.segmentation for item in annotations]
-    read = read_segmentations(raws, header.width, header.height)
-    for item, segmentation in zip(annotations, read, strict=True):
-        for dropped in segmentation.dropped:
+    for item in annotations:
+        for dropped in item.segmentation.dropped:
             yield refuse(Level.POLYGON, item.id, *dropped)
         category = index.categories.get(item.category_id)
         if category is None or not category.name:
             yield refuse(level, item.id, Reason.UNKNOWN_CATEGORY, f"category {item.category_id}")
-        elif isinstance(segmentation.mask, Refusal):
-            yield refuse(level, item.id, *segmentation.mask)
+        elif isinstance(item.segmentation.mask, Refusal):
+            yield refuse(level, item.id, *item.segmentation.mask)
         else:
-            yield _Masked(item.id, category.name, segmentation.mask)
+            yield _Masked(item.id, category.name, item.segmentation.mask)
 
 
 def _part_level(level: Level) -> Level:

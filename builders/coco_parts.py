@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from builders.bases.coco_annotations import Annotation
 from builders.bases.coco_description import (
     FILE,
     FOLDER,
@@ -19,11 +20,11 @@ from builders.bases.coco_description import (
     read_description,
 )
 from builders.bases.coco_index import CocoIndex, open_index
-from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
+from builders.bases.coco_source import CocoSource, SplitFiles
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import Places
-from builders.formats.segmentation import Refusal, Segmentation, read_segmentations
+from builders.formats.segmentation import Refusal
 from mixedparts import masks
 from mixedparts.files.opening import is_there
 from mixedparts.masks import Rle
@@ -188,27 +189,25 @@ class _Reader(CocoSource):
         Yields:
             Rejects, then the `ImageRecord`.
         """
-        raws = [item.segmentation for item in annotations]
-        read = read_segmentations(raws, header.width, header.height)
         objects: dict[str, ObjectInstance] = {}
         # Parts wait until all objects are known: a part can come before its object in the file.
-        waiting: list[tuple[Annotation, str, Segmentation]] = []
-        for item, segmentation in zip(annotations, read, strict=True):
+        waiting: list[tuple[Annotation, str]] = []
+        for item in annotations:
             name, level = _category(index, item), self.level_of(index, item)
-            for dropped in segmentation.dropped:
+            for dropped in item.segmentation.dropped:
                 yield refuse(Level.POLYGON, item.id, *dropped)
             if name not in self._objects and name not in self._parts:
                 detail = f"category {item.category_id} {name}".rstrip()
                 yield refuse(level, item.id, Reason.UNKNOWN_CATEGORY, detail)
             elif name in self._parts:
-                waiting.append((item, name, segmentation))
-            elif isinstance(segmentation.mask, Refusal):
-                yield refuse(level, item.id, *segmentation.mask)
+                waiting.append((item, name))
+            elif isinstance(item.segmentation.mask, Refusal):
+                yield refuse(level, item.id, *item.segmentation.mask)
             else:
-                objects[item.id] = ObjectInstance(item.id, name, segmentation.mask)
+                objects[item.id] = ObjectInstance(item.id, name, item.segmentation.mask)
         parts: list[PartInstance] = []
-        for item, name, segmentation in waiting:
-            part = self._part(item, name, segmentation.mask, objects)
+        for item, name in waiting:
+            part = self._part(item, name, item.segmentation.mask, objects)
             if isinstance(part, Refusal):
                 yield refuse(Level.PART, item.id, *part)
             else:

@@ -10,12 +10,13 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from builders.bases.coco_annotations import Annotation
 from builders.bases.coco_index import CocoIndex
-from builders.bases.coco_source import Annotation, CocoSource, SplitFiles
+from builders.bases.coco_source import CocoSource, SplitFiles
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import Places
-from builders.formats.segmentation import Refusal, read_segmentations
+from builders.formats.segmentation import Refusal
 from mixedparts.masks import Rle
 from mixedparts.records import (
     ImageRecord,
@@ -106,24 +107,22 @@ class PacoSource(CocoSource):
             else:
                 level, detail = self.level_of(index, item), f"category {item.category_id}"
                 yield refuse(level, item.id, Reason.UNKNOWN_CATEGORY, detail)
-        raws = [item.segmentation for item, _ in with_meaning]
-        read = read_segmentations(raws, header.width, header.height)
-        for (item, _), segmentation in zip(with_meaning, read, strict=True):
-            for reason, detail in segmentation.dropped:
+        for item, _ in with_meaning:
+            for reason, detail in item.segmentation.dropped:
                 yield refuse(Level.POLYGON, item.id, reason, detail)
         # All objects before any part: a part can come before its object in the file.
         objects: dict[str, ObjectInstance] = {}
-        for (item, meaning), segmentation in zip(with_meaning, read, strict=True):
+        for item, meaning in with_meaning:
             if meaning.part is not None:
                 continue
-            if isinstance(segmentation.mask, Refusal):
-                yield refuse(Level.OBJECT, item.id, *segmentation.mask)
+            if isinstance(item.segmentation.mask, Refusal):
+                yield refuse(Level.OBJECT, item.id, *item.segmentation.mask)
             else:
-                objects[item.id] = ObjectInstance(item.id, meaning.key, segmentation.mask)
+                objects[item.id] = ObjectInstance(item.id, meaning.key, item.segmentation.mask)
         parts: list[PartInstance] = []
-        for (item, meaning), segmentation in zip(with_meaning, read, strict=True):
+        for item, meaning in with_meaning:
             if meaning.part is not None:
-                part = _part(item, meaning, segmentation.mask, objects)
+                part = _part(item, meaning, item.segmentation.mask, objects)
                 if isinstance(part, Refusal):
                     yield refuse(Level.PART, item.id, *part)
                 else:

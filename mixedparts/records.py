@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:  # numpy and pycocotools take a tenth of a second, and `--help` needs neither
     from mixedparts.masks import Rle
 
@@ -100,8 +102,7 @@ class Reject:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInstance:
+class ObjectInstance(msgspec.Struct, frozen=True, gc=False):
     """One annotated object mask.
 
     Attributes:
@@ -115,8 +116,7 @@ class ObjectInstance:
     mask: Rle
 
 
-@dataclass(frozen=True, slots=True)
-class PartInstance:
+class PartInstance(msgspec.Struct, frozen=True, gc=False):
     """One annotated part mask.
 
     Attributes:
@@ -132,8 +132,7 @@ class PartInstance:
     mask: Rle
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(msgspec.Struct, frozen=True, gc=False):
     """One image with its annotated objects and parts, as a source has them.
 
     Attributes:

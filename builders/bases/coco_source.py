@@ -9,12 +9,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
+from builders.bases.coco_annotations import (
+    UNREAD,
+    Annotation,
+    Fields,
+    UnreadImage,
+    annotation_of,
+    with_masks,
+)
 from builders.bases.coco_index import CocoIndex, Fault, malformed, open_index, plain_path
 from builders.bases.look_up import locate
 from builders.bases.sharded_source import ShardedSource
@@ -50,21 +57,9 @@ class SplitFiles:
     maps: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """A readable annotation of one image.
-
-    Attributes:
-        id: upstream id as text.
-        category_id: upstream id as text.
-        link: the value under `CocoSource.link_key`, not checked.
-        segmentation: its mask, as JSON.
-    """
-
-    id: str
-    category_id: str
-    link: Any
-    segmentation: msgspec.Raw
+# Images whose masks are read together: enough to make the fixed cost of a call small, and few
+# enough to stay in the processor's cache.
+_CHUNK = 32
 
 
 class _ImageFields(msgspec.Struct):
@@ -201,7 +196,20 @@ class CocoSource(ShardedSource):
         refuse = Refuser(self.name, shard.split, shard.file)
         if shard.start == 0 and self.selects(shard, None):
             yield from self._stray_rejects(index, refuse)
-        for position in range(shard.start, min(shard.stop, len(index.images))):
+        stop = min(shard.stop, len(index.images))
+        for start in range(shard.start, stop, _CHUNK):
+            positions = range(start, min(start + _CHUNK, stop))
+            yield from self._read_chunk(shard, index, positions, refuse)
+        # The pages of this shard are not needed again; without this, memory grows with the file.
+        index.file.release()
+
+    def _read_chunk(
+        self, shard: ReadShard, index: CocoIndex, positions: range, refuse: Refuser
+    ) -> Iterator[ImageRecord | Reject]:
+        """Yield the records and rejects of some images of a shard."""
+        root = Path(shard.root)
+        images: list[UnreadImage] = []
+        for position in positions:
             # The split of an image can depend on its id, so the id comes first; the file is opened
             # only for images of this split.
             outcome, image_id = self._read_header(root, shard.split, index, position)
@@ -214,23 +222,18 @@ class CocoSource(ShardedSource):
                 before = index.image_label(index.first_files[position])
                 detail = f"image {image_id} ({outcome.file_name}) has the file of {before}"
                 outcome = Fault(outcome.record_id, Reason.DUPLICATE_ID, detail)
-            annotations = []
-            for item in self._annotations(index, position, refuse):
-                if isinstance(item, Reject):
-                    yield item
-                else:
-                    annotations.append(item)
+            images.append(UnreadImage(outcome, *self._annotations(index, position, refuse)))
+        for (outcome, rejects, _, _), read in zip(images, with_masks(images), strict=True):
+            yield from rejects
             if isinstance(outcome, ImageHeader):
-                yield from self.read_image(root, index, outcome, annotations, refuse)
+                yield from self.read_image(root, index, outcome, read, refuse)
                 continue
             # A refused image takes its annotations with it, each with a reject of its own.
             yield refuse(Level.IMAGE, *outcome)
-            for annotation in annotations:
+            for annotation in read:
                 level = self.level_of(index, annotation)
                 detail = f"image {outcome.record_id}: {outcome.reason}"
                 yield refuse(level, annotation.id, Reason.IMAGE_REJECTED, detail)
-        # The pages of this shard are not needed again; without this, memory grows with the file.
-        index.file.release()
 
     def _read_header(
         self, root: Path, split: str, index: CocoIndex, position: int
@@ -265,58 +268,66 @@ class CocoSource(ShardedSource):
         header = ImageHeader(record_id, image_id, fields.file_name, name, path, width, height)
         return header, image_id
 
+    def annotations_of(
+        self, index: CocoIndex, image: int, header: ImageHeader, refuse: Refuser
+    ) -> tuple[list[Reject], list[Annotation]]:
+        """Return rejects and readable annotations of one image of another file than the shard's.
+
+        Args:
+            index: index of that file.
+            image: position of the image in it.
+            header: the image.
+            refuse: creates the rejects of that file.
+
+        Returns:
+            A reject for each annotation that does not decode or is a duplicate, and the others with
+            their masks, in file order.
+        """
+        read = UnreadImage(header, *self._annotations(index, image, refuse))
+        (annotations,) = with_masks([read])
+        return read.rejects, annotations
+
     def _annotations(
         self, index: CocoIndex, image: int, refuse: Refuser
-    ) -> Iterator[Annotation | Reject]:
-        """Yield the readable annotations of an image in file order, and rejects for the others."""
-        for position in index.annotations_of(image):
-            item = _annotation(index.annotations.raw(position), int(position), self.link_key)
+    ) -> tuple[list[Reject], list[Fields], list[msgspec.Raw]]:
+        """Return rejects, annotations and masks of an image; see `UnreadImage`."""
+        rejects: list[Reject] = []
+        annotations: list[Fields] = []
+        masks: list[msgspec.Raw] = []
+        positions = index.annotations_of(image)
+        late = index.duplicate_annotations[positions]
+        late_ones = set(positions[late].tolist()) if late.any() else ()
+        link_key = self.link_key
+        raws = index.annotations.raws(positions)
+        for position, raw in zip(positions.tolist(), raws, strict=True):
+            fault, fields, mask = annotation_of(raw, position, link_key)
             # An annotation that does not decode has no category that would show its level.
-            if isinstance(item, Fault):
-                yield refuse(self.level, *item)
-            elif index.duplicate_annotations[position]:
-                level = self.level_of(index, item)
-                yield refuse(level, item.id, Reason.DUPLICATE_ID, "an annotation had it before")
+            if fault is not None:
+                rejects.append(refuse(self.level, *fault))
+            elif position in late_ones:
+                level, detail = self._level(index, fields), "an annotation had it before"
+                rejects.append(refuse(level, fields[0], Reason.DUPLICATE_ID, detail))
             else:
-                yield item
+                annotations.append(fields)
+                masks.append(mask)
+        return rejects, annotations, masks
+
+    def _level(self, index: CocoIndex, fields: Fields) -> Level:
+        """Return the level of an annotation whose mask is not read."""
+        return self.level_of(index, Annotation(*fields, UNREAD))
 
     def _stray_rejects(self, index: CocoIndex, refuse: Refuser) -> Iterator[Reject]:
         """Yield a reject for each broken category and each annotation without an image."""
         for fault in index.category_faults:
             yield refuse(Level.FILE, *fault)
         for position, fault in index.stray_faults():
-            item = _annotation(index.annotations.raw(position), position, self.link_key)
-            level = self.level if isinstance(item, Fault) else self.level_of(index, item)
+            broken, fields, _ = annotation_of(
+                index.annotations.raw(position), position, self.link_key
+            )
+            level = self._level(index, fields) if broken is None else self.level
             yield refuse(level, *fault)
 
 
 def _check(root: Path, header: ImageHeader) -> ImageHeader | Fault:
     fault = image_fault(root / header.path, header.width, header.height)
     return header if fault is None else Fault(header.record_id, *fault)
-
-
-@cache
-def _annotation_fields(link_key: str) -> msgspec.json.Decoder[Any]:
-    """Return the decoder of an annotation whose link to its object is under `link_key`."""
-    # The key is only known at run time for sources that a YAML describes, so the type is made here.
-    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
-        ("id", Id),
-        ("image_id", Id),
-        ("category_id", Id),
-        ("segmentation", msgspec.Raw, msgspec.Raw(b"null")),
-        ("link", Any, None),
-    ]
-    return msgspec.json.Decoder(
-        msgspec.defstruct("_AnnotationFields", fields, rename={"link": link_key})
-    )
-
-
-def _annotation(raw: memoryview, position: int, link_key: str) -> Annotation | Fault:
-    try:
-        fields = _annotation_fields(link_key).decode(raw)
-    except UNREADABLE as error:
-        return malformed(raw, position, error)
-    record_id, category_id = id_text(fields.id), id_text(fields.category_id)
-    if record_id is None or category_id is None:
-        return malformed(raw, position, "id or category_id is not an id")
-    return Annotation(record_id, category_id, fields.link, fields.segmentation)

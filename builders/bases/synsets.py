@@ -12,13 +12,14 @@ from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from builders.bases.coco_annotations import Annotation
 from builders.bases.coco_index import Category, CocoIndex
-from builders.bases.coco_source import Annotation, CocoSource
+from builders.bases.coco_source import CocoSource
 from builders.bases.look_up import locate
 from builders.formats.identifiers import id_text
 from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import Places
-from builders.formats.segmentation import Refusal, read_segmentations
+from builders.formats.segmentation import Refusal
 from builders.formats.segmentation_maps import EIGHT_BIT, UnusableMap, read_label_map
 from mixedparts import masks
 from mixedparts.masks import Rle
@@ -138,11 +139,9 @@ def _parts(
     superclass: str | None,
 ) -> Iterator[PartInstance | Reject]:
     """Yield the usable parts, and rejects; a `superclass` of None accepts parts of any class."""
-    raws = [item.segmentation for item in annotations]
-    read = read_segmentations(raws, header.width, header.height)
-    for item, segmentation in zip(annotations, read, strict=True):
+    for item in annotations:
         meaning = meanings.get(item.category_id)
-        for dropped in segmentation.dropped:
+        for dropped in item.segmentation.dropped:
             yield refuse(Level.POLYGON, item.id, *dropped)
         if meaning is None:
             detail = f"category {item.category_id}"
@@ -150,10 +149,10 @@ def _parts(
         elif superclass is not None and meaning.superclass != superclass:
             detail = f"{meaning.superclass} {meaning.native} of a {superclass}"
             yield refuse(Level.PART, item.id, Reason.PART_CLASS_MISMATCH, detail)
-        elif isinstance(segmentation.mask, Refusal):
-            yield refuse(Level.PART, item.id, *segmentation.mask)
+        elif isinstance(item.segmentation.mask, Refusal):
+            yield refuse(Level.PART, item.id, *item.segmentation.mask)
         else:
-            yield PartInstance(item.id, header.record_id, meaning.native, segmentation.mask)
+            yield PartInstance(item.id, header.record_id, meaning.native, item.segmentation.mask)
 
 
 def _object_mask(

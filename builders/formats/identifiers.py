@@ -14,10 +14,8 @@ _LONGEST = len(str(-_LIMIT))
 
 def id_text(value: Any) -> str | None:
     """Return an id as text (`5`, `5.0` and `"5"` are one id), or None if it is not an id."""
-    # In Python, True is an int.
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    # Not `isinstance`: True is an int.
+    if type(value) is int:
         return str(value)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else None

@@ -67,6 +67,13 @@ class Records:
         start = int(self.starts[position])
         return self._buffer[start : start + int(self.sizes[position])]
 
+    def raws(self, positions: NDArray[Any]) -> list[memoryview]:
+        """Return the bytes of some records, in the order of `positions`, `(n,)` integers."""
+        starts = self.starts[positions]
+        stops = starts + self.sizes[positions]
+        buffer = self._buffer
+        return [buffer[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+
 
 class JsonFile:
     """A mapped file; `release` lets the system drop its pages.
@@ -173,7 +180,7 @@ class JsonFile:
         return changed
 
 
-def decode_untyped(raw: memoryview | msgspec.Raw) -> Any:
+def decode_untyped(raw: bytes | memoryview | msgspec.Raw) -> Any:
     """Return a record as plain Python values, to find out what is wrong with it.
 
     Raises:

@@ -48,11 +48,11 @@ class Found:
 
 def find_file(folder: Path, places: Places) -> Found:
     """Search the places of a file below a folder; the exact place takes precedence."""
-    if places.exact and _status(folder / places.exact):
+    if places.exact and _status(os.path.join(folder, places.exact)):
         return Found(places.exact)
     present: dict[tuple[int, int], str] = {}
     for place in places.others:
-        status = _status(folder / place)
+        status = _status(os.path.join(folder, place))
         # Two paths to one file, by a link or without regard to case, are no two files.
         if status:
             present.setdefault(status, place)
@@ -62,7 +62,7 @@ def find_file(folder: Path, places: Places) -> Found:
     return Found(path, rivals[0] if rivals else "", exact=False)
 
 
-def _status(path: Path) -> tuple[int, int] | None:
+def _status(path: str) -> tuple[int, int] | None:
     """Return device and inode of a file; None if there is no file."""
     try:
         status = os.stat(path)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from builders.formats.identifiers import whole_number
 from builders.formats.json_file import UNREADABLE, decode_untyped
+from builders.formats.polygon_numbers import PolygonNumbers
 from mixedparts import masks
 from mixedparts.masks import InvalidMask, Rle
 from mixedparts.records import Reason
@@ -49,7 +50,7 @@ class Segmentation(NamedTuple):
     dropped: tuple[Refusal, ...] = ()
 
 
-class _RunLengths(msgspec.Struct):
+class _RunLengths(msgspec.Struct, gc=False):
     """COCO run lengths: `size` is (h, w); `counts` is compressed text or a list."""
 
     size: list[int]
@@ -58,44 +59,106 @@ class _RunLengths(msgspec.Struct):
 
 # Decodes and checks the types in one step, for the forms that upstream writes.
 _decoder = msgspec.json.Decoder(list[list[float]] | _RunLengths | None)
+_numbers = PolygonNumbers()
+# Within this reach a polygon of at most so many numbers is shorter than MAX_OUTLINE, because no
+# edge is longer than twice the reach.
+_REACH = 4096
+_LENGTH = int(MAX_OUTLINE) // _REACH
+_LIST = ord("[")
+
+_Sizes = Sequence[tuple[int, int]]
 
 
 def read_segmentations(
     raws: Sequence[memoryview | msgspec.Raw], width: int, height: int
 ) -> list[Segmentation]:
-    """Return the masks that JSON values describe.
+    """Return the masks that JSON values of one image describe.
 
     Args:
-        raws: the `segmentation` values of one image, as JSON.
+        raws: `segmentation` values, as JSON.
         width: of the image, in pixels.
         height: of the image, in pixels.
 
     Returns:
         A result for each value, in order; masks are on the stored grid of the image.
     """
-    # Compressed strings are collected and checked together, which is several times faster.
-    results: list[Segmentation | str] = [_read(raw, width, height) for raw in raws]
-    strings = [item for item in results if isinstance(item, str)]
-    checked = iter(masks.from_strings(strings, height, width))
-    return [_from_checked(next(checked)) if isinstance(item, str) else item for item in results]
+    return read_many(raws, [(height, width)] * len(raws))
 
 
-def _read(raw: memoryview | msgspec.Raw, width: int, height: int) -> Segmentation | str:
+def read_many(raws: Sequence[memoryview | msgspec.Raw], sizes: _Sizes) -> list[Segmentation]:
+    """Return the masks that JSON values of several images describe.
+
+    One call for many images: each call into the mask library and NumPy has a fixed cost, which is
+    higher than the work on one mask.
+
+    Args:
+        raws: `segmentation` values, as JSON.
+        sizes: (height, width) in pixels of the image of each value.
+
+    Returns:
+        A result for each value, in order; masks are on the stored grid of their image.
+    """
+    results: list[Any] = [None] * len(raws)
+    texts: list[str] = []
+    texts_at: list[int] = []
+    outlines: list[list[NDArray[np.float64]]] = []
+    outlines_at: list[int] = []
+    for at, raw in enumerate(raws):
+        text = bytes(raw)
+        polygons = _numbers.decode(text) if text[0] == _LIST else None
+        if polygons:
+            outlines.append(polygons)
+            outlines_at.append(at)
+            continue
+        outcome = _read(text, sizes[at])
+        if isinstance(outcome, str):
+            texts.append(outcome)
+            texts_at.append(at)
+        else:
+            results[at] = outcome
+    checked = masks.from_sized_strings(texts, [sizes[at] for at in texts_at])
+    for at, found in zip(texts_at, checked, strict=True):
+        results[at] = _from_checked(found)
+    drawn = _from_outlines(outlines, [sizes[at] for at in outlines_at])
+    for at, segmentation in zip(outlines_at, drawn, strict=True):
+        results[at] = segmentation
+    return results
+
+
+def _from_outlines(
+    outlines: Sequence[Sequence[NDArray[np.float64]]], sizes: _Sizes
+) -> list[Segmentation]:
+    """Return the results of values that are lists of polygons."""
+    if not _all_usable(outlines):
+        return [_from_polygons(one, *size) for one, size in zip(outlines, sizes, strict=True)]
+    return [_unless_empty(rle) for rle in masks.from_polygon_lists(outlines, sizes)]
+
+
+def _all_usable(outlines: Sequence[Sequence[NDArray[np.float64]]]) -> bool:
+    """Return whether all polygons are known to be usable; see `_outline`."""
+    flat = [polygon for polygons in outlines for polygon in polygons]
+    lengths = list(map(len, flat))
+    if not flat or min(lengths) < MIN_NUMBERS or max(lengths) > _LENGTH:
+        return False
+    return bool(np.abs(np.concatenate(flat)).max() <= _REACH)
+
+
+def _read(text: bytes, size: tuple[int, int]) -> Segmentation | str:
     """Return a finished segmentation, or a compressed string that is still to be checked."""
     try:
-        value = _decoder.decode(raw)
+        value = _decoder.decode(text)
     except UNREADABLE:
         # Rare: numbers as whole floats, one broken polygon among good ones, or a broken record.
         try:
-            value = _tidy(decode_untyped(raw))
+            value = _tidy(decode_untyped(text))
         except ValueError as error:
             return _refused(Reason.MALFORMED_RECORD, f"segmentation: {error}")
     if isinstance(value, _RunLengths):
-        return _from_run_lengths(value, width, height)
+        return _from_run_lengths(value, *size)
     # `null` or an empty list.
     if not value:
         return _refused(Reason.MISSING_MASK, "no segmentation")
-    return _from_polygons(value, width, height)
+    return _from_polygons(value, *size)
 
 
 def _tidy(value: Any) -> list[list[float] | None] | _RunLengths:
@@ -138,7 +201,7 @@ def _refused(reason: Reason, detail: str, dropped: tuple[Refusal, ...] = ()) -> 
     return Segmentation(Refusal(reason, detail), dropped)
 
 
-def _from_run_lengths(value: _RunLengths, width: int, height: int) -> Segmentation | str:
+def _from_run_lengths(value: _RunLengths, height: int, width: int) -> Segmentation | str:
     # A mask of another size cannot be scaled without a guess about how it was made.
     if value.size != [height, width]:
         detail = f"size {value.size}, its image is [{height}, {width}] (h, w)"
@@ -149,16 +212,18 @@ def _from_run_lengths(value: _RunLengths, width: int, height: int) -> Segmentati
         rle = masks.from_counts(value.counts, height, width)
     except InvalidMask as error:
         return _refused(Reason.INVALID_MASK, str(error))
-    return _unless_empty(rle, masks.area(rle))
+    return _unless_empty(rle)
 
 
 def _from_checked(outcome: tuple[Rle, int] | InvalidMask) -> Segmentation:
     if isinstance(outcome, InvalidMask):
         return _refused(Reason.INVALID_MASK, str(outcome))
-    return _unless_empty(*outcome)
+    return _unless_empty(outcome[0])
 
 
-def _from_polygons(polygons: Sequence[list[float] | None], width: int, height: int) -> Segmentation:
+def _from_polygons(
+    polygons: Sequence[list[float] | NDArray[np.float64] | None], height: int, width: int
+) -> Segmentation:
     usable: list[NDArray[np.float64]] = []
     dropped: list[Refusal] = []
     # A broken polygon is dropped alone: objects are often drawn as many polygons, and the others
@@ -173,22 +238,22 @@ def _from_polygons(polygons: Sequence[list[float] | None], width: int, height: i
         detail = f"none of {len(polygons)} polygons can be used"
         return _refused(Reason.MISSING_MASK, detail, tuple(dropped))
     rle = masks.from_polygons(usable, height, width)
-    return _unless_empty(rle, masks.area(rle), tuple(dropped))
+    return _unless_empty(rle, tuple(dropped))
 
 
-def _unless_empty(rle: Rle, area: int, dropped: tuple[Refusal, ...] = ()) -> Segmentation:
-    if area == 0:
+def _unless_empty(rle: Rle, dropped: tuple[Refusal, ...] = ()) -> Segmentation:
+    if masks.is_empty(rle):
         return _refused(Reason.EMPTY_MASK, "the mask has no pixel in the image", dropped)
     return Segmentation(rle, dropped)
 
 
-def _outline(polygon: list[float] | None) -> NDArray[np.float64] | Refusal:
+def _outline(polygon: list[float] | NDArray[np.float64] | None) -> NDArray[np.float64] | Refusal:
     """Return x0, y0, x1, y1, … as a (n,) float64 array in pixels, or why it is dropped."""
     if polygon is None:
         return Refusal(Reason.INVALID_POLYGON, "not a list of finite numbers")
     if len(polygon) < MIN_NUMBERS:
         return Refusal(Reason.SHORT_POLYGON, f"{len(polygon)} numbers")
-    points = np.array(polygon, np.float64)
+    points = np.asarray(polygon, np.float64)
     reach = max(float(points.max()), -float(points.min()))
     if reach > MAX_COORDINATE:
         return Refusal(Reason.INVALID_POLYGON, f"a coordinate of {reach:g} px")

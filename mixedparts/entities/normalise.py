@@ -8,8 +8,11 @@ and counted.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
+from typing import NamedTuple
 
 from mixedparts import masks
 from mixedparts.masks import Rle
@@ -17,8 +20,7 @@ from mixedparts.records import ImageRecord
 from mixedparts.sources.manifests import Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class NamedMask:
+class NamedMask(NamedTuple):
     """A named mask with its pixel count and its tight box (x, y, w, h) in pixels of the image."""
 
     name: str
@@ -27,8 +29,7 @@ class NamedMask:
     bbox: tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(NamedTuple):
     """One object class in one image.
 
     Attributes:
@@ -104,52 +105,96 @@ def plain(native: str) -> str:
 def entities_of(
     record: ImageRecord, names: Names, filters: Filters, dropped: FilterCounts
 ) -> list[Entity]:
-    """Unite a record's masks by class and part name, and apply the profile and the filters.
+    """Unite the masks of one image; see `entities_of_images` for the arguments.
+
+    Returns:
+        The remaining entities in the order of their names.
+    """
+    return entities_of_images([record], names, filters, dropped)[0]
+
+
+def entities_of_images(
+    records: Sequence[ImageRecord], names: Names, filters: Filters, dropped: FilterCounts
+) -> list[list[Entity]]:
+    """Unite masks by class and part name, and apply the profile and the filters.
 
     Args:
-        record: the annotations of one image, under native names.
+        records: the annotations of some images, under native names. Many images in one call cost
+            less than one by one: each call into the mask library has a fixed cost.
         names: canonical names of the source.
         filters: which classes to include, and the least areas.
         dropped: counters; what the profile or the areas exclude is added to them.
 
     Returns:
-        The remaining entities in the order of their names.
+        For each image the remaining entities in the order of their names.
     """
-    objects: dict[str, list[Rle]] = defaultdict(list)
-    parts: dict[str, dict[str, list[Rle]]] = defaultdict(lambda: defaultdict(list))
-    # Several native classes can have one canonical name: they become one entity.
-    used = [item for item in record.objects if not names.leaves_out(item.category)]
-    dropped.objects += len({i.category for i in record.objects} - {i.category for i in used})
-    keys = {instance.id: instance.category for instance in used}
-    for instance in used:
+    objects = [_objects(record, names, filters, dropped) for record in records]
+    regions = iter(_regions([group for of_image in objects for group in of_image.items()]))
+    kept: list[list[NamedMask]] = []
+    for record, of_image in zip(records, objects, strict=True):
+        least = filters.min_object_area
+        pixels = record.width * record.height
+        large = [item for item in islice(regions, len(of_image)) if item.area / pixels >= least]
+        dropped.objects += len(of_image) - len(large)
+        kept.append(sorted(large, key=_name))
+    parts = [_parts(record, large, names) for record, large in zip(records, kept, strict=True)]
+    regions = iter(_regions([group for of in parts for groups in of for group in groups.items()]))
+    entities: list[list[Entity]] = []
+    for record, large, of_record in zip(records, kept, parts, strict=True):
+        pixels = record.width * record.height
+        entities.append([])
+        for region, groups in zip(large, of_record, strict=True):
+            # An empty mask is no visible part, even if the least area is 0.
+            visible = [
+                part
+                for part in islice(regions, len(groups))
+                if part.area and part.area / pixels >= filters.min_part_area
+            ]
+            dropped.parts += len(groups) - len(visible)
+            visible.sort(key=_name)
+            entities[-1].append(Entity(region, tuple(visible), record.parts_known))
+    return entities
+
+
+_name = attrgetter("name")
+_Masks = dict[str, list[Rle]]
+
+
+def _objects(record: ImageRecord, names: Names, filters: Filters, dropped: FilterCounts) -> _Masks:
+    """Return the masks of each class of an image that is included, under its canonical name."""
+    objects: _Masks = {}
+    left_out: set[str] = set()
+    for instance in record.objects:
+        if names.leaves_out(instance.category):
+            left_out.add(instance.category)
+            continue
+        # Several native classes can have one canonical name: they become one entity.
         name = names.category(instance.category)
         if not filters.classes or name in filters.classes:
-            objects[name].append(instance.mask)
-    for part in record.parts:
-        if (key := keys.get(part.object_id)) is None:
-            continue
-        parts[names.category(key)][names.part(key, part.name)].append(part.mask)
-    pixels = record.width * record.height
-    entities = []
-    for name, region in zip(objects, _regions(objects), strict=True):
-        if region.area / pixels < filters.min_object_area:
-            dropped.objects += 1
-            continue
-        regions = _regions(parts[name])
-        # An empty mask is no visible part, even if the least area is 0.
-        visible = tuple(
-            region
-            for region in sorted(regions, key=lambda region: region.name)
-            if region.area and region.area / pixels >= filters.min_part_area
-        )
-        dropped.parts += len(regions) - len(visible)
-        entities.append(Entity(region, visible, record.parts_known))
-    return sorted(entities, key=lambda entity: entity.region.name)
+            objects.setdefault(name, []).append(instance.mask)
+    dropped.objects += len(left_out)
+    return objects
 
 
-def _regions(instances: dict[str, list[Rle]]) -> list[NamedMask]:
-    """Return the union of each name's masks, in the order of the dict."""
-    united = [masks.union(members) for members in instances.values()]
-    # One call measures all masks: each call into the mask library has a fixed cost.
-    measured = zip(instances, united, masks.measure(united), strict=True)
-    return [NamedMask(name, mask, area, bbox) for name, mask, (area, bbox) in measured]
+def _parts(record: ImageRecord, kept: Sequence[NamedMask], names: Names) -> list[_Masks]:
+    """Return the masks of each part of the entities of an image, under its normalised name."""
+    parts: dict[str, _Masks] = {region.name: {} for region in kept}
+    if parts:
+        keys = {
+            instance.id: instance.category
+            for instance in record.objects
+            if not names.leaves_out(instance.category)
+        }
+        for part in record.parts:
+            key = keys.get(part.object_id, "")
+            groups = parts.get(names.category(key))
+            if key and groups is not None:
+                groups.setdefault(names.part(key, part.name), []).append(part.mask)
+    return list(parts.values())
+
+
+def _regions(groups: Sequence[tuple[str, list[Rle]]]) -> list[NamedMask]:
+    """Return the union of each group of masks under its name."""
+    united = [masks.union(members) for _, members in groups]
+    measured = zip(groups, united, masks.measure(united), strict=True)
+    return [NamedMask(name, mask, area, bbox) for (name, _), mask, (area, bbox) in measured]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from mixedparts.images.exif import neutral_bytes
@@ -26,18 +27,44 @@ def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | Non
     Returns:
         None if all of that holds, else the reason code and a sentence for people.
     """
-    # Names come from annotation files. Path.is_file raises for a name that is too long for the
-    # file system; os.path.isfile returns False.
-    if not os.path.isfile(path):
-        return Reason.MISSING_IMAGE, f"no file {path.name}"
     try:
-        size = decodable_size(path.read_bytes())
+        data = _regular_bytes(os.fspath(path))
+        if data is None:
+            return Reason.MISSING_IMAGE, f"no file {path.name}"
+        size = decodable_size(data)
     except (OSError, UnreadableImage) as error:
         return Reason.UNREADABLE_IMAGE, decoding_fault(path, error)
     if size != (width, height):
         detail = f"{path.name} is {size[0]} x {size[1]}, its annotation has {width} x {height}"
         return Reason.SIZE_MISMATCH, detail
     return None
+
+
+def _regular_bytes(path: str) -> bytes | None:
+    """Return the bytes of a regular file, None if there is none.
+
+    Raises:
+        OSError: the file is there, but cannot be read.
+    """
+    # Plain calls of the system: every image of a source is read here, and the objects of `pathlib`
+    # and `io` take longer than these calls.
+    try:
+        status = os.stat(path)
+    # A name comes from an annotation file: too long, with a zero byte, in a folder that is none.
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        # One byte more: a short read then shows the end of the file.
+        data = os.read(file, status.st_size + 1)
+        if len(data) == status.st_size:
+            return data
+    finally:
+        os.close(file)
+    with open(path, "rb") as again:
+        return again.read()
 
 
 def decoding_fault(path: Path, error: Exception) -> str:

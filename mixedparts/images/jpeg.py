@@ -10,12 +10,14 @@ their limits: ITU-T T.81, annex B; code lengths: annex C.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # In coded data a byte FF is followed by 00; anything else after it is a marker.
 _MARKER = re.compile(rb"\xff[^\x00]")
 _SEQUENTIAL = (0xC0, 0xC1)
 # Application data and comments: nothing in them can make a decoder fail.
 _SKIPPED = (*range(0xE0, 0xF0), 0xFE)
+_NONE: frozenset[int] = frozenset()
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -47,18 +49,20 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
             ids = _huffman(body)
         elif marker in _SEQUENTIAL and size is None:
             size, components = _frame(body)
-            ids = set() if size else None
+            ids = _NONE if size else None
         elif marker == 0xDD:
-            ids = set() if length == 4 else None
+            ids = _NONE if length == 4 else None
         else:
-            ids = set() if marker in _SKIPPED else None
+            ids = _NONE if marker in _SKIPPED else None
         if ids is None:
             return None
         (quantisers if marker == 0xDB else codes).update(ids)
     return None
 
 
-def _quantisers(body: bytes) -> set[int] | None:
+# Most encoders write the same tables into every file, so a table is checked once.
+@lru_cache(maxsize=256)
+def _quantisers(body: bytes) -> frozenset[int] | None:
     """Return the ids of the quantisation tables in a segment, None if one is broken."""
     # High four bits: precision, 0 for 8-bit and 1 for 16-bit numbers. Low four bits: id, 0 to 3.
     ids: set[int] = set()
@@ -69,10 +73,11 @@ def _quantisers(body: bytes) -> set[int] | None:
         if kind >> 4 > 1 or kind & 15 > 3 or position > len(body):
             return None
         ids.add(kind & 15)
-    return ids
+    return frozenset(ids)
 
 
-def _huffman(body: bytes) -> set[int] | None:
+@lru_cache(maxsize=256)
+def _huffman(body: bytes) -> frozenset[int] | None:
     """Return (class << 4 | id) of the Huffman tables in a segment, None if one is broken."""
     ids: set[int] = set()
     position = 0
@@ -94,7 +99,7 @@ def _huffman(body: bytes) -> set[int] | None:
                 return None
         ids.add(kind)
         position += 17 + len(symbols)
-    return ids
+    return frozenset(ids)
 
 
 def _frame(body: bytes) -> tuple[tuple[int, int] | None, dict[int, int]]:

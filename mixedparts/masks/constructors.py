@@ -43,6 +43,35 @@ def from_polygons(
     return from_coco(rles[0] if len(rles) == 1 else coco_mask.merge(rles))
 
 
+def from_polygon_lists(
+    lists: Sequence[Sequence[Sequence[float] | NDArray[np.float64]]],
+    sizes: Sequence[tuple[int, int]],
+) -> list[Rle]:
+    """Rasterise the polygons of many masks together; see `from_polygons`.
+
+    Args:
+        lists: for each mask at least one polygon: x0, y0, x1, y1, … in pixels, 6 or more numbers.
+        sizes: (height, width) in pixels of each mask.
+
+    Returns:
+        A mask for each list: the pixels of any of its polygons.
+    """
+    of_size: dict[tuple[int, int], list[int]] = {}
+    for at, size in enumerate(sizes):
+        of_size.setdefault(size, []).append(at)
+    masks: dict[int, Rle] = {}
+    for (height, width), members in of_size.items():
+        flat = [polygon for at in members for polygon in lists[at]]
+        drawn = coco_mask.frPyObjects(flat, height, width)
+        start = 0
+        for at in members:
+            stop = start + len(lists[at])
+            rle = drawn[start] if stop == start + 1 else coco_mask.merge(drawn[start:stop])
+            masks[at] = Rle(height, width, rle["counts"])
+            start = stop
+    return [masks[at] for at in range(len(lists))]
+
+
 def from_counts(counts: Sequence[int] | NDArray[np.int64], height: int, width: int) -> Rle:
     """Compress explicit run lengths, background first.
 
@@ -102,24 +131,45 @@ def from_strings(
     Returns:
         For each string its mask and area in pixels, or the `InvalidMask` that describes its fault.
     """
+    return from_sized_strings(strings, [(height, width)] * len(strings))
+
+
+def from_sized_strings(
+    strings: Sequence[str | bytes], sizes: Sequence[tuple[int, int]]
+) -> list[tuple[Rle, int] | InvalidMask]:
+    """Check compressed strings of several images together; see `from_strings`.
+
+    Args:
+        strings: compressed run lengths, column-major, background first.
+        sizes: (height, width) in pixels of each.
+
+    Returns:
+        For each string its mask and area in pixels, or the `InvalidMask` that describes its fault.
+    """
     if not strings:
         return []
     try:
         raws = [_ascii(counts) for counts in strings]
-        areas, odd = _measure_valid(raws, height, width)
+        areas, odd = _measure_valid(raws, sizes)
     except InvalidMask:
-        # At least one string is broken, which is rare: read them one by one to find which and why.
-        return [_outcome(counts, height, width) for counts in strings]
+        # At least one string is broken, which is rare. Halving finds which and why, and the others
+        # are still checked together.
+        if len(strings) == 1:
+            return [_outcome(strings[0], *sizes[0])]
+        half = len(strings) // 2
+        first = from_sized_strings(strings[:half], sizes[:half])
+        return first + from_sized_strings(strings[half:], sizes[half:])
     masks: list[tuple[Rle, int] | InvalidMask] = [
-        (Rle(height, width, raw), pixels) for raw, pixels in zip(raws, areas.tolist(), strict=True)
+        (Rle(*size, raw), pixels)
+        for size, raw, pixels in zip(sizes, raws, areas.tolist(), strict=True)
     ]
     for position in odd.tolist():
-        masks[position] = _checked(raws[position], height, width)
+        masks[position] = _checked(raws[position], *sizes[position])
     return masks
 
 
 def _measure_valid(
-    raws: Sequence[bytes], height: int, width: int
+    raws: Sequence[bytes], sizes: Sequence[tuple[int, int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the area of each string, and the positions of strings that are not canonical.
 
@@ -129,10 +179,14 @@ def _measure_valid(
     values, counts, padded = decode_numbers(raws)
     lengths = undo_differences(values, counts)
     firsts = np.cumsum(counts) - counts
+    pixels = np.array(sizes, np.int64).prod(axis=1)
     # `reduceat` returns a neighbour's number for an empty slice, so `counts.all()` comes first.
-    if not counts.all() or (np.add.reduceat(lengths, firsts) != height * width).any():
+    if not counts.all() or (np.add.reduceat(lengths, firsts) != pixels).any():
         raise InvalidMask
-    _check_range(lengths, height, width)
+    # The sum does not show this: positive and negative runs can cancel out. It cannot wrap around,
+    # as a number has at most 30 bits.
+    if lengths.min() < 0:
+        raise InvalidMask
     # Foreground runs are those at odd positions of their own string.
     odd = (np.arange(lengths.size) - np.repeat(firsts, counts)) & 1
     areas: NDArray[np.int64] = np.add.reduceat(lengths * odd, firsts)

@@ -11,6 +11,9 @@ from pycocotools import mask as coco_mask
 from mixedparts.masks.rle import Rle, from_coco
 from mixedparts.masks.run_lengths import string_lengths
 
+# With NumPy 2, `area` of pycocotools raises OverflowError for more masks than a uint8 can count.
+_MOST_AREAS = 255
+
 
 def decode(rle: Rle) -> NDArray[np.uint8]:
     """Return the (H, W) uint8 array of zeros and ones."""
@@ -45,6 +48,12 @@ def area(rle: Rle) -> int:
     return int(coco_mask.area(rle.to_coco()))
 
 
+def is_empty(rle: Rle) -> bool:
+    """Return whether a mask has no foreground pixel."""
+    # The runs of an empty canonical mask are one number, of at most 6 characters.
+    return len(rle.counts) <= 6 and area(rle) == 0
+
+
 def bbox(rle: Rle) -> tuple[float, float, float, float]:
     """Return the tight box (x, y, w, h) in pixels; zeros for an empty mask."""
     x, y, w, h = coco_mask.toBbox(rle.to_coco())
@@ -53,14 +62,12 @@ def bbox(rle: Rle) -> tuple[float, float, float, float]:
 
 def measure(rles: Sequence[Rle]) -> list[tuple[int, tuple[float, float, float, float]]]:
     """Return `area` and `bbox` of each mask, as (pixels, (x, y, w, h))."""
-    # For an empty list pycocotools returns a list, not an array.
-    if not rles:
-        return []
-    coco = [rle.to_coco() for rle in rles]
-    boxes = coco_mask.toBbox(coco).tolist()
-    return [
-        (int(pixels), tuple(box)) for pixels, box in zip(coco_mask.area(coco), boxes, strict=True)
-    ]
+    measured: list[tuple[int, tuple[float, float, float, float]]] = []
+    for start in range(0, len(rles), _MOST_AREAS):
+        coco = [rle.to_coco() for rle in rles[start : start + _MOST_AREAS]]
+        boxes = map(tuple, coco_mask.toBbox(coco).tolist())
+        measured += zip(coco_mask.area(coco).tolist(), boxes, strict=True)
+    return measured
 
 
 def iou(first: Sequence[Rle], second: Sequence[Rle]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mixedparts.entities.normalise import Entity, FilterCounts, Filters, Names, entities_of
+from mixedparts.entities.normalise import Entity, FilterCounts, Filters, Names, entities_of_images
 from mixedparts.entities.table import entity_rows
 from mixedparts.pipeline.plan import read_task
 from mixedparts.pipeline.record_counts import RecordCounts
@@ -19,6 +19,9 @@ from mixedparts.sources.contract import ReadShard, get_source
 from mixedparts.sources.manifests import FULL, manifest_of
 from mixedparts.storage.shards import Commit, commit, committed
 from mixedparts.tables.image_files import file_bytes
+
+# Images whose masks are united together; see `entities_of_images`.
+_GROUP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +101,36 @@ def _read(
         levels: counts the records and rejects of each level.
     """
     names = _names(task.shard.source, task.shard.root, task.profile, task.described)
+    for records in _images(task, rejects, counts, levels):
+        found = entities_of_images(records, names, task.filters, dropped)
+        for record, entities in zip(records, found, strict=True):
+            if entities:
+                counts["parts"] += sum(len(entity.parts) for entity in entities)
+                yield record, file_bytes(task.shard.root, record), entities
+
+
+def _images(
+    task: ReadTask, rejects: list[Reject], counts: Counter[str], levels: RecordCounts
+) -> Iterator[list[ImageRecord]]:
+    """Yield the image records of a shard in groups; arguments as in `_read`."""
+    group: list[ImageRecord] = []
+    records = 0
     for item in get_source(task.shard.source).read(task.shard):
         if isinstance(item, Reject):
             rejects.append(item)
             levels.add_reject(item)
             continue
         levels.add_image(item)
-        counts["images"] += 1
         # An image, each of its objects and each of its parts is one record, as each reject is one.
         # Together they give the share of rejected records.
-        counts["records"] += 1 + len(item.objects) + len(item.parts)
-        entities = entities_of(item, names, task.filters, dropped)
-        counts["parts"] += sum(len(entity.parts) for entity in entities)
-        if entities:
-            yield item, file_bytes(task.shard.root, item), entities
+        records += 1 + len(item.objects) + len(item.parts)
+        counts["images"] += 1
+        group.append(item)
+        if len(group) == _GROUP:
+            yield group
+            group = []
+    counts["records"] += records
+    yield group
 
 
 # A worker process reads many shards of few sources. The digest is part of the key only: a process

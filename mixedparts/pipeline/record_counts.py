@@ -38,15 +38,16 @@ class RecordCounts:
 
     read: Counter[str] = field(default_factory=Counter)
     refused: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    _categories: set[str] = field(default_factory=set)
+    _classes: set[str] = field(default_factory=set)
+    _parts: set[str] = field(default_factory=set)
 
     def add_image(self, record: ImageRecord) -> None:
         """Count an image, its objects and its parts."""
         self.read[Level.IMAGE] += 1
         self.read[Level.OBJECT] += len(record.objects)
         self.read[Level.PART] += len(record.parts)
-        self._categories.update([item.category for item in record.objects])
-        self._categories.update([f":{part.name}" for part in record.parts])
+        self._classes.update([item.category for item in record.objects])
+        self._parts.update([part.name for part in record.parts])
 
     def add_reject(self, reject: Reject) -> None:
         """Count a refused record."""
@@ -55,7 +56,7 @@ class RecordCounts:
     def values(self) -> dict[str, Any]:
         """Return the counts as JSON values of a commit record."""
         # Readers do not count the sound categories of a file; those in use are the least it has.
-        read = {**self.read, Level.FILE: len(self._categories)}
+        read = {**self.read, Level.FILE: len(self._classes) + len(self._parts)}
         refused = {level: dict(sorted(of.items())) for level, of in sorted(self.refused.items())}
         return {"read": {str(level): n for level, n in sorted(read.items())}, "refused": refused}
 

@@ -13,9 +13,10 @@ from functools import cache
 from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixedparts.entities.table import EntityColumns
+from mixedparts.entities.table import EntityColumns, numbers
 from mixedparts.pairing.admissible import Comparable, EntityIndex, PairSpace
 from mixedparts.pairing.allocation import proportional, water_fill
 from mixedparts.pairing.balanced_sampler import BalancedSampler
@@ -183,7 +184,7 @@ class _SplitEntities:
         self._images = np.repeat(np.arange(starts.size), lengths)
         self._sources, self._source_names = columns.coded("source")
         self._categories, self._category_names = columns.coded("category")
-        self._known = columns.column("parts_known").to_numpy(zero_copy_only=False)
+        self._known = numbers(columns.column("parts_known").cast(pa.uint8())) > 0
 
     def index(self, sources: tuple[str, ...]) -> EntityIndex | None:
         """Return the index of one source or of two; None if one of them has no entity here."""

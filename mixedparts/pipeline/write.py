@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixedparts.entities.table import EntityColumns, map_table
+from mixedparts.entities.table import EntityColumns, map_table, numbers
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.workspace import READY, WORK
 from mixedparts.records import BENCHMARK, SPLITS
@@ -147,7 +147,7 @@ def image_bytes(config: BuildConfig, paired: Commit) -> int:
         rows = np.load(config.out / WORK / f"{split}-image-rows.npy")
         # The first entity of an image represents it; row -1 marks images without a sample.
         firsts = columns.first_of_image()
-        sizes = columns.column("file_bytes").to_numpy()
+        sizes = numbers(columns.column("file_bytes"))
         total += int(sizes[firsts[rows[firsts] >= 0]].sum())
     return total
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixedparts.entities.table import EntityColumns
+from mixedparts.entities.table import EntityColumns, numbers
 from mixedparts.storage import schema
 
 _COPIED = ("source", "image_id", "file_name", "width", "height", "category", "bbox", "area")
@@ -46,7 +46,7 @@ def _batch(
 
     # The parts of adjacent entities are adjacent too: a slice of the flat part columns, with
     # offsets counted from its beginning, gives the nested lists without a copy.
-    sizes = np.stack([part(name).to_numpy() for name in ("height", "width")], axis=1)
+    sizes = np.stack([numbers(part(name)) for name in ("height", "width")], axis=1)
     starts = columns.part_starts[start : stop + 1]
     owner = np.repeat(np.arange(stop - start), np.diff(starts))
     inside = slice(int(starts[0]), int(starts[-1]))

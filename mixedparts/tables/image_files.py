@@ -51,7 +51,8 @@ class ImageFile:
             InputError: the file is missing, or its size or header is another one.
         """
         try:
-            data = self.path.read_bytes()
+            with open(self.path, "rb", buffering=0) as file:
+                data = file.readall()
         except OSError as error:
             raise self._changed(f"it cannot be read any more: {error.strerror or error}") from error
         if len(data) != self.file_bytes:

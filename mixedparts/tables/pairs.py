@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixedparts.entities.table import EntityColumns
+from mixedparts.entities.table import EntityColumns, numbers
 from mixedparts.pairing.samples import TASKS, id_texts, source_labels
 from mixedparts.records import Task
 from mixedparts.storage import schema
@@ -116,12 +116,16 @@ class PairRows:
         )
         # An entity has a part name at most once. Sorted by row and name, the length of a run is
         # therefore the number of images that show the part.
-        seen = seen.take(np.lexsort((seen.image, seen.code, seen.row)))
-        shown = _run_lengths(seen.row * len(self._columns.part_names) + seen.code)
+        names = seen.row * len(self._columns.part_names) + seen.code
+        # No two are equal, so the order is the same for every kind of sort.
+        order = np.argsort(names * images + seen.image)
+        seen = seen.take(order)
+        shown = _run_lengths(names[order])
         common_task = samples["task"][seen.row] == TASKS.index(Task.COMMON_PARTS)
         common = seen.take(np.flatnonzero((shown == images) & common_task))
         unique = seen.take(np.flatnonzero((shown == 1) & ~common_task))
-        unique = unique.take(np.lexsort((unique.code, unique.image, unique.row)))
+        place_of = (unique.row * images + unique.image) * len(self._columns.part_names)
+        unique = unique.take(np.argsort(place_of + unique.code))
         kind = np.concatenate(
             (np.full(common.row.size, _COMMON), np.full(unique.row.size, _UNIQUE))
         )
@@ -182,7 +186,7 @@ class PairRows:
 
     def _masks(self, entity: NDArray[np.int64], counts: pa.Array) -> pa.StructArray:
         """Return masks of `(k,)` run-length texts, with the size of each entity's image."""
-        sizes = [self._columns.column(n).take(entity).to_numpy() for n in ("height", "width")]
+        sizes = [numbers(self._columns.column(n).take(entity)) for n in ("height", "width")]
         flat = pa.array(np.stack(sizes, axis=1).reshape(-1), pa.int32())
         offsets = pa.array(np.arange(0, 2 * len(entity) + 1, 2), pa.int32())
         kinds = schema.OBJECT.field("mask").type

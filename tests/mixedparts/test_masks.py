@@ -292,3 +292,37 @@ def test_masks_and_numbers_are_the_recorded_ones() -> None:
         numbers.update(repr(masks.measure(shapes)).encode())
     assert strings.hexdigest()[:16] == "693101ab0df19ad9"
     assert numbers.hexdigest()[:16] == "8eae22aa399af813"
+
+
+def test_more_masks_than_a_byte_counts_are_measured() -> None:
+    # `area` of pycocotools refuses more than 255 masks under NumPy 2.
+    dense = [np.tri(20, 20, k % 30 - 10, dtype=np.uint8) for k in range(600)]
+    measured = masks.measure([masks.from_dense(item) for item in dense])
+    assert [area for area, _ in measured] == [int(item.sum()) for item in dense]
+    assert measured[29][1] == (0.0, 0.0, 20.0, 20.0)
+
+
+@given(st.lists(st.tuples(SIDES, SIDES, st.lists(POLYGON, min_size=1, max_size=3)), max_size=6))
+def test_polygons_of_many_masks_are_drawn_as_each_alone(
+    items: list[tuple[int, int, list[list[float]]]],
+) -> None:
+    sizes = [(height, width) for height, width, _ in items]
+    drawn = masks.from_polygon_lists([polygons for _, _, polygons in items], sizes)
+    for (height, width, polygons), rle in zip(items, drawn, strict=True):
+        merged = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        assert rle == Rle(height, width, merged["counts"])
+        assert masks.is_empty(rle) == (coco_mask.area(merged) == 0)
+
+
+@given(st.lists(st.tuples(DENSE, st.sampled_from(["", "1", "_", "é", "P"])), max_size=12))
+def test_strings_of_several_sizes_are_judged_as_each_alone(
+    items: list[tuple[Dense, str]],
+) -> None:
+    # Whatever is put behind a string of a few pixels breaks it, or does not; both must agree.
+    texts = [masks.from_dense(dense).counts.decode() + more for dense, more in items]
+    sizes = [(dense.shape[0], dense.shape[1]) for dense, _ in items]
+    together = masks.from_sized_strings(texts, sizes)
+    for text, size, found in zip(texts, sizes, together, strict=True):
+        (alone,) = masks.from_strings([text], *size)
+        assert type(found) is type(alone)
+        assert str(found) == str(alone)

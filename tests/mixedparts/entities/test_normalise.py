@@ -7,7 +7,14 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mixedparts import masks
-from mixedparts.entities.normalise import FilterCounts, Filters, Names, entities_of, plain
+from mixedparts.entities.normalise import (
+    FilterCounts,
+    Filters,
+    Names,
+    entities_of,
+    entities_of_images,
+    plain,
+)
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, ObjectInstance, PartInstance
 from mixedparts.sources.manifests import load_manifest
@@ -71,6 +78,36 @@ def test_a_part_at_the_limit_is_visible(height: int, seen: bool) -> None:
 def test_small_instances_count_together() -> None:
     objects = [ObjectInstance(str(k), "car", box(10 * k, 0, 5, 10)) for k in range(2)]
     assert entities_of(record(objects, []), Names(None), Filters(), FilterCounts())
+
+
+def test_images_in_one_call_give_what_each_gives_alone() -> None:
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(9):
+        objects = [
+            ObjectInstance(
+                f"{k}", str(rng.choice(["car", "dog", "boat"])), box(*rng.integers(5, 40, 4))
+            )
+            for k in range(number)
+        ]
+        parts = [
+            PartInstance(
+                f"p{k}",
+                f"{rng.integers(max(1, number))}",
+                f"part {k % 3}",
+                box(*rng.integers(0, 9, 4)),
+            )
+            for k in range(2 * number)
+        ]
+        records.append(record(objects, parts))
+    together, alone = FilterCounts(), FilterCounts()
+    filters = Filters(min_object_area=0.05)
+    found = entities_of_images(records, Names(None), filters, together)
+    assert found == [entities_of(item, Names(None), filters, alone) for item in records]
+    assert together == alone
+    assert together.objects
+    assert together.parts
+    assert any(len(entities) > 1 for entities in found)
 
 
 def test_a_class_that_the_profile_drops_is_counted_and_gone() -> None:
