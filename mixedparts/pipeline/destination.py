@@ -56,6 +56,10 @@ class Destination(Protocol):
         """Return the names of all tasks that have a commit record, from one listing."""
         ...
 
+    def keep_log(self) -> None:
+        """Let others see the log of this run; called after every task."""
+        ...
+
     def store_plan(self) -> None:
         """Keep the plan, which is in the local folder."""
         ...
@@ -110,6 +114,9 @@ class OnDisk:
     def recorded(self) -> set[str]:
         """Return the names of all tasks that have a commit record, from one listing."""
         return recorded_names(self._build)
+
+    def keep_log(self) -> None:
+        """Do nothing: the log is in the folder."""
 
     def store_plan(self) -> None:
         """Do nothing: the plan is in the folder."""

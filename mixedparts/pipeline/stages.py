@@ -73,6 +73,7 @@ class Stages:
             record = self._recorded(stage, outcome)
             records[record.task] = record
             self.progress.advance(size_of[record.task])
+            self.destination.keep_log()
         self.progress.finish()
         others = [task.name for task in tasks if task.name not in records]
         if others:

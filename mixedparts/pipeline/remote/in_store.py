@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mixedparts.errors import UsageError
+from mixedparts.errors import MixedPartsError, UsageError
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.destination import T
 from mixedparts.pipeline.pair import run_pair
@@ -15,10 +17,14 @@ from mixedparts.pipeline.remote.finish import finish
 from mixedparts.pipeline.remote.place import remove_objects, stored_json
 from mixedparts.pipeline.remote.sources import Addresses
 from mixedparts.pipeline.remote.tasks import RunInStore, bring, finished_tasks, is_shard, publish
+from mixedparts.pipeline.remote.unfinished import log_of_machine
 from mixedparts.pipeline.replacement import remove_build
+from mixedparts.pipeline.runs.event_log import EVENTS
 from mixedparts.remote.store import Store
 from mixedparts.storage.build_folder import PLAN, stored_plan
 from mixedparts.storage.shards import COMMITS, Commit, WrittenFile
+
+_LOG_SECONDS = 30.0  # between two uploads of the log
 
 
 class InStore:
@@ -36,6 +42,7 @@ class InStore:
         self._store = store
         self._build = build
         self._build_id = build_id
+        self._log_kept = 0.0
 
     def work(self, run: Callable[[T], Commit], needs: Sequence[Commit]) -> Callable[[T], Commit]:
         """Return a function that runs a task on any machine; see `Destination.work`."""
@@ -53,6 +60,15 @@ class InStore:
         """Return the names of all tasks that have a commit record, from one listing."""
         listed = self._store.listing(COMMITS.as_posix())
         return {name.rpartition("/")[2].removesuffix(".json") for name in listed}
+
+    def keep_log(self) -> None:
+        """Keep the log as an object, every `_LOG_SECONDS`."""
+        if time.monotonic() - self._log_kept < _LOG_SECONDS:
+            return
+        self._log_kept = time.monotonic()
+        # A fault that lasts will end the next task; the log is not worth the run.
+        with suppress(MixedPartsError):
+            self._store.put({log_of_machine(): self._build / EVENTS})
 
     def store_plan(self) -> None:
         """Keep the plan as an object, which also claims the place for this build.

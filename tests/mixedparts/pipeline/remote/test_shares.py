@@ -15,6 +15,7 @@ from mixedparts.errors import InputError
 from mixedparts.files.cache import cache_folder
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
+from mixedparts.pipeline.remote import in_store
 from mixedparts.pipeline.remote.unfinished import InStorePlace
 from mixedparts.pipeline.runs.completion import CompletionRequest, finalize_build
 from mixedparts.pipeline.runs.status import build_status
@@ -80,3 +81,21 @@ def test_status_names_the_machines_and_finalize_does_the_rest(
     on_machine("machine-2")
     finalize_build(CompletionRequest(Path(f"s3:/{BUCKET}/rest")), Silent())
     assert_equal(object_store, "rest", local)
+
+
+def test_the_log_can_be_read_while_a_share_is_at_work(
+    object_store: ObjectStore, config: BuildConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_store, "_LOG_SECONDS", 0.0)
+    seen = []
+
+    class Looks(Silent):
+        """Asks for the status whenever a task has ended."""
+
+        def advance(self, amount: int = 1) -> None:
+            status = build_status(InStorePlace(f"s3://{BUCKET}/live"))
+            seen.append(sum(worker.tasks for stage in status.stages for worker in stage.by))
+
+    build(replace(at(config, "live"), shard_range=(0, 2)), Looks())
+    # The event of a task is kept after its progress is shown.
+    assert seen[-1] == len(seen) - 2
