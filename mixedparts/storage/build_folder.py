@@ -70,7 +70,9 @@ def shard_name(table: str, split: str, number: int, of: int) -> str:
     Returns:
         POSIX path, such as `pairs/train-00000-of-00004.parquet`.
     """
-    return f"{table}/{split}-{number:05d}-of-{of:05d}.parquet"
+    # As many digits in all names of a split, so that names in order are shards in order.
+    digits = max(5, len(str(of)))
+    return f"{table}/{split}-{number:0{digits}d}-of-{of:0{digits}d}.parquet"
 
 
 def shard_pattern(table: str, split: str) -> str:
@@ -215,7 +217,7 @@ class BuildFolder:
             for shard in self.shards
             if _table_of(shard) == table and (split is None or _split_of(shard) == split)
         )
-        # Shard numbers have five digits, so names in order are rows in order.
+        # Shard numbers have equally many digits, so names in order are rows in order.
         return tuple(sorted(shards, key=lambda shard: shard.path))
 
     def count(self, table: str, split: str | None = None) -> int:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixedparts.errors import InputError
-from mixedparts.storage.build_folder import BuildFolder, DamagedShard
+from mixedparts.storage.build_folder import BuildFolder, DamagedShard, shard_name
 from tests.factories.foreign_files import NAMED
 from tests.factories.forger import damage
 
@@ -95,3 +95,11 @@ def test_no_wrong_byte_ends_in_another_error(build: Path) -> None:
             messages.append(str(error))
     assert len(messages) > 50
     assert all(str(build / SHARD) in message for message in messages)
+
+
+@pytest.mark.parametrize("of", [1, 99_999, 100_000, 1_200_000])
+def test_names_in_order_are_shards_in_order(of: int) -> None:
+    numbers = sorted({0, 9, of // 2, min(of, 99_999) - 1, min(of, 100_000) - 1, of - 1} - {-1})
+    names = [shard_name("pairs", "train", number, of) for number in numbers]
+    assert names == sorted(names)
+    assert names[0].endswith(f"-of-{of:05d}.parquet")
