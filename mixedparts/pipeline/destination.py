@@ -80,7 +80,18 @@ class Destination(Protocol):
         paired: Commit,
         written: list[Commit],
     ) -> dict[str, Any]:
-        """Run the last step of a build, and return the manifest."""
+        """Run the last step of a build.
+
+        Args:
+            config: of the build.
+            plan: the plan of the build.
+            reads: commit records of all read tasks.
+            paired: commit record of pairing.
+            written: commit records of all write tasks, each with one shard.
+
+        Returns:
+            The manifest.
+        """
         ...
 
     def discard(self) -> None:
@@ -147,7 +158,18 @@ class OnDisk:
         paired: Commit,
         written: list[Commit],
     ) -> dict[str, Any]:
-        """Run the last step of a build, and return the manifest."""
+        """Run the last step of a build.
+
+        Args:
+            config: of the build.
+            plan: the plan of the build.
+            reads: commit records of all read tasks.
+            paired: commit record of pairing.
+            written: commit records of all write tasks, each with one shard.
+
+        Returns:
+            The manifest.
+        """
         if config.shard_range is None:
             return finalize(config, plan, reads, paired, written)
         with in_turn(self._build, FINISH):

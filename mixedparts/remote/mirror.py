@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from mixedparts.files.text import read_own_json
 from mixedparts.progress import Progress, Silent, terminal_progress
 from mixedparts.remote.store import Store, StoredObject
 
@@ -102,10 +103,7 @@ class Mirror:
 
     def _known(self) -> dict[str, list[Any]]:
         """Return what was noted about the files; nothing if the note is damaged."""
-        try:
-            value = json.loads(self._note.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
+        value = read_own_json(self._note)
         return value if isinstance(value, dict) else {}
 
     def _write_note(self, known: Mapping[str, list[Any]]) -> None:
@@ -161,10 +159,7 @@ class FixedMirror:
     @classmethod
     def at(cls, folder: Path) -> FixedMirror | None:
         """Return the copy that a folder is; None for any other folder."""
-        try:
-            value = json.loads(_mark_of(folder).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return None
+        value = read_own_json(_mark_of(folder))
         address = value.get("address") if isinstance(value, dict) else None
         return cls(address, folder) if isinstance(address, str) else None
 
@@ -177,6 +172,9 @@ class FixedMirror:
             name: of the object.
             size: in bytes; a file of another size is fetched again. None: any.
             check: raises an error for a file that must not be used.
+
+        Returns:
+            The path of the file.
 
         Raises:
             InputError: there is no such object.

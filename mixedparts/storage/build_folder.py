@@ -22,6 +22,7 @@ from mixedparts.files.foreign import packed_or_absent
 from mixedparts.files.opening import check_regular, read_head
 from mixedparts.files.text import read_own_json
 from mixedparts.records import BENCHMARK, SPLITS
+from mixedparts.settings.local_paths import typed
 from mixedparts.storage.copies import local_file, name_of
 from mixedparts.storage.manifest_shape import manifest_faults, manifest_hint
 from mixedparts.storage.schema import CONFIGS, REJECTS
@@ -50,7 +51,7 @@ class DamagedShard(InputError):
     def __init__(self, build: Path, shard: str, reason: str) -> None:
         name = name_of(build)
         super().__init__(
-            f"{name}/{shard} cannot be read: {reason}", f"Type: mixedparts verify {name}"
+            f"{name}/{shard} cannot be read: {reason}", f"Type: mixedparts verify {typed(name)}"
         )
         self.build, self.shard, self.reason = build, shard, reason
 
@@ -244,9 +245,8 @@ class BuildFolder:
             path = local_file(self.path, relative, self.shards)
             check_regular(path)
             with pq.ParquetFile(path, **options) as file:
-                # Readers name the columns they want, and Parquet leaves out a column that is not
-                # there without a word. Metadata does not count: it only has hints for `datasets`
-                # and pandas.
+                # Parquet leaves out columns that are not there without a word. Metadata does not
+                # count: it only has hints for `datasets` and pandas.
                 columns = file.schema.to_arrow_schema().remove_metadata()
                 if columns != CONFIGS.get(relative.partition("/")[0], REJECTS):
                     raise DamagedShard(self.path, relative, "other columns than the schema has")
@@ -379,7 +379,7 @@ class BuildFolder:
         except pa.ArrowException as error:  # files of different columns
             raise InputError(
                 f"{table} of split '{split}' cannot be read: {error}",
-                f"Type: mixedparts verify {name_of(self.path)}",
+                f"Type: mixedparts verify {typed(name_of(self.path))}",
             ) from error
 
 

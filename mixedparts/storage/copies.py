@@ -28,12 +28,15 @@ def name_of(folder: Path) -> str:
 
 
 def local_file(folder: Path, relative: str, recorded: Sequence[WrittenFile]) -> Path:
-    """Return the path of a data file of a build, after fetching it if it is not here.
+    """Fetch a data file of a build if it is not here.
 
     Args:
         folder: the build folder.
         relative: path of the file below it.
         recorded: the files of the build's manifest.
+
+    Returns:
+        The path of the file on this disk.
 
     Raises:
         OSError: its object is gone, or is not what the manifest says.

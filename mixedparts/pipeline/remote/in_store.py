@@ -113,7 +113,18 @@ class InStore:
         paired: Commit,
         written: list[Commit],
     ) -> dict[str, Any]:
-        """Write what makes the objects a dataset, and return the manifest."""
+        """Write what makes the objects a dataset.
+
+        Args:
+            config: of the build.
+            plan: the plan of the build.
+            reads: commit records of all read tasks.
+            paired: commit record of pairing.
+            written: commit records of all write tasks, each with one shard.
+
+        Returns:
+            The manifest.
+        """
         return finish(self._store, self._build, plan, [*reads, paired], written)
 
     def discard(self) -> None:

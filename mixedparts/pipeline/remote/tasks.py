@@ -40,6 +40,7 @@ from mixedparts.storage.shards import (
 )
 
 _THREADS = 8
+_WORKING = (".arrow", ".npy")  # names of working files end so, those of shards do not
 # Files that this process has compared with their digest: (path, digest).
 _compared: set[tuple[Path, str]] = set()
 
@@ -51,8 +52,7 @@ def scratch_folder(store: Store, build_id: str) -> Path:
 
 def is_shard(file: WrittenFile) -> bool:
     """Return whether a file of a task belongs to the dataset, and is no working file."""
-    # Working files are in Arrow or NumPy format.
-    return file.path.endswith(".parquet")
+    return not file.path.endswith(_WORKING)
 
 
 def object_name(file: WrittenFile) -> str:
