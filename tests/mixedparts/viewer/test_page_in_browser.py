@@ -325,3 +325,49 @@ def test_no_serious_fault_of_accessibility(
     page.locator(".card .chip").first.click()
     found += serious_faults(page)
     assert found == []
+
+
+def test_an_address_with_several_names(file: Path, rows: dict[str, Row], watched: Open) -> None:
+    page = watched().open(file)
+    every = all_shown(page)
+    names = [name for name, _ in Counter(c for k in every for c in classes(rows[k])).most_common(2)]
+    page = watched().open(f"{file.as_uri()}#class={names[0]}&class={names[1]}")
+    wanted = [key for key in every if classes(rows[key]) & set(names)]
+    assert sorted(all_shown(page)) == sorted(wanted)
+    menu = page.get_by_label("Class")
+    entry = "e => e.selectedOptions[0].textContent"
+    assert menu.evaluate(entry) == f"2 of them: {names[0]}, {names[1]}"
+    menu.select_option(names[0])
+    one = [key for key in every if names[0] in classes(rows[key])]
+    expect(page.locator("#status")).to_contain_text(f"{len(one)} sample")
+    menu.select_option(index=1)  # both again
+    expect(page.locator("#status")).to_contain_text(f"{len(wanted)} sample")
+    ids = [key.partition("/")[2] for key in every[:2]]
+    page = watched().open(f"{file.as_uri()}#id={ids[0]}&id={ids[1]}")
+    assert sorted(shown(page)) == sorted(every[:2])
+
+
+@pytest.mark.parametrize("start", ["48", "50", "1000000", "9" * 400])
+def test_a_page_of_the_address_that_there_is_not(file: Path, watched: Open, start: str) -> None:
+    page = watched().open(f"{file.as_uri()}#start={start}")
+    expect(page.locator("#status")).to_have_text(f"{LIMIT} samples, page 2 of 2")
+    assert page.locator(".card").count() == LIMIT - 48
+
+
+def test_forced_colours_show_what_is_chosen(file: Path, watched: Open) -> None:
+    page = watched(forced_colors="active").open(file)
+    ground = "e => getComputedStyle(e).backgroundColor"
+    button = page.get_by_role("button", name="Labels")
+    pressed = button.evaluate(ground)
+    button.click()
+    page.mouse.move(0, 0)
+    button.evaluate("e => e.blur()")
+    assert button.evaluate(ground) != pressed
+    chip = page.locator(".card .chip").first
+    plain = chip.evaluate(ground)
+    chip.focus()
+    assert chip.evaluate(ground) != plain
+    colours = page.locator(".card .swatch").evaluate_all(
+        "list => list.map(e => getComputedStyle(e).borderColor)"
+    )
+    assert len(set(colours)) > 2

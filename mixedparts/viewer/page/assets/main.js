@@ -76,17 +76,21 @@ class Page {
   /** Fetch and show the present page of the list, and count choices. */
   async load() {
     const wanted = this.filters.values;
+    let { start } = this;
+    // A later filter or page has its own answer.
+    const late = () => this.filters.values !== wanted || this.start !== start;
     await this.#guarded(async () => {
-      let { total, samples, note } = await this.rows.page(wanted, this.start).catch((error) => {
+      let { total, samples, note } = await this.rows.page(wanted, start).catch((error) => {
         // What was found before is no answer to what is asked now.
-        if (this.filters.values === wanted) this.cards.show(this.samples = []);
+        if (!late()) this.cards.show(this.samples = []);
         throw error;
       });
-      if (total && this.start >= total) {
-        this.start = this.#lastStart(total); // the address named a page that there is not
-        ({ total, samples } = await this.rows.page(wanted, this.start));
+      if (late()) return;
+      if (total && start >= total) {
+        start = this.start = this.#lastStart(total); // the address named a page that there is not
+        ({ total, samples } = await this.rows.page(wanted, start));
+        if (late()) return;
       }
-      if (this.filters.values !== wanted) return; // a later filter has its own answer
       Object.assign(this, { total, samples });
       this.cards.show(samples);
       this.cards.mark(0, false);
@@ -111,14 +115,17 @@ class Page {
 
   /** Go to the sample so many places further, on the next page if need be. */
   async step(by) {
+    if (this.turning) return; // to another page, whose samples are not here yet
     let at = (this.cards.current ?? 0) + by;
     if (at < 0 || at >= this.samples.length) {
       const to = this.start + Math.sign(by) * this.rows.pageSize;
       if (to < 0 || to >= this.total) return;
       this.start = to;
-      await this.load();
+      this.turning = true;
+      await this.load().finally(() => { this.turning = false; });
       at = by > 0 ? 0 : this.samples.length - 1;
     }
+    if (!this.samples[at]) return; // they could not be loaded
     if (this.detail.open) {
       this.cards.mark(at, false);
       this.#address(this.samples[at]);

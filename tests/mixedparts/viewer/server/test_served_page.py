@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from mixedparts import masks
 from mixedparts.cli import program
@@ -203,3 +203,35 @@ def test_a_taken_port_and_a_folder_without_a_build(built: Path, tmp_path: Path) 
             program.main(["view", str(built), "--serve", "--port", port])
     with pytest.raises(InputError, match="contains no finished build"):
         program.main(["view", str(tmp_path), "--serve"])
+
+
+def test_a_slow_page_does_not_replace_a_later_one(
+    address: str, rows: list[dict[str, Any]], watched: Open
+) -> None:
+    page = watched().open(address)
+    slow: list[Route] = []
+    page.route("**/api/rows?*start=50&*", lambda route: slow.append(route))
+    page.get_by_role("button", name="Next page").click()
+    page.get_by_role("button", name="Next page").click()
+    expect(page.locator("#status")).to_contain_text("page 3 of")
+    slow[0].continue_()
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#status")).to_contain_text("page 3 of")
+    assert shown(page)[0] == f"{rows[100]['split']}/{rows[100]['id']}"
+
+
+def test_keys_wait_for_the_next_page(
+    address: str, rows: list[dict[str, Any]], watched: Open
+) -> None:
+    page = watched().open(address)
+    slow: list[Route] = []
+    page.route("**/api/rows?*start=50&*", lambda route: slow.append(route))
+    page.locator(".card h2 a").last.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(100)
+    (only,) = slow
+    only.continue_()
+    expect(page.locator("#status")).to_contain_text("page 2 of")
+    expect(page.locator(".card").first).to_have_class("card current")
+    assert shown(page)[0] == f"{rows[50]['split']}/{rows[50]['id']}"
