@@ -23,16 +23,15 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from calico.dataset.columns import SampleColumns
-from calico.dataset.compact import FILES, LEAVES, REPEATED, write_compact
+from calico.dataset.compact import FILES, LEAVES, REPEATED, ROWS, write_compact
 from mixedparts.files.cache import cache_folder
 from mixedparts.files.folders import is_folder, list_folder
 from mixedparts.files.text import read_own_json
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.copies import fetch
-from mixedparts.storage.copies import fetch
 from mixedparts.storage.digest_cache import Stamp
 
-_FORMAT = 1  # changes with `calico.dataset.compact`
+_FORMAT = 1  # changes with the meaning of what `calico.dataset.compact` writes
 _FOLDER = "samples"
 _KEY = "key.json"
 _LOCK = ".lock"
@@ -128,7 +127,9 @@ def _key(build: BuildFolder, split: str) -> dict[str, Any]:
     files = [
         [shard.path, shard.sha256, *stamp] for shard, stamp in zip(shards, stamps, strict=True)
     ]
-    return {"format": _FORMAT, "arrow": pa.__version__, "build": build.build_id, "files": files}
+    # The columns are part of the format, so that a change of them alone needs no new number.
+    form = [_FORMAT, str(ROWS), pa.__version__]
+    return {"format": form, "build": build.build_id, "files": files}
 
 
 def _fill(folder: Path, name: str, build: BuildFolder, split: str) -> None:
