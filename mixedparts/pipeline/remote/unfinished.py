@@ -36,9 +36,10 @@ class InStorePlace:
         """
         return self._store.read([name]).get(name)
 
-    def logs(self) -> Iterable[bytes]:
-        """Yield the log of the build, and those of the machines that have begun it."""
-        return stored_logs(self._store).values()
+    def log_lines(self) -> Iterable[bytes]:
+        """Yield the lines of the log of the build, and of those of the machines that began it."""
+        for log in stored_logs(self._store).values():
+            yield from log.splitlines()
 
     def recorded(self) -> set[str]:
         """Return the names of all tasks that have a commit record."""

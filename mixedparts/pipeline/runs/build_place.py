@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +22,8 @@ class BuildPlace(Protocol):
         """Return the bytes of a small file; None if it is not there."""
         ...
 
-    def logs(self) -> Iterable[bytes]:
-        """Yield the logs of all runs."""
+    def log_lines(self) -> Iterable[bytes]:
+        """Yield the lines of the logs of all runs."""
         ...
 
     def recorded(self) -> set[str]:
@@ -58,10 +59,10 @@ class OnDiskPlace:
         except OSError as error:
             raise InputError(f"{self._folder / name} cannot be read: {error.strerror}") from error
 
-    def logs(self) -> Iterable[bytes]:
-        """Yield the one log."""
-        if (log := self.read(EVENTS.as_posix())) is not None:
-            yield log
+    def log_lines(self) -> Iterable[bytes]:
+        """Yield the lines of the log."""
+        with suppress(OSError), open(self._folder / EVENTS, "rb") as log:
+            yield from log
 
     def recorded(self) -> set[str]:
         """Return the names of all tasks that have a commit record."""

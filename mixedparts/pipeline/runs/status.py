@@ -28,6 +28,7 @@ NONE, UNFINISHED, FINISHED = "no build", "unfinished", "finished"
 READING, PAIRING, WRITING = "reading", "pairing", "writing"
 _PAIR = "pair"  # the task of pairing
 _THREADS = 4
+_Run = tuple[str, int, str | None]  # host, process, share
 _ROW_FIELDS = ("pair_shard_rows", "image_shard_rows")
 
 
@@ -107,25 +108,35 @@ class _Log:
     """What the events of a log add up to.
 
     Attributes:
-        done: task -> the event of the last time that it was done.
+        done: task -> who has done it, and when, the last time that it was.
         failed: task -> the event of its last failure.
         latest: share -> the last event of a run.
+        runs: those that have done tasks.
     """
 
-    done: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    done: dict[str, tuple[_Run, str]] = field(default_factory=dict)
     failed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     latest: dict[str | None, Mapping[str, Any]] = field(default_factory=dict)
+    runs: dict[_Run, _Run] = field(default_factory=dict)
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Count one event."""
         kind, task = event["event"], event.get("task")
+        if kind == "paired":
+            task = _PAIR
         if kind == "failed" and isinstance(task, str):
             self.failed[task] = event
-        elif kind in (READING, WRITING) and isinstance(task, str):
-            self.done[task] = event
-        elif kind == "paired":
-            self.done.setdefault(_PAIR, event)
-        self.latest[event.get("share")] = event
+        elif kind in (READING, WRITING, "paired") and isinstance(task, str):
+            process, share = event.get("process"), event.get("share")
+            run = (
+                str(event.get("host")),
+                process if isinstance(process, int) else 0,
+                share if isinstance(share, str) else None,
+            )
+            # One object for each run: a large build has hundreds of thousands of tasks.
+            self.done[task] = self.runs.setdefault(run, run), str(event.get("time"))
+        share = event.get("share")
+        self.latest[share if isinstance(share, str) else None] = event
 
 
 def build_status(place: BuildPlace) -> BuildStatus:
@@ -141,9 +152,8 @@ def build_status(place: BuildPlace) -> BuildStatus:
     if plan is not None and not isinstance(plan.get("identity"), dict):
         plan = None
     log = _Log()
-    for text in place.logs():
-        for event in parse_events(text.splitlines()):
-            log.add(event)
+    for event in parse_events(place.log_lines()):
+        log.add(event)
     recorded = place.recorded()
     build_id = None if plan is None else str(plan.get("build_id"))
     if manifest is not None and not marked and build_id in (None, manifest.get("build_id")):
@@ -210,11 +220,11 @@ def _stages(
 def _stage(stage: str, tasks: Sequence[str] | None, recorded: set[str], log: _Log) -> StageStatus:
     """Return the status of one stage; `tasks` is None while they are not known."""
     done = [task for task in tasks or () if task in recorded]
-    by: dict[tuple[str, int, str | None], list[str]] = {}
+    by: dict[_Run, list[str]] = {}
     for task in done:
-        if (event := log.done.get(task)) is not None:
-            who = str(event.get("host")), int(event.get("process", 0)), event.get("share")
-            by.setdefault(who, []).append(str(event.get("time")))
+        if task in log.done:
+            run, time = log.done[task]
+            by.setdefault(run, []).append(time)
     workers = [Worker(*who, len(times), max(times)) for who, times in by.items()]
     left = None if tasks is None else len(tasks) - len(done)
     failed = sum(task in log.failed and task not in recorded for task in tasks or ())

@@ -182,7 +182,17 @@ def test_only_a_check_reads_the_files(halves: tuple[Path, Path], tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "log.jsonl", "commits/pair.json"])
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"build_id": 1}', b"\xff\x00{", b"null\n3\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"build_id": 1}',
+        b"\xff\x00{",
+        b"null\n3\n",
+        b'{"event": "reading", "task": "x", "share": [], "process": "p"}\n{"event": "stopped"}\n',
+    ],
+)
 def test_odd_files_are_no_obstacle(
     name: str, content: bytes, halves: tuple[Path, Path], tmp_path: Path
 ) -> None:
