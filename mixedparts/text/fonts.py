@@ -39,6 +39,8 @@ _STYLED = ("bold", "italic", "oblique", "black", "light", "thin", "medium", "con
 _BITMAP_SIZES = (109, 128, 136, 160)  # of fonts of coloured emoji, which exist in one size only
 _NOWHERE = "\U0010ffff"  # a number that no font has a glyph for
 _SKIN = range(0x1F3FB, 0x1F400)
+# Zero-width joiners, variation selectors, and the tags that make flags of regions.
+_JOINERS = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f]")
 _WORD = re.compile(r"\S+|\s+")
 _PACKAGES = (
     "Install fonts that have them, on Debian: apt install fonts-dejavu-core fonts-noto-core"
@@ -129,10 +131,12 @@ def runs(text: str, first: Path | None = None) -> list[tuple[Path | None, str]]:
         first: file of the font that is preferred; None: the font that comes with Pillow.
 
     Returns:
-        Font file and text of each run. Characters without any font are written as `[U+5B57]`.
+        Font file and text of each run. Characters without any font are written as `[U+5B57]`;
+        those without a shape are left out, such as the marks that turn the direction of a text.
     """
     divided: list[tuple[Path | None, str]] = []
-    for word in _WORD.findall(text):
+    # A letter with its accent is one character in more fonts than the accent alone.
+    for word in _WORD.findall(unicodedata.normalize("NFC", drawable(text))):
         for path, shown in _fonts_of(word, first):
             joins = len(shown) == 1 and _joins(shown)
             if divided and (joins or divided[-1][0] == path):
@@ -140,7 +144,27 @@ def runs(text: str, first: Path | None = None) -> list[tuple[Path | None, str]]:
                 divided.append((last[0], last[1] + shown))
             else:
                 divided.append((path, shown))
-    return divided
+    # Joiners and the like are for fonts that know them; that of Pillow draws boxes for them.
+    plain = ((path, run if path else _JOINERS.sub("", run)) for path, run in divided)
+    return [(path, "".join(_mark(path, c) for c in run)) for path, run in plain if run]
+
+
+def _mark(path: Path | None, character: str) -> str:
+    """Return a character of a run; a mark that its font lacks as its number."""
+    if unicodedata.category(character) not in ("Mn", "Me") or _JOINERS.match(character):
+        return character
+    return character if has(path, character) else f"[U+{ord(character):04X}]"
+
+
+def drawable(text: str, joiners: bool = True) -> str:
+    """Return a text without characters that have no shape of their own.
+
+    Args:
+        text: any text.
+        joiners: keep those that decide the shapes beside them, of emoji and Persian.
+    """
+    kept = "".join(c for c in text if unicodedata.category(c) != "Cf" or _JOINERS.match(c))
+    return kept if joiners else _JOINERS.sub("", kept)
 
 
 def _fonts_of(word: str, first: Path | None) -> list[tuple[Path | None, str]]:
@@ -164,7 +188,7 @@ def _joins(character: str) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _font_of(character: str, first: Path | None) -> tuple[Path | None, str]:
     """Return the font of a character, and how it is written."""
-    if character.isspace() or _joins(character) or not character.isprintable():
+    if character.isspace() or _joins(character):
         return first, " " if character.isspace() else character
     for path in (first, *font_files()):
         if has(path, character):

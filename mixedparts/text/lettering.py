@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -9,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from mixedparts.text.fonts import is_right_to_left, load_font, runs, visual_order, warn_of_shaping
 
 Colour = tuple[int, int, int]
+Run = tuple[Path | None, str]
+"""File of a font (None: that of Pillow), and text in it."""
+_SPACED = re.compile(r"\s+|\S+(?:\s+\S+)*")
 
 
 def text_length(text: str, size: int) -> float:
@@ -39,19 +44,28 @@ def write_text(
     if any(is_right_to_left(run) for _, run in divided):
         warn_of_shaping()
     if len(divided) < 2 and all(path is None for path, _ in divided):
-        pen.text(place, text, fill=colour, font=_font(None, size), anchor="lm" if middle else "la")
+        # Not the text as it came: characters without a font are numbers here.
+        shown = "".join(run for _, run in divided)
+        pen.text(place, shown, fill=colour, font=_font(None, size), anchor="lm" if middle else "la")
         return
     # Runs of different fonts stand on one line: that of the font that comes with Pillow.
     ascent, descent = _font(None, size).getmetrics()
     baseline = place[1] + ((ascent - descent) / 2 if middle else ascent)
     left = place[0]
-    for path, run in (divided[number] for number in visual_order([run for _, run in divided])):
+    for path, run in _from_left(divided):
         font = _font(path, size)
         if font.size == size:
             pen.text((left, baseline), run, fill=colour, font=font, anchor="ls")
         else:
             _paste_bitmaps(canvas, (left, baseline), run, font, size)
         left += _run_length(path, run, size)
+
+
+def _from_left(divided: Sequence[Run]) -> list[Run]:
+    """Return the runs of a line from left to right."""
+    # Spaces stand alone: one before a number stands behind it where a line runs to the left.
+    pieces = [(path, piece) for path, run in divided for piece in _SPACED.findall(run)]
+    return [pieces[number] for number in visual_order([piece for _, piece in pieces])]
 
 
 def _font(path: Path | None, size: int) -> ImageFont.FreeTypeFont:

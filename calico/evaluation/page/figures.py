@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from calico.evaluation.page.tables import SHOWN, confusions, name_scores
+from calico.evaluation.page.tables import NO_NAME, SHOWN, confusions, name_scores
 from calico.evaluation.summary import MetricGroup
 from calico.evaluation.tables.columns import Outcome
 from mixedparts.records import Task
@@ -143,7 +143,7 @@ def names_figure(regions: pd.DataFrame) -> Figure:
     axes.plot(recall, places, "o", color="#2f6f8f", label="recall")
     axes.plot(precision, places, "D", color="#d9822b", markersize=5, label="precision")
     labels = [
-        f"{legible(name or '(no name)')} ({number:,})"
+        f"{legible(name or NO_NAME)} ({number:,})"
         for name, number in zip(shown["name"], shown["annotated"], strict=True)
     ]
     axes.set_yticks(places, labels)
@@ -169,7 +169,10 @@ def confusion_figure(regions: pd.DataFrame, kind: str) -> Figure:
     )
     axes: Axes = figure.add_subplot()
     values = numbers.to_numpy(float)
-    draw_map(axes, values, list(numbers.index), list(numbers.columns), "regions")
+    rows, columns = (
+        [name or NO_NAME for name in axis] for axis in (numbers.index, numbers.columns)
+    )
+    draw_map(axes, values, rows, columns, "regions")
     return figure
 
 

@@ -24,6 +24,7 @@ SHOWN = {
     "S-IoU": "s_iou_b",
     "label F1": "label_f1",
 }
+NO_NAME = "(no name)"  # of a label without words
 _MOST = 100  # rows of a table
 Rows = list[list[str | int | float | RowLink]]
 
@@ -162,7 +163,7 @@ def name_scores(regions: pd.DataFrame) -> pd.DataFrame:
 def name_table(names: pd.DataFrame) -> Table:
     """Return precision and recall of the most annotated names."""
     rows: Rows = [
-        [row["name"] or "(no name)", row["kinds"].replace("_", " "), int(row["annotated"]),
+        [row["name"] or NO_NAME, row["kinds"].replace("_", " "), int(row["annotated"]),
          int(row["predicted"]), *(_share(row[c]) for c in ("recall", "precision", "iou"))]
         for row in names.head(_MOST).to_dict("records")
     ]  # fmt: skip
@@ -211,7 +212,7 @@ def confusion_table(found: pd.DataFrame, shown: Iterable[str], split: str) -> Ta
     """
     there = set(shown)
     rows: Rows = [
-        [row["kind"].replace("_", " "), row["name"], row["predicted_name"] or "(no name)",
+        [row["kind"].replace("_", " "), row["name"] or NO_NAME, row["predicted_name"] or NO_NAME,
          int(row["count"]), f"{100 * row['share']:.1f}",
          RowLink(row["example"], split, row["example"]) if row["example"] in there
          else row["example"]]

@@ -201,8 +201,7 @@ def read_tables(
         path = _file(folder, name, baseline)
         if sha256_of(path) != digest:
             raise InputError(
-                f"{path} is not the table of this evaluation: another one was"
-                " written there later",
+                f"{path} is not the table of this evaluation: another one was written there later",
                 _AGAIN,
             )
     return frames_of(ScoreRows(samples, regions)), metadata

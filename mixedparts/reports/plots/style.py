@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mixedparts.errors import EnvironmentFault, missing_package
 from mixedparts.records import Task
 from mixedparts.storage.shards import written_beside
-from mixedparts.text.fonts import font_files
+from mixedparts.text.fonts import drawable, font_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,6 +105,8 @@ def legible(text: str, longest: int | None = _LONGEST) -> str:
         text: one line.
         longest: most characters; None: all of them.
     """
+    # matplotlib draws character by character, so that nothing joins them.
+    text = drawable(text, joiners=False)
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     maps = _character_maps()

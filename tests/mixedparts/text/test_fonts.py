@@ -76,6 +76,37 @@ def test_a_character_without_font_is_its_number_and_one_warning(
     assert "apt install fonts-" in caplog.text
 
 
+def test_a_label_of_such_characters_alone_is_drawn_as_numbers(own_fonts: Path) -> None:
+    """Not as boxes, in the width of the numbers."""
+    np.testing.assert_array_equal(drawn("กข"), drawn("[U+0E01][U+0E02]"))
+    assert text_length("ก", 20) == text_length("[U+0E01]", 20)
+    # Marks go with the letter before them: to its font if it has one.
+    np.testing.assert_array_equal(drawn("है"), drawn("[U+0939][U+0948]"))
+    np.testing.assert_array_equal(drawn("cafe\u0301"), drawn("café"))
+    for odd in ("\x07", "\ue000"):  # control, private use
+        np.testing.assert_array_equal(drawn(odd), drawn(f"[U+{ord(odd):04X}]"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\u202eevil\u202c b", "aevil b"),  # turns the direction of what follows
+        ("\u2066left\u2069 \u200fmark", "left mark"),
+        ("soft\u00adhyphen\ufeff", "softhyphen"),
+        ("joi\u200dner \u200cnone\ufe0f", "joiner none"),
+    ],
+)
+def test_characters_without_a_shape_are_no_boxes(own_fonts: Path, text: str, shown: str) -> None:
+    np.testing.assert_array_equal(drawn(text), drawn(shown))
+    assert text_length(text, 20) == text_length(shown, 20)
+    assert fonts.drawable(text, joiners=False) == shown
+
+
+def test_joiners_stay_where_a_font_knows_them(own_fonts: Path) -> None:
+    assert fonts.runs("🚗\u200d字 \u200d") == [(own_fonts, "🚗\u200d字"), (None, " ")]
+    assert fonts.drawable("🚗\u200d🚗\u202e") == "🚗\u200d🚗"
+
+
 def test_marks_and_skin_tones_stay_with_their_character(own_fonts: Path) -> None:
     assert fonts.runs("🚗\ufe0f") == [(own_fonts, "🚗\ufe0f")]
     assert fonts.runs("🚗🏽") == [(own_fonts, "🚗🏽")]
@@ -105,6 +136,21 @@ def test_words_that_run_to_the_left_stand_in_reverse_order(
     words: list[str], order: list[int]
 ) -> None:
     assert fonts.visual_order(words) == order
+
+
+def test_a_space_stands_between_its_words_where_a_line_runs_to_the_left(own_fonts: Path) -> None:
+    make_font(own_fonts.with_stem("NotoSansHebrew-Regular"), "דה")
+    fonts.font_files.cache_clear()
+
+    def columns(text: str) -> np.ndarray:
+        return np.flatnonzero((drawn(text) < 128).any(axis=0))
+
+    word, number = columns("דה"), columns("12")
+    line = columns("דה 12")  # the number is on the left
+    gap = np.diff(line).max() - 1
+    inside = max(np.diff(number).max(), np.diff(word).max()) - 1
+    assert gap >= inside + text_length(" ", 20) - 2
+    assert line.min() == number.min()
 
 
 @pytest.mark.skipif(not DEJAVU.exists(), reason="fonts-dejavu-core is not installed")
