@@ -72,16 +72,21 @@ def to_fiftyone(
         # One row is a list of one.
         several = [source] if isinstance(source, Mapping) else source
         rows = _given_rows(islice(several, limit), folder)
-    dataset = _new_dataset(fiftyone, name)
+    return _filled(fiftyone, _new_dataset(fiftyone, name), rows)
+
+
+def _filled(
+    library: Any, dataset: fiftyone.Dataset, rows: Iterable[tuple[Mapping[str, Any], list[Path]]]
+) -> fiftyone.Dataset:
+    """Return a dataset with rows; after a fault it is deleted, so that its name is free."""
     try:
         dataset.add_group_field("group", default=_slice(0))
         # `dynamic` declares `kind` and `category` of the regions, for the filters of the app.
         dataset.add_samples(
-            (sample for row, files in rows for sample in _samples(fiftyone, row, files)),
+            (sample for row, files in rows for sample in _samples(library, row, files)),
             dynamic=True,
         )
     except BaseException:
-        # Without the rows before the fault, the same call can be made again.
         with suppress(Exception):
             dataset.delete()
         raise
