@@ -71,6 +71,19 @@ def test_a_prediction_becomes_an_answer(rows: list[Row], tmp_path: Path) -> None
     assert (both.mean_iou, both.false_positives) == (1.0, 0)
 
 
+def test_a_model_of_synthetic_images_is_named_so(rows: list[Row], tmp_path: Path) -> None:
+    drawn = {**line_of(rows[0]), "trained_on_synthetic_images": True}
+    read = Predictions(write(tmp_path / "p.jsonl", drawn, line_of(rows[1])))
+    titles = []
+    for row in rows[:2]:
+        answer = read.answer(sample_of(row, nothing))
+        assert answer is not None
+        titles.append(answer.title)
+    assert titles == [
+        "Prediction (p.jsonl, model trained on synthetic images)", "Prediction (p.jsonl)"
+    ]  # fmt: skip
+
+
 def test_a_file_may_be_packed(rows: list[Row], tmp_path: Path) -> None:
     text = json.dumps(line_of(rows[0])).encode()
     (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + text + b"\r\n\r\n"))
