@@ -7,7 +7,6 @@ run; the one that pairs and the one that finishes the build check what they use.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mixedparts.errors import EnvironmentFault
+from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.files.folders import list_folder
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.finalize import done_elsewhere, is_unfinished
 from mixedparts.pipeline.runs.event_log import read_events
@@ -85,10 +85,11 @@ def check_intact(build: Path, records: Sequence[Commit]) -> None:
 def recorded_names(build: Path) -> set[str]:
     """Return the names of all tasks that have a commit record, from one listing of their folder."""
     try:
-        with os.scandir(build / COMMITS) as entries:
-            return {name[: -len(".json")] for e in entries if (name := e.name).endswith(".json")}
-    except OSError:
+        entries = list_folder(build / COMMITS)
+    # It does not exist before the first task has ended.
+    except InputError:
         return set()
+    return {name[: -len(".json")] for e in entries if (name := e.name).endswith(".json")}
 
 
 def finished_by_another(build: Path, build_id: str) -> bool:

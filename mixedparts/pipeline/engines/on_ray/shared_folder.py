@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixedparts.errors import EnvironmentFault
+from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.files.text import read_text
 from mixedparts.pipeline.engines import NodeNeeds
 from mixedparts.storage.leftovers import temporary_beside
 
@@ -50,8 +51,8 @@ class Mark:
 
     def _sees(self, path: Path) -> bool:
         try:
-            return path.read_text(encoding="utf-8") == self.word
-        except OSError:
+            return read_text(path) == self.word
+        except InputError:
             return False
 
 
