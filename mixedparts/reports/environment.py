@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata, resources
@@ -14,6 +15,8 @@ from mixedparts.sources.contract import ENTRY_POINT_GROUP
 
 _SHOWN = ("MIXEDPARTS_", "CALICO_", "HF_", "OMP_", "CUDA_VISIBLE", "PYTORCH_", "TOKENIZERS_")
 # A bug report is public: of a variable that holds a secret or a path, only its presence is shown.
+_PLAIN = re.compile(r"[\w.,:=+%-]*")  # no folder, no user at a host, no address
+_IN_FOLDER = re.compile(r"(?:[A-Za-z]:)?(?:[\\/~][^\s\\/:'\"]+)+(?=[\\/])")
 _PRIVATE = ("TOKEN", "KEY", "SECRET", "PASSWORD", "ROOT", "HOME", "CACHE", "PATH", "DIR")
 
 
@@ -93,17 +96,22 @@ def _gpus() -> str:
         )
     except subprocess.CalledProcessError as error:
         reason: str = (error.stderr.strip().splitlines() or ["torch does not start"])[-1]
-        return f"unknown: {reason}"
+        # The name of a library that cannot be loaded helps, the folder that it is in is private.
+        return f"unknown: {_IN_FOLDER.sub('…', reason)}"
     except (OSError, subprocess.SubprocessError):
         return "unknown: torch does not start"
     names: str = done.stdout.strip()
     return names
 
 
+def _is_private(name: str) -> bool:
+    return any(word in name for word in _PRIVATE)
+
+
 def _variables() -> dict[str, str]:
     """Return the variables that change what the commands do."""
     return {
-        name: "(set)" if any(word in name for word in _PRIVATE) else value
+        name: value if _PLAIN.fullmatch(value) and not _is_private(name) else "(set)"
         for name, value in sorted(os.environ.items())
         if name.startswith(_SHOWN)
     }

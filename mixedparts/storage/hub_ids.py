@@ -53,6 +53,13 @@ def _hint(name: str) -> str:
     """Return what helps: a folder of a similar name, or how to build."""
     from mixedparts.storage.locate import BUILD_HINT
 
+    return similar_folder(name) or BUILD_HINT
+
+
+def similar_folder(name: str) -> str:
+    """Return `Did you mean ...?` with folders beside that of a name, and `mixedparts`; or ""."""
     parent = Path(name).parent
-    siblings = [entry.path for entry in list_folder(parent)] if parent.is_dir() else []
-    return near_names(name, siblings).strip() or BUILD_HINT
+    entries = list_folder(parent) if parent.is_dir() else ()
+    siblings = [str(Path(entry.path)) for entry in entries if entry.is_dir()]
+    # `mixedparts` stands for the build in data/mixedparts, among others.
+    return near_names(name, [*siblings, "mixedparts"]).strip()

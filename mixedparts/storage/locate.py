@@ -18,6 +18,7 @@ from mixedparts.settings.local_paths import address_of, as_path, shown, without_
 from mixedparts.storage.build_folder import CARD, MANIFEST, BuildFolder
 from mixedparts.storage.copies import fetch, fetch_small, local_file, name_of
 from mixedparts.storage.digest_list import DIGEST_LIST, read_digest_list
+from mixedparts.storage.hub_ids import similar_folder
 from mixedparts.storage.shards import written_beside
 
 NAME = "mixedparts"
@@ -55,7 +56,8 @@ def resolve_build(name_or_path: str | os.PathLike[str] | None = None) -> Path | 
         # Only after the folders: `data/mixedparts` has the form of a Hub id too.
         if _is_hub_id(text):
             return text
-        raise InputError(f"there is no build folder {text}", BUILD_HINT)
+        near = similar_folder(text)
+        raise InputError(f"there is no build folder {text}", f"{near}\n{BUILD_HINT}".lstrip())
     places = [as_path(os.environ[HOME])] if os.environ.get(HOME) else []
     places += [DEFAULT_BUILD, *([last] if (last := last_build()) else [])]
     # An unfinished build in the first folder is an error. Another dataset from a later folder would

@@ -221,7 +221,9 @@ def test_verbose_logs_what_a_build_does(native_root: Path, tmp_path: Path) -> No
 def test_the_environment_for_a_bug_report(run_mixedparts: Run, tmp_path: Path) -> None:
     secret = answer(
         command("mixedparts"), "env", "--json", HF_TOKEN="hf_abc", MIXEDPARTS_ROOT=str(tmp_path),
-        OMP_NUM_THREADS="2",
+        OMP_NUM_THREADS="2", HF_ENDPOINT="https://me:hf_abc@hub.example",
+        MIXEDPARTS_X=f"a:{tmp_path}", CALICO_X="C:\\Users\\jo",
+        PYTORCH_CUDA_ALLOC_CONF="expandable_segments:True,max=1.5",
     )  # fmt: skip
     found = json.loads(secret.stdout)
     assert found["mixedparts"]["version"] == mixedparts.__version__
@@ -230,9 +232,24 @@ def test_the_environment_for_a_bug_report(run_mixedparts: Run, tmp_path: Path) -
     assert found["variables"]["OMP_NUM_THREADS"] == "2"
     # A bug report is public.
     assert found["variables"]["HF_TOKEN"] == found["variables"]["MIXEDPARTS_ROOT"] == "(set)"
+    for name in ("HF_ENDPOINT", "MIXEDPARTS_X", "CALICO_X"):
+        assert found["variables"][name] == "(set)"
+    allocation = found["variables"]["PYTORCH_CUDA_ALLOC_CONF"]
+    assert allocation == "expandable_segments:True,max=1.5"
     assert "hf_abc" not in secret.stdout
     assert str(tmp_path) not in secret.stdout
     assert f"numpy {found['packages']['numpy']}" in " ".join(run_mixedparts("env").stdout.split())
+
+
+def test_a_library_that_does_not_load_is_named_without_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    fault = f"ImportError('{tmp_path}/lib/libtorch.so: undefined symbol: x')"
+    (tmp_path / "torch" / "__init__.py").write_text(f"raise {fault}\n")
+    found = answer(command("mixedparts"), "env", "--json", PYTHONPATH=str(tmp_path))
+    gpus = json.loads(found.stdout)["machine"]["GPUs"]
+    assert gpus == "unknown: ImportError: …/libtorch.so: undefined symbol: x"
 
 
 @pytest.mark.parametrize("limit", [7, 20, 1000])
@@ -321,6 +338,15 @@ class TestHubIds:
         self.answer_with(monkeypatch, AssertionError("asked"))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         check_hub_id("somebody/parts")
+
+    def test_so_is_a_folder_of_a_name_without_owner(
+        self, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "dataset-of-dogs").mkdir()
+        monkeypatch.chdir(tmp_path)
+        for wrong, near in (("dataset-of-dog", "dataset-of-dogs"), ("mixedprts", "mixedparts")):
+            with pytest.raises(InputError, match=f"(?s)no build folder.*Did you mean '{near}'"):
+                mixedparts.load_dataset(wrong)
 
     def answer_with(self, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         def dataset_info(*_: object, **__: object) -> None:
