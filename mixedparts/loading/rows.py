@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,12 @@ class RowFormatter(Formatter):  # type: ignore[misc]  # `datasets` has no types
         return self._join(self.python_features_decoder.decode_batch(batch))
 
 
+class Place(str):
+    """A text whose pickle imports this module, and with it the format, in another process."""
+
+    __slots__ = ()
+
+
 class StoredTables(Mapping[str, StoredRows]):
     """Split -> rows of its `images`, loaded when they are first asked for.
 
@@ -92,15 +98,17 @@ def with_pixels(place: Path | str, tables: Sequence[str], rows: datasets.Dataset
         place: the build folder or Hub id that the rows are of.
         tables: splits of `images` that the rows refer to.
         rows: of `pairs`.
+
+    Returns:
+        The rows in the format of `RowFormatter`.
     """
-    register()
     where, build = str(place), ""
     if isinstance(place, Path):
         # Rows travel to other processes and folders, so the path does not depend on them.
         where, build = str(place.resolve()), BuildFolder.open(place).build_id
     for table in tables:
         stored_images(where, build, table)  # held, should the build be replaced later
-    return rows.with_format(FORMAT, place=where, build=build, tables=list(tables))
+    return rows.with_format(FORMAT, place=Place(where), build=build, tables=list(tables))
 
 
 @lru_cache(maxsize=16)
@@ -111,6 +119,9 @@ def stored_images(place: str, build: str, table: str) -> StoredRows:
         place: the build folder or Hub id.
         build: id of the build; empty for a Hub id.
         table: the split.
+
+    Returns:
+        A `Dataset`.
 
     Raises:
         InputError: the build is not there, or another one is in its place.
@@ -127,10 +138,5 @@ def stored_images(place: str, build: str, table: str) -> StoredRows:
     return undecoded
 
 
-@cache
-def register() -> None:
-    """Make the format known to `datasets`, once a process."""
-    _register_formatter(RowFormatter, FORMAT)
-
-
-register()  # at import too: rows that arrive in another process ask for the format
+# At import: rows in another process, or from disk, ask for the format by its name.
+_register_formatter(RowFormatter, FORMAT)

@@ -20,11 +20,15 @@ from mixedparts.loading.rows import Row, stored_images
 from tests.factories.forger import damage, rewrite
 from tests.oracles.build_tables import iter_rows
 
-# Reads pixels of rows that another process saved or pickled.
+# Reads pixels of rows that another process saved or pickled. A pickle brings the format with it.
 CHILD = """
-import sys, pickle, numpy, mixedparts.loading, datasets
+import sys, pickle, numpy, datasets
 kind, path = sys.argv[1:]
-rows = datasets.load_from_disk(path) if kind == "disk" else pickle.load(open(path, "rb"))
+if kind == "disk":
+    import mixedparts.loading
+    rows = datasets.load_from_disk(path)
+else:
+    rows = pickle.load(open(path, "rb"))
 print([int(numpy.asarray(e["pixels"]).sum()) for r in rows for e in r["images"]])
 """
 
