@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import EnvironmentFault, InputError, UsageError
 from mixedparts.remote.connect import open_file_system, storage_fault
 
 T = TypeVar("T")
@@ -220,32 +220,48 @@ class Store:
 
         _at_once(one, names)
 
-    def end_uploads(self) -> None:
+    def end_uploads(self, ours: Callable[[str], bool]) -> None:
         """End uploads in parts that a killed process has begun below this address.
 
         Their parts are in no listing, and the storage keeps them, and charges for them, until
-        somebody ends them. Call it when no other process can be uploading.
+        somebody ends them. Call it when no other process can be uploading. Without the right to
+        list or end uploads nothing happens.
+
+        Args:
+            ours: returns whether an upload of an object of this name may be ended.
 
         Raises:
-            EnvironmentFault: the storage cannot be reached or refuses access.
+            EnvironmentFault: the storage cannot be reached.
         """
         files, base = self._opened
         # Only S3 has them; uploads of the other storages end by themselves.
         if not hasattr(files, "list_multipart_uploads"):
             return
-        bucket, _, prefix = base.partition("/")
+        bucket, _, folder = base.partition("/")
+        prefix = f"{folder}/" if folder else ""
 
         def end() -> None:
-            answer = files.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/")
-            for upload in answer.get("Uploads", ()):
-                files.call_s3(
-                    "abort_multipart_upload",
-                    Bucket=bucket,
-                    Key=upload["Key"],
-                    UploadId=upload["UploadId"],
+            place: dict[str, str] = {}
+            while True:
+                answer = files.call_s3(
+                    "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **place
                 )
+                for upload in answer.get("Uploads", ()):
+                    key, number = upload["Key"], upload["UploadId"]
+                    if ours(key.removeprefix(prefix)):
+                        options = {"Bucket": bucket, "Key": key, "UploadId": number}
+                        files.call_s3("abort_multipart_upload", **options)
+                    place = {"KeyMarker": key, "UploadIdMarker": number}
+                if not answer.get("IsTruncated") or not answer.get("Uploads"):
+                    return
 
-        self._asked(end, "")
+        try:
+            self._asked(end, "")
+        except EnvironmentFault as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+        except InputError:  # another run has ended one at the same time
+            return
 
     def _asked(self, ask: Callable[[], T], name: str) -> T:
         """Return what a call of the library returns, with its errors as messages."""

@@ -91,4 +91,4 @@ def _tidy_up(store: Store, kept: set[str]) -> None:
     """
     store.remove(set(of_build(store.listing())) - kept)
     # All tasks are done, so no process needs to go on with one.
-    store.end_uploads()
+    store.end_uploads(lambda name: bool(of_build([name])))

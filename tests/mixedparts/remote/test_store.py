@@ -11,7 +11,7 @@ import pytest
 from mixedparts.errors import InputError, UsageError
 from mixedparts.remote.mirror import FixedMirror
 from mixedparts.remote.store import Store
-from tests.factories.object_store import ObjectStore
+from tests.factories.object_store import Fault, FaultyProxy, ObjectStore, reach
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -38,7 +38,7 @@ def test_objects_are_listed_read_copied_and_removed(store: Store, tmp_path: Path
     store.remove(["a", "b/file", "never there"])
     assert list(store.listing()) == ["b/c/d", "copies/file"]
     assert store.read(["copies/file"]) == {"copies/file": b"from a file"}
-    store.end_uploads()
+    store.end_uploads(lambda name: True)
 
 
 def test_what_is_written_once_is_not_replaced(store: Store) -> None:
@@ -101,3 +101,16 @@ def test_a_file_that_fails_its_check_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="wrong digest"):
         FixedMirror(store.address, tmp_path / "copy").local("file", 7, refuse)
     assert list((tmp_path / "copy").iterdir()) == []
+
+
+def test_who_may_not_list_uploads_ends_none(
+    store_server: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = FaultyProxy(store_server)
+    proxy.faults = [Fault("403", lambda method, path: "uploads" in path)]
+    reach(store_server.environment(proxy.port), monkeypatch)
+    try:
+        Store("s3://bucket").end_uploads(lambda name: True)
+        assert len(proxy.faults[0].seen) == 1
+    finally:
+        proxy.close()
