@@ -5,7 +5,8 @@ from __future__ import annotations
 from mixedparts.errors import InputError
 from mixedparts.storage.build_folder import MANIFEST, BuildFolder, stored_manifest
 
-_HINT = "Stop the server with Ctrl+C, and start it again."
+# In the message, for the page has no terminal.
+_AGAIN = "stop the server with Ctrl+C, and start it again"
 
 
 class Replaced:
@@ -33,9 +34,9 @@ class Replaced:
             return
         now = stored_manifest(self._build.path)
         if now is None:
-            raise InputError(f"the build {self._build.path} is no longer there", _HINT)
+            raise InputError(f"the build {self._build.path} is no longer there; {_AGAIN}")
         if now != self._build.manifest:
-            raise InputError(f"the build {self._build.path} was replaced by another one", _HINT)
+            raise InputError(f"the build {self._build.path} was replaced by another one; {_AGAIN}")
         self._seen = stamp  # written again, with the same contents
 
     def _stamp(self) -> tuple[int, int, int] | None:
