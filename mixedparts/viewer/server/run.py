@@ -58,7 +58,12 @@ def serve(
     with listening(port) as listener:
         ready(f"http://{HOST}:{listener.getsockname()[1]}/")
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, lifespan="off"
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
         )
         uvicorn.Server(config).run(sockets=[listener])
 

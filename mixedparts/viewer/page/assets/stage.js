@@ -45,6 +45,7 @@ class Stage {
       const { naturalWidth: width, naturalHeight: height } = this.picture;
       if (width < image.width) caption.append(` · shown at ${thousands(width)} × ${thousands(height)}`);
     });
+    this.picture.addEventListener("error", () => this.#sayEmpty());
     this.frame.addEventListener("pointermove", (event) => events.over(this.#under(event)));
     this.frame.addEventListener("pointerleave", () => events.over(null));
     this.frame.addEventListener("click", (event) => events.pick(this.#under(event)));

@@ -235,3 +235,18 @@ def test_keys_wait_for_the_next_page(
     expect(page.locator("#status")).to_contain_text("page 2 of")
     expect(page.locator(".card").first).to_have_class("card current")
     assert shown(page)[0] == f"{rows[50]['split']}/{rows[50]['id']}"
+
+
+def test_images_that_a_server_does_not_have(
+    address: str, rows: list[dict[str, Any]], watched: Open
+) -> None:
+    opened = watched()
+    opened.page.route("**/images/**", lambda route: route.fulfill(status=404))
+    page = opened.open(address)
+    expect(page.locator(".card").first.locator("figcaption").first).to_contain_text("no pixels")
+    item = rows[0]["objects"][0]
+    rle = masks.from_string(item["mask"]["counts"], *item["mask"]["size"])
+    alpha = drawn(page.locator("canvas").first) > 0
+    assert alpha[masks.decode(rle) > 0].all()
+    assert {text.partition(":")[0] for text in opened.complaints} <= {"Failed to load resource"}
+    opened.complaints.clear()
