@@ -31,7 +31,8 @@ PROGRAMS = (
     "calico-predict", "calico-demo",
 )  # fmt: skip
 VERBS = (
-    "sample", "build", "verify", "stats", "view", "export", "import", "push", "sources", "env",
+    "sample", "build", "status", "finalize", "verify", "stats", "view", "export", "import", "push",
+    "sources", "env",
 )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def test_help_of_every_verb_has_an_example(run_mixedparts: Run) -> None:
     assert "examples:" in run_mixedparts("--help").stdout
-    for verb in ("sample", "build", "verify", "stats", "view", "push", "sources"):
+    verbs = ("sample", "build", "status", "finalize", "verify", "stats", "view", "push", "sources")
+    for verb in verbs:
         done = run_mixedparts(verb, "--help")
         assert done.returncode == 0
         assert f"mixedparts {verb}" in done.stdout
