@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--dataset",
         default=None,
-        help="build folder, 'mixedparts' (found like mixedparts.load_dataset) or a Hub id",
+        help="build folder, address, 'mixedparts' (found like mixedparts.load_dataset), Hub id",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(

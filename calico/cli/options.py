@@ -51,7 +51,7 @@ def preset_names() -> Iterable[str]:
 def add_run_options(parser: CommandParser) -> None:
     """Add the options for dataset, configuration, device and processes of a training command."""
     add = parser.add_argument
-    add("--dataset", default=None, help="build folder, 'mixedparts' (default) or a Hub id")
+    add("--dataset", default=None, help="build folder, address, 'mixedparts' (default) or a Hub id")
     add("--preset", default=None, help="named configuration: tiny (default), 7b, …")
     parser.names["preset"] = preset_names
     add(

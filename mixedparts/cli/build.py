@@ -57,7 +57,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME=DIR",
         default=[],
-        help="folder of one source",
+        help="folder or address of one source",
     )
     add(
         "--config",

@@ -276,6 +276,9 @@ class Store:
 
     def _without_bucket(self) -> bool:
         """Return whether the bucket, or what stands for it, is missing."""
+        # The Hub has no message for a missing folder, only for a missing repository.
+        if self.address.startswith("hf://"):
+            return True
         files, base = self._opened
         bucket = base.removeprefix("/").partition("/")[0]
         # The root of a storage without buckets, such as `memory://`, is always there.
