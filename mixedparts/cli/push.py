@@ -37,7 +37,8 @@ def _push(arguments: argparse.Namespace) -> int:
     from mixedparts.progress import terminal_progress
     from mixedparts.storage.locate import folder_to_read
 
-    build = folder_to_read(arguments.build, whole=True)
+    progress = terminal_progress(arguments.quiet)
+    build = folder_to_read(arguments.build, whole=True, progress=progress)
     # The plan also checks the build and the options, before anything is sent.
     plan = push_plan(build, arguments.repo_id, arguments.with_pixels)
     if arguments.dry_run:
@@ -53,7 +54,7 @@ def _push(arguments: argparse.Namespace) -> int:
         arguments.with_pixels,
         not arguments.public,  # a new repository is private by default
         HuggingFaceHub.connect(),
-        terminal_progress(arguments.quiet),
+        progress,
     )
     if arguments.json:
         print(json.dumps({"repo_id": arguments.repo_id, **sent}))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from mixedparts.errors import InputError
-from mixedparts.progress import terminal_progress
+from mixedparts.progress import Progress, terminal_progress
 from mixedparts.remote.mirror import FixedMirror
 from mixedparts.storage.shards import WrittenFile, sha256_of
 
@@ -63,12 +63,13 @@ def _check(written: WrittenFile | None, path: Path) -> None:
         raise OSError("its object does not match its recorded sha256")
 
 
-def fetch(folder: Path, files: Sequence[WrittenFile]) -> None:
+def fetch(folder: Path, files: Sequence[WrittenFile], progress: Progress | None = None) -> None:
     """Fetch those of some data files of a build that are not here; see `local_file`.
 
     Args:
         folder: the build folder; nothing happens if it is no copy.
         files: data files of the build.
+        progress: shows the bytes that are fetched; None: on the terminal.
     """
     copy = FixedMirror.at(folder)
     if copy is None:
@@ -76,7 +77,7 @@ def fetch(folder: Path, files: Sequence[WrittenFile]) -> None:
     missing = [file for file in files if not (folder / file.path).is_file()]
     if not missing:
         return
-    progress = terminal_progress()
+    progress = progress or terminal_progress()
     progress.start(f"fetching {copy.address}", sum(file.bytes for file in missing), "bytes")
     with ThreadPoolExecutor(_THREADS) as pool:
         paths = pool.map(lambda file: local_file(folder, file.path, files), missing)

@@ -11,6 +11,7 @@ from pathlib import Path
 from mixedparts.errors import InputError, UsageError
 from mixedparts.files.cache import cache_folder
 from mixedparts.files.text import read_own_json
+from mixedparts.progress import Progress
 from mixedparts.remote.cache import folder_of
 from mixedparts.remote.mirror import FixedMirror
 from mixedparts.remote.store import Store
@@ -91,12 +92,16 @@ def local_build(name_or_path: str | os.PathLike[str] | None, reader: str) -> Pat
     return place
 
 
-def folder_to_read(build: Path, whole: bool = False) -> Path:
+def folder_to_read(build: Path, whole: bool = False, progress: Progress | None = None) -> Path:
     """Return the folder of a build that a command names, or of a copy of the one at an address.
 
     Args:
         build: path or address.
         whole: fetch all files at once, for what reads them without `BuildFolder`.
+        progress: shows the bytes that are fetched at once; None: on the terminal.
+
+    Returns:
+        The folder.
 
     Raises:
         InputError: there is no finished build at the address.
@@ -108,7 +113,7 @@ def folder_to_read(build: Path, whole: bool = False) -> Path:
     folder = _finished(local_copy(address))
     if whole:
         opened = BuildFolder.open(folder)
-        fetch(folder, opened.shards)
+        fetch(folder, opened.shards, progress)
         with suppress(FileNotFoundError):  # builds of earlier versions have no list
             local_file(folder, DIGEST_LIST, ())
         fetch_small(folder, list(read_digest_list(folder) or {}))
