@@ -175,7 +175,8 @@ class Compactor:
         if sizes.null_count or pc.any(pc.not_equal(pc.list_value_length(sizes), 2)).as_py():
             raise InputError("the table pairs holds a mask whose size is not height and width")
         flat = _whole(sizes.flatten(), "size").to_numpy().reshape(-1, 2).astype(np.int64)
-        different, places = np.unique(flat[:, 0] << 32 | flat[:, 1], return_inverse=True)
+        both = flat[:, 0] << 32 | flat[:, 1] & 0xFFFFFFFF
+        different, places = np.unique(both, return_inverse=True)
         codes = [self._sizes.setdefault(size, len(self._sizes)) for size in different.tolist()]
         return np.array(codes, np.int32)[places]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,17 @@ class SampleTable(Sequence[Sample]):
     def __init__(
         self, table: pa.Table | Callable[[], pa.Table], columns: SampleColumns | None = None
     ) -> None:
-        self._read = table if callable(table) else lambda: table
+        self._source = table
         self._given = columns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without what was made of them: a worker process maps the same files.
+        return type(self), (self._source, self._given)
 
     @cached_property
     def table(self) -> pa.Table:
         """All rows of `pairs` with all columns, in memory: for small tables."""
-        return self._read()
+        return self._source() if callable(self._source) else self._source
 
     @cached_property
     def columns(self) -> SampleColumns:
@@ -242,7 +246,7 @@ class BuiltDataset:
         """
         self.build.check_table("pairs", split)
         columns = columns_of_build(self.build, split)
-        return SampleTable(lambda: self.build.read("pairs", split), columns)
+        return SampleTable(partial(self.build.read, "pairs", split), columns)
 
     def images(self, split: str) -> ImageTable:
         """Return the images of a split; errors as `pairs`."""

@@ -264,8 +264,12 @@ def test_workers_get_the_samples_by_pickle(
     build: Path, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
     monkeypatch.setattr(sample_cache, "_LEAST_ROWS", least)
-    columns = BuiltDataset(build).pairs("train").columns
-    data = pickle.dumps(columns)
-    assert (len(data) < 500) == (least == 1)
-    copy = SampleTable(lambda: pa.table({}), pickle.loads(data))
+    pairs = BuiltDataset(build).pairs("train")
+    before = pickle.dumps(pairs)
+    assert pairs[:] == plain(build)
+    data = pickle.dumps(pairs)
+    assert data == before  # no caches travel
+    assert (len(data) < 1000) == (least == 1)
+    copy = pickle.loads(data)
     assert copy[:] == plain(build)
+    assert copy.table.equals(pairs.table)
