@@ -62,6 +62,13 @@ def load_table(
             _read_all(place, config)
             raise UsageError(f"{place} has no split '{split}' in '{config}': {error}") from error
         raise InputError(f"{place} cannot be loaded: {error}") from error
+    except datasets.exceptions.DatasetGenerationError as error:
+        _read_all(place, config)
+        # Its own text is the same for every cause.
+        reason = error.__cause__ or error
+        raise InputError(
+            f"{place} cannot be loaded: {reason}", f"Check the build: mixedparts verify {place}"
+        ) from error
     except (OSError, datasets.exceptions.DatasetsError) as error:
         _read_all(place, config)
         raise InputError(f"{place} cannot be loaded: {error}", BUILD_HINT) from error
