@@ -85,7 +85,7 @@ def _build(arguments: argparse.Namespace) -> int:
     from mixedparts.pipeline.engines.worker_pool import warm_up
 
     # Worker processes import their modules while this process imports its own.
-    if arguments.workers != 1 and not arguments.dry_run:
+    if arguments.workers != 1 and not arguments.dry_run and arguments.engine != "ray":
         warm_up()
     # Before the imports below: creating the first Arrow array would import pandas.
     set_up_arrow()

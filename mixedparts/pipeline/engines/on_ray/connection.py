@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -97,8 +99,12 @@ def connect(address: str | None, workers: int, environment: Mapping[str, Any]) -
         _try_out(address)
         # A running cluster has its CPUs: Ray refuses to be given a number.
         options |= {"address": address, "runtime_env": dict(environment)}
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
+        # Ray's handler prints the stack of its libraries.
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
     # Ray raises RuntimeError, ConnectionError, ValueError and OSError, and ends the process where
     # its own processes do not start.
     except (Exception, SystemExit) as error:
