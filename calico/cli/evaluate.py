@@ -218,10 +218,10 @@ def _evaluate(
         "dataset": {
             "build_id": build.build_id,
             "split": ground_truth.split,
-            "synthetic": build.synthetic,
             "samples": len(ground_truth.samples),
             "left_out": len(ground_truth.others),
         },
+        "synthetic_dataset": build.synthetic,
         "seed": arguments.seed,
         "bootstrap": {"replicates": arguments.bootstrap, "unit": "sample", "level": 0.95},
         "text_models": {"ss": models[0].name, "recall": models[1].name},

@@ -113,7 +113,9 @@ def markdown_report(scored: Sequence[Scored], content: Mapping[str, Any]) -> str
     dataset, drawn = content["dataset"], content["bootstrap"]["replicates"]
     sections = [
         *synthetic_notes((item.name, item.metadata) for item in scored),
-        f"Split {dataset['split']} of build `{dataset['build_id']}`, {dataset['samples']} samples"
+        f"Split {dataset['split']} of build `{dataset['build_id']}`"
+        f"{' (synthetic images)' * bool(content.get('synthetic_dataset'))},"
+        f" {dataset['samples']} samples"
         f" ({dataset['left_out']} left out). Percent, mean over the tasks"
         + (f"; 95 % intervals from {drawn} bootstrap draws." if drawn else "."),
         _table_of([(item, item.summary.overall) for item in scored]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # --help without imports.
 RANKS = ("miou_strict", "miou", "recall_fixed", "recall_glamm", "label_f1", "label_precision",
          "label_recall", "ss_a", "ss_b", "ss_c", "s_iou_a", "s_iou_b", "s_iou_c")  # fmt: skip
+
+_OWN = re.compile(r"index\.html|figures|.+\.parquet")  # in the folders of report and scores
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -75,9 +78,27 @@ def check_output_file(path: Path) -> None:
 
 
 def output_files(arguments: argparse.Namespace) -> list[Path]:
-    """Return the files that are written, each once: a process cannot take a lock twice."""
-    given = (arguments.json, arguments.markdown, arguments.save_predictions)
-    return list({path.resolve(): path for path in given if path is not None}.values())
+    """Return the files that are written.
+
+    Raises:
+        UsageError: two options name one file, or one names a file of the scores or of the report;
+            what is written first would be lost.
+    """
+    options = {"--json": arguments.json, "--markdown": arguments.markdown}
+    options["--save-predictions"] = arguments.save_predictions
+    files = {option: path for option, path in options.items() if path is not None}
+    seen: dict[Path, str] = {}
+    for option, path in files.items():
+        if (other := seen.setdefault(path.resolve(), option)) != option:
+            raise UsageError(f"{other} and {option} are one file, {path}")
+    for folder in output_folders(arguments):
+        for option, path in files.items():
+            if path.resolve().parent == folder.resolve() and _OWN.fullmatch(path.name):
+                raise UsageError(
+                    f"{option} {path} is a file that is written to {folder} anyway",
+                    f"Give another name: {option} {path.with_suffix('.other')}",
+                )
+    return list(files.values())
 
 
 def output_folders(arguments: argparse.Namespace) -> list[Path]:

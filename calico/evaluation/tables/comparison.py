@@ -215,6 +215,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "dataset": base.metadata["dataset"],
+        "synthetic_dataset": bool(base.metadata.get("synthetic_dataset")),
         "seed": comparison.seed,
         "bootstrap": {"replicates": comparison.replicates, "unit": "sample", "paired": True,
                       "level": 0.95},

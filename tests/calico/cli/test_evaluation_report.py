@@ -134,7 +134,8 @@ def test_all_outputs_say_that_a_model_was_trained_on_synthetic_images(
 ) -> None:
     for name, drawn in (("poor", True), ("good", False)):
         content = json.loads((runs / f"{name}.json").read_text())
-        assert content["dataset"]["synthetic"] is True  # the build
+        assert content["synthetic_dataset"] is True  # the build
+        assert " (synthetic images), 24 samples" in (runs / f"{name}.md").read_text()
         assert content["results"][0].get("trained_on_synthetic_images", False) is drawn
         said = f"The model of {name}.jsonl was trained on synthetic images"
         assert (said in (runs / f"{name}.md").read_text()) is drawn
@@ -144,6 +145,7 @@ def test_all_outputs_say_that_a_model_was_trained_on_synthetic_images(
         assert (said in (runs / "compared" / "index.html").read_text()) is drawn
     assert "The model of poor.jsonl was trained on" in (runs / "poor" / "index.html").read_text()
     compared = json.loads((runs / "c.json").read_text())
+    assert compared["synthetic_dataset"] is True
     assert compared["base"]["predictions"]["trained_on_synthetic_images"] is True
     assert "trained_on_synthetic_images" not in compared["compared"][0]["predictions"]
     assert main(["--compare", str(runs / "poor.json"), str(runs / "good.json"),
@@ -206,6 +208,12 @@ def test_the_comparison_has_differences_and_changed_samples(
          "other is build"),
         (["--compare", "poor.json", "good.json", "--split", "validation"], 2,
          "the evaluations are of the split test, not of validation"),
+        (["--predictions", "oracle", "--dataset", "build", "--json", "x", "--markdown", "./x"], 2,
+         "--json and --markdown are one file"),
+        (["--predictions", "oracle", "--dataset", "build", "--report", "r", "--json",
+          "r/index.html"], 2, "--json r/index.html is a file that is written to r anyway"),
+        (["--predictions", "oracle", "--dataset", "build", "--json", "r.json", "--scores", "s",
+          "--markdown", "s/regions.parquet"], 2, "is a file that is written to s anyway"),
         (["--predictions", "orakle", "--dataset", "build"], 3, "Did you mean 'oracle'"),
         (["--predictions", "oracle", "--dataset", "build", "--report", "r", "--scores", "r"], 2,
          "cannot be the folder of the scores and of the report"),
