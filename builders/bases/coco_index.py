@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.formats.identifiers import Id, IdCodes, id_text
+from builders.bases.index_cache import IndexCache
+from builders.formats.identifiers import Id, IdCodes, id_text, plain_codes
 from builders.formats.json_file import UNREADABLE, JsonFile, decode_untyped
 from mixedparts.errors import InputError
 from mixedparts.files.opening import reason
@@ -63,6 +64,19 @@ _annotation_head = msgspec.json.Decoder(_AnnotationHead)
 _category = msgspec.json.Decoder(Category)
 
 
+class _Values(msgspec.Struct, frozen=True):
+    """What an index has beside its arrays; see the attributes of `CocoIndex`."""
+
+    categories: dict[str, Category]
+    category_faults: tuple[Fault, ...]
+    first_images: dict[int, int]
+    first_files: dict[int, int]
+
+
+# Annotations whose ids are decoded together.
+_CHUNK = 10_000
+
+
 class CocoIndex:
     """The records of one file, grouped by image, and the faults that need the whole file.
 
@@ -70,6 +84,7 @@ class CocoIndex:
         path: the file.
         image_key: returns the `image_id` of an image record.
         file_key: returns what identifies its image file.
+        cache: where the index may be stored; None makes it anew.
 
     Attributes:
         file: the mapped file.
@@ -86,29 +101,51 @@ class CocoIndex:
         InputError: the file cannot be read as a COCO file.
     """
 
-    def __init__(self, path: Path, image_key: ImageKey, file_key: FileKey) -> None:
+    def __init__(
+        self, path: Path, image_key: ImageKey, file_key: FileKey, cache: IndexCache | None = None
+    ) -> None:
         self.file = JsonFile(path)
+        stored = None if cache is None else cache.load(_Values)
+        if stored is None:
+            stored = self._index(image_key, file_key)
+            # Where literals were blanked, a later process has to do the same.
+            if cache is not None and not self.file.patched:
+                cache.store(*stored)
+        arrays, values = stored
+        self.images = self.file.records(arrays["images"])
+        self.annotations = self.file.records(arrays["annotations"])
+        self.categories, self.category_faults = values.categories, values.category_faults
+        self.first_images, self.first_files = values.first_images, values.first_files
+        self.duplicate_annotations = arrays["duplicates"]
+        self._order, self._bounds = arrays["order"], arrays["bounds"]
+        self.strays = self._order[: self._bounds[0]]
+        self.file.release()
+
+    def _index(
+        self, image_key: ImageKey, file_key: FileKey
+    ) -> tuple[dict[str, NDArray[Any]], _Values]:
+        """Return the arrays and the other values of the index of the file."""
         lists = self.file.lists()
         # Shared by images and annotations, so that equal ids get equal codes.
         codes = IdCodes()
-        self.images = self.file.records(lists.images)
-        self.annotations = self.file.records(lists.annotations)
-        self.categories, self.category_faults = _categories(lists.categories)
-        position_of, self.first_images, self.first_files = _read_images(
+        categories, faults = _categories(lists.categories)
+        position_of, first_images, first_files = _read_images(
             lists.images, codes, image_key, file_key
         )
-        owners, self.duplicate_annotations = _read_annotations(
-            lists.annotations, IdCodes(), codes, position_of
-        )
+        owners, duplicates = _read_annotations(lists.annotations, IdCodes(), codes, position_of)
         # Annotations sorted by the position of their image; the stable sort keeps the order of the
         # file within an image. Those of image i are `order[bounds[i]:bounds[i + 1]]`, and those
         # without an image (-1) come before `bounds[0]`.
-        self._order = np.argsort(owners, kind="stable").astype(np.int32)
-        self._bounds = np.searchsorted(
-            owners[self._order], np.arange(len(self.images) + 1), side="left"
-        )
-        self.strays = self._order[: self._bounds[0]]
-        self.file.release()
+        order = np.argsort(owners, kind="stable").astype(np.int32)
+        images = np.arange(len(lists.images) + 1)
+        arrays: dict[str, NDArray[Any]] = {
+            "images": self.file.ranges(lists.images),
+            "annotations": self.file.ranges(lists.annotations),
+            "order": order,
+            "bounds": np.searchsorted(owners[order], images, side="left"),
+            "duplicates": duplicates,
+        }
+        return arrays, _Values(categories, faults, first_images, first_files)
 
     def annotations_of(self, image: int) -> NDArray[np.int32]:
         """Return the positions of an image's annotations, in file order."""
@@ -218,7 +255,11 @@ def open_index(path: Path, image_key: ImageKey, file_key: FileKey = plain_path) 
 # parts of the same images in two files.
 @lru_cache(maxsize=2)
 def _cached_index(path: Path, image_key: ImageKey, file_key: FileKey, stamp: Stamp) -> CocoIndex:
-    return CocoIndex(path, image_key, file_key)
+    rules = [f"{rule.__module__}.{rule.__qualname__}" for rule in (image_key, file_key)]
+    # A function that was made at run time has no name that another process knows.
+    named = not any("<" in rule for rule in rules)
+    cache = IndexCache(path, stamp, " ".join(rules)) if named else None
+    return CocoIndex(path, image_key, file_key, cache)
 
 
 def _categories(raws: list[msgspec.Raw]) -> tuple[dict[str, Category], tuple[Fault, ...]]:
@@ -297,17 +338,23 @@ def _read_annotations(
     owners = np.full(len(raws), -1, np.int32)
     ids = np.empty(len(raws), np.int64)
     readable = np.zeros(len(raws), np.bool_)
-    decode = _annotation_head.decode
-    for position, raw in enumerate(raws):
-        try:
-            head = decode(raw)
-        except UNREADABLE:
+    for start in range(0, len(raws), _CHUNK):
+        span = slice(start, start + _CHUNK)
+        sound = _sound_ids(raws[span])
+        if sound is not None:
+            ids[span], readable[span] = sound[0], True
+            owners[span] = [position_of.get(image, -1) for image in sound[1].tolist()]
             continue
-        own, image = own_codes.code(head.id), image_codes.code(head.image_id)
-        if own is None or image is None:
-            continue
-        ids[position], readable[position] = own, True
-        owners[position] = position_of.get(image, -1)
+        for position, raw in enumerate(raws[span], start):
+            try:
+                head = _annotation_head.decode(raw)
+            except UNREADABLE:
+                continue
+            own, image = own_codes.code(head.id), image_codes.code(head.image_id)
+            if own is None or image is None:
+                continue
+            ids[position], readable[position] = own, True
+            owners[position] = position_of.get(image, -1)
     # Sorted by id, duplicates are neighbours and in file order: all but the first of equal ids are
     # late. A set of all ids would take several times the memory.
     positions = np.flatnonzero(readable)
@@ -315,3 +362,15 @@ def _read_annotations(
     late = np.zeros(len(raws), np.bool_)
     late[order[1:][ids[order[1:]] == ids[order[:-1]]]] = True
     return owners, late
+
+
+def _sound_ids(raws: list[msgspec.Raw]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return ids and image ids of annotations, None unless all are integers that are their code."""
+    decode = _annotation_head.decode
+    try:
+        heads = [decode(raw) for raw in raws]
+    except UNREADABLE:
+        return None
+    own = plain_codes([head.id for head in heads])
+    images = plain_codes([head.image_id for head in heads])
+    return None if own is None or images is None else (own, images)

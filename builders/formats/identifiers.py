@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 Id = int | float | str
 
@@ -29,6 +33,16 @@ def whole_number(value: Any) -> int | None:
     if isinstance(value, int):
         return value
     return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def plain_codes(values: Sequence[Id]) -> NDArray[np.int64] | None:
+    """Return the codes of many ids, `(n,)` int64; None unless all are integers with plain codes."""
+    try:
+        codes = np.array(values)
+    except OverflowError:
+        return None
+    plain = codes.dtype == np.int64 and -_LIMIT < codes.min() <= codes.max() < _LIMIT
+    return codes if plain else None
 
 
 class IdCodes:

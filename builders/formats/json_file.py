@@ -48,16 +48,14 @@ class Records:
 
     Args:
         buffer: the whole file.
-        starts: (n,) int64, offset of each record in bytes.
-        sizes: (n,) int64, length of each record in bytes.
+        ranges: (2, n) int64, offset and length of each record in bytes.
     """
 
     # Two arrays take 16 bytes a record; a list of `msgspec.Raw` takes several times as much.
 
-    def __init__(self, buffer: memoryview, starts: NDArray[np.int64], sizes: NDArray[np.int64]):
+    def __init__(self, buffer: memoryview, ranges: NDArray[np.int64]):
         self._buffer = buffer
-        self.starts = starts
-        self.sizes = sizes
+        self.starts, self.sizes = ranges
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -139,19 +137,27 @@ class JsonFile:
     def _sized(self) -> str:
         return f"{self.path} ({len(self._map):,} bytes)"
 
-    def records(self, raws: list[msgspec.Raw]) -> Records:
-        """Return the byte ranges of records that `lists` or `items` returned."""
+    @property
+    def patched(self) -> bool:
+        """Whether non-finite literals were blanked in memory."""
+        return self._patched
+
+    def ranges(self, raws: list[msgspec.Raw]) -> NDArray[np.int64]:
+        """Return `(2, n)` int64, offsets and lengths of what `lists` or `items` returned."""
         # A `msgspec.Raw` is a view of the mapped bytes, not a copy. Its offset in the file is the
         # distance of the two addresses, which Arrow returns for any buffer.
-        buffer = memoryview(self._map)
-        base = pa.py_buffer(buffer).address
-        starts = np.empty(len(raws), np.int64)
-        sizes = np.empty(len(raws), np.int64)
+        base = pa.py_buffer(memoryview(self._map)).address
+        ranges = np.empty((2, len(raws)), np.int64)
+        starts, sizes = ranges
         for position, raw in enumerate(raws):
             view = pa.py_buffer(raw)
             starts[position] = view.address - base
             sizes[position] = view.size
-        return Records(buffer, starts, sizes)
+        return ranges
+
+    def records(self, ranges: NDArray[np.int64]) -> Records:
+        """Return the records at ranges that `ranges` returned."""
+        return Records(memoryview(self._map), ranges)
 
     def release(self) -> None:
         """Let the system drop the mapped pages; they come back from the file when next read."""

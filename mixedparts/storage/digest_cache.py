@@ -29,7 +29,7 @@ from mixedparts.storage.shards import sha256_of, written_beside
 _FORMAT = 1
 _FOLDER = "digests"
 # The coarsest clock of a file system in use is that of FAT: two seconds.
-_RACY_NS = 2_000_000_000
+RACY_NS = 2_000_000_000
 
 
 class Stamp(NamedTuple):
@@ -99,7 +99,7 @@ class DigestCache:
         digest = sha256_of(self._root / relative)
         # A file that changes while it is read has another stamp than before, so its entry is never
         # found.
-        if started - max(stamp.mtime_ns, stamp.ctime_ns) > _RACY_NS:
+        if started - max(stamp.mtime_ns, stamp.ctime_ns) > RACY_NS:
             self._entries[relative] = (stamp, digest)
             self._changed = True
         return digest
@@ -118,7 +118,7 @@ class DigestCache:
         except OSError:
             return
         changed = max(stamp.mtime_ns, stamp.ctime_ns)
-        if changed <= since_ns and time.time_ns() - changed > _RACY_NS:
+        if changed <= since_ns and time.time_ns() - changed > RACY_NS:
             self._entries[relative] = (stamp, digest)
             self._changed = True
 
