@@ -1,4 +1,4 @@
-"""Compare `mixedparts build` with the naive builder on one PACO-shaped file.
+"""Compare `mixedparts build` with the naive builder on one PACO-shaped file, or with itself.
 
 Both builders run as child processes, taking turns, on the same file with the same number of rows:
 by default 55 an image, as the published MixedParts has (2.4 million samples of 44 thousand images).
@@ -9,6 +9,7 @@ Examples:
     python -m benchmarks.build_speed                              3,000 images, 3 runs each
     python -m benchmarks.build_speed --images 300 --repeats 1     a quick look
     python -m benchmarks.build_speed --write docs/benchmarks.md   put the table into the docs
+    python -m benchmarks.build_speed --against c2a0771            with itself at an earlier commit
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import build_against
 from benchmarks.comparison import Result, Setting
 from benchmarks.process_tree import CommandFailed, Measurement, measure
 from benchmarks.report import table, write_section
@@ -77,7 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--images", type=int, default=3000, help="images of the file")
+    parser.add_argument(
+        "--images", type=int, help="images of the file (3000; with --against those of PACO)"
+    )
+    parser.add_argument(
+        "--against", metavar="COMMIT", help="compare with this commit, not with the naive builder"
+    )
     parser.add_argument("--samples", type=int, help="rows to build, 55 an image if not given")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each builder")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -88,18 +95,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="build_speed") as folder:
         work = (given.work or Path(folder)).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        rows = given.samples or _ROWS_PER_IMAGE * given.images
-        setting = Setting(work, given.images, rows, given.workers, given.pictures)
         try:
-            prepare(setting)
-            text = table(compare(setting, given.repeats))
+            text = _against(given, work) if given.against else _naive(given, work)
         except (CommandFailed, subprocess.CalledProcessError) as error:
             tell(str(error))
             return 1
     print(text)
     if given.write:
-        write_section(given.write, "benchmarks.build_speed", text)
+        section = "benchmarks.build_against" if given.against else "benchmarks.build_speed"
+        write_section(given.write, section, text)
     return 0
+
+
+def _naive(given: argparse.Namespace, work: Path) -> str:
+    """Compare with the naive builder; return the table."""
+    images = given.images or 3000
+    rows = given.samples or _ROWS_PER_IMAGE * images
+    setting = Setting(work, images, rows, given.workers, given.pictures)
+    prepare(setting)
+    return table(compare(setting, given.repeats))
+
+
+def _against(given: argparse.Namespace, work: Path) -> str:
+    """Compare with an earlier commit; return the table."""
+    comparison = build_against.Comparison(
+        given.against,
+        work,
+        given.images or build_against.PACO_IMAGES,
+        given.samples or 800_000,
+        given.workers,
+    )
+    return build_against.report(comparison, build_against.compare(comparison, given.repeats))
 
 
 if __name__ == "__main__":
