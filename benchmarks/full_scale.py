@@ -75,14 +75,16 @@ def report(outcomes: Mapping[str, Outcome], scale: float) -> str:
         f"`python -m benchmarks.full_scale` at {size}, {' and '.join(map(str, workers))} workers, "
         f"commit {', '.join(commits)}, {', '.join(days)}, {machine()}.",
         "",
-        "| build | image records | rows | wall s | CPU s | peak MB (PSS) | seconds of stages |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        "| build | image records | rows | wall s | CPU s | peak MB (PSS) | without mapped files | "
+        "seconds of stages |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for name, outcome in outcomes.items():
         stages = ", ".join(f"{stage} {value:.0f}" for stage, value in outcome.stages.items())
         lines.append(
             f"| {STEPS[name].what} | {outcome.images:,} | {outcome.rows:,} | {outcome.wall:.1f} | "
-            f"{outcome.cpu:.1f} | {outcome.tree:,.0f} | {stages} |"
+            f"{outcome.cpu:.1f} | {outcome.tree:,.0f} | "
+            f"{outcome.anonymous:,.0f} | {stages} |"
         )
     lines += ["", "| | measured | at most | |", "|---|---:|---:|---|"]
     for bar in BARS:

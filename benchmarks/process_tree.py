@@ -25,12 +25,15 @@ class Measurement:
         wall, cpu: seconds; cpu is user and system time of all processes, as last seen of each.
         tree: peak MB of all processes together (PSS: shared pages count once), sampled.
         largest: peak MB of the largest single process (the kernel's high-water mark of its RSS).
+        anonymous: peak MB of all processes together that belong to no file, sampled. The rest of
+            `tree` is pages of mapped files, which the system can drop.
     """
 
     wall: float
     cpu: float
     tree: float
     largest: float
+    anonymous: float = 0.0
 
 
 def measure(command: Sequence[str], log: Path) -> Measurement:
@@ -57,7 +60,7 @@ def measure(command: Sequence[str], log: Path) -> Measurement:
         raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
     # The kernel's account is exact but leaves out descendants that nobody waited for.
     cpu = max(usage.ru_utime + usage.ru_stime, sum(watch.cpu.values()))
-    return Measurement(wall, cpu, watch.tree / 1e6, watch.largest / 1e6)
+    return Measurement(wall, cpu, watch.tree / 1e6, watch.largest / 1e6, watch.anonymous / 1e6)
 
 
 class _Watch:
@@ -65,24 +68,28 @@ class _Watch:
 
     Attributes:
         cpu: seconds of each process id, its children excluded.
-        tree, largest: bytes, see `Measurement`.
+        tree, largest, anonymous: bytes, see `Measurement`.
     """
 
     def __init__(self) -> None:
         self.cpu: dict[str, float] = {}
         self.tree = 0
         self.largest = 0
+        self.anonymous = 0
         self.stop = threading.Event()
 
     def run(self, session: int) -> None:
         while not self.stop.wait(_INTERVAL):
-            total = 0
+            total = anonymous = 0
             for pid, seconds in _members(session):
                 self.cpu[pid] = seconds
-                total += _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:") * 1024
-                high = _kilobytes(f"/proc/{pid}/status", "VmHWM:") * 1024
-                self.largest = max(self.largest, high)
+                shared, own = _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:", "Pss_Anon:")
+                total += shared * 1024
+                anonymous += own * 1024
+                (high,) = _kilobytes(f"/proc/{pid}/status", "VmHWM:")
+                self.largest = max(self.largest, high * 1024)
             self.tree = max(self.tree, total)
+            self.anonymous = max(self.anonymous, anonymous)
 
 
 def _members(session: int) -> Iterator[tuple[str, float]]:
@@ -99,10 +106,10 @@ def _members(session: int) -> Iterator[tuple[str, float]]:
             yield pid, (int(fields[11]) + int(fields[12])) / tick
 
 
-def _kilobytes(file: str, key: str) -> int:
-    """Return the number after `key`, 0 where the process has ended."""
+def _kilobytes(file: str, *keys: str) -> list[int]:
+    """Return the number after each key, 0 where the process has ended or has no such line."""
     try:
         lines = Path(file).read_text().splitlines()
     except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith(key))
+        return [0] * len(keys)
+    return [sum(int(line.split()[1]) for line in lines if line.startswith(key)) for key in keys]

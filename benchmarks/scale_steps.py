@@ -53,7 +53,7 @@ class Outcome:
         workers: processes of the build.
         rows: of `pairs`, the benchmark included.
         images: image records of the sources.
-        wall, cpu, tree, largest: see `Measurement`.
+        wall, cpu, tree, largest, anonymous: see `Measurement`.
         stages: wall seconds from one stage's end to the next, to the second.
         commit: of the code, with `+` where files differ from it.
         day: UTC.
@@ -68,6 +68,7 @@ class Outcome:
     cpu: float
     tree: float
     largest: float
+    anonymous: float
     stages: dict[str, float]
     commit: str
     day: str
