@@ -54,8 +54,10 @@ def build_tokenizer(texts: Iterable[str], max_images: int) -> PreTrainedTokenize
     )
     # Grounding tokens are cut out first, or `<p>` and `(IMAGE1)` would be counted as words too.
     counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(word for word, _ in splitter.pre_tokenize_str(marks.sub(" ", text)))
+    # Millions of samples share their questions and most answers: each text is split once.
+    for text, times in Counter(texts).items():
+        for word, _ in splitter.pre_tokenize_str(marks.sub(" ", text)):
+            counts[word] += times
     # Ties are broken by the word itself: the order of the texts must not change any id.
     words = sorted(counts, key=lambda word: (-counts[word], word))
     vocabulary = {word: index for index, word in enumerate([*special, *words])}

@@ -43,6 +43,14 @@ def test_ids_depend_on_the_words_alone() -> None:
     assert first.get_vocab() == second.get_vocab()
 
 
+def test_texts_that_come_again_count_again() -> None:
+    vocabulary = build_tokenizer(["a lid", "the lid", "a cup", "a cup"], 2).get_vocab()
+    by_id = sorted(("a", "cup", "lid", "the"), key=vocabulary.__getitem__)
+    assert by_id == ["a", "cup", "lid", "the"]
+    vocabulary = build_tokenizer(iter(["a lid", "the lid", "a cup", *["the"] * 3]), 2).get_vocab()
+    assert sorted(by_id, key=vocabulary.__getitem__) == ["the", "a", "lid", "cup"]
+
+
 def test_a_saved_tokenizer_keeps_grounding_tokens_whole(tmp_path: Path) -> None:
     tokenizer = micro_tokenizer()
     tokenizer.save_pretrained(str(tmp_path))
