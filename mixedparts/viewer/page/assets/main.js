@@ -25,7 +25,9 @@ function keep(name, value) {
 function readAddress() {
   const query = new URLSearchParams(location.hash.slice(1));
   const filters = { task: query.getAll("task") };
-  for (const name of ["text", "sort"]) if (query.get(name)) filters[name] = query.get(name);
+  for (const name of ["text", "sort"]) {
+    if (query.get(name)) filters[name] = query.get(name).slice(0, byId("text").maxLength);
+  }
   for (const name of ["split", "source", "class", "part", "tag", "id"]) {
     const values = [...new Set(query.getAll(name))].filter(Boolean);
     if (values.length) filters[name] = values.length > 1 ? values : values[0];
