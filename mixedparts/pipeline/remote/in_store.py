@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -46,7 +47,8 @@ class InStore:
 
     def work(self, run: Callable[[T], Commit], needs: Sequence[Commit]) -> Callable[[T], Commit]:
         """Return a function that runs a task on any machine; see `Destination.work`."""
-        return RunInStore(self._store, self._build_id, run, _working_files(needs), self._sources)
+        files, host = _working_files(needs), socket.gethostname()
+        return RunInStore(self._store, self._build_id, run, files, self._sources, host)
 
     def known(self, tasks: Sequence[str]) -> dict[str, Commit]:
         """Return the records of the tasks that are done, so that no worker asks for each."""

@@ -12,6 +12,7 @@ in the record.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -188,6 +189,7 @@ class RunInStore(Generic[T]):
         run: runs a task in a local folder.
         needs: working files that `run` reads.
         sources: name and address of each source that is at one.
+        host: the machine that has planned the tasks, where the copies of sources are up to date.
     """
 
     store: Store
@@ -195,13 +197,16 @@ class RunInStore(Generic[T]):
     run: Callable[[T], Commit]
     needs: tuple[WrittenFile, ...]
     sources: Addresses = ()
+    host: str = ""
 
     def __call__(self, task: T) -> Commit:
         """Run one task in the scratch folder of this machine, and publish what it wrote."""
         # The folder of the machine that has planned the task may not exist here.
         build = scratch_folder(self.store, self.build_id)
         bring(self.store, build, self.needs)
-        here = _with_roots(replace(task, build=build), roots_here(self.sources))
+        here = replace(task, build=build)
+        if self.host != socket.gethostname():
+            here = _with_roots(here, roots_here(self.sources))
         return publish(self.store, build, self.run(here))
 
 

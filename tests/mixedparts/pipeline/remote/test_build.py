@@ -16,8 +16,12 @@ from mixedparts.files.cache import cache_folder
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.remote import in_store
+from mixedparts.pipeline.remote.in_store import InStore
 from mixedparts.progress import Silent
+from mixedparts.remote.store import Store
+from mixedparts.storage.build_folder import PLAN
 from mixedparts.storage.locate import resolve_build
+from mixedparts.storage.shards import write_json
 from tests.factories.object_store import ObjectStore
 from tests.mixedparts.pipeline.remote.conftest import at
 from tests.oracles.build_tables import read_manifest
@@ -168,3 +172,19 @@ def test_what_killed_and_late_runs_leave_is_removed_and_damage_repaired(
     files.pipe("bucket/late/pairs/train-00000-of-00002.parquet", b"short")
     build(at(config, "late"), Silent())
     assert_equal(object_store, "late", local)
+
+
+def test_of_two_builds_that_begin_at_one_time_the_second_stops(tmp_path: Path) -> None:
+    store = Store("memory://claimed/place")
+    for number, seed in enumerate((1, 2)):
+        plan = {"build_id": f"{number}" * 32, "identity": {"configuration": {"seed": seed}}}
+        write_json(tmp_path / str(number) / PLAN, plan)
+    first, second = (
+        InStore(store, tmp_path / str(number), f"{number}" * 32) for number in range(2)
+    )
+    first.store_plan()
+    first.store_plan()
+    with pytest.raises(UsageError, match=r"configuration\.seed: 1 -> 2") as stopped:
+        second.store_plan()
+    assert "memory://claimed/place" in str(stopped.value)
+    assert store.read([PLAN.as_posix()])[PLAN.as_posix()] == (tmp_path / "0" / PLAN).read_bytes()

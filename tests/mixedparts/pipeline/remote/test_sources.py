@@ -102,6 +102,7 @@ def test_a_task_on_another_machine_reads_the_copy_of_that_machine(
         sources.roots_here.cache_clear()
         with monkeypatch.context() as patched:
             patched.setenv("MIXEDPARTS_CACHE", str(tmp_path / "elsewhere"))
+            patched.setattr("socket.gethostname", lambda: "elsewhere")
             seen.append(str(cache_folder()))
             return original(self, task)
 
