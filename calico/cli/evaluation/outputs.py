@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 RANKS = ("miou_strict", "miou", "recall_fixed", "recall_glamm", "label_f1", "label_precision",
          "label_recall", "ss_a", "ss_b", "ss_c", "s_iou_a", "s_iou_b", "s_iou_c")  # fmt: skip
 
-_OWN = re.compile(r"index\.html|figures|.+\.parquet")  # in the folders of report and scores
+# Names in the folders of the report and of the scores.
+_OWN = re.compile(r"index\.html|figures|(samples|regions)(-.+)?\..+")
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

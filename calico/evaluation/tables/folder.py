@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from calico.evaluation.tables.collect import ScoreRows
 from calico.evaluation.tables.columns import FORMAT, METADATA_KEY, REGIONS, SAMPLES
 from mixedparts.errors import EnvironmentFault, InputError, UsageError, near_names
+from mixedparts.files.folders import list_folder
 from mixedparts.files.opening import open_file
 from mixedparts.files.text import parse_json, read_json
 from mixedparts.storage.shards import sha256_of, written_beside
@@ -133,9 +134,15 @@ def remove_baselines(folder: Path) -> None:
 
 def baselines_of(folder: Path) -> list[str]:
     """Return the names of the baselines whose samples have a table in a folder."""
+    if not folder.is_dir():
+        return []
     first, last = _file(folder, "samples", "*").name.split("*")
-    found = (path.name for path in folder.glob(f"{first}*{last}"))
-    return sorted(name.removeprefix(first).removesuffix(last) for name in found)
+    names = (entry.name for entry in list_folder(folder))
+    return sorted(
+        name.removeprefix(first).removesuffix(last)
+        for name in names
+        if name.startswith(first) and name.endswith(last)
+    )
 
 
 def _file(folder: Path, table: str, baseline: str | None = None) -> Path:
