@@ -57,11 +57,12 @@ def assert_loads_nothing(out: Path) -> None:
         datasets.load_dataset(str(out))
 
 
-def test_two_workers_write_the_same_bytes(
-    native_root: Path, whole: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("workers", [2, 4])
+def test_more_workers_write_the_same_bytes(
+    workers: int, native_root: Path, whole: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    subprocess.run([command("mixedparts"), *arguments(native_root, out, 2)], check=True)
+    subprocess.run([command("mixedparts"), *arguments(native_root, out, workers)], check=True)
     assert digests(out, "log.jsonl") == whole
 
 
@@ -136,7 +137,6 @@ def test_shares_of_the_shards_make_up_the_whole(
 def test_ray_writes_the_same_bytes(
     native_root: Path, whole: dict[str, str], tmp_path: Path, run_mixedparts: Run
 ) -> None:
-    pytest.importorskip("ray")
     out = tmp_path / "out"
     done = run_mixedparts(*arguments(native_root, out, 2), "--engine", "ray")
     assert done.returncode == 0, done.stderr

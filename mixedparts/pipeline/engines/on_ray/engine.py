@@ -47,7 +47,9 @@ class RayEngine:
         self._workers = workers
         self._note = note
         self._exit = ExitStack()
+        # Tasks in flight, each with the number of times that it was submitted again.
         self._running: dict[Any, tuple[Any, int]] = {}
+        self._waiting = False
         try:
             self._connect(address_of_cluster(address))
             self._mark = self._exit.enter_context(marked(needs))
@@ -138,8 +140,10 @@ class RayEngine:
             idle: seconds since a task has ended.
         """
         cpus = _cpus()
-        if cpus == 0 and idle > _NO_CPU_SECONDS:
+        waiting = cpus == 0 and idle > _NO_CPU_SECONDS
+        if waiting and not self._waiting:
             self._note("the Ray cluster has no CPU for tasks now; waiting for one")
+        self._waiting = waiting
         # Two tasks for each CPU, as in the local engine. Tasks beyond the CPUs are also what an
         # autoscaler adds nodes for.
         return 2 * max(cpus, self._workers)

@@ -82,6 +82,7 @@ def test_a_node_is_lost_in_mid_build(
     assert process.pid not in workers
 
 
+@pytest.mark.slow
 def test_an_address_in_the_environment_counts(
     native_root: Path, settings: Path, whole: dict[str, str], cluster: RayCluster, tmp_path: Path
 ) -> None:
@@ -138,6 +139,13 @@ if __name__ == "__main__":
     caught(engine.run(die, [0]))
     engine.close()
     print(sorted(os.listdir("out/_build")))
+    import logging, ray
+    connected = [ray.is_initialized()]
+    ray.init(sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
+    engine = get_engine("ray", 1, sys.argv[1])
+    connected += engine.run(str, ["given"])
+    engine.close()
+    print(*connected, ray.is_initialized())
 """
 STRANGER = """
 class Stranger:
@@ -168,8 +176,8 @@ def test_tasks_get_the_code_and_settings_and_come_back_with_their_errors(
     output, messages = process.communicate(timeout=180)
     assert (process.returncode, messages) == (0, ""), messages
     lines = output.splitlines()
-    assert len(lines) == 6, output
-    code, failed, bug, twice, died, left = lines
+    assert len(lines) == 7, output
+    code, failed, bug, twice, died, left, connected = lines
     package, reader, mark = code.split()
     assert "py_modules_files" in package, "the nodes must run the code of this command"
     assert "py_modules_files" in reader
@@ -181,15 +189,18 @@ def test_tasks_get_the_code_and_settings_and_come_back_with_their_errors(
     assert twice == "alive alive alive"
     assert died.startswith("EnvironmentFault 'Ray lost the task a task 2 times, the last time")
     assert left == "[]"
+    # A connection that the program has made itself stays.
+    assert connected == "False given True"
 
 
 @pytest.mark.parametrize(
     ("ending", "code", "told"),
     [
         (signal.SIGINT, 130, ["interrupted; the same command goes on where it stopped"]),
-        pytest.param(signal.SIGTERM, -signal.SIGTERM, [], marks=pytest.mark.slow),
+        (signal.SIGTERM, -signal.SIGTERM, []),
     ],
 )
+@pytest.mark.slow
 def test_an_end_by_a_signal_leaves_the_cluster_alone(
     ending: signal.Signals,
     code: int,
@@ -344,3 +355,24 @@ def test_a_node_that_does_not_see_the_folder_is_named(
     assert f"of the Ray cluster does not see {shared / 'out'}" in lines[-2]
     assert "--out s3://BUCKET/FOLDER" in lines[-1]
     assert not list((shared / "out").rglob("*.arrow"))
+
+
+def test_a_cluster_without_cpus_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mixedparts.pipeline.engines.on_ray import engine as module
+
+    class Cluster:
+        cpus = 0.0
+
+        def cluster_resources(self) -> dict[str, float]:
+            return {"CPU": self.cpus} if self.cpus else {}
+
+    notes: list[str] = []
+    cluster = Cluster()
+    monkeypatch.setattr(module, "ray", cluster)
+    engine = module.RayEngine.__new__(module.RayEngine)
+    engine._workers, engine._waiting, engine._note = 3, False, notes.append
+    assert [engine._most_in_flight(idle) for idle in (0.0, 61.0, 66.0)] == [6, 6, 6]
+    assert notes == ["the Ray cluster has no CPU for tasks now; waiting for one"]
+    # Tasks follow the CPUs of the cluster as it grows.
+    cluster.cpus = 40.0
+    assert engine._most_in_flight(70.0) == 80
