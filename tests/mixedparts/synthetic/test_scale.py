@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import statistics
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from builders.ade20k import Ade20kPartSource
 from builders.paco import PacoSource
 from builders.partimagenet import PartImageNetSource
-from mixedparts.errors import UsageError
+from mixedparts.errors import EnvironmentFault, UsageError
 from mixedparts.records import ImageRecord
 from mixedparts.sources.contract import Source
 from mixedparts.synthetic import MARKER, make_sources
@@ -211,6 +212,33 @@ def test_bad_orders_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="fraction must be above 0"):
         make_annotations(tmp_path / "out", Order(fraction=0), 1, silent)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_clear_error_and_a_second_run_repairs_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "picture.jpg")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mixedparts.synthetic.scale.layouts.link_picture", full)
+        with pytest.raises(EnvironmentFault, match=r"picture\.jpg: No space left"):
+            make_annotations(tmp_path, ORDER, 1, silent)
+    assert not [name for name in digests(tmp_path) if name.endswith((".json", ".tmp"))]
+    make_annotations(tmp_path, ORDER, 1, silent)
+    assert digests(tmp_path) == digests(root)
+
+
+def test_pictures_are_copied_where_links_are_impossible(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EMLINK, "Too many links")
+
+    monkeypatch.setattr("mixedparts.synthetic.scale.pictures.os.link", no_links)
+    order = Order(fraction=0.004, seed=5, sources=("ade20k",))
+    make_annotations(tmp_path, order, 1, silent)
+    assert digests(tmp_path / "ADE20KPart234") == digests(root / "ADE20KPart234")
 
 
 def test_foreign_files_are_refused_and_untouched(tmp_path: Path) -> None:
