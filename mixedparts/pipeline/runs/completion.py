@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from mixedparts.pipeline.finalize import (
     tidy_up,
 )
 from mixedparts.pipeline.plan import Plan, SourcePlan, differences, plan_of
+from mixedparts.pipeline.remote.sources import with_local_sources
 from mixedparts.pipeline.runs.event_log import event_log, read_events
-from mixedparts.pipeline.runs.places import noted_places, stored_choices
+from mixedparts.pipeline.runs.places import absolute_places, noted_places, stored_choices
 from mixedparts.pipeline.stages import Stages
 from mixedparts.progress import Progress
 from mixedparts.settings.local_paths import address_of, shown
@@ -89,6 +90,7 @@ def finalize_build(request: CompletionRequest, progress: Progress) -> dict[str, 
         config = _config(request, stored, read_events(request.out))
         reads = _all_reads(request.out, stored)
         if reads is not None:
+            config = with_local_sources(config, progress)
             return _finish(config, _plan(config, stored), reads, progress)
     return build(config, progress)
 
@@ -117,7 +119,7 @@ def _config(
     where = {**noted, **request.where, "source_roots": roots, "out": request.out}
     values = config_values(
         {name: str(value) if isinstance(value, Path) else value for name, value in where.items()},
-        f"the log of {shown(request.out)}",
+        f"the log of {shown(request.out)}, with the options given,",
     )
     config = BuildConfig(**{**choices, **values})
     # A field that this version does not have, or one that is new, makes another build.
@@ -130,7 +132,8 @@ def _config(
             "Name the folders with --root and --source-root, or use the version of mixedparts that"
             " began it.",
         )
-    return config
+    # Processes on other machines have other working folders.
+    return replace(config, **absolute_places(config)) if config.engine == "ray" else config
 
 
 def _all_reads(build_folder: Path, stored: Mapping[str, Any]) -> list[Commit] | None:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,21 @@ def test_an_address_in_the_environment_counts(
     _, messages = process.communicate(timeout=180)
     assert (process.returncode, messages) == (0, "")
     assert digests(tmp_path / "out", "log.jsonl") == whole
+
+
+@pytest.mark.slow
+def test_what_shares_have_left_is_finished_on_the_cluster(
+    native_root: Path, settings: Path, whole: dict[str, str], cluster: RayCluster, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = BuildConfig(sources=SOURCES, root=native_root, out=out, samples=300, **SHARDS)  # type: ignore[arg-type]
+    for number in range(2):
+        build(replace(config, shard_range=(number, 2)), Silent())
+    line = [command("mixedparts"), "finalize", "out", "--engine", "ray", "--quiet"]
+    process = start([*line, "--ray-address", cluster.address], tmp_path)
+    _, messages = process.communicate(timeout=180)
+    assert (process.returncode, messages) == (0, "")
+    assert digests(out, "log.jsonl") == whole
 
 
 ENGINE = """
