@@ -49,7 +49,7 @@ from mixedparts.pipeline.stages import Stages
 from mixedparts.pipeline.write import run_write, write_tasks
 from mixedparts.progress import Progress
 from mixedparts.remote.cache import is_copy
-from mixedparts.settings.local_paths import address_of, shown
+from mixedparts.settings.local_paths import address_of
 from mixedparts.storage.build_folder import stored_manifest, stored_plan
 from mixedparts.storage.shards import Commit
 from mixedparts.storage.target_folder import holds_earlier
@@ -382,7 +382,7 @@ def _waiting(config: BuildConfig, stage: str, stages: Stages) -> dict[str, Any]:
     stages.progress.log(
         "\n  ".join((f"{stage}: share {at}/{of} is done, other shares are not:", *stages.left))
         + "\nRun this command again when they are, or let it wait with --wait; `mixedparts finalize"
-        f" {shown(config.out)}` does all that is left."
+        f" {stages.destination.name}` does all that is left."
     )
     return {"waiting": stage, "shard_range": [at, of], "left": stages.left}
 

@@ -33,7 +33,13 @@ T = TypeVar("T", ReadTask, WriteTask)
 
 
 class Destination(Protocol):
-    """Keeps the finished tasks of a build."""
+    """Keeps the finished tasks of a build.
+
+    Attributes:
+        name: folder or address, for messages.
+    """
+
+    name: str
 
     def work(self, run: Callable[[T], Commit], needs: Sequence[Commit]) -> Callable[[T], Commit]:
         """Return the function that an engine calls for each task; it can be pickled.
@@ -107,6 +113,7 @@ class OnDisk:
     """
 
     def __init__(self, build: Path) -> None:
+        self.name = str(build)
         self._build = build
 
     def work(self, run: Callable[[T], Commit], needs: Sequence[Commit]) -> Callable[[T], Commit]:

@@ -39,6 +39,7 @@ class InStore:
     """
 
     def __init__(self, store: Store, build: Path, build_id: str, sources: Addresses = ()) -> None:
+        self.name = store.address
         self._sources = sources
         self._store = store
         self._build = build

@@ -22,7 +22,7 @@ from mixedparts.pipeline.runs.status import build_status
 from mixedparts.progress import Silent
 from tests.factories.object_store import BUCKET, ObjectStore
 from tests.mixedparts.pipeline.remote.conftest import at
-from tests.mixedparts.pipeline.remote.test_build import assert_equal
+from tests.mixedparts.pipeline.remote.test_build import Heard, assert_equal
 
 
 @pytest.fixture
@@ -64,9 +64,11 @@ def test_status_names_the_machines_and_finalize_does_the_rest(
     assert build_status(InStorePlace(address)).state == "no build"
     with pytest.raises(InputError, match=f"{address} holds no build that has begun"):
         finalize_build(CompletionRequest(Path(f"s3:/{BUCKET}/rest")), Silent())
+    heard = Heard()
     for number in (0, 1):
         on_machine(f"machine-{number}")
-        build(replace(at(config, "rest"), shard_range=(number, 3)), Silent())
+        build(replace(at(config, "rest"), shard_range=(number, 3)), heard)
+    assert f"`mixedparts finalize {address}` does all that is left" in heard.lines[-1]
     before = object_store.objects("rest")
     status = build_status(InStorePlace(address))
     assert object_store.objects("rest") == before
