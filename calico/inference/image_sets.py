@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.files.folders import is_folder, list_folder
 from mixedparts.files.text import parse_json, read_lines, read_text
 from mixedparts.images.formats import IMAGE_SUFFIXES
@@ -188,7 +188,8 @@ def _from_row(name: str, row: Mapping[str, Any], base: Path, task: Task) -> Imag
             raise ValueError("its images and its question must be text")
     named = row.get("task") or str(task)
     if named not in {*Task}:
-        raise ValueError(f"there is no task '{named}'")
+        near = near_names(str(named), Task)
+        raise ValueError(f"there is no task '{named}'{near and '.'}{near}")
     images = tuple(base / numbered[place] for place in sorted(numbered))
     return ImageSet(name, images, Task(named), row.get("question") or None)
 

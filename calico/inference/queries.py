@@ -12,7 +12,7 @@ from PIL import Image
 
 from calico.processing.images import open_image, rgb_of_any
 from calico.processing.prepared import ImagePreparer, PreparedImages, image_request
-from mixedparts.errors import InputError, UsageError
+from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.images.opening import image_bytes
 from mixedparts.records import Task
 from mixedparts.text import answers as wording
@@ -75,7 +75,8 @@ def task_question(task: str, images: int = 2) -> str:
         UsageError: there is no such task.
     """
     if task not in {*Task}:
-        raise UsageError(f"there is no task '{task}'", f"Tasks: {', '.join(Task)}.")
+        near = near_names(str(task), Task)
+        raise UsageError(f"there is no task '{task}'.{near}", f"Tasks: {', '.join(Task)}.")
     # There are wordings for 2 to MOST_WORDED images; the nearest are used for other numbers.
     worded = min(max(images, 2), wording.MOST_WORDED)
     return wording.question(Task(task), 0, worded)

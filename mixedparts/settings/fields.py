@@ -102,7 +102,9 @@ def convert(value: Any, hint: Any) -> Any:
     # msgspec does not list the choices in its message.
     bare = bare_type(hint)
     if typing.get_origin(bare) is Literal and value not in typing.get_args(bare):
-        raise ValueFault(f"{value!r}, choose from {', '.join(map(str, typing.get_args(bare)))}")
+        choices = list(map(str, typing.get_args(bare)))
+        near = near_names(str(value), choices)
+        raise ValueFault(f"{value!r}, choose from {', '.join(choices)}.{near}".removesuffix("."))
     if typing.get_origin(bare) is Mapping:
         return _convert_mapping(value, typing.get_args(bare)[1])
     value = _float_of_text(value, bare)

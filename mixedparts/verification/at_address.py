@@ -15,7 +15,7 @@ from mixedparts.storage.build_folder import CARD, CROISSANT, MANIFEST, PLAN, REJ
 from mixedparts.storage.digest_list import DIGEST_LIST
 from mixedparts.storage.schema import CONFIGS
 from mixedparts.verification.findings import Findings
-from mixedparts.verification.verify import verify
+from mixedparts.verification.verify import check_level, verify
 
 _FILES = (CARD, MANIFEST, CROISSANT, DIGEST_LIST, REJECTS_FILE)
 _FOLDERS = (*CONFIGS, PLAN.parent.as_posix())
@@ -41,8 +41,10 @@ def verify_at(
 
     Raises:
         InputError: there is no finished build at the address.
+        UsageError: there is no such level.
         EnvironmentFault: the storage cannot be reached or refuses access.
     """
+    check_level(level)
     shown = progress or Silent()
     store = Store(address)
     listed = store.listing()

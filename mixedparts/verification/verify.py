@@ -13,6 +13,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from mixedparts.errors import UsageError, near_names
 from mixedparts.pipeline.engines.local import LocalEngine
 from mixedparts.progress import Progress, Silent
 from mixedparts.sources.contract import SPLITS
@@ -32,7 +33,19 @@ from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.pairs import check_across_shards
 from mixedparts.verification.subsets import check_benchmark, check_preview
 
+LEVELS = ("quick", "full", "deep")
 _SMALL_BUILD = 100_000_000  # bytes; under this, starting processes costs more than they save
+
+
+def check_level(level: str) -> None:
+    """Check the name of a level, which would otherwise be taken for another one.
+
+    Raises:
+        UsageError: there is no such level.
+    """
+    if level not in LEVELS:
+        near = near_names(level, LEVELS)
+        raise UsageError(f"there is no level '{level}'.{near}", f"Levels: {', '.join(LEVELS)}")
 
 
 def verify(
@@ -57,7 +70,9 @@ def verify(
 
     Raises:
         InputError: the folder contains no finished build.
+        UsageError: there is no such level.
     """
+    check_level(level)
     # Without the check: a damaged manifest is a problem to report, not a reason to stop.
     opened = BuildFolder.open(build, check=False)
     reported = progress or Silent()

@@ -15,6 +15,7 @@ import pytest
 
 import mixedparts
 from calico.cli.program import COMMANDS
+from calico.inference.queries import task_question
 from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.pipeline.build import build
 from mixedparts.pipeline.config import BuildConfig
@@ -205,6 +206,17 @@ def test_names_of_load_dataset_too(built: Path) -> None:
         mixedparts.load_dataset(built, "pair")
     with pytest.raises(UsageError, match="Did you mean 'validation'"):
         mixedparts.load_dataset(built, split="validtion")
+
+
+def test_names_in_python_and_in_files_too(built: Path, tmp_path: Path, run_mixedparts: Run) -> None:
+    with pytest.raises(UsageError, match=r"no level 'ful'\. Did you mean 'full'"):
+        mixedparts.verify(built, level="ful")
+    with pytest.raises(UsageError, match=r"no task 'comon_parts'\. Did you mean 'common_parts'"):
+        task_question("comon_parts")
+    (tmp_path / "build.yaml").write_text("engine: lokal\n")
+    done = run_mixedparts("build", "--sources", "paco", "--config", tmp_path / "build.yaml")
+    assert done.returncode == 2
+    assert "engine: 'lokal', choose from local, ray. Did you mean 'local'?" in done.stderr
 
 
 def test_verbose_logs_what_a_build_does(native_root: Path, tmp_path: Path) -> None:
