@@ -7,7 +7,7 @@ object storage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from mixedparts.pipeline.pair import run_pair
 from mixedparts.pipeline.plan import Plan
 from mixedparts.pipeline.read import ReadTask
 from mixedparts.pipeline.replacement import remove_build
+from mixedparts.pipeline.runs.event_log import read_events
 from mixedparts.pipeline.runs.shares import (
     FINISH,
     check_intact,
@@ -60,6 +61,10 @@ class Destination(Protocol):
 
     def recorded(self) -> set[str]:
         """Return the names of all tasks that have a commit record, from one listing."""
+        ...
+
+    def events(self) -> Iterable[Mapping[str, Any]]:
+        """Yield the events of the logs of all runs."""
         ...
 
     def keep_log(self) -> None:
@@ -132,6 +137,10 @@ class OnDisk:
     def recorded(self) -> set[str]:
         """Return the names of all tasks that have a commit record, from one listing."""
         return recorded_names(self._build)
+
+    def events(self) -> Iterable[Mapping[str, Any]]:
+        """Yield the events of the log."""
+        return read_events(self._build)
 
     def keep_log(self) -> None:
         """Do nothing: the log is in the folder."""

@@ -78,8 +78,9 @@ class Stages:
         others = [task.name for task in tasks if task.name not in records]
         if others:
             every = [task.name for task in tasks]
+            place = self.destination
             self.left = wait_for_others(
-                self.config, stage, every, self.destination.recorded, self.progress
+                self.config, stage, every, place.recorded, place.events, self.progress
             )
             records |= self.destination.finished(others)
         # Tasks end in any order. The next stage gets their records in the order of the plan, so

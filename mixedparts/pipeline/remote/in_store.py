@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from mixedparts.pipeline.remote.finish import finish
 from mixedparts.pipeline.remote.place import remove_objects, stored_json
 from mixedparts.pipeline.remote.sources import Addresses
 from mixedparts.pipeline.remote.tasks import RunInStore, bring, finished_tasks, is_shard, publish
-from mixedparts.pipeline.remote.unfinished import log_of_machine
+from mixedparts.pipeline.remote.unfinished import log_of_machine, stored_logs
 from mixedparts.pipeline.replacement import remove_build
-from mixedparts.pipeline.runs.event_log import EVENTS
+from mixedparts.pipeline.runs.event_log import EVENTS, parse_events
 from mixedparts.remote.store import Store
 from mixedparts.storage.build_folder import PLAN, stored_plan
 from mixedparts.storage.shards import COMMITS, Commit, WrittenFile
@@ -63,6 +63,11 @@ class InStore:
         """Return the names of all tasks that have a commit record, from one listing."""
         listed = self._store.listing(COMMITS.as_posix())
         return {name.rpartition("/")[2].removesuffix(".json") for name in listed}
+
+    def events(self) -> Iterable[Mapping[str, Any]]:
+        """Yield the events of the logs of all machines, as they have kept them last."""
+        for log in stored_logs(self._store).values():
+            yield from parse_events(log.splitlines())
 
     def keep_log(self) -> None:
         """Keep the log as an object, every `_LOG_SECONDS`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,6 @@ from mixedparts.errors import EnvironmentFault, InputError
 from mixedparts.files.folders import list_folder
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.finalize import done_elsewhere, is_unfinished
-from mixedparts.pipeline.runs.event_log import read_events
 from mixedparts.pipeline.workspace import READY, WORK
 from mixedparts.progress import Progress
 from mixedparts.storage.build_folder import stored_manifest
@@ -104,6 +103,7 @@ def wait_for_others(
     stage: str,
     tasks: Sequence[str],
     recorded: Callable[[], set[str]],
+    events: Callable[[], Iterable[Mapping[str, Any]]],
     progress: Progress,
 ) -> list[str]:
     """Wait for the tasks of other shares as long as the configuration says.
@@ -113,6 +113,7 @@ def wait_for_others(
         stage: name of the stage.
         tasks: names of all tasks of the stage.
         recorded: returns the names of all tasks that have a commit record.
+        events: returns the events of the logs of all runs.
         progress: shows the tasks that are waited for.
 
     Returns:
@@ -123,7 +124,7 @@ def wait_for_others(
         return []
     if config.wait is not None:
         missing = _wait(missing, config.wait, recorded, progress, stage)
-    return _lines(config, tasks, missing)
+    return _lines(config, tasks, missing, events()) if missing else []
 
 
 def _wait(
@@ -148,12 +149,17 @@ def _wait(
     return missing
 
 
-def _lines(config: BuildConfig, tasks: Sequence[str], missing: set[str]) -> list[str]:
+def _lines(
+    config: BuildConfig,
+    tasks: Sequence[str],
+    missing: set[str],
+    events: Iterable[Mapping[str, Any]],
+) -> list[str]:
     """Return a line for every share with missing tasks, with the last sign of it in the log."""
     assert config.shard_range is not None
     of = config.shard_range[1]
     left = Counter(number % of for number, task in enumerate(tasks) if task in missing)
-    latest = {event.get("share"): event for event in read_events(config.out)}
+    latest = {str(event.get("share")): event for event in events}
     lines = []
     for at, number in sorted(left.items()):
         event = latest.get(f"{at}/{of}")

@@ -69,6 +69,9 @@ def test_status_names_the_machines_and_finalize_does_the_rest(
         on_machine(f"machine-{number}")
         build(replace(at(config, "rest"), shard_range=(number, 3)), heard)
     assert f"`mixedparts finalize {address}` does all that is left" in heard.lines[-1]
+    # What is known of share 0/3 comes from the log of another machine; it is done here.
+    assert "share 2/3: " in heard.lines[-1]
+    assert "no sign of it in the log" in heard.lines[-1]
     before = object_store.objects("rest")
     status = build_status(InStorePlace(address))
     assert object_store.objects("rest") == before
@@ -101,3 +104,28 @@ def test_the_log_can_be_read_while_a_share_is_at_work(
     build(replace(at(config, "live"), shard_range=(0, 2)), Looks())
     # The event of a task is kept after its progress is shown.
     assert seen[-1] == len(seen) - 2
+
+
+def test_a_share_says_from_which_machine_another_one_was_last_heard_of(
+    object_store: ObjectStore, config: BuildConfig, on_machine: Callable[[str], None]
+) -> None:
+    on_machine("machine-0")
+    first = replace(at(config, "heard"), shard_range=(0, 2))
+
+    class Dies(Silent):
+        """Ends the run after two tasks."""
+
+        def advance(self, amount: int = 1) -> None:
+            self.calls = getattr(self, "calls", 0) + 1
+            if self.calls > 2:
+                raise InputError("the disk is on fire")
+
+    with pytest.raises(InputError, match="on fire"):
+        build(first, Dies())
+    on_machine("machine-1")
+    result = build(replace(first, shard_range=(1, 2)), Silent())
+    (line,) = result["left"]
+    assert line.startswith("share 0/2: ")
+    assert "last heard of at 20" in line
+    assert "from machine-0, process" in line
+    assert line.endswith("which stopped: the disk is on fire")
