@@ -107,7 +107,13 @@ def scores(source: str | Path, baseline: str | None = None) -> ScoreFrames:
     if content is None:
         there = baselines_of(folder)
     else:
-        kept = content["scores"].get("baselines", {})
+        # An older calico-eval wrote none.
+        named = content["scores"].get("baselines")
+        kept = (
+            {n: d for n, d in named.items() if isinstance(d, dict)}
+            if isinstance(named, dict)
+            else {}
+        )
         there, digests = sorted(kept), kept.get(baseline)
     if baseline not in there:
         known = f"It has: {', '.join(there)}" if there else "Run calico-eval with --baselines NAME."

@@ -109,6 +109,11 @@ def test_baselines_have_scores_too(runs: Path, tmp_path: Path) -> None:
     assert (boxes["predicted_area"] >= boxes["area"]).all()  # a box holds its mask
     with pytest.raises(UsageError, match=r"no scores of a baseline 'box'\. Did you mean 'boxes'"):
         calico.evaluation.scores(runs / "poor.json", "box")
+    for damaged in (None, [], "boxes", {"boxes": 3}):
+        scores = {**content["scores"], "baselines": damaged, "folder": str(runs / "poor.scores")}
+        (tmp_path / "damaged.json").write_text(json.dumps({**content, "scores": scores}))
+        with pytest.raises(UsageError, match="no scores of a baseline 'boxes'"):
+            calico.evaluation.scores(tmp_path / "damaged.json", "boxes")
     # A later evaluation of the same folder leaves no tables of baselines that it did not score.
     shutil.copytree(runs / "poor.scores", tmp_path / "kept")
     words = [
