@@ -251,6 +251,7 @@ if any("ray.init" in word for word in getattr(sys, "orig_argv", [])):
 """
 
 
+@pytest.mark.slow
 def test_other_versions_are_named(
     native_root: Path, settings: Path, cluster: RayCluster, tmp_path: Path
 ) -> None:

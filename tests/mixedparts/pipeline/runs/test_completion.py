@@ -22,7 +22,14 @@ from tests.oracles.digests import digests
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("shares", [1, 2, 3], ids=["one share", "reading", "reading and a share"])
+@pytest.mark.parametrize(
+    "shares",
+    [
+        pytest.param(1, id="one share", marks=pytest.mark.slow),
+        pytest.param(2, id="reading"),
+        pytest.param(3, id="reading and a share", marks=pytest.mark.slow),
+    ],
+)
 def test_it_does_what_shares_have_left(
     shares: int, native_root: Path, whole: dict[str, str], tmp_path: Path, run_mixedparts: Run
 ) -> None:
