@@ -93,7 +93,16 @@ def _annotation_fields(link_key: str) -> Callable[[memoryview], Any]:
 def annotation_of(
     raw: memoryview, position: int, link_key: str
 ) -> tuple[Fault | None, Fields, msgspec.Raw]:
-    """Return why an annotation is refused, if it is; id, category id and link; and its mask."""
+    """Decode an annotation, but for its mask.
+
+    Args:
+        raw: the record as JSON.
+        position: its position in its list.
+        link_key: key of its link to its object.
+
+    Returns:
+        Why it is refused, None if it is not; id, category id and link; and its `segmentation`.
+    """
     try:
         fields = _annotation_fields(link_key)(raw)
     except UNREADABLE as error:

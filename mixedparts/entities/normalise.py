@@ -105,7 +105,13 @@ def plain(native: str) -> str:
 def entities_of(
     record: ImageRecord, names: Names, filters: Filters, dropped: FilterCounts
 ) -> list[Entity]:
-    """Unite the masks of one image; see `entities_of_images` for the arguments.
+    """Unite the masks of one image by class and part name, and apply the profile and the filters.
+
+    Args:
+        record: the annotations of the image, under native names.
+        names: canonical names of the source.
+        filters: which classes to include, and the least areas.
+        dropped: counters; what the profile or the areas exclude is added to them.
 
     Returns:
         The remaining entities in the order of their names.
@@ -116,11 +122,12 @@ def entities_of(
 def entities_of_images(
     records: Sequence[ImageRecord], names: Names, filters: Filters, dropped: FilterCounts
 ) -> list[list[Entity]]:
-    """Unite masks by class and part name, and apply the profile and the filters.
+    """Do for many images what `entities_of` does for one.
+
+    One call costs less than many: each call into the mask library has a fixed cost.
 
     Args:
-        records: the annotations of some images, under native names. Many images in one call cost
-            less than one by one: each call into the mask library has a fixed cost.
+        records: the annotations of some images, under native names.
         names: canonical names of the source.
         filters: which classes to include, and the least areas.
         dropped: counters; what the profile or the areas exclude is added to them.
