@@ -11,6 +11,7 @@ import pytest
 
 from mixedparts.cards.croissant import croissant_problems
 from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.files.cache import cache_folder
 from mixedparts.files.folders import check_plain_files
 from mixedparts.files.text import read_own_json
 from mixedparts.interchange.export.folder import stored_identity
@@ -20,7 +21,6 @@ from mixedparts.pipeline.finalize import finished_manifest, is_unfinished
 from mixedparts.progress import Silent
 from mixedparts.storage.build_folder import BuildFolder, DamagedShard, stored_manifest, stored_plan
 from mixedparts.storage.digest_cache import DigestCache, Stamp
-from mixedparts.files.cache import cache_folder
 from mixedparts.storage.locate import last_build
 from mixedparts.storage.shards import Commit, WrittenFile, commit, intact, read_commit
 from mixedparts.storage.writer_lock import writing
