@@ -85,7 +85,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._file = JsonFile(path)
-        self._records: Records = self._file.records(self._file.ranges(self._file.items()))
+        self._records: Records = self._file.records(self._file.items())
 
     def __len__(self) -> int:
         return len(self._records)

@@ -112,8 +112,8 @@ class CocoIndex:
             if cache is not None and not self.file.patched:
                 cache.store(*stored)
         arrays, values = stored
-        self.images = self.file.records(arrays["images"])
-        self.annotations = self.file.records(arrays["annotations"])
+        self.images = self.file.records_at(arrays["images"])
+        self.annotations = self.file.records_at(arrays["annotations"])
         self.categories, self.category_faults = values.categories, values.category_faults
         self.first_images, self.first_files = values.first_images, values.first_files
         self.duplicate_annotations = arrays["duplicates"]

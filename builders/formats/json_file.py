@@ -155,8 +155,12 @@ class JsonFile:
             sizes[position] = view.size
         return ranges
 
-    def records(self, ranges: NDArray[np.int64]) -> Records:
-        """Return the records at ranges that `ranges` returned."""
+    def records(self, raws: list[msgspec.Raw]) -> Records:
+        """Return the byte ranges of records that `lists` or `items` returned."""
+        return self.records_at(self.ranges(raws))
+
+    def records_at(self, ranges: NDArray[np.int64]) -> Records:
+        """Return the records at ranges that `ranges` returned for this file."""
         return Records(memoryview(self._map), ranges)
 
     def release(self) -> None:
