@@ -15,8 +15,8 @@ PAIR := $(addprefix $(DEMO)/sources/ADE20KPart234/images/validation/, \
 # labels and metrics have; and the tests of these.
 OLDEST := transformers==5.4.0 peft==0.18.0 numpy==1.26.4 opencv-python==4.10.0.84 pillow==11.0.0 \
 	pyarrow==19.0.1 pycocotools==2.0.8 pysimdjson==6.0.2 datasets==4.0.0
-OLDEST_TESTS := tests/calico tests/builders/formats $(addprefix tests/mixedparts/,test_masks.py test_loading.py images \
-	tables entities synthetic/test_painting.py synthetic/test_raster.py \
+OLDEST_TESTS := tests/calico tests/builders/formats $(addprefix tests/mixedparts/,test_masks.py \
+	test_loading.py images tables entities synthetic/test_painting.py synthetic/test_raster.py \
 	interchange/test_round_trip.py interchange/export pipeline/test_odd_runs.py \
 	verification/test_tables.py viewer/selection)
 
