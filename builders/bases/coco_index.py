@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from builders.bases.index_cache import IndexCache
+from builders.bases.index_cache import IndexCache, index_rules
 from builders.formats.identifiers import Id, IdCodes, id_text, plain_codes
 from builders.formats.json_file import UNREADABLE, JsonFile, decode_untyped
 from mixedparts.errors import InputError
@@ -255,10 +255,8 @@ def open_index(path: Path, image_key: ImageKey, file_key: FileKey = plain_path) 
 # parts of the same images in two files.
 @lru_cache(maxsize=2)
 def _cached_index(path: Path, image_key: ImageKey, file_key: FileKey, stamp: Stamp) -> CocoIndex:
-    rules = [f"{rule.__module__}.{rule.__qualname__}" for rule in (image_key, file_key)]
-    # A function that was made at run time has no name that another process knows.
-    named = not any("<" in rule for rule in rules)
-    cache = IndexCache(path, stamp, " ".join(rules)) if named else None
+    rules = index_rules(image_key, file_key)
+    cache = None if rules is None else IndexCache(path, stamp, rules)
     return CocoIndex(path, image_key, file_key, cache)
 
 

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,6 +32,22 @@ T = TypeVar("T")
 _LEAST_BYTES = 8 << 20
 _FOLDER = "indices"
 _REST = "rest"
+
+
+def index_rules(*functions: object) -> str | None:
+    """Return a text that names functions and their code; None if names do not say what they do.
+
+    A method depends on its object as well, and a nested function on where it was made.
+    """
+    rules = []
+    for function in functions:
+        if not isinstance(function, FunctionType) or "<" in function.__qualname__:
+            return None
+        code = function.__code__
+        text = repr((code.co_code, code.co_consts, code.co_names, function.__defaults__))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        rules.append(f"{function.__module__}.{function.__qualname__} {digest}")
+    return ", ".join(rules)
 
 
 class IndexCache:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from builders.bases import coco_index, index_cache
-from builders.bases.coco_index import CocoIndex, open_index
+from builders.bases.coco_index import CocoIndex, open_index, plain_path
+from builders.bases.index_cache import index_rules
 
 
 def image_key(record_id: str, file_name: str) -> str:
@@ -132,3 +135,23 @@ def test_a_cache_folder_that_cannot_be_written_only_costs_time(
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     first, _ = opened(file, monkeypatch)
     assert content(opened(file, monkeypatch)[0]) == content(first)
+
+
+def upper(file_name: str) -> str:
+    return file_name.upper()
+
+
+def test_rules_name_functions_and_their_code() -> None:
+    rules = index_rules(image_key, plain_path)
+    assert rules == index_rules(image_key, plain_path) != index_rules(image_key, upper)
+    edited = FunctionType(plain_path.__code__, globals(), "upper")
+    edited.__qualname__, edited.__module__ = "upper", __name__
+    assert index_rules(edited) != index_rules(upper)
+
+
+def test_functions_whose_name_does_not_say_what_they_do_have_no_rules() -> None:
+    def nested(file_name: str) -> str:
+        return file_name
+
+    for function in (nested, partial(upper), "text".startswith, Path("x").joinpath, lambda n: n):
+        assert index_rules(upper, function) is None
