@@ -105,7 +105,7 @@ def test_every_equation_has_its_code() -> None:
 
 
 def test_every_difference_names_its_option(values: dict[str, Any]) -> None:
-    listed = list(rows("Where it differs all the same"))
+    listed = list(rows("Remaining differences"))
     assert len(listed) >= 10
     for difference, _, option in listed:
         names = OPTION.findall(option)
