@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 import mixedparts
+from mixedparts.exit_codes import run_command
 
 WIDTH, HEIGHT = 96, 72
 SPLITS = {"train": 8, "test": 4}
@@ -80,7 +82,7 @@ def write_sources(root: Path) -> None:
     (folder / "coco_parts.yaml").write_text(DESCRIPTION)
 
 
-def main() -> None:
+def main() -> int:
     """Write, build, verify, count."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/examples/coco"))
@@ -99,7 +101,8 @@ def main() -> None:
     row = next(row for row in pairs if row["task"] == "unique_parts")
     print(row["question"])
     print(row["answer"])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

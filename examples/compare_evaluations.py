@@ -11,18 +11,21 @@ Give it the JSON files of two evaluations of the same dataset, split and limit. 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import calico.evaluation
+from calico.evaluation.summary import RATIOS
 from calico.evaluation.tables.comparison import compare_runs, read_runs
+from mixedparts.exit_codes import run_command
 
 
-def main() -> None:
+def main() -> int:
     """Print differences with intervals, the samples that changed most, and confused names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
-    parser.add_argument("--metric", default="miou_strict", help="of a sample (miou_strict)")
+    parser.add_argument("--metric", choices=tuple(RATIOS), default="miou_strict", metavar="KEY")
     asked = parser.parse_args()
 
     comparison = compare_runs(read_runs([asked.first, asked.second]), metric=asked.metric)
@@ -48,7 +51,8 @@ def main() -> None:
     print(f"\n{second.run.name}: {len(wrong)} regions have a good mask and another name")
     for (name, said), count in wrong.value_counts(["name", "predicted_name"]).head(5).items():
         print(f"  {name} was called {said}: {count}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -12,6 +12,7 @@ copy, docs/add-a-source.md explains it.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from builders.formats.file_listing import annotation_files
 from builders.formats.segmentation_maps import EIGHT_BIT, UnusableMap, read_label_map
 from mixedparts import masks
 from mixedparts.entities.normalise import FilterCounts, Filters, Names, entities_of
+from mixedparts.exit_codes import run_command
 from mixedparts.images.opening import UnreadableImage, decodable_size
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 from mixedparts.sources.contract import SPLITS, ReadShard
@@ -91,7 +93,7 @@ def write_cups(root: Path) -> None:
     (folder / f"mug-3{MAP}").unlink()
 
 
-def main() -> None:
+def main() -> int:
     """Print what the reader yields, and the entities that a build would make of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/examples/cups"))
@@ -107,7 +109,8 @@ def main() -> None:
                 parts = [f"{part.name} ({part.area} pixels)" for part in entity.parts]
                 print(f"{outcome.image_id}: {entity.region.name} with {', '.join(parts)}")
     print(f"too small: {dropped.objects} objects, {dropped.parts} parts")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -9,14 +9,16 @@ the masks and all masks in one NumPy file. `make demo` trains a small model (run
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
 import calico
+from mixedparts.exit_codes import run_command
 
 
-def main() -> None:
+def main() -> int:
     """Load, ask, save."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint, or of a run")
@@ -40,7 +42,8 @@ def main() -> None:
     np.savez_compressed(asked.out / "masks.npz", **arrays)
     answer.overlay().save(asked.out / "overlay.png")
     print(f"{len(arrays)} masks in {asked.out / 'masks.npz'}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

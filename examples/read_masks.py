@@ -11,6 +11,7 @@ and builds them first.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from PIL import Image
 
 import mixedparts
 from mixedparts import masks
+from mixedparts.errors import UsageError
+from mixedparts.exit_codes import run_command
 
 
 def synthetic_build(folder: Path) -> Path:
@@ -45,7 +48,7 @@ def regions(row: dict[str, Any]) -> list[tuple[str, int, np.ndarray]]:
     return found
 
 
-def main() -> None:
+def main() -> int:
     """Print and cut out the regions of one row."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dataset", type=Path, help="build folder (a synthetic one)")
@@ -58,7 +61,9 @@ def main() -> None:
     pairs = mixedparts.load_dataset(dataset, split=asked.split)
     place = asked.row
     if place is None:
-        place = next(i for i, task in enumerate(pairs["task"]) if task == "common_parts")
+        place = next((i for i, task in enumerate(pairs["task"]) if task == "common_parts"), 0)
+    if not 0 <= place < len(pairs):
+        raise UsageError(f"there is no row {place}: {asked.split} has rows 0 to {len(pairs) - 1}")
     row = pairs[place]
     print(row["question"], row["answer"], sep="\n")
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,8 @@ def main() -> None:
         alpha = np.where(mask, 255, 0).astype(np.uint8)
         cut = np.dstack((pixels, alpha))[top:bottom, left:right]
         Image.fromarray(cut, "RGBA").save(asked.out / f"region-{number}.png")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -12,6 +12,7 @@ image's corner and calls it by the most frequent class. docs/evaluation.md defin
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from calico.evaluation.text import load_text_model
 from calico.predictions.files import write_predictions
 from calico.predictions.types import Prediction, Segment
 from mixedparts import masks
+from mixedparts.exit_codes import run_command
 from mixedparts.storage.build_folder import BuildFolder
 
 Region = tuple[str, int, np.ndarray]
@@ -56,7 +58,7 @@ def synthetic_build(folder: Path) -> Path:
     )
 
 
-def main() -> None:
+def main() -> int:
     """Predict, write the file, score."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dataset", type=Path, help="build folder (a synthetic one)")
@@ -86,7 +88,8 @@ def main() -> None:
     for title, group in summary.groups().items():
         values = [f"{name} {100 * group.metrics[key].value:.1f}" for name, key in HEADLINE.items()]
         print(f"{title} ({group.samples} samples): {', '.join(values)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

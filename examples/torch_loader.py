@@ -11,6 +11,7 @@ sources and builds them first.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ from torch.utils.data import DataLoader, Dataset
 
 import mixedparts
 from mixedparts import masks
+from mixedparts.errors import InputError
+from mixedparts.exit_codes import run_command
+from mixedparts.records import Task
 
 
 class Pair(NamedTuple):
@@ -81,11 +85,11 @@ def collate(pairs: list[Pair]) -> tuple[Tensor, list[Pair]]:
     return torch.stack([pair.images for pair in pairs]), pairs
 
 
-def main() -> None:
+def main() -> int:
     """Print the shapes of the first batch, and how much of the images objects cover."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dataset", type=Path, help="build folder (a synthetic one)")
-    parser.add_argument("--task", default="common_parts")
+    parser.add_argument("--task", choices=[str(task) for task in Task], default="common_parts")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("runs/examples/loader"))
     asked = parser.parse_args()
@@ -97,6 +101,8 @@ def main() -> None:
         )
 
     pairs = Pairs(dataset, "train", asked.task, asked.size)
+    if not pairs:
+        raise InputError(f"the split train of {dataset} has no pairs of {asked.task}")
     loader = DataLoader(pairs, batch_size=4, shuffle=True, collate_fn=collate)
     images, batch = next(iter(loader))
     print(f"{len(pairs)} pairs of {asked.task}, {len(pairs.names)} names")
@@ -104,7 +110,8 @@ def main() -> None:
     for pair in batch:
         names = [pairs.names[index] for index in pair.name_of]
         print(f"masks {tuple(pair.masks.shape)}: {', '.join(names)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

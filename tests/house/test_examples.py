@@ -32,8 +32,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         path = str(EXAMPLES / f"{name}.py")
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
         capsys.readouterr()
-        names = runpy.run_path(path, run_name="__main__")
-        return capsys.readouterr().out.splitlines(), names
+        names = runpy.run_path(path)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(path, run_name="__main__")
+        out, error = capsys.readouterr()
+        assert ended.value.code == 0, error
+        return out.splitlines(), names
 
     return run_script
 
@@ -162,6 +166,35 @@ def test_compare_evaluations(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     assert fell.removeprefix("fell most: ") in {f"{row['id']} -100.0" for row in rows}
     regions = sum(len(row["objects"]) + len(row["parts"]) for row in rows)
     assert f"wrong-labels: {regions} regions have a good mask and another name" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("read_masks", ["--dataset", "nowhere"], "nowhere"),
+        ("torch_loader", ["--dataset", "nowhere"], "nowhere"),
+        ("score_predictions", ["--dataset", "nowhere"], "nowhere"),
+        ("compare_evaluations", ["a.json", "b.json"], "a.json"),
+        ("predict_pair", ["nowhere", "a.png", "b.png"], "nowhere"),
+    ],
+)
+def test_missing_input_is_one_message(
+    name: str,
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    error = capsys.readouterr().err
+    assert ended.value.code == 3
+    assert error.startswith("error: ")
+    assert says in error
+    assert "Traceback" not in error
 
 
 def test_predict_pair(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
