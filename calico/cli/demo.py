@@ -33,7 +33,7 @@ _EXAMPLES = """examples:
   calico-demo --checkpoint runs/tiny --dataset data/mixedparts --port 8000
 
 It prints the address of the page, http://127.0.0.1:7860/, and runs until Ctrl+C. Only programs on
-this machine reach it, and it asks no other machine for anything. Uploads and answers lie in a
+this machine reach it, and it sends no requests to other machines. Uploads and answers are in a
 temporary folder, which is deleted at the end. It needs the extra: pip install 'mixedparts[demo]'"""
 
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         help="build folder, or 'mixedparts', whose samples are the examples (default: synthetic"
         " images, drawn at the start)",
     )
-    add("--port", type=_port, default=_PORT, metavar="N", help="7860; 0: any that is free")
+    add("--port", type=_port, default=_PORT, metavar="N", help="7860; 0: any free port")
     add_search_options(parser)
     add_device_option(parser)
     add_device_map_options(parser)

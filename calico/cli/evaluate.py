@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--checkpoint", type=local_path, metavar="DIR", help="what calico-train wrote"
+        "--checkpoint", type=local_path, metavar="DIR", help="checkpoint of calico-train"
     )
     what.add_argument(
         "--predictions",
@@ -126,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
         "--save-predictions",
         type=local_path,
         metavar="FILE",
-        help="keep what was scored as JSON lines; an interrupted evaluation of a checkpoint then"
-        " goes on where it stopped",
+        help="write the scored predictions as JSON lines; an interrupted evaluation of a checkpoint"
+        " then continues where it stopped",
     )
     _add_scoring_options(parser)
     add_common_options(parser)
@@ -136,13 +136,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--seed", type=int, default=0, help="of the bootstrap intervals (0)")
-    add("--bootstrap", type=_draws, default=1000, metavar="N", help="draws; 0: no intervals (1000)")
-    add("--text-model", default="minilm", metavar="NAME", help="of SS: minilm, folder or Hub id")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (0)")
+    add(
+        "--bootstrap",
+        type=_draws,
+        default=1000,
+        metavar="N",
+        help="its draws; 0: no intervals (1000)",
+    )
+    add("--text-model", default="minilm", metavar="NAME", help="for SS: minilm, folder or Hub id")
     add(
         "--recall-text-model",
         metavar="NAME",
-        help="of Recall; default: that of SS; bert-base-uncased for GLaMM's Recall",
+        help="for Recall; default: that of SS; bert-base-uncased for GLaMM's Recall",
     )
     beside = parser.add_mutually_exclusive_group()
     beside.add_argument(
@@ -151,10 +157,10 @@ def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         choices=(*BASELINE_NAMES, "all"),
         default=BASELINE_NAMES[:1],
-        help=f"rows beside the result: {', '.join(BASELINE_NAMES)}, or all (most-frequent)",
+        help=f"baselines beside the result: {', '.join(BASELINE_NAMES)}, or all (most-frequent)",
     )
     beside.add_argument(
-        "--no-baseline", dest="baselines", action="store_const", const=(), help="no such rows"
+        "--no-baseline", dest="baselines", action="store_const", const=(), help="no baselines"
     )
 
 

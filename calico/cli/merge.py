@@ -24,12 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="calico-merge",
-        description="Fold the adapters of a checkpoint into its language model and write it with"
-        " all frozen parts, so that it needs no published weights any more.",
+        description="Merge the adapters of a checkpoint into its language model and write all"
+        " weights, so that the result needs no published weights.",
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add("checkpoint", type=local_path, metavar="CHECKPOINT", help="what calico-train wrote")
+    add("checkpoint", type=local_path, metavar="CHECKPOINT", help="checkpoint of calico-train")
     add("--out", type=local_path, required=True, metavar="DIR", help="new folder")
     add_verify_option(parser)
     add_common_options(parser)

@@ -65,9 +65,9 @@ def add_run_options(parser: CommandParser) -> None:
         "--processes",
         type=parallel,
         metavar="N",
-        help="on a CPU, that share the cores (default: 2 for a small model); for GPUs use torchrun",
+        help="processes that share a CPU (default: 2 for a small model); for GPUs, use torchrun",
     )
-    add("--threads", type=parallel, metavar="N", help="of a process (default: its share of cores)")
+    add("--threads", type=parallel, metavar="N", help="threads a process (its share of the cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
     add_common_options(parser)
 
@@ -79,7 +79,7 @@ def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
         type=local_path,
         required=True,
         metavar="DIR",
-        help="what calico-train wrote",
+        help="checkpoint that calico-train wrote",
     )
 
 
@@ -90,7 +90,7 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="NAME",
-        help="cpu, cuda, cuda:N or mps; default: auto, CUDA where there is one, else the CPU",
+        help="cpu, cuda, cuda:N or mps; default: auto (CUDA if available, else the CPU)",
     )
 
 
@@ -107,7 +107,7 @@ def add_device_map_options(parser: argparse.ArgumentParser) -> None:
         "--offload-folder",
         type=local_path,
         metavar="DIR",
-        help="for modules that the map puts on disk",
+        help="folder for modules that the map puts on disk",
     )
 
 
@@ -141,8 +141,8 @@ def add_verify_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="compare the checkpoint's frozen weights with their digest too; trained weights and"
-        " settings always are",
+        help="also compare frozen weights with their digest (trained weights and settings always"
+        " are)",
     )
 
 
@@ -168,7 +168,7 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
         type=_gigabytes,
         default=20.0,
         metavar="N",
-        help="size of the cache; what was used longest ago is removed (20)",
+        help="largest size; the features that were used longest ago are removed first (20)",
     )
 
 

@@ -41,8 +41,8 @@ _EXAMPLES = """examples:
 
 It writes to --out: overlay.png, prediction.json (masks as COCO RLE) and one PNG a mask. With
 --pairs these go to --out/answers/ID, all answers to predictions.jsonl (docs/evaluation.md), and
-what could not be answered to rejects.jsonl (exit code 1); the same command goes on after a stop.
-Masks lie on the pixels as they are stored: EXIF orientation is not applied."""
+what could not be answered to rejects.jsonl (exit code 1); the same command resumes.
+Masks use the pixels as they are stored: EXIF orientation is not applied."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs",
         type=local_path,
         metavar="PLACE",
-        help="instead of images: a folder whose sub-folders hold two or more each, or a .csv,"
-        " .tsv or .jsonl file with image1, image2 and, if wanted, id, task, question",
+        help="instead of images: a folder with one sub-folder a set of images, or a .csv, .tsv"
+        " or .jsonl file with image1, image2 and optionally id, task, question",
     )
     add_checkpoint_option(parser)
     add("--task", choices=TASKS, default="common_parts", help="default: common_parts")
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add_device_option(parser)
     add_device_map_options(parser)
     add_verify_option(parser)
-    add("--batch-size", type=positive, default=8, metavar="N", help="of --pairs at once (8)")
+    add("--batch-size", type=positive, default=8, metavar="N", help="sets of --pairs at once (8)")
     add("--threads", type=parallel, metavar="N", help="CPU threads (default: all cores)")
     add_common_options(parser)
     return parser

@@ -49,15 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="calico-train",
-        description="Train CALICO. Where the preset has no published weights and no --encoders are"
-        " given, encoders are pretrained first, as calico-pretrain does.",
+        description="Train CALICO. If the preset has no published weights and --encoders is not"
+        " given, pretrain encoders first, like calico-pretrain.",
         epilog=_EXAMPLES,
     )
     add_run_options(parser)
     add_cache_options(parser)
     add = parser.add_argument
     add("--output-dir", type=local_path, default=Path("runs/calico"), help="default: runs/calico")
-    add("--encoders", type=local_path, metavar="DIR", help="what calico-pretrain wrote")
+    add("--encoders", type=local_path, metavar="DIR", help="folder that calico-pretrain wrote")
     add(
         "--init",
         type=local_path,
@@ -65,9 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="PATH",
         help="published weights: folders or files of InstructBLIP, GLaMM, CALICO, SAM (also .pth),"
-        " DINOv2, EVA-CLIP, Q-Former or a language model; a later one is taken before an earlier",
+        " DINOv2, EVA-CLIP, Q-Former or a language model; of two with the same part, the later"
+        " counts",
     )
-    add("--resume", choices=["auto"], help="go on from the newest checkpoint in --output-dir")
+    add("--resume", choices=["auto"], help="continue from the newest checkpoint in --output-dir")
     add("--max-steps", type=positive, metavar="N", help="stop after N steps of the schedule")
     add(
         "--report-to",

@@ -30,7 +30,7 @@ def add_build(verbs: Any) -> None:
         verbs,
         "build",
         _build,
-        "build the dataset from source folders, or go on with a build that was interrupted",
+        "build the dataset from source folders, or continue an interrupted build",
         "  mixedparts build --sources paco partimagenet ade20k\n"
         "  mixedparts build --sources paco --source-root paco=/data/paco --out data/paco_only\n"
         "  mixedparts build --sources ade20k --samples 10000 --seed 3 --workers 8\n"
@@ -74,8 +74,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="with --shard-range: wait for the other shares, until none of them has finished a task"
         f" for SECONDS ({WAIT_SECONDS:.0f}); without it, or after that: exit code {WAITING}",
     )
-    add("--dry-run", action="store_true", help="print what would be built, write nothing")
-    add("--overwrite", action="store_true", help="replace what an earlier build left there")
+    add("--dry-run", action="store_true", help="show what would be built, and write nothing")
+    add("--overwrite", action="store_true", help="replace an earlier build there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
 
 

@@ -37,12 +37,12 @@ def add_export(verbs: Any) -> None:
     add("--shard-rows", type=int, default=1_000, metavar="N", help="webdataset, parquet (1000)")
     add("--no-pictures", action="store_true", help="coco: annotations only")
     add("--visibility", choices=("image-share", "object-share", "constant"), default="image-share",
-        help="published: what `visibility` holds (mask over image area)")  # fmt: skip
+        help="published: value of `visibility` (mask area over image area)")  # fmt: skip
     add("--annotations", choices=("own", "original"), default="own",
         help="published: write PACO file and ADE part maps (own), or refer to the ids and maps of"
         " upstream's files (original, needs --root)")  # fmt: skip
     add_root(parser)
-    add("--overwrite", action="store_true", help="replace what an earlier export left there")
+    add("--overwrite", action="store_true", help="replace an earlier export there")
     add("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -92,14 +92,14 @@ def add_import(verbs: Any) -> None:
     add("--out", type=local_path, required=True, metavar="DIR", help="build folder")
     add_root(parser)
     add("--split", nargs="+", choices=SPLITS, default=(), metavar="SPLIT",
-        help="train, validation, test (all that are there)")  # fmt: skip
+        help="train, validation, test (all that exist)")  # fmt: skip
     add("--images", choices=("embed", "reference"), default="embed",
         help="store images, or only their paths")  # fmt: skip
     # Unlike a build, an import by default takes whatever can be used.
     add("--max-rejects", default="100%", metavar="LIMIT",
         help="fail when more records are rejected: a share (5%%) or a number (100%%)")  # fmt: skip
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (all)")
-    add("--overwrite", action="store_true", help="replace what an earlier build left there")
+    add("--overwrite", action="store_true", help="replace an earlier build there")
     add("--json", action="store_true", help="print the manifest's summary as JSON")
 
 

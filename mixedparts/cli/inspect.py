@@ -76,7 +76,7 @@ def add_stats(verbs: Any) -> None:
         "  mixedparts stats data/mixedparts --plots plots --formats svg pdf",
     )
     parser.add_argument("build", type=place, metavar="DIR", help=BUILD_HELP)
-    parser.add_argument("--json", action="store_true", help="all numbers, none cut")
+    parser.add_argument("--json", action="store_true", help="print all numbers")
     parser.add_argument(
         "--html", type=local_path, metavar="FILE", help="page with plots and tables"
     )
@@ -86,7 +86,7 @@ def add_stats(verbs: Any) -> None:
         nargs="+",
         choices=("png", "svg", "pdf"),
         default=("png", "svg", "pdf"),
-        help="of the plots; text in SVG and PDF stays text (all three)",
+        help="formats of the plots (all three); text in SVG and PDF stays text",
     )
 
 

@@ -17,7 +17,7 @@ def add_push(verbs: Any) -> None:
         verbs,
         "push",
         _push,
-        "send a build to a dataset repository of a Hub, without pixels unless asked",
+        "send a build to a dataset repository of a Hub, by default without images",
         "  mixedparts push data/mixedparts --repo-id me/mixedparts --dry-run\n"
         "  mixedparts push data/mixedparts --repo-id me/mixedparts",
     )

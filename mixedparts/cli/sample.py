@@ -19,7 +19,7 @@ def add_sample(verbs: Any) -> None:
         verbs,
         "sample",
         _sample,
-        "draw synthetic sources in the native layouts of all three",
+        "draw synthetic sources in the layouts of PACO, PartImageNet and ADE20K-Part-234",
         "  mixedparts sample --out sources\n"
         "  mixedparts sample --out sources --images 2000 --seed 7\n"
         "  mixedparts sample --out scale --annotations-only --profile full",
@@ -34,8 +34,8 @@ def add_sample(verbs: Any) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
     scale = parser.add_argument_group(
         "annotations at scale",
-        "random masks in the numbers of the real datasets, to measure builds; all images share a "
-        "few small pictures (83,000 images with 740,000 objects and parts take minutes)",
+        "write as many random masks as the real datasets have, to measure builds; all images share "
+        "a few small files (83,000 images with 740,000 objects and parts take minutes)",
     )
     scale.add_argument(
         "--annotations-only", action="store_true", help="write these instead of drawn images"

@@ -17,7 +17,7 @@ def add_status(verbs: Any) -> None:
         verbs,
         "status",
         _status,
-        "print what is done of a build, by whom, what failed, and what to do next; changes nothing",
+        "show the progress of a build, what failed and what to do next; changes nothing",
         "  mixedparts status data/mixedparts\n"
         "  mixedparts status data/mixedparts --json\n"
         "  mixedparts status data/mixedparts --check\n"
@@ -64,8 +64,7 @@ def add_finalize(verbs: Any) -> None:
         verbs,
         "finalize",
         _finalize,
-        "do all that is left of a build that runs of shard ranges, or an interrupted run, have"
-        " begun",
+        "finish a build that an interrupted run or shares (--shard-range) have started",
         "  mixedparts finalize data/mixedparts\n"
         "  mixedparts finalize data/mixedparts --workers 8\n"
         "  mixedparts finalize data/mixedparts --engine ray --ray-address auto\n"

@@ -83,7 +83,7 @@ class BuildConfig:
     """
 
     sources: Annotated[
-        tuple[str, ...], Option("see `mixedparts sources`; also one of yours", "NAME")
+        tuple[str, ...], Option("sources to read, also your own; see `mixedparts sources`", "NAME")
     ]
     root: Annotated[
         Path,
@@ -115,8 +115,8 @@ class BuildConfig:
     classes: Annotated[
         tuple[str, ...], Option("these object classes only, by canonical name", "NAME")
     ] = ()
-    min_object_area: Annotated[Share, Option("least share of the image (0.02)", "F")] = 0.02
-    min_part_area: Annotated[Share, Option("least share of the image (0.001)", "F")] = 0.001
+    min_object_area: Annotated[Share, Option("smallest share of the image (0.02)", "F")] = 0.02
+    min_part_area: Annotated[Share, Option("smallest share of the image (0.001)", "F")] = 0.001
     profile: Annotated[str, Option("classes and names: full, or published (full)", "NAME")] = FULL
     per_image_limit: Annotated[
         Count | None,
@@ -129,7 +129,7 @@ class BuildConfig:
     images_per_sample: Annotated[_ImagesPerSample, Option("2 to 4 (2)", "N")] = 2
     cross_source: Annotated[
         bool,
-        Option("also samples of images of two sources, as a PACO dog with a PartImageNet dog"),
+        Option("also samples across two sources, such as a PACO dog with a PartImageNet dog"),
     ] = False
     ade20k_test: Annotated[
         Literal["hash", "official"], Option("how ADE's validation split is divided (hash)")
@@ -166,7 +166,7 @@ class BuildConfig:
     ] = None
     shard_range: Annotated[
         tuple[int, int] | None,
-        Option("do the i-th of N shares of the shards, from 0", "i/N", result=False),
+        Option("run share i of N, counted from 0", "i/N", result=False),
     ] = None
     wait: Annotated[ZeroOrMore | None, Option(result=False, command_line=False)] = None
 

@@ -31,7 +31,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--json", type=local_path, metavar="FILE", help="write all metrics and variants here")
     add(
-        "--markdown", type=local_path, metavar="FILE", help="write the tables and their origin here"
+        "--markdown", type=local_path, metavar="FILE", help="write the tables and their inputs here"
     )
     add(
         "--scores",
