@@ -104,7 +104,7 @@ class PascalPartSource(FileSource):
             InputError: the list is missing, unreadable or empty.
         """
         file = _list(split)
-        hint = "Unpack VOC 2010 again; a line holds one name such as 2008_000002."
+        hint = "Unpack VOC 2010 again; each line is one name such as 2008_000002."
         lines = read_lines(root / file, "the list of images", hint)
         refuse = Refuser(self.name, split, file)
         entries: list[str | Reject] = []

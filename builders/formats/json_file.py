@@ -26,7 +26,7 @@ T = TypeVar("T")
 UNREADABLE = (ValueError, RecursionError)
 """What decoding one record may raise: wrong types, bytes that are not UTF-8, deep nesting."""
 
-_HINT = "Download or unpack it again; the source's page lists what the file should hold."
+_HINT = "Download or unpack it again; the source's page lists what the file should contain."
 # Matches up to a literal that Python's json writes and standard JSON does not allow. Text within
 # quotes is skipped as a whole, so a file name or a run-length string is never changed. Possessive
 # quantifiers (`++`, `*+`) never backtrack: the match takes linear time on gigabytes.

@@ -76,7 +76,7 @@ def _command(arguments: argparse.Namespace, defaults: dict[str, Any]) -> int:
         then = (
             "the same command goes on where it stopped"
             if resumable
-            else "no result was written; with --save-predictions FILE it could go on"
+            else "no result was written; with --save-predictions FILE it could continue"
         )
         print(f"interrupted; {then}", file=sys.stderr)
         return _INTERRUPTED

@@ -114,7 +114,7 @@ def _run_one(arguments: argparse.Namespace) -> int:
         empty = "" if segment.score else ", an empty mask"
         print(f"  image {segment.image + 1}: {segment.label} ({segment.score:.2f}{empty})")
     if not answer.segments:
-        print("  the answer holds no mask")
+        print("  the answer contains no mask")
     for name, meaning in COUNTED.items():
         if getattr(answer.prediction, name):
             print(f"  {getattr(answer.prediction, name)} {meaning}")

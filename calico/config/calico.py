@@ -228,4 +228,4 @@ class CalicoConfig:
                 yield f"semantic.{name} is {size}, vision.image_size is {self.vision.image_size}"
         # DINOv2's MLP is four times as wide as its states.
         if self.semantic.swiglu or 4 * self.semantic.hidden_size < self.vision.mlp_size:
-            yield "the MLP of the semantic encoder cannot hold that of the global one"
+            yield "the MLP of the semantic encoder is too small for that of the global one"

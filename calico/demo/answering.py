@@ -193,7 +193,7 @@ def _notes(answer: VisualAnswer) -> tuple[str, ...]:
     """Return what the reader of an answer should know about it."""
     notes = [f"This model {SYNTHETIC_NOTE}"] if answer.synthetic else []
     if not answer.segments:
-        notes.append("The answer holds no mask.")
+        notes.append("The answer contains no mask.")
     empty = sum(area(segment.mask) == 0 for segment in answer.segments)
     if empty:
         notes.append(f"Empty masks: {empty}.")

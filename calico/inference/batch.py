@@ -114,7 +114,7 @@ def _begin(out: Path, origin: Mapping[str, Any]) -> None:
     different = sorted(key for key in keys if recorded.get(key) != origin.get(key))
     if different:
         raise UsageError(
-            f"{out} holds answers of another run: {', '.join(different)} differ",
+            f"{out} contains answers of another run: {', '.join(different)} differ",
             "Choose another --out, or remove that folder.",
         )
     # Of a run that was killed.

@@ -88,7 +88,7 @@ def _given(model: Calico, wanted: Mapping[str, str | int]) -> dict[str, str]:
     unknown = sorted(set(wanted) - groups - set(names))
     if unknown:
         raise UsageError(
-            f"the device map names {', '.join(unknown)}, which cannot lie on a device of its own",
+            f"the device map names {', '.join(unknown)}, which cannot be on a device of its own",
             f"These can: encoders, {_LAYERS}, and {', '.join(names[:4])}, …",
         )
     devices = {name: _device(value) for name, value in wanted.items()}

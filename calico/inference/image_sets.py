@@ -92,7 +92,7 @@ def read_image_sets(place: Path, task: Task) -> list[ImageSet | Unusable]:
     else:
         raise UsageError(f"{place} is neither a folder nor a .csv, .tsv or .jsonl file", TABLE_HINT)
     if not sets:
-        raise UsageError(f"{place} holds nothing to ask about", _nothing_hint(place))
+        raise UsageError(f"{place} contains nothing to ask about", _nothing_hint(place))
     return _unique(sets)
 
 
@@ -196,7 +196,7 @@ def _from_row(name: str, row: Mapping[str, Any], base: Path, task: Task) -> Imag
 
 def _checked(asked: ImageSet) -> ImageSet | Unusable:
     """Return the set if its id can name a folder."""
-    # JSON can escape half a surrogate pair, which is no character and cannot be encoded.
+    # JSON can escape half a surrogate pair, which is not a character and cannot be encoded.
     try:
         length = len(asked.folder.encode())
     except UnicodeEncodeError:

@@ -116,7 +116,7 @@ def load_encoders(model: Calico, config: CalicoConfig, folder: Path) -> None:
     """
     if not (folder / WEIGHTS).is_file():
         raise InputError(
-            f"{folder} holds no pretrained encoders ({WEIGHTS})",
+            f"{folder} contains no pretrained encoders ({WEIGHTS})",
             "Make them with: calico-pretrain --dataset mixedparts --output-dir DIR",
         )
     made_for = read_config(folder / "config.yaml")

@@ -68,8 +68,8 @@ def read_language_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if whole or all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
         return read_tokenizer(folder, **_unknown_kind(folder))
     raise InputError(
-        f"{folder} holds the language model but no tokenizer (tokenizer.json, {SENTENCEPIECE}, or"
-        " vocab.json with merges.txt)"
+        f"{folder} contains the language model but no tokenizer (tokenizer.json, {SENTENCEPIECE},"
+        " or vocab.json with merges.txt)"
     )
 
 

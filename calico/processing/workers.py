@@ -141,7 +141,7 @@ def _lost(reason: str) -> EnvironmentFault:
     return EnvironmentFault(
         f"a process that prepares images has ended: {reason.splitlines()[0]}",
         "If memory ran out, lower training.loader_workers or training.loader_images in"
-        " --config. Type the same command again to go on.",
+        " --config. Run the same command again to continue.",
     )
 
 

@@ -70,7 +70,7 @@ class _Company:
                 raise EnvironmentFault(
                     f"process {other} has not been heard of for {PATIENCE:.0f} seconds: it was"
                     " ended, or its machine is gone",
-                    "Look at its output, and go on with --resume auto.",
+                    "Look at its output, then continue with --resume auto.",
                 )
 
     def leave(self) -> None:
@@ -112,7 +112,7 @@ def wait_for_everyone(accelerator: Accelerator) -> None:
         except RuntimeError as error:
             raise EnvironmentFault(
                 "the process that the others report to is gone",
-                "Look at its output, and go on with --resume auto.",
+                "Look at its output, then continue with --resume auto.",
             ) from error
     # The store may end with the first process: nobody goes on while another one still asks it.
     accelerator.wait_for_everyone()

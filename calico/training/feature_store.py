@@ -78,7 +78,7 @@ class FeatureStore:
         """
         if not all(view.whole and view.mirrored < self.variants for _, view in images):
             raise UsageError(
-                "the store of features holds whole images"
+                "the store of features contains whole images"
                 + (", not mirrored" if self.variants == 1 else ""),
                 "Set training.features to encode for other views.",
             )

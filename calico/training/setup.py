@@ -125,7 +125,7 @@ def set_up(
     existing = newest_checkpoint(settings.output)
     if existing and not settings.resume:
         raise UsageError(
-            f"{settings.output} holds a training run already ({existing.name})",
+            f"{settings.output} already contains a training run ({existing.name})",
             "Go on with --resume auto, or choose another --output-dir.",
         )
     if existing:

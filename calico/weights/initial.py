@@ -301,5 +301,5 @@ def restore(
                 "Put them back, or use a stand-alone checkpoint made with calico-merge.",
             )
         if WeightFiles(path).fingerprint() != source["fingerprint"]:
-            raise InputError(f"{path} holds other weights than when the checkpoint was trained")
+            raise InputError(f"{path} contains other weights than when the checkpoint was trained")
     return initial_model(config, places, tokenizer, int(record[0]["rows"]), reader).model

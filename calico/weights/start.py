@@ -95,7 +95,7 @@ def _language_folder(matching: Matching, files: Sequence[WeightFiles]) -> Path:
     """Return the folder that the language model comes from, which has its tokenizer too."""
     if EMBEDDINGS not in matching.recipes:
         raise InputError(
-            "no --init holds a language model",
+            "no --init contains a language model",
             "Add the folder of one, for example GLaMM's or InstructBLIP-Vicuna's.",
         )
     source = files[matching.recipes[EMBEDDINGS][0].source].place
@@ -109,6 +109,6 @@ def _question_tokenizer(places: Sequence[Path]) -> PreTrainedTokenizerBase:
         if tokenizer is not None:
             return tokenizer
     raise InputError(
-        f"qformer.sees_question is true, and no folder of --init holds {QUESTION_TOKENIZER}",
+        f"qformer.sees_question is true, and no folder of --init contains {QUESTION_TOKENIZER}",
         "It comes with InstructBLIP's checkpoint; put that folder beside the weights.",
     )

@@ -144,7 +144,7 @@ def check_surrogates(text: str, value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False, default=str, skipkeys=True).encode()
     except UnicodeEncodeError:
-        raise ValueError("it has half of a surrogate pair, which is no character") from None
+        raise ValueError("it has half of a surrogate pair, which is not a character") from None
 
 
 def literal_note(raw: bytes) -> str:

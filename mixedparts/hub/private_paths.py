@@ -55,7 +55,7 @@ def check_no_paths(copy: BuildFolder, described: Mapping[str, Any]) -> None:
     for file, value in (*_of_tables(copy), *_of_manifest(described)):
         raise ProblemsFound(
             f"{file} would send an absolute path: {value}",
-            "Names of images are relative to the source; mend the reader of that source.",
+            "Names of images are relative to the source; fix the reader of that source.",
         )
 
 

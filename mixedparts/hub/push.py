@@ -131,7 +131,7 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
     # the error class of the one in use; failed connections are of that class or an OSError.
     transport: type[Exception] = HfHubHTTPError.__bases__[0]
 
-    hint = "Log in with `hf auth login` (or set HF_TOKEN); the same command then goes on."
+    hint = "Log in with `hf auth login` (or set HF_TOKEN), then run the same command again."
     try:
         yield
     except HFValidationError as error:

@@ -37,7 +37,7 @@ def parse_limit(text: str) -> RejectLimit:
     """
     match = _LIMIT.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no share such as 5% or 0.05, and no number of rejects")
+        raise ValueError(f"'{text}' is neither a share such as 5% or 0.05 nor a number of rejects")
     # A whole number without a percent sign is a number of records: `1` is one record, and `1.0` is
     # all of them.
     number, percent = match.groups()

@@ -107,5 +107,5 @@ def storage_fault(error: Exception, address: str) -> MixedPartsError | Exception
         )
     return EnvironmentFault(
         f"{address}: the storage did not answer as expected: {reason}",
-        "Run the same command again: it goes on where it stopped. " + _DOCUMENT,
+        "Run the same command again: it continues where it stopped. " + _DOCUMENT,
     )

@@ -132,7 +132,7 @@ class BuildFolder:
         if manifest is None:
             raise InputError(
                 f"{name_of(path)} contains no finished build (no readable {MANIFEST})",
-                "Run the `mixedparts build` command again: it goes on where it stopped.",
+                "Run the `mixedparts build` command again: it continues where it stopped.",
             )
         if check and (faults := manifest_faults(manifest)):
             raise InputError(f"{path / MANIFEST}: {faults[0]}", manifest_hint(path, manifest))

@@ -133,7 +133,7 @@ def local_copy(address: str) -> Path:
         store.listing()  # a missing bucket and an object have messages of their own
         raise InputError(
             f"{address} contains no finished build (no {MANIFEST})",
-            "Run the `mixedparts build` command again: it goes on where it stopped.",
+            "Run the `mixedparts build` command again: it continues where it stopped.",
         )
     # Another build at the address gets another folder, and so does one with other bytes.
     digest = hashlib.sha256(found[MANIFEST]).hexdigest()
@@ -164,7 +164,7 @@ def _finished(folder: Path) -> Path:
     if not (BuildFolder.open(folder).path / CARD).is_file():
         raise InputError(
             f"{name_of(folder)} contains no finished build (no {CARD})",
-            "Run the `mixedparts build` command again: it goes on where it stopped.",
+            "Run the `mixedparts build` command again: it continues where it stopped.",
         )
     return folder
 

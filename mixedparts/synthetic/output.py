@@ -28,7 +28,7 @@ def refuse_foreign(out: Path, layout: NativeLayout) -> None:
         folder = out / root
         if folder.is_dir() and not (folder / MARKER).is_file() and list_folder(folder):
             raise UsageError(
-                f"{folder} holds files and no {MARKER}: they were not made by `mixedparts sample`.",
+                f"{folder} contains files but no {MARKER}: `mixedparts sample` did not make them.",
                 "Choose an empty folder with --out.",
             )
         if folder.exists() and not folder.is_dir():

@@ -51,7 +51,7 @@ def verify_at(
     if MANIFEST not in listed:
         raise InputError(
             f"{address} contains no finished build (no {MANIFEST})",
-            "Run the `mixedparts build` command again: it goes on where it stopped.",
+            "Run the `mixedparts build` command again: it continues where it stopped.",
         )
     names = [name for name in listed if name in _FILES or name.split("/")[0] in _FOLDERS]
     folder = folder_of(address, f"verify-{os.getpid()}")

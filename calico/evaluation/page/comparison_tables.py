@@ -66,7 +66,7 @@ def comparison_panels(
             rows.append([title, other.run.name, base.samples, *cells])
     note = (
         f"In percent, with the difference to {comparison.base.name} in points and its 95 % interval"
-        f" from {comparison.replicates} paired bootstrap draws; * where 0 lies outside."
+        f" from {comparison.replicates} paired bootstrap draws; * marks an interval without 0."
     )
     head = ["group", "predictions", "n", *SHOWN]
     tables = [Table("Metrics and differences", head, rows, note)]

@@ -259,7 +259,7 @@ def as_text(comparison: Comparison, full: bool = False) -> str:
     if comparison.replicates:
         text.append(
             f"Differences to {comparison.base.name} in points, with 95 % intervals of"
-            f" {comparison.replicates} paired bootstrap draws; * where 0 lies outside."
+            f" {comparison.replicates} paired bootstrap draws; * marks an interval without 0."
         )
     text += comparison.notes()
     return "\n\n".join([*text, *(_changes(comparison, other) for other in comparison.others)])

@@ -105,7 +105,7 @@ class AdeWriter:
             return []
         return [
             f"ade20k: {self._inexact} part masks overlap others or leave their object, which a map"
-            " of one value a pixel cannot hold; they come back smaller."
+            " with one value a pixel cannot represent; an import reads them smaller."
         ]
 
 

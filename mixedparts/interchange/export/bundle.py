@@ -66,9 +66,9 @@ def write_bundle(job: Job) -> Outcome:
     bundle.close()
     if not outcome.rows.total():
         raise UsageError(
-            "no row fits the published bundle, which knows two images of one of "
+            "no row fits the published bundle, which has only samples of two images of one of "
             + ", ".join(DATASETS),
-            "Other formats hold any row: coco, webdataset, parquet.",
+            "These formats contain any row: coco, webdataset, parquet.",
         )
     outcome.notes += [
         "Questions and answers are not part of a record; an import writes them again, with equal"

@@ -31,7 +31,7 @@ def check_target(out: Path, overwrite: bool) -> None:
     earlier = holds_earlier(out, "export", lambda folder: stored_identity(folder) is not None)
     if earlier and not overwrite:
         raise UsageError(
-            f"{out} holds another export",
+            f"{out} contains another export",
             "Write to another folder with --out, or replace that one with --overwrite.",
         )
 

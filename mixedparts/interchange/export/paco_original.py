@@ -94,7 +94,7 @@ class PacoOriginal:
         # A subset: the build's filters may have dropped small parts that upstream has.
         if upstream is None or not digests_of(entity).items() <= upstream.digests.items():
             raise InputError(
-                f"image {entity['image_id']}, {entity['category']}: {self._file} holds other masks"
+                f"image {entity['image_id']}, {entity['category']}: {self._file} has other masks"
                 " than the build, which was read from another file",
                 "Name the sources of this build with --root, or use --annotations own.",
             )

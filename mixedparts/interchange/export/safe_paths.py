@@ -10,7 +10,7 @@ from pathlib import Path
 from mixedparts.errors import InputError
 from mixedparts.files.names import safe_name
 
-_HINT = "No build of this program holds such a name; check where this one comes from."
+_HINT = "No build of this program contains such a name; check where this build comes from."
 
 
 def inside(out: Path, name: str) -> Path:

@@ -92,7 +92,7 @@ class InStore:
         if there and mine and there.get("build_id") not in (None, mine["build_id"]):
             lines = differences(there.get("identity"), mine["identity"])
             raise UsageError(
-                f"another build has begun at {self._store.address} in the meantime. What differs"
+                f"another build was started at {self._store.address} in the meantime. What differs"
                 " (there -> asked for):\n" + "\n".join(f"  {line}" for line in lines),
                 "Build into another folder with --out.",
             )
