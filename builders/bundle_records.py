@@ -205,7 +205,7 @@ def _unique(entry: _Unique | None, source: str) -> tuple[dict[str, Ids], dict[st
 
 
 def _name(text: str, what: str) -> str:
-    """Return a name in plain form; raise _Fault if it is none. `what` is the key, for people."""
+    """Return a name in plain form; raise _Fault if it is invalid. `what` is the key, for people."""
     name = plain(text)
     fault = "an empty name" if not name else name_fault(name)
     if fault is not None:

@@ -151,7 +151,7 @@ def _environment_message(error: OSError) -> str | None:
 
 
 def _bug(error: Exception) -> str:
-    """Return the message for an exception that nobody expected, with the place it comes from."""
+    """Return the message for an unexpected exception, with the place it comes from."""
     from pathlib import Path
 
     place = error.__traceback__

@@ -2,7 +2,7 @@
 
 A fallback to another place is used only if it is no guess. Whether another record of the annotation
 file ends at the same file depends on all of its records, so the records of similar names are looked
-at, but only after a fallback: the exact places of a sound source need none of this.
+at, but only after a fallback: the exact paths of a valid source need none of this.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def predict_sets(
     Args:
         predictor: answers.
         sets: in the order of predictions.jsonl; ids are unique.
-        out: folder of this run, or of one that it goes on with.
+        out: folder of this run, or of an earlier one that it continues.
         origin: JSON values that decide the answers besides the sets; stored in run.json.
         batch_size: sets that are computed together.
         progress: counts sets.

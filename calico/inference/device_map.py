@@ -1,8 +1,8 @@
-"""A model whose parts lie on several devices, by accelerate.
+"""A model whose parts are on several devices, by accelerate.
 
-The layers of the language model and the three image encoders can lie anywhere. Everything else is
-read by the model's own code, outside of the modules' forward functions, and stays together on the
-*main* device: embeddings, final norm and output layer, Q-Former, CEM and CAMs, mask decoder.
+The layers of the language model and the three image encoders can be on any device. The
+model's own code reads everything else outside of the modules' forward functions, so it stays
+together on the *main* device: embeddings, final norm and output layer, Q-Former, CEM and CAMs, mask decoder.
 accelerate moves hidden states to the device of each layer; a CAM brings them to the main device and
 fuses there (`Correspondence.attached`).
 """
@@ -36,7 +36,7 @@ def dispatched(model: Calico, wanted: DeviceMap, offload: Path | None = None) ->
         wanted: "auto" fills one GPU after the other; or a mapping of module names, such as
             "encoders.sam" or "language.model.layers.3", to devices ("cuda:1", 1, "cpu", "disk").
             The name "" stands for everything that is not named; without it, that is the first GPU.
-        offload: folder for what lies on "disk"; it is read again for each pass.
+        offload: folder for modules on "disk"; it is read again for each pass.
 
     Returns:
         The model, which takes inputs on its main device.
@@ -72,7 +72,7 @@ def dispatched(model: Calico, wanted: DeviceMap, offload: Path | None = None) ->
 
 
 def movable(model: Calico) -> list[str]:
-    """Return the names of the modules that may lie anywhere."""
+    """Return the names of the modules that may be on any device."""
     encoders = [f"encoders.{name}" for name, _ in model.encoders.named_children()]
     return [*encoders, *(f"{_LAYERS}.{n}" for n in range(len(decoder_layers(model.language))))]
 
@@ -126,7 +126,7 @@ def _automatic(model: Calico) -> dict[str, str]:
 
 
 def _together(model: Calico) -> Iterable[str]:
-    """Return the names of the modules that lie on the main device."""
+    """Return the names of the modules that stay on the main device."""
     inner = [name for name, _ in model.language.model.named_children() if name != "layers"]
     outer = [name for name, _ in model.language.named_children() if name != "model"]
     children = [name for name, _ in model.named_children() if name not in ("encoders", "language")]

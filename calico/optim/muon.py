@@ -2,7 +2,7 @@
 
 torch's optimiser iterates in bfloat16 whatever the weights are. On a CPU without bf16 instructions
 a product in it takes tens of times as long as in float32, and the iteration is then most of a small
-model's step. A choice by the CPU at hand would make a run that goes on elsewhere another run, so
+model's step. A choice by the CPU at hand would make a run that continues elsewhere another run, so
 every CPU takes float32.
 """
 
@@ -79,7 +79,7 @@ def _size(rule: str | None, rows: int, columns: int) -> float:
 class DeviceMuon(Muon):
     """`torch.optim.Muon` whose iteration takes the arithmetic that its device is quick at.
 
-    State and settings are those of torch's class, so a run can go on on another device.
+    State and settings are those of torch's class, so a run can continue on another device.
     """
 
     @torch.no_grad()

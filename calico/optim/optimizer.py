@@ -182,7 +182,7 @@ class Updater:
 
 
 def _load(optimizer: Optimizer, states: Mapping[nn.Parameter, dict[str, Tensor]]) -> None:
-    """Give an optimiser the moments of its weights, by torch's own rules for where they lie."""
+    """Give an optimiser the moments of its weights, by torch's own rules for their devices."""
     # A step counter is on the device where the update is fused, and on the CPU elsewhere.
     empty = optimizer.state_dict()
     numbers = {

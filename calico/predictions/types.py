@@ -45,7 +45,7 @@ class Prediction:
         spelled: number of `[SEG]` written as plain text instead of the token; not drawn.
         over_limit: number of `[SEG]` beyond the limit of masks of an answer; not drawn.
         unfinished: 1 if the answer reached the limit of tokens, else 0.
-        synthetic: the model was trained on synthetic images; False also where nobody knows.
+        synthetic: the model was trained on synthetic images; False also if unknown.
     """
 
     id: str
@@ -85,7 +85,7 @@ class InvalidPrediction(ValueError):
 
 
 def check_prediction(prediction: Prediction, sizes: Sizes) -> None:
-    """Check that every segment lies in one of the sample's images.
+    """Check that every segment is in one of the sample's images.
 
     Raises:
         InvalidPrediction: an image does not exist, a mask has another size than its image, or a
@@ -103,7 +103,7 @@ def check_place(where: str, image: int, size: tuple[int, int], sizes: Sizes) -> 
     """Check that a mask fits the image that it names.
 
     Args:
-        where: words for the segment, which begin the message.
+        where: words for the segment, at the start of the message.
         image: number of the image, from 0.
         size: (height, width) of the mask in pixels.
         sizes: of the sample's images.

@@ -1,6 +1,6 @@
 """How many samples a process computes at once, where the configuration leaves it open.
 
-The choice is made once, when a run begins, and is part of the run's configuration. A resumed run
+The choice is made once, when a run starts, and is part of the run's configuration. A resumed run
 takes it from there, also on a device that would hold another number: the parts of a step decide
 which units dropout removes, so the same parts give the same losses. On another kind of device they
 are equal up to the rounding of its kernels.
@@ -42,7 +42,7 @@ def with_micro_batch(
         tokenizer: of the model.
         pairs: samples of the train split.
         accelerator: knows the device and the other processes.
-        progress: is told what was chosen.
+        progress: receives a line about the choice.
 
     Returns:
         The configuration; on a device other than a GPU, with no limit.
@@ -77,7 +77,7 @@ def chosen_for(
         workload: one sample.
         free: bytes of the device with the least.
         accelerator: knows the number of processes.
-        progress: is told what was chosen.
+        progress: receives a line about the choice.
 
     Returns:
         The configuration with a number.

@@ -110,7 +110,7 @@ def set_up(
         progress: reports events.
 
     Returns:
-        The model in evaluation mode and the step that it goes on from.
+        The model in evaluation mode and the step that it continues from.
 
     Raises:
         UsageError: the folder holds a run already, or one of another configuration.
@@ -241,7 +241,7 @@ def _parts_of_steps(
     Args:
         config: as given; what it leaves open is taken from the run.
         saved: of the run.
-        progress: is told of another size.
+        progress: receives a line if the size changes.
     """
     before, wanted = saved.training.micro_batch, config.training.micro_batch
     if wanted == "auto":

@@ -3,7 +3,7 @@
 A resumed run computes the same weights, bit for bit, as one that was never interrupted. Order and
 augmentation of samples, learning rate and the seeds of dropout are functions of seed and step, so
 they need not be saved. `position` records where they are. A resumed run compares it with its own
-and refuses to go on elsewhere.
+and refuses to continue elsewhere.
 
 Tensors are saved in `training.safetensors`, plain values in `checkpoint.json`; nothing is pickled.
 """

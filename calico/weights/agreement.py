@@ -70,7 +70,7 @@ def agree(config: CalicoConfig, matching: Matching, files: Sequence[WeightFiles]
 
     Args:
         config: of the model.
-        matching: of the sources, which tells the part that each supplies.
+        matching: of the sources, which names the part that each supplies.
         files: the sources.
 
     Returns:

@@ -53,7 +53,7 @@ def load_dataset(
 
     Returns:
         A `Dataset` for one split, a list of them for several, else a `DatasetDict`; with
-        `streaming` the iterable ones. A notebook shows a row of a `Dataset` of pairs as a picture.
+        `streaming` the iterable ones. A notebook shows a row of a `Dataset` of pairs as an image.
 
     Raises:
         InputError: the folder or Hub id has no complete build, or a file of it is damaged.

@@ -1,4 +1,4 @@
-"""Rows of `pairs` as `load_dataset` gives them: dictionaries that a notebook shows as pictures."""
+"""Rows of `pairs` as `load_dataset` gives them: dictionaries that a notebook shows as images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A row of `pairs` as a picture: images with masks, the question, and the answer in colours."""
+"""A row of `pairs` as an image: its images with masks, the question, and the answer in colours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NEEDED = (
 
 
 class ShownRow:
-    """A row as a picture; a notebook shows it with question and answer.
+    """A row as an image; a notebook shows it with question and answer.
 
     Args:
         row: of `pairs`, with pixels.
@@ -60,7 +60,7 @@ class ShownRow:
         return picture
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture in the format of the file's suffix, and return its path."""
+        """Write the image in the format of the file's suffix, and return its path."""
         self.picture().save(path)
         return Path(path)
 
@@ -69,7 +69,7 @@ class ShownRow:
         return f"{row['source']} {row['task']} {row['id']}\n{row['question']}\n{row['answer']}"
 
     def _repr_html_(self) -> str:
-        """Return picture, question and answer; the phrases have the colours of their masks."""
+        """Return image, question and answer; the phrases have the colours of their masks."""
         row = self.row
         head = escape(f"{row['source']} · {row['split']} · {row['task']} · {row['id']}")
         return (

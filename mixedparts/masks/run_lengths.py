@@ -1,4 +1,4 @@
-"""Run lengths and the string code of COCO: decode many strings in one pass, find odd forms.
+"""Run lengths and the string code of COCO: decode many strings in one pass, find irregular forms.
 
 The code: a character holds 5 bits of a number, lowest bits first, offset by 48. Its bit 5 is set if
 more characters of the number follow. Bit 4 of the last character is the sign. From the fourth run

@@ -26,7 +26,7 @@ Place = str | os.PathLike[str]
 
 
 def sample(out: Place = "sources", *, images: int = 300, seed: int = 0, workers: int = 1) -> Path:
-    """Draw synthetic sources in the native layouts of all three, as `mixedparts sample`.
+    """Draw synthetic sources in the layouts of all three readers, as `mixedparts sample`.
 
     Args:
         out: folder to write to, the `root` of `build`.
@@ -54,7 +54,7 @@ def build(
     quiet: bool = False,
     **options: Any,
 ) -> Path:
-    """Build the dataset, or go on with a build that was interrupted.
+    """Build the dataset, or continue an interrupted build.
 
     With more than one worker, a script needs `if __name__ == "__main__":` around the call.
 

@@ -48,7 +48,7 @@ class ShownRows(Sequence[ShownRow]):
         return whole
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture in the format of the file's suffix, and return its path."""
+        """Write the image in the format of the file's suffix, and return its path."""
         self.picture().save(path)
         return Path(path)
 
@@ -74,7 +74,7 @@ def show(
         What a notebook shows as figures; `picture()` and `save(path)` give the image alone.
 
     Raises:
-        UsageError: a row is none of `pairs` or has no pixels, or there is no row.
+        UsageError: a row is not from `pairs` or has no pixels, or there is no row.
         InputError: a mask or an image of a row cannot be read.
     """
     if isinstance(rows, Mapping) and not _is_slice(rows):

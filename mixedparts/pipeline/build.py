@@ -260,7 +260,7 @@ def run_stages(
         config: of the build.
         plan: the plan of the build.
         stages: runs the tasks.
-        reads: records of all read tasks, where reading is done and nobody looks at it again.
+        reads: records of all read tasks, if reading is done and not checked again.
 
     Returns:
         The manifest, or what a run of a shard range returns instead (`build`).

@@ -221,7 +221,7 @@ class Store:
         _at_once(one, names)
 
     def end_uploads(self, ours: Callable[[str], bool]) -> None:
-        """End uploads in parts that a killed process has begun below this address.
+        """End uploads in parts that a killed process has started below this address.
 
         Their parts are in no listing, and the storage keeps them, and charges for them, until
         somebody ends them. Call it when no other process can be uploading. Without the right to

@@ -16,7 +16,7 @@ def plain_name(native: str) -> str:
 
 
 def name_fault(name: str) -> str | None:
-    """Return why the name of a class or part cannot stand in an answer; None if it can."""
+    """Return why an answer cannot contain the name of a class or part; None if it can."""
     if mark := _MARKS.search(name):
         return f"'{mark.group()}' marks a region in an answer"
     # Control characters, invisible ones, and those that change the direction of the text.

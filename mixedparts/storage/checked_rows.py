@@ -79,7 +79,7 @@ def checked_rows(
 def row_fault(batch: pa.RecordBatch, table: str) -> str | None:
     """Return what is wrong with the first row that cannot be used; None if all can be.
 
-    A task that there is none of is no fault here: the page shows it as text.
+    An unknown task is not a fault here: the page shows it as text.
 
     Args:
         batch: rows with some or all columns of the table.

@@ -204,7 +204,7 @@ def confusion_matrix(regions: pd.DataFrame) -> pd.DataFrame:
 
 
 def kinds_of(regions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Divide regions into objects and parts, without kinds that there are none of.
+    """Divide regions into objects and parts, without kinds that have no region.
 
     Args:
         regions: table of regions. A false positive has no kind: it counts where its name is

@@ -112,7 +112,7 @@ def scores_of(sample: Mapping[str, Any]) -> dict[str, float]:
 
 
 def odd_tags(sample: Mapping[str, Any]) -> list[str]:
-    """Return the kinds of odd `[SEG]` that a sample's answer has, as tags."""
+    """Return the kinds of irregular `[SEG]` that a sample's answer has, as tags."""
     return [f"[SEG] {name.replace('_', ' ')}" for name in COUNTED if sample[name]]
 
 

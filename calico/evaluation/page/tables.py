@@ -1,4 +1,4 @@
-"""Tables of the report: metrics with intervals, names, confusions, odd `[SEG]`, samples."""
+"""Tables of the report: metrics with intervals, names, confusions, irregular `[SEG]`, samples."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def confusion_table(found: pd.DataFrame, shown: Iterable[str], split: str) -> Ta
 
 
 def odd_table(samples: pd.DataFrame) -> Table:
-    """Return what odd `[SEG]` there were."""
+    """Return the counts of irregular `[SEG]`."""
     tasks = list(dict.fromkeys(samples["task"]))
     rows: Rows = [
         [name.replace("_", " "), meaning, int(samples[name].sum()),

@@ -1,7 +1,7 @@
 """The work of a step in tasks for worker processes: the text and masks, then images in pieces.
 
 A task is named by the numbers of step and piece alone, so any worker can do any task, and a run
-that goes on at a later step has the same ones.
+that continues at a later step has the same ones.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ record becomes one: where the record is, the files are. No object is renamed; a 
 to its final name, and working files go below `_build/work`.
 
 A task counts as done if its record is there, every file has the recorded size, and no file is newer
-than the record. So a run on another machine, with an empty scratch folder, goes on where any run
+than the record. So a run on another machine, with an empty scratch folder, continues where any run
 has stopped. Working files that a later stage reads are fetched then, and compared with the SHA-256
 in the record.
 """
@@ -222,7 +222,7 @@ def _with_roots(task: T, roots: Mapping[str, Path]) -> T:
 
 
 def restate(build: Path, records: Iterable[Commit]) -> None:
-    """Write the commit records of all tasks into the scratch folder, whoever has run them."""
+    """Write the commit records of all tasks into the scratch folder, whichever machine ran them."""
     for record in records:
         if read_commit(build, record.task) != record:
             commit(build, record)

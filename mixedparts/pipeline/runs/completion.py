@@ -1,4 +1,4 @@
-"""Finish a build that other runs have begun, given its folder alone (`mixedparts finalize`).
+"""Finish a build that other runs have started, given its folder alone (`mixedparts finalize`).
 
 The stored plan has every choice that decides the result, and the log has the folders that the last
 run has read. Where all of reading is done, the sources are not looked at again, but for the images
@@ -55,7 +55,7 @@ class CompletionRequest:
 
 
 def finalize_build(request: CompletionRequest, progress: Progress) -> dict[str, Any]:
-    """Do all that is left of a build, with the result of the command that has begun it.
+    """Finish a build, with the result of the command that started it.
 
     Args:
         request: what to finish.
@@ -66,7 +66,7 @@ def finalize_build(request: CompletionRequest, progress: Progress) -> dict[str, 
 
     Raises:
         InputError: there is no build, or what is left needs a source that is not there.
-        UsageError: the build is an import, or was begun with other code or inputs.
+        UsageError: the build is an import, or was started with other code or inputs.
         EnvironmentFault: a run is writing there, or the engine cannot be used.
         ProblemsFound: too many records were rejected.
     """
@@ -104,7 +104,7 @@ def _no_build(out: Path) -> InputError:
 def _config(
     request: CompletionRequest, stored: Mapping[str, Any], events: Iterable[Mapping[str, Any]]
 ) -> BuildConfig:
-    """Return the configuration that a build was begun with.
+    """Return the configuration that a build was started with.
 
     Raises:
         UsageError: the plan is that of an import, or of other code.

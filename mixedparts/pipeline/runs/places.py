@@ -1,6 +1,6 @@
 """Where a build reads and how it works: what its plan leaves out, because machines differ in it.
 
-A run notes these choices in the log, so that `mixedparts finalize` can go on without them.
+A run notes these choices in the log, so that `mixedparts finalize` can continue without them.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class BuildStatus:
         failed: tasks that have failed and are not done, with error, host, process, share and time.
         stopped: runs that ended with an error, the latest of each share, where nothing followed.
         writing: processes that write there now.
-        damaged: tasks whose files do not match their record; None where nobody asked.
+        damaged: tasks whose files do not match their record; None if not checked.
         next: what to do or type.
     """
 

@@ -50,7 +50,7 @@ def runtime_environment(folder: Path) -> dict[str, Any]:
 
 
 def _packaged(name: str, folder: Path) -> Path | None:
-    """Return a folder with a top-level package, without what is no code; None if there is none."""
+    """Return a folder with a top-level package, without what is not code; None if absent."""
     # A package of somebody else may be broken or gone. Then its reader reports that.
     try:
         spec = importlib.util.find_spec(name)
