@@ -1,8 +1,8 @@
 """A model whose parts are on several devices, by accelerate.
 
-The layers of the language model and the three image encoders can be on any device. The
-model's own code reads everything else outside of the modules' forward functions, so it stays
-together on the *main* device: embeddings, final norm and output layer, Q-Former, CEM and CAMs, mask decoder.
+The layers of the language model and the three image encoders can be on any device. The model's own
+code reads everything else outside of the modules' forward functions, so it stays together on the
+*main* device: embeddings, final norm and output layer, Q-Former, CEM and CAMs, mask decoder.
 accelerate moves hidden states to the device of each layer; a CAM brings them to the main device and
 fuses there (`Correspondence.attached`).
 """

@@ -77,7 +77,7 @@ _MARKS = {
 
 
 def packed_or_absent(head: bytes, name: str) -> str | None:
-    """Return what is at the path of a file of any kind, and the command that helps.
+    """Return what a file is in place of the expected content, and the command that helps.
 
     Args:
         head: the first `HEAD` bytes of the file.
