@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from mixedparts._version import __version__
 from mixedparts.files.cache import cache_folder
-from mixedparts.storage.digest_cache import RACY_NS, Stamp
+from mixedparts.storage.digest_cache import Stamp
 from mixedparts.storage.shards import written_beside
 
 T = TypeVar("T")
@@ -65,8 +65,7 @@ class IndexCache:
         # The version, because another one may index the same file in another way.
         self._state = f"{__version__} {rules} {tuple(stamp)}"
         # A change within the resolution of the file system's clock would leave the stamp as it was.
-        settled = time.time_ns() - max(stamp.mtime_ns, stamp.ctime_ns) > RACY_NS
-        self._useful = settled and stamp.size >= _LEAST_BYTES
+        self._useful = stamp.settled(time.time_ns()) and stamp.size >= _LEAST_BYTES
 
     def load(self, kind: type[T]) -> tuple[dict[str, NDArray[Any]], T] | None:
         """Return the arrays and the other values of the index, None if it is not stored.

@@ -29,7 +29,7 @@ from mixedparts.storage.shards import sha256_of, written_beside
 _FORMAT = 1
 _FOLDER = "digests"
 # The coarsest clock of a file system in use is that of FAT: two seconds.
-RACY_NS = 2_000_000_000
+_RACY_NS = 2_000_000_000
 
 
 class Stamp(NamedTuple):
@@ -47,6 +47,10 @@ class Stamp(NamedTuple):
         return cls(
             status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
         )
+
+    def settled(self, now_ns: int) -> bool:
+        """Return whether a change after `now_ns`, a time in nanoseconds, would change the stamp."""
+        return now_ns - max(self.mtime_ns, self.ctime_ns) > _RACY_NS
 
 
 class DigestCache:
@@ -99,7 +103,7 @@ class DigestCache:
         digest = sha256_of(self._root / relative)
         # A file that changes while it is read has another stamp than before, so its entry is never
         # found.
-        if started - max(stamp.mtime_ns, stamp.ctime_ns) > RACY_NS:
+        if stamp.settled(started):
             self._entries[relative] = (stamp, digest)
             self._changed = True
         return digest
@@ -117,8 +121,7 @@ class DigestCache:
             stamp = Stamp.of((self._root / relative).stat())
         except OSError:
             return
-        changed = max(stamp.mtime_ns, stamp.ctime_ns)
-        if changed <= since_ns and time.time_ns() - changed > RACY_NS:
+        if max(stamp.mtime_ns, stamp.ctime_ns) <= since_ns and stamp.settled(time.time_ns()):
             self._entries[relative] = (stamp, digest)
             self._changed = True
 

@@ -15,6 +15,7 @@ import pytest
 from builders.bases import coco_index, index_cache
 from builders.bases.coco_index import CocoIndex, open_index, plain_path
 from builders.bases.index_cache import index_rules
+from mixedparts.storage import digest_cache
 
 
 def image_key(record_id: str, file_name: str) -> str:
@@ -24,7 +25,7 @@ def image_key(record_id: str, file_name: str) -> str:
 @pytest.fixture(autouse=True)
 def every_file_is_large_and_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_cache, "_LEAST_BYTES", 0)
-    monkeypatch.setattr(index_cache, "RACY_NS", -1)
+    monkeypatch.setattr(digest_cache, "_RACY_NS", -1)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_a_file_with_literals_that_are_blanked_is_not_stored(
 def test_a_file_that_changed_just_now_is_not_stored(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_cache, "RACY_NS", 10**18)
+    monkeypatch.setattr(digest_cache, "_RACY_NS", 10**18)
     opened(file, monkeypatch)
     assert opened(file, monkeypatch)[1]
 
