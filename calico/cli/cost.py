@@ -91,8 +91,8 @@ def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
     return "\n\n".join(
         [
             "# What CALICO costs",
-            f"Written by `{command}` for the configuration `{config.name}`. Everything is counted"
-            " on tensors without memory, nothing here was timed.",
+            f"Written by `{command}` for the configuration `{config.name}`. All numbers are counted"
+            " on tensors without memory. Nothing was timed.",
             "## Parameters",
             tables.parameter_table(config),
             "## Operations of a forward pass",
@@ -101,14 +101,15 @@ def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
             " are counted by `torch.utils.flop_counter`; a multiply-add is two operations.",
             tables.flops_table(config, workload),
             f"The paper reports {tables.PAPER_REDUCTION} % fewer operations than GLaMM and does not"
-            " say what it counted. Long answers, which cost every model the same, lower the"
+            " state what it counted. Long answers cost every model the same, so they lower the"
             " difference:",
             tables.answer_table(config, workload, (0, 64, 256, 512)),
             "## Memory",
             "Counted by running the model's own step on tensors without memory: forward and"
-            " backward pass, update, encoding of images. The parts are those in use when most is."
-            f" {batch} such samples at once, of a step of {config.training.batch_size} on one"
-            " device, with and without activation checkpointing:",
+            " backward pass, update, encoding of images. The table shows the parts at the moment of"
+            f" highest use, for {batch} such samples at once, of a step of"
+            f" {config.training.batch_size} on one device, with and without activation"
+            " checkpointing:",
             memory_tables.step_table(steps),
             memory_tables.feature_note(answer_memory(config, workload, 1)),
             "## Which card holds what",
@@ -119,7 +120,7 @@ def _document(config: CalicoConfig, arguments: argparse.Namespace) -> str:
             f"A step of {config.training.batch_size} samples and a run of"
             f" {config.training.steps} steps, if one device reached"
             f' {tables.UTILISATION:.0%} of its dense bf16 peak (assumed). "Cached": the frozen'
-            " encoders' features are read, not computed.",
+            " encoders' features are read from a cache.",
             tables.time_table(config, workload),
         ]
     )
@@ -136,8 +137,8 @@ def _cards(config: CalicoConfig) -> list[str]:
         f"`{config.name}`: samples at once (`training.micro_batch`) in a step of"
         f" {config.training.batch_size} samples on one device, the rest accumulated. A sample has"
         f" {largest.images} images, {largest.text} tokens of text and {largest.masks} masks, the"
-        " most that the configuration makes of rows of usual size. int8 and nf4 are"
-        " `execution.quantization`; * with encoders that take one image at once"
+        " most that the configuration makes of rows of usual size. int8 and nf4 are values of"
+        " `execution.quantization`. A * means encoders that take one image at once"
         " (`execution.encode_batch`).",
         memory_tables.cards_table(config, largest),
         f"Answers of up to {config.generation.max_new_tokens} tokens:",

@@ -137,8 +137,8 @@ def margin_note() -> str:
     """Return the sentences about what is not counted."""
     sizes = ", ".join(f"{usable(size) / _GIB:.1f}" for size in CARDS.values())
     return (
-        f"A card of N GB has N · 10⁹ bytes, of which {MARGIN:.0%} stay free for what is not"
-        " counted: the CUDA context, work space inside of kernels, fragments of the allocator."
+        f"A card of N GB has N · 10⁹ bytes, of which {MARGIN:.0%} stay free for memory that is not"
+        " counted: the CUDA context, work space inside kernels, fragmentation of the allocator."
         f" That leaves {sizes} GiB."
     )
 
