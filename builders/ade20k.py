@@ -169,7 +169,7 @@ def _parts(item: ObjectInstance, present: dict[int, masks.Rle]) -> Iterator[Part
     for part_id, native in _part_names(item.category).items():
         if part_id in present:
             mask = masks.intersection([present[part_id], item.mask])
-            if masks.area(mask):
+            if not masks.is_empty(mask):
                 yield PartInstance(f"{item.id}:{part_id}", item.id, native, mask)
 
 

@@ -230,7 +230,7 @@ class _InstanceMasks:
         except UnusableMap as error:
             return self._outlined(record, str(error))
         mask = masks.from_dense(values == _VISIBLE)
-        if masks.area(mask) == 0:
+        if masks.is_empty(mask):
             return Refusal(Reason.EMPTY_MASK, f"{name.name} has no visible pixel")
         return mask
 
@@ -247,7 +247,7 @@ class _InstanceMasks:
             return Refusal(Reason.MISSING_MASK, f"{why}; no class map of level {record.level}")
         same = masks.from_dense(classes == record.name_ndx)
         mask = masks.intersection([read.mask, same])
-        if masks.area(mask) == 0:
+        if masks.is_empty(mask):
             return Refusal(Reason.EMPTY_MASK, f"{why}; its outline holds no pixel of its class")
         self.replaced.append(why)
         return mask

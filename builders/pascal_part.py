@@ -306,6 +306,6 @@ def _mask(entry: dict[str, Any], header: ImageHeader) -> Rle | Refusal:
         detail = f"mask of {size}, its image {header.height} x {header.width} (h, w)"
         return Refusal(Reason.MASK_SIZE_MISMATCH, detail)
     rle = masks.from_dense(values != 0)
-    if masks.area(rle) == 0:
+    if masks.is_empty(rle):
         return Refusal(Reason.EMPTY_MASK, "the mask has no pixel")
     return rle

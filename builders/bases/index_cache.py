@@ -60,7 +60,8 @@ class IndexCache:
     """
 
     def __init__(self, path: Path, stamp: Stamp, rules: str) -> None:
-        place = os.fsencode(os.path.abspath(path)) + rules.encode()
+        # One a file, whatever the rules: an edit of a rule leaves no stored index behind.
+        place = os.fsencode(os.path.abspath(path))
         self._name = f"{hashlib.sha256(place).hexdigest()[:32]}.npz"
         # The version, because another one may index the same file in another way.
         self._state = f"{__version__} {rules} {tuple(stamp)}"

@@ -171,7 +171,7 @@ def _object_mask(
             # The class numbers in the PNG are not documented, and the class is known from the file
             # name: every pixel that is not background belongs to the object.
             whole = masks.from_dense(labels != _WHOLE_BACKGROUND)
-            if masks.area(whole) == 0:
+            if masks.is_empty(whole):
                 return Refusal(Reason.EMPTY_MASK, f"{path.name} is all background"), None
             return whole, None
     if not parts:

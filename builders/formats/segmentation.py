@@ -64,7 +64,6 @@ _numbers = PolygonNumbers()
 # edge is longer than twice the reach.
 _REACH = 4096
 _LENGTH = int(MAX_OUTLINE) // _REACH
-_LIST = ord("[")
 
 _Sizes = Sequence[tuple[int, int]]
 
@@ -105,7 +104,7 @@ def read_many(raws: Sequence[memoryview | msgspec.Raw], sizes: _Sizes) -> list[S
     outlines_at: list[int] = []
     for at, raw in enumerate(raws):
         text = bytes(raw)
-        polygons = _numbers.decode(text) if text[0] == _LIST else None
+        polygons = _numbers.decode(text) if text.startswith(b"[") else None
         if polygons:
             outlines.append(polygons)
             outlines_at.append(at)

@@ -10,7 +10,6 @@ published models (the tiny preset), and in a stand-alone checkpoint, the frozen 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,6 +35,7 @@ from calico.processing.tokenizer import (
 )
 from calico.weights.safetensors_io import copy_weights, read_tensors, save_tensors
 from mixedparts.errors import InputError
+from mixedparts.files.temporary import temporary_beside
 from mixedparts.files.text import read_json
 
 CONFIG, METADATA = "config.yaml", "checkpoint.json"
@@ -106,7 +106,7 @@ def save_checkpoint(
     values = checkpoint_weights(model) if weights is None else weights
     # The rename is the only step that makes a checkpoint visible: a kill at any time leaves the
     # older checkpoints and no half one.
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(folder)
     try:
         temporary.mkdir(parents=True)
         write_config(config, temporary / CONFIG)

@@ -37,8 +37,8 @@ def with_empty_agreeing(
     rows = np.flatnonzero(~ious.any(axis=1)).tolist()
     columns = np.flatnonzero(~ious.any(axis=0)).tolist()
     if rows and columns:
-        rows = [row for row in rows if masks.area(first[row]) == 0]
-        columns = [column for column in columns if masks.area(second[column]) == 0]
+        rows = [row for row in rows if masks.is_empty(first[row])]
+        columns = [column for column in columns if masks.is_empty(second[column])]
         if rows and columns:
             ious = ious.copy()
             ious[np.ix_(rows, columns)] = 1.0

@@ -25,6 +25,7 @@ from torch import Tensor
 from mixedparts.errors import EnvironmentFault
 from mixedparts.files.folders import is_folder, list_folder
 from mixedparts.files.opening import check_regular
+from mixedparts.files.temporary import temporary_beside
 
 _STALE = 3600.0  # age in seconds at which a temporary file is taken for that of a killed process
 _WRITERS = 8  # processes that may write to a folder at once without exceeding its bound
@@ -108,9 +109,9 @@ class FeatureCache:
         if near or self._written > self.limit // (8 * _WRITERS):
             self._measured, self._written = self._evict(size), 0
         path = self._path(key)
-        # The process id keeps two writers of the same key apart; the rename is atomic, and both
+        # Two writers of the same key have two temporary files; the rename is atomic, and both
         # write the same values, so it does not matter which of them comes last.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = temporary_beside(path)
         try:
             path.parent.mkdir(exist_ok=True)
             save_file({"features": values}, temporary, {"key": key, "crc32": _checksum(values)})

@@ -31,6 +31,7 @@ from calico.processing.prepared import Allocate, PartPiece, PreparedImages
 from calico.processing.workers import in_order, lost_workers_reported
 from mixedparts.errors import InputError, UsageError
 from mixedparts.files.opening import check_regular
+from mixedparts.files.temporary import temporary_beside
 from mixedparts.progress import Progress
 from mixedparts.settings.local_paths import typed
 
@@ -144,7 +145,7 @@ def feature_store(
     place = folder / key
     # A folder under its final name is complete: an interrupted computation leaves none.
     if not place.is_dir():
-        temporary = folder / f".{key}.{os.getpid()}.tmp"
+        temporary = temporary_beside(place)
         try:
             temporary.mkdir(parents=True)
             opened = _opened(table, rows, processor, workers, batch_size)

@@ -229,17 +229,12 @@ def _ascii(counts: str | bytes) -> bytes:
 
 def _check_lengths(lengths: NDArray[np.int64], height: int, width: int) -> None:
     """Raise InvalidMask unless the run lengths cover an image of this size."""
-    _check_range(lengths, height, width)
-    if int(lengths.sum()) != height * width:
-        raise InvalidMask(f"the runs do not cover {height} x {width} pixels")
-
-
-def _check_range(lengths: NDArray[np.int64], height: int, width: int) -> None:
-    """Raise InvalidMask if a run is negative or longer than the image."""
     # The sum alone does not show this: positive and negative runs can cancel out, and a sum of
     # huge runs can wrap around in 64 bits to the right number.
     if lengths.size and not 0 <= int(lengths.min()) <= int(lengths.max()) <= height * width:
         raise InvalidMask(f"a run length is negative or over {height} x {width} pixels")
+    if int(lengths.sum()) != height * width:
+        raise InvalidMask(f"the runs do not cover {height} x {width} pixels")
 
 
 def from_labels(labels: NDArray[Any], wanted: Collection[int]) -> dict[int, Rle]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from mixedparts.files.temporary import temporary_beside
 from mixedparts.files.text import read_own_json
 from mixedparts.progress import Progress, Silent, terminal_progress
 from mixedparts.remote.store import Store, StoredObject
@@ -25,11 +26,6 @@ _THREADS = 8
 _NOTE_EVERY = 500  # files; a run that is killed fetches at most so many again
 _LARGE = 64 << 20  # bytes; fetching more shows progress
 MARK = ".address.json"  # beside a folder: what it is a copy of
-
-
-def temporary_of(target: Path) -> Path:
-    """Return the name under which this process fetches a file."""
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
 class Mirror:
@@ -71,7 +67,7 @@ class Mirror:
             try:
                 self._fetch_all(waiting, wanted, known, progress)
             finally:
-                self._write_note(known)
+                _write_json(self._note, known)
             progress.finish()
 
     def _fetch_all(
@@ -86,7 +82,7 @@ class Mirror:
                 known[name] = [*wanted[name], (self.folder / name).stat().st_mtime_ns]
                 progress.advance(1)
                 if number % _NOTE_EVERY == 0:
-                    self._write_note(known)
+                    _write_json(self._note, known)
 
     def _fetch(self, name: str) -> str:
         target = self.folder / name
@@ -106,11 +102,6 @@ class Mirror:
         value = read_own_json(self._note)
         return value if isinstance(value, dict) else {}
 
-    def _write_note(self, known: Mapping[str, list[Any]]) -> None:
-        temporary = temporary_of(self._note)
-        temporary.write_text(json.dumps(known), encoding="utf-8")
-        temporary.replace(self._note)
-
 
 def fetch_to(
     store: Store, name: str, target: Path, check: Callable[[Path], None] = lambda path: None
@@ -127,13 +118,19 @@ def fetch_to(
         InputError: there is no such object.
         EnvironmentFault: the storage cannot be reached or refuses access.
     """
-    temporary = temporary_of(target)
+    temporary = temporary_beside(target)
     try:
         store.get(name, temporary)
         check(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write_json(target: Path, value: Any) -> None:
+    temporary = temporary_beside(target)
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary.replace(target)
 
 
 class FixedMirror:
@@ -151,10 +148,7 @@ class FixedMirror:
     def mark(self) -> None:
         """Note beside the folder what it is a copy of."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        note = _mark_of(self.folder)
-        temporary = temporary_of(note)
-        temporary.write_text(json.dumps({"address": self.address}), encoding="utf-8")
-        temporary.replace(note)
+        _write_json(_mark_of(self.folder), {"address": self.address})
 
     @classmethod
     def at(cls, folder: Path) -> FixedMirror | None:

@@ -1,27 +1,18 @@
 """Temporary files and folders that a killed process left half-written.
 
-They have the name of what they would have become, a number and `.tmp`, after a dot. Files of a user
-that look alike but for the number stay.
+They have the name of what they would have become, a number and `.tmp`, after a dot
+(`mixedparts.files.temporary`). Files of a user that look alike but for the number stay.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import shutil
 from pathlib import Path
 
 from mixedparts.files.folders import list_folder
 
 _LEFTOVER = re.compile(r"\.(?:(.+)\.)?[0-9]+\.tmp", re.DOTALL)
-
-
-def temporary_beside(target: Path) -> Path:
-    """Return a new name for a temporary file or folder, in the folder of what it will become."""
-    # The process id tells people whose it is. It is not enough: in containers that write to one
-    # shared folder, the same program has the same id.
-    return target.with_name(f".{target.name}.{os.getpid()}{secrets.randbelow(10**8):08d}.tmp")
 
 
 def is_leftover(entry: str, name: str | None = None) -> bool:

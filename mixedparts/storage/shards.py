@@ -33,9 +33,9 @@ from typing import Any
 import msgspec
 
 from mixedparts.files.opening import open_regular
+from mixedparts.files.temporary import temporary_beside
 from mixedparts.files.text import read_own_json
 from mixedparts.settings.local_paths import check_local
-from mixedparts.storage.leftovers import temporary_beside
 
 COMMITS = Path("_build/commits")
 _COUNTS_DIGEST = "counts_sha256"  # key of a commit record

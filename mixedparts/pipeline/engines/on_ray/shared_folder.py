@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedparts.errors import EnvironmentFault, InputError
+from mixedparts.files.temporary import temporary_beside
 from mixedparts.files.text import read_text
 from mixedparts.pipeline.engines import NodeNeeds
-from mixedparts.storage.leftovers import temporary_beside
 
 
 @dataclass(frozen=True, slots=True)
