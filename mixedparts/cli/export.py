@@ -29,18 +29,25 @@ def add_export(verbs: Any) -> None:
     )
     add = parser.add_argument
     add("build", type=place, metavar="DIR", help=BUILD_HELP)
-    add("--format", required=True, choices=_FORMATS)
+    add("--format", required=True, choices=_FORMATS, help="published, coco, webdataset or parquet")
     add("--out", type=local_path, required=True, metavar="OUT", help="folder to write")
     add("--split", nargs="+", choices=(*SPLITS, BENCHMARK), default=(), metavar="SPLIT",
         help="train, validation, test, benchmark (the first three)")  # fmt: skip
     add("--limit", type=int, metavar="N", help="rows of each split (all; parquet: 1,000)")
-    add("--shard-rows", type=int, default=1_000, metavar="N", help="webdataset, parquet (1000)")
+    add(
+        "--shard-rows",
+        type=int,
+        default=1_000,
+        metavar="N",
+        help="rows of a shard of webdataset or parquet (1000)",
+    )
     add("--no-pictures", action="store_true", help="coco: annotations only")
     add("--visibility", choices=("image-share", "object-share", "constant"), default="image-share",
-        help="published: value of `visibility` (mask area over image area)")  # fmt: skip
+        help="published: `visibility` is the mask's share of the image, of its object, or 0"
+        " (image-share)")  # fmt: skip
     add("--annotations", choices=("own", "original"), default="own",
-        help="published: write PACO file and ADE part maps (own), or refer to the ids and maps of"
-        " upstream's files (original, needs --root)")  # fmt: skip
+        help="published: own writes a PACO file and ADE part maps; original refers to the ids and"
+        " maps of upstream's files, which needs --root (own)")  # fmt: skip
     add_root(parser)
     add("--overwrite", action="store_true", help="replace an earlier export there")
     add("--json", action="store_true", help="print the summary as JSON")
@@ -88,13 +95,13 @@ def add_import(verbs: Any) -> None:
         metavar="BUNDLE",
         help="folder with mixed_parts_{train,val,test}.json",
     )
-    add("--format", required=True, choices=("published",))
+    add("--format", required=True, choices=("published",), help="format of the bundle")
     add("--out", type=local_path, required=True, metavar="DIR", help="build folder")
     add_root(parser)
     add("--split", nargs="+", choices=SPLITS, default=(), metavar="SPLIT",
         help="train, validation, test (all that exist)")  # fmt: skip
     add("--images", choices=("embed", "reference"), default="embed",
-        help="store images, or only their paths")  # fmt: skip
+        help="store images, or only their paths (embed)")  # fmt: skip
     # Unlike a build, an import by default takes whatever can be used.
     add("--max-rejects", default="100%", metavar="LIMIT",
         help="fail when more records are rejected: a share (5%%) or a number (100%%)")  # fmt: skip

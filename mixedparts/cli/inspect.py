@@ -23,9 +23,14 @@ def add_verify(verbs: Any) -> None:
         "  mixedparts verify data/mixedparts --level full --json",
     )
     parser.add_argument("build", type=place, metavar="DIR", help=BUILD_HELP)
-    parser.add_argument("--level", choices=("quick", "full", "deep"), default="full")
+    parser.add_argument(
+        "--level",
+        choices=("quick", "full", "deep"),
+        default="full",
+        help="each level includes the one before it: quick, full, deep (full)",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the problems as JSON")
 
 
 def _verify(arguments: argparse.Namespace) -> int:

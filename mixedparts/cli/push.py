@@ -22,13 +22,13 @@ def add_push(verbs: Any) -> None:
         "  mixedparts push data/mixedparts --repo-id me/mixedparts",
     )
     parser.add_argument("build", type=place, metavar="DIR", help=BUILD_HELP)
-    parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
+    parser.add_argument("--repo-id", required=True, metavar="OWNER/NAME", help="dataset repository")
     parser.add_argument(
         "--with-pixels", action="store_true", help="send images too; check their licences first"
     )
     parser.add_argument("--public", action="store_true", help="a new repository is public")
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the plan or the result as JSON")
 
 
 def _push(arguments: argparse.Namespace) -> int:

@@ -27,11 +27,17 @@ def add_sample(verbs: Any) -> None:
     parser.add_argument(
         "--out", type=local_path, required=True, metavar="DIR", help="folder to write to"
     )
+    parser.add_argument("--images", type=int, metavar="N", help=f"images a source ({_IMAGES})")
     parser.add_argument(
-        "--images", type=int, metavar="N", help=f"images a source (default {_IMAGES})"
+        "--seed", type=int, default=0, metavar="S", help="another seed draws other images (0)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (all cores)",
+    )
     scale = parser.add_argument_group(
         "annotations at scale",
         "write as many random masks as the real datasets have, to measure builds; all images share "
@@ -43,20 +49,20 @@ def add_sample(verbs: Any) -> None:
     scale.add_argument(
         "--profile",
         choices=("full", "small"),
-        help="full: the numbers of the real datasets (default); small: a hundredth",
+        help="full: the numbers of the real datasets; small: a hundredth (full)",
     )
     scale.add_argument(
         "--fraction",
         type=float,
         metavar="F",
-        help="multiply the numbers of the profile, 0.01 or 10 for example (default 1)",
+        help="multiply the numbers of the profile, 0.01 or 10 for example (1)",
     )
     scale.add_argument(
         "--sources",
         nargs="+",
         choices=_SOURCES,
         metavar="NAME",
-        help=f"which of {', '.join(_SOURCES)} to write (default all)",
+        help=f"which of {', '.join(_SOURCES)} to write (all)",
     )
 
 

@@ -21,11 +21,13 @@ def add_sources(verbs: Any) -> None:
         "  mixedparts sources show partimagenet --profile published --json\n"
         "  mixedparts sources check",
     )
-    parser.add_argument("action", nargs="?", choices=("show", "check"))
+    parser.add_argument("action", nargs="?", choices=("show", "check"), help="leave it out to list")
     parser.add_argument("name", nargs="?", metavar="NAME", help="source to show")
     add_root(parser)
-    parser.add_argument("--profile", default="full", metavar="NAME", help="full, or published")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--profile", default="full", metavar="NAME", help="full, or published (full)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all values as JSON")
 
 
 def _sources(arguments: argparse.Namespace) -> int:

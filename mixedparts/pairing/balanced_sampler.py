@@ -314,15 +314,18 @@ class BalancedSampler:
             left = left[within(pair[left], need)]
         if total is not None:
             left = left[: total - self.number]
-        chosen = members[left]
-        self._chosen.append(chosen.astype(np.int32))
-        self._seen.add(self._key(chosen))
-        self.number += len(chosen)
-        self._use += np.bincount(self._image[chosen].reshape(-1), minlength=self._use.size)
-        self._count += np.bincount(pair[left], minlength=self._count.size)
+        self._add(members[left], pair[left])
         taken = np.zeros(len(members), np.bool_)
         taken[left] = True
         return taken
+
+    def _add(self, members: NDArray[np.int64], pair: NDArray[np.int64]) -> None:
+        """Add `(k, size)` samples that fit; each counts for a class pair of `(k,)`."""
+        self._chosen.append(members.astype(np.int32))
+        self._seen.add(self._key(members))
+        self.number += len(members)
+        self._use += np.bincount(self._image[members].reshape(-1), minlength=self._use.size)
+        self._count += np.bincount(pair, minlength=self._count.size)
 
     def _with_partners(
         self, first: NDArray[np.int64], second_class: NDArray[np.int64]

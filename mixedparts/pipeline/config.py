@@ -59,6 +59,9 @@ class BuildConfig:
             the even use, raised where rows are short of it
             (`mixedparts.pairing.balanced_sampler`).
         images_per_sample: number of images of each sample, 2 to 4.
+        contrast: share of the samples of each source and task that are to contrast with another
+            one: one image is the same, the other image and the answer are not
+            (`mixedparts.pairing.contrast`).
         cross_source: also make samples of images of two sources.
         ade20k_test: `hash` divides ADE's validation images between validation and test;
             `official` puts all of them in both, as the authors' bundle does.
@@ -127,6 +130,14 @@ class BuildConfig:
         ),
     ] = None
     images_per_sample: Annotated[_ImagesPerSample, Option("2 to 4 (2)", "N")] = 2
+    contrast: Annotated[
+        Share,
+        Option(
+            "share of the samples that have another one with the same image, another partner and"
+            " another answer (0)",
+            "SHARE",
+        ),
+    ] = 0.0
     cross_source: Annotated[
         bool,
         Option("also samples across two sources, such as a PACO dog with a PartImageNet dog"),
@@ -199,6 +210,8 @@ class BuildConfig:
                 yield unknown_name("task", name, tuple(Task))
         if self.cross_source and len(set(self.sources)) < 2:
             yield "cross_source needs at least two sources"
+        if self.contrast and self.images_per_sample != 2:
+            yield "contrast needs samples of two images: leave out images_per_sample"
         roots = map(self.source_root, self.sources)
         if self.images == "reference" and any(is_address(root) for root in roots):
             yield "images: reference stores paths of local images, and a source is at an address"
@@ -229,6 +242,9 @@ class BuildConfig:
         # The order of names, and a class named twice, do not change the result. In one order they
         # give one build id.
         choices["sources"] = sorted(self.sources)
+        # Builds without it keep the id that they had before this choice existed.
+        if not self.contrast:
+            del choices["contrast"]
         choices["tasks"] = [task for task in Task if task in self.tasks]
         choices["classes"] = sorted(set(self.classes))
         # Without embedded bytes the table `images` contains absolute paths, so that the folders

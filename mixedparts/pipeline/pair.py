@@ -196,10 +196,12 @@ def _benchmark(
 
 
 def _metadata(selection: Selection) -> dict[str, dict[str, dict[str, int]]]:
-    """Return {source: {task: image limit and number of class pairs}} of a split's selection."""
+    """Return {source: {task: numbers}} of a split's selection, as `docs/selection.md` has them."""
     metadata: dict[str, dict[str, dict[str, int]]] = {}
     for (source, task), limit in selection.limits.items():
         numbers = {"image_limit": limit, "class_pairs": selection.class_pairs[source, task]}
+        if selection.contrasted:
+            numbers["contrasted"] = selection.contrasted[source, task]
         metadata.setdefault(source, {})[task] = numbers
     return metadata
 

@@ -8,7 +8,7 @@ number of workers: the cells come in a fixed order, and each has a random stream
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
 
@@ -20,6 +20,7 @@ from mixedparts.entities.table import EntityColumns, numbers
 from mixedparts.pairing.admissible import Comparable, EntityIndex, PairSpace
 from mixedparts.pairing.allocation import proportional, water_fill
 from mixedparts.pairing.balanced_sampler import BalancedSampler
+from mixedparts.pairing.contrast_sampler import ContrastSampler
 from mixedparts.pairing.random_streams import philox
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.pairing.samples import TASKS, Cell, in_order, sample_type
@@ -40,12 +41,15 @@ class Selection:
             configuration, or the largest that the sampler used.
         class_pairs: for each cell the number of class pairs that have samples.
         empty: why cells have no samples.
+        contrasted: with `config.contrast`, for each cell the number of samples that contrast with
+            another one; otherwise empty.
     """
 
     samples: NDArray[np.void]
     limits: dict[Cell, int]
     class_pairs: dict[Cell, int]
     empty: Causes
+    contrasted: dict[Cell, int] = field(default_factory=dict)
 
 
 def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, Selection]:
@@ -72,6 +76,11 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, S
             {cell: sampler.limit for cell, sampler in samplers.items()},
             {cell: sampler.class_pairs for cell, sampler in samplers.items()},
             _empty(config, splits[split], samplers),
+            {
+                cell: sampler.contrasted
+                for cell, sampler in samplers.items()
+                if isinstance(sampler, ContrastSampler)
+            },
         )
         for split, samplers in cells.items()
     }
@@ -131,7 +140,11 @@ def _cells(
             # A stream for each cell: a further source, task or split does not change its samples
             # as long as its allocations stay the same.
             rng = philox(config.seed, f"{split}|{label}|{task}")
-            yield (label, str(task)), BalancedSampler(admitted, config.per_image_limit, rng)
+            limit = config.per_image_limit
+            sampler = BalancedSampler(admitted, limit, rng)
+            if config.contrast:
+                sampler = ContrastSampler(admitted, limit, rng, config.contrast)
+            yield (label, str(task)), sampler
 
 
 def _empty(

@@ -39,6 +39,7 @@ class Rule(StrEnum):
     QUESTION = "question"
     ANSWER = "answer"
     SEG = "seg"
+    CONTRAST = "contrast"
     BENCHMARK = "benchmark"
     PREVIEW = "preview"
 

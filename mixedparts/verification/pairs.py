@@ -7,7 +7,7 @@ rules across shards are checked on the summaries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +16,15 @@ from numpy.typing import NDArray
 
 from mixedparts.pairing.samples import Ids, sample_ids
 from mixedparts.storage.build_folder import BuildFolder
+from mixedparts.verification.contrast import (
+    CellSides,
+    RowSides,
+    check_contrast,
+    contrast_asked,
+)
 from mixedparts.verification.findings import Findings, Rule
 from mixedparts.verification.index import SplitIndex, split_index
-from mixedparts.verification.rows import Comparable, row_problems
+from mixedparts.verification.rows import Comparable, row_problems, structure_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,14 @@ class ShardSummary:
         combinations: (n,) uint64, a hash of each row's task and entities, whatever their order; 0
             for a row with an unknown entity.
         used: (m,) int64, sorted rows of the images table that the shard's rows show.
+        sides: both images of every row by cell, if the build was asked for contrasting samples.
     """
 
     first: str
     last: str
     combinations: Ids
     used: NDArray[np.int64]
+    sides: CellSides = field(default_factory=dict)
 
 
 def check_pairs(
@@ -61,6 +69,8 @@ def check_pairs(
     ids: list[str] = []
     combinations: list[int] = []
     used: set[int] = set()
+    sides = RowSides()
+    contrasting = contrast_asked(build)
     for batch in build.shard_batches(file, rows=500):
         for row in batch.to_pylist():
             name = str(row["id"])
@@ -74,11 +84,14 @@ def check_pairs(
             ids = [name] if not ids else [ids[0], name]  # the first and the last one so far
             used.update(ref["row"] for ref in row["images"] or () if ref)
             combinations.append(_combination(row, split, index))
+            if contrasting and not any(structure_problems(row)):
+                sides.add(row)
     summary = ShardSummary(
         ids[0] if ids else "",
         ids[-1] if ids else "",
         np.array(combinations, np.uint64),
         np.array(sorted(row for row in used if row is not None), np.int64),
+        sides.cells(),
     )
     return found, summary
 
@@ -125,6 +138,8 @@ def check_across_shards(
         row = build.read_shard(file, ["id", "task"]).slice(place, 1).to_pylist()[0]
         text = f"its entities have another row of {row['task']} already"
         found.add(Rule.REPEATED, file, row["id"], text)
+    if contrast_asked(build):
+        found.join(check_contrast(build, split, [summary.sides for _, summary in shards]))
     # The build numbers only images that some sample uses, so every row of `images` must be used.
     used = np.unique(np.concatenate([np.zeros(0, np.int64), *(t.used for _, t in shards)]))
     for file, first, ids in _image_rows(build, split):
