@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    add("--preset", default="7b", help="named configuration (default: 7b)")
+    add("--preset", default="7b", help="named configuration (7b)")
     parser.names["preset"] = preset_names
     add(
         "--config",

@@ -55,15 +55,21 @@ def _parser() -> argparse.ArgumentParser:
         "--dataset",
         default=None,
         metavar="NAME",
-        help="build folder, or 'mixedparts', whose samples are the examples (default: synthetic"
-        " images, drawn at the start)",
+        help="build folder, or 'mixedparts', whose samples are the examples (synthetic images,"
+        " drawn at the start)",
     )
-    add("--port", type=_port, default=_PORT, metavar="N", help="7860; 0: any free port")
+    add(
+        "--port",
+        type=_port,
+        default=_PORT,
+        metavar="N",
+        help="port on 127.0.0.1; 0: any free one (7860)",
+    )
     add_search_options(parser)
     add_device_option(parser)
     add_device_map_options(parser)
     add_verify_option(parser)
-    add("--threads", type=parallel, metavar="N", help="CPU threads (default: all cores)")
+    add("--threads", type=parallel, metavar="N", help="CPU threads (all cores)")
     add_common_options(parser)
     return parser
 

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="JSON files of two or more evaluations; the others are compared with the first",
     )
-    add("--split", default="benchmark", help="default: benchmark")
+    add("--split", default="benchmark", help="split to score (benchmark)")
     parser.names["split"] = lambda: (*SPLITS, BENCHMARK)
     add_output_options(parser)
     add("--limit", type=positive, metavar="N", help="score N samples, spread over the split")
@@ -144,11 +144,16 @@ def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="its draws; 0: no intervals (1000)",
     )
-    add("--text-model", default="minilm", metavar="NAME", help="for SS: minilm, folder or Hub id")
+    add(
+        "--text-model",
+        default="minilm",
+        metavar="NAME",
+        help="for SS: minilm, folder or Hub id (minilm)",
+    )
     add(
         "--recall-text-model",
         metavar="NAME",
-        help="for Recall; default: that of SS; bert-base-uncased for GLaMM's Recall",
+        help="for Recall; GLaMM's uses bert-base-uncased (that of SS)",
     )
     beside = parser.add_mutually_exclusive_group()
     beside.add_argument(

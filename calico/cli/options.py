@@ -51,8 +51,8 @@ def preset_names() -> Iterable[str]:
 def add_run_options(parser: CommandParser) -> None:
     """Add the options for dataset, configuration, device and processes of a training command."""
     add = parser.add_argument
-    add("--dataset", default=None, help="build folder, address, 'mixedparts' (default) or a Hub id")
-    add("--preset", default=None, help="named configuration: tiny (default), 7b, …")
+    add("--dataset", default=None, help="build folder, address or Hub id (mixedparts)")
+    add("--preset", default=None, help="named configuration: tiny, 2b, 7b, … (tiny)")
     parser.names["preset"] = preset_names
     add(
         "--config",
@@ -65,7 +65,7 @@ def add_run_options(parser: CommandParser) -> None:
         "--processes",
         type=parallel,
         metavar="N",
-        help="processes that share a CPU (default: 2 for a small model); for GPUs, use torchrun",
+        help="processes that share a CPU; for GPUs, use torchrun (2 for a small model)",
     )
     add("--threads", type=parallel, metavar="N", help="threads a process (its share of the cores)")
     add("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
@@ -90,7 +90,7 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="NAME",
-        help="cpu, cuda, cuda:N or mps; default: auto (CUDA if available, else the CPU)",
+        help="cpu, cuda, cuda:N or mps (auto: CUDA if available, else the CPU)",
     )
 
 
@@ -101,7 +101,7 @@ def add_device_map_options(parser: argparse.ArgumentParser) -> None:
         "--device-map",
         metavar="auto|FILE",
         help="spread the model: auto fills one GPU after the other; a YAML file has module names"
-        " and devices, such as encoders: cuda:1 (docs/prediction.md)",
+        " and devices, such as encoders: cuda:1; see docs/prediction.md",
     )
     add(
         "--offload-folder",
@@ -161,7 +161,7 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
         type=local_path,
         metavar="DIR",
         help="keep features of frozen encoders here, shared by all runs; training then encodes"
-        " images when a step needs them (training.features: encode)",
+        " images when a step needs them, as training.features: encode",
     )
     add(
         "--feature-cache-gb",

@@ -67,21 +67,21 @@ def _parser() -> argparse.ArgumentParser:
         " or .jsonl file with image1, image2 and optionally id, task, question",
     )
     add_checkpoint_option(parser)
-    add("--task", choices=TASKS, default="common_parts", help="default: common_parts")
+    add("--task", choices=TASKS, default="common_parts", help="question to ask (common_parts)")
     add("--question", help="asked instead of the task's question")
     add(
         "--out",
         type=local_path,
         default=Path("prediction"),
         metavar="DIR",
-        help="default: prediction",
+        help="folder to write (prediction)",
     )
     add_search_options(parser)
     add_device_option(parser)
     add_device_map_options(parser)
     add_verify_option(parser)
     add("--batch-size", type=positive, default=8, metavar="N", help="sets of --pairs at once (8)")
-    add("--threads", type=parallel, metavar="N", help="CPU threads (default: all cores)")
+    add("--threads", type=parallel, metavar="N", help="CPU threads (all cores)")
     add_common_options(parser)
     return parser
 

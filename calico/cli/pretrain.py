@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output-dir",
         type=local_path,
         default=Path("runs/encoders"),
-        help="default: runs/encoders",
+        help="folder to write (runs/encoders)",
     )
     return parser
 

@@ -56,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     add_run_options(parser)
     add_cache_options(parser)
     add = parser.add_argument
-    add("--output-dir", type=local_path, default=Path("runs/calico"), help="default: runs/calico")
+    add(
+        "--output-dir",
+        type=local_path,
+        default=Path("runs/calico"),
+        help="folder of the run (runs/calico)",
+    )
     add("--encoders", type=local_path, metavar="DIR", help="folder that calico-pretrain wrote")
     add(
         "--init",

@@ -62,18 +62,21 @@ EncodeBatch = Annotated[int, Meta(ge=0, le=1024)]
 class PromptConfig:
     """The text around images, question and answer."""
 
+    # Text before everything else.
     system: str = (
         "A chat between a curious human and an artificial intelligence assistant. "
         "The assistant gives helpful, detailed, and polite answers to the human's questions. "
     )
-    lead: str = "Given are these pictures: {images}."  # {images}: placeholders, each with its tag
+    # Text that introduces the images. {images}: their placeholders, each with its tag.
+    lead: str = "Given are these pictures: {images}."
     lead_one: str = ""  # in place of `lead` for a single image; empty: `lead` as well
-    # "comma": a, b, c. "and", as the fork writes lists: a and b; a, b, and c.
+    # How images are listed. "comma": a, b, c. "and", as the fork writes lists: a and b; a, b, and
+    # c.
     listing: Literal["comma", "and"] = "comma"
-    user: str = "USER: "
-    assistant: str = " ASSISTANT:"
+    user: str = "USER: "  # before the question
+    assistant: str = " ASSISTANT:"  # between question and answer
     image_markers: bool = True  # <im_start> and <im_end> around every image
-    # Tags (IMAGE1) … in the vocabulary.
+    # Images of a sample at most: tags (IMAGE1) … in the vocabulary.
     max_images: Annotated[int, Meta(ge=1, le=9)] = 2
     # Hidden state that a mask is decoded from: t - 1, the one that predicts [SEG], as in LISA.
     seg_state: Literal["predicting"] = "predicting"
@@ -94,19 +97,19 @@ class PromptConfig:
 class ExecutionConfig:
     """How the model is computed; the model itself is the same with any of these values."""
 
-    # "bf16": frozen weights are stored and products computed in bf16; trained weights, norms,
-    # losses and the resizing of masks stay in fp32.
+    # Type of numbers. "bf16": frozen weights are stored and products computed in bf16; trained
+    # weights, norms, losses and the resizing of masks stay in fp32.
     precision: Literal["fp32", "bf16"] = "bf16"
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Literal["sdpa", "eager"] = "sdpa"  # kernels of the attention
     # Computes activations of the language model's layers again in the backward pass.
     activation_checkpointing: bool = True
-    # Of the frozen Linears in the language model's layers, by bitsandbytes (an extra): 8 bits, or
-    # 4-bit NormalFloat as in QLoRA. Everything else stays in `precision`.
+    # Storage of the frozen Linears in the language model's layers, by bitsandbytes (an extra): 8
+    # bits, or 4-bit NormalFloat as in QLoRA. Everything else stays in `precision`.
     quantization: Literal["none", "int8", "nf4"] = "none"
-    # "ddp": each process has the whole model; "fsdp" (FSDP2): a shard of every weight but those of
-    # the image encoders.
+    # How processes share the model. "ddp": each process has the whole model; "fsdp" (FSDP2): a
+    # shard of every weight but those of the image encoders.
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    # On a GPU: kernels that add in a fixed order, which are slower. A resumed run then has the
+    # On a GPU, use kernels that add in a fixed order, which are slower. A resumed run then has the
     # losses of an uninterrupted one bit for bit, as it has on a CPU in any case.
     deterministic: bool = False
     # Images that the encoders "vision", "semantic" and "sam" take at once. 0 or no entry: one on a
@@ -124,12 +127,13 @@ class ExecutionConfig:
 class GenerationConfig:
     """Greedy decoding, or beam search."""
 
-    max_new_tokens: Count = 512
-    batch_size: Count = 8
+    max_new_tokens: Count = 512  # tokens of an answer at most
+    batch_size: Count = 8  # samples that are answered at once
     # Hypotheses of each prompt; 1 is greedy.
     num_beams: Annotated[int, Meta(ge=1, le=1_000)] = 1
-    length_penalty: float = 1.0  # of beams: log probability / length ** length_penalty
-    max_masks: Count = 100  # of an answer, as many as COCO scores in an image; others are counted
+    length_penalty: float = 1.0  # score of a beam: log probability / length ** length_penalty
+    # Masks of an answer at most, as many as COCO scores in an image. Others are counted.
+    max_masks: Count = 100
 
 
 @dataclass(frozen=True, slots=True)

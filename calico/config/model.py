@@ -22,14 +22,14 @@ class GlobalEncoderConfig:
     """The EVA-CLIP-style ViT of equation 4 (`Blip2VisionModel`): 39 of EVA-g's 40 layers."""
 
     image_size: int = 224  # direct resize to a square, no crop: features can be cached
-    patch_size: int = 14
-    hidden_size: int = 1408
-    layers: int = 39
-    heads: int = 16
-    mlp_size: int = 6144
-    # "conv": strided 3 x 3 layers, for training from scratch
+    patch_size: int = 14  # side of a patch in pixels
+    hidden_size: int = 1408  # width of the states
+    layers: int = 39  # transformer layers
+    heads: int = 16  # attention heads
+    mlp_size: int = 6144  # width inside the MLPs
+    # How patches are embedded. "conv": strided 3 x 3 layers, for training from scratch.
     stem: Literal["patch", "conv"] = "patch"
-    norm_eps: AboveZero | None = None  # None: of the weights
+    norm_eps: AboveZero | None = None  # constant of the norms; None: of the weights
 
     @property
     def patches(self) -> int:
@@ -52,16 +52,16 @@ class SemanticEncoderConfig:
 
     image_size: int = 224  # open: 224 gives 16 x 16 patches, the grid of the global encoder
     position_size: int = 518  # side of the image that the position table was made for
-    patch_size: int = 14
-    hidden_size: int = 768
-    layers: int = 12
-    heads: int = 12
-    swiglu: bool = False  # only giant has it
+    patch_size: int = 14  # side of a patch in pixels
+    hidden_size: int = 768  # width of the states
+    layers: int = 12  # transformer layers
+    heads: int = 12  # attention heads
+    swiglu: bool = False  # SwiGLU in the MLPs; only giant has it
     # The paper cites DINOv2 with registers, and the fork loads `dinov2_vitb14_reg`, which has 4.
     registers: CountOrZero | None = None  # None: of the weights; 4 without them
     class_token: bool = False  # open: whether CEM also sees the class token
-    stem: Literal["patch", "conv"] = "patch"
-    norm_eps: AboveZero | None = None  # None: of the weights
+    stem: Literal["patch", "conv"] = "patch"  # as in `vision`
+    norm_eps: AboveZero | None = None  # constant of the norms; None: of the weights
 
     def faults(self) -> Iterator[str]:
         """Yield one sentence for every value that does not fit another."""
@@ -79,20 +79,21 @@ class QFormerConfig:
     projected to one token, and a CAM adds its offset (equation 7) to the features themselves.
     """
 
-    kind: Literal["qformer", "linear"] = "qformer"
-    hidden_size: int = 768
-    layers: Count = 12
-    heads: int = 12
-    mlp_size: Count = 3072
-    cross_attention_every: Count = 2
+    kind: Literal["qformer", "linear"] = "qformer"  # "linear": no Q-Former, one projection
+    hidden_size: int = 768  # width of the queries
+    layers: Count = 12  # transformer layers
+    heads: int = 12  # attention heads
+    mlp_size: Count = 3072  # width inside the MLPs
+    cross_attention_every: Count = 2  # every so many layers attend to the image
     queries: Count = 32  # placeholders of one image in the prompt
-    dropout: Share = 0.1
-    sees_question: bool = False  # open: the fork has it in a commented call only
+    dropout: Share = 0.1  # probability, in training
+    # The queries attend to the question. Open: the fork has it in a commented call only.
+    sees_question: bool = False
     # Rows of word embeddings for the question: BERT's words and InstructBLIP's [DEC]. Without
     # published weights, the language model's tokenizer is used, and its tokens must fit.
     vocabulary: Count = 30523
     question_tokens: Count = 512  # positions; a longer question is an error
-    norm_eps: AboveZero | None = None  # None: of the weights
+    norm_eps: AboveZero | None = None  # constant of the norms; None: of the weights
 
     def faults(self) -> Iterator[str]:
         """Yield one sentence for every value that does not fit another."""
@@ -106,19 +107,20 @@ class SamConfig:
     """The Segment Anything model of equation 3 (parts of `SamModel`)."""
 
     image_size: int = 1024  # longest side; padded with zeros to a square after normalisation
-    patch_size: int = 16
-    hidden_size: int = 1280
-    layers: Count = 32
-    heads: int = 16
-    mlp_size: Count = 5120
-    global_layers: tuple[int, ...] = (7, 15, 23, 31)  # the others attend within windows
-    window: CountOrZero = 14  # 0: every layer attends globally
+    patch_size: int = 16  # side of a patch in pixels
+    hidden_size: int = 1280  # width of the states
+    layers: Count = 32  # layers of the image encoder
+    heads: int = 16  # attention heads
+    mlp_size: Count = 5120  # width inside the MLPs
+    # Layers, from 0, that attend to the whole image; the others attend within windows.
+    global_layers: tuple[int, ...] = (7, 15, 23, 31)
+    window: CountOrZero = 14  # side of a window in patches; 0: every layer attends globally
     prompt_size: int = 256  # width of the image embedding, of prompts and of the decoder
-    decoder_layers: Count = 2
-    decoder_heads: int = 8
-    decoder_mlp_size: Count = 2048
-    iou_head_size: int = 256
-    stem: Literal["patch", "conv"] = "patch"
+    decoder_layers: Count = 2  # layers of the mask decoder
+    decoder_heads: int = 8  # attention heads of the mask decoder
+    decoder_mlp_size: Count = 2048  # width inside the MLPs of the mask decoder
+    iou_head_size: int = 256  # width of the head that predicts the IoU of a mask
+    stem: Literal["patch", "conv"] = "patch"  # as in `vision`
     norm_eps: AboveZero | None = None  # of the image encoder; None: of the weights
 
     @property
@@ -142,24 +144,29 @@ class SamConfig:
 class LanguageConfig:
     """The language model: any Llama-family decoder (Vicuna-7B in the paper)."""
 
-    family: Literal["llama", "mistral", "qwen2", "qwen3"] = "llama"
+    family: Literal["llama", "mistral", "qwen2", "qwen3"] = "llama"  # architecture
     # Rows of the embedding; 0: as many as the dataset's own tokenizer has.
     vocabulary: CountOrZero = 32000
-    hidden_size: int = 4096
-    layers: Count = 32
-    heads: int = 32
-    kv_heads: CountOrZero = 0  # of grouped-query attention; 0: as many as heads
-    head_size: CountOrZero = 0  # 0: hidden_size / heads
-    mlp_size: Count = 11008
-    max_positions: Count = 4096
-    # None: as the weights say. Vicuna v1.1 (InstructBLIP) has 1e-6, v1.5 (GLaMM) 1e-5.
+    hidden_size: int = 4096  # width of the states
+    layers: Count = 32  # decoder layers
+    heads: int = 32  # attention heads
+    # Key and value heads of grouped-query attention; 0: as many as heads.
+    kv_heads: CountOrZero = 0
+    head_size: CountOrZero = 0  # width of a head; 0: hidden_size / heads
+    mlp_size: Count = 11008  # width inside the MLPs
+    max_positions: Count = 4096  # longest prompt with its answer, in tokens
+    # Constant of the norms. None: of the weights. Vicuna v1.1 (InstructBLIP) has 1e-6, v1.5 (GLaMM)
+    # has 1e-5.
     norm_eps: AboveZero | None = None
-    rope_theta: AboveZero | None = None
+    rope_theta: AboveZero | None = None  # base of the rotary positions; None: of the weights
+    # The output layer is the embedding; None: of the weights.
     tie_embeddings: bool | None = None
-    tuning: Literal["lora", "full", "frozen"] = "lora"  # "full": without pretrained weights
-    lora_rank: Count = 8
-    lora_alpha: Count = 16
-    lora_dropout: Share = 0.05
+    # What is trained: adapters, everything, or nothing. "full" is for random weights.
+    tuning: Literal["lora", "full", "frozen"] = "lora"
+    lora_rank: Count = 8  # rank of the adapters
+    lora_alpha: Count = 16  # scale of the adapters: alpha / rank
+    lora_dropout: Share = 0.05  # dropout before the adapters
+    # Projections of the attention that get adapters: of q_proj, k_proj, v_proj, o_proj.
     lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
     # Embeddings of [SEG], <p>, … : GLaMM's, unchanged, or trained, as the only rows.
     new_token_rows: Literal["inherited", "trained"] = "inherited"
@@ -193,11 +200,11 @@ class CorrespondenceConfig:
 
     # 0-based; a CAM runs before its layer. The paper's text has {11, 22}, its figure 16 and 32.
     layers: tuple[int, ...] = (11, 22)
-    extraction: bool = True
-    requery: bool = True
-    conditioning: bool = True
-    heads: int = 16  # open: the global encoder's count
-    residual: bool = False  # open: equation 6 has none
+    extraction: bool = True  # CEM: features of the semantic encoder
+    requery: bool = True  # CAM: the Q-Former is queried again
+    conditioning: bool = True  # CAM: the hidden state is fused
+    heads: int = 16  # attention heads of CEM; open: the global encoder's count
+    residual: bool = False  # CEM adds its input; open: equation 6 does not
     norm: bool = False  # open: LayerNorm of queries, keys and values before the attention
     # Of both Linears of a CAM. Open: VPG-C, which CAM comes from, starts both at zero.
     initial: Literal["zero", "normal"] = "zero"

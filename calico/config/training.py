@@ -27,29 +27,32 @@ class TrainedParts:
     """
 
     queries: bool = True  # no icon in the figure; the fork lists them as trained
-    qformer: bool = False
-    projection: bool = False
-    correspondence: bool = True
-    # Frozen in the figure, where it comes from GLaMM; without GLaMM's weights it must be trained.
+    qformer: bool = False  # the Q-Former
+    projection: bool = False  # from the queries to the language model
+    correspondence: bool = True  # CEM and CAMs
+    # From [SEG] states to prompts of the mask decoder. Frozen in the figure, where it comes from
+    # GLaMM; without GLaMM's weights it must be trained.
     seg_projection: bool = False
-    mask_decoder: bool = True
+    mask_decoder: bool = True  # of SAM
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
     """The loss: text cross-entropy + mask term + Dice (equations 10 and 11), with their weights."""
 
-    text: ZeroOrMore = 1.0
-    mask: ZeroOrMore = 2.0
-    dice: ZeroOrMore = 0.5
-    mask_kind: Literal["bce", "focal"] = "bce"  # focal in the paper, BCE in its family's code
-    focal_gamma: ZeroOrMore = 2.0  # open
-    focal_alpha: Share = 0.25  # open
-    # "image": the mean over each image's masks, then over images (fork); "batch": over all masks.
+    text: ZeroOrMore = 1.0  # weight of the cross-entropy of the answer
+    mask: ZeroOrMore = 2.0  # weight of the mask term
+    dice: ZeroOrMore = 0.5  # weight of the Dice loss
+    # The mask term: focal in the paper, BCE in its family's code.
+    mask_kind: Literal["bce", "focal"] = "bce"
+    focal_gamma: ZeroOrMore = 2.0  # exponent of the focal loss; open
+    focal_alpha: Share = 0.25  # weight of pixels inside the mask in the focal loss; open
+    # How masks are averaged. "image": the mean over each image's masks, then over images (fork);
+    # "batch": over all masks.
     normalise: Literal["image", "batch"] = "image"
-    # "original": at every pixel of the image, as LISA and GLaMM; "decoder": at every cell of the
-    # decoder's masks; "points": at points between the cells, most of them where the mask is
-    # uncertain, as in Mask2Former.
+    # Where the loss is computed. "original": at every pixel of the image, as LISA and GLaMM;
+    # "decoder": at every cell of the decoder's masks; "points": at points between the cells, most
+    # of them where the mask is uncertain, as in Mask2Former.
     resolution: Literal["original", "decoder", "points"] = "decoder"
     # The values of the next three are Mask2Former's.
     points: Count = 12544  # points of a mask
@@ -77,50 +80,53 @@ class AugmentConfig:
 class TrainingConfig:
     """The training run of the assembled model (paper: 10 epochs x 500 steps, 4 x A40)."""
 
-    steps: Count = 5000
+    steps: Count = 5000  # updates of the weights
     batch_size: Count = 80  # samples of one update of the weights, over all processes
     # Samples that a process computes at once; gradients of more are accumulated. 0: no limit.
     # "auto": on a GPU what its memory holds (`calico.cost.fitting`), on a CPU no limit. The run's
     # configuration has the number that was chosen.
     micro_batch: CountOrZero | Literal["auto"] = "auto"
-    learning_rate: AboveZero = 4e-4
+    learning_rate: AboveZero = 4e-4  # greatest one, after the warm-up
     # "muon": torch.optim.Muon for matrices inside networks, AdamW for everything else.
     optimizer: Literal["adamw", "muon"] = "adamw"
-    muon_factor: AboveZero = 1.0  # of the learning rate, for these matrices
+    muon_factor: AboveZero = 1.0  # factor of the learning rate for these matrices
     # Factors of the rate by part: language, bridge, correspondence, grounding. Other parts have 1.
     rate_factors: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
-    betas: tuple[_Decay, _Decay] = (0.9, 0.95)
-    weight_decay: float = 0.0
-    warmup_steps: CountOrZero = 100
-    schedule: Literal["linear", "cosine"] = "linear"  # to zero at `steps`
-    clip: AboveZero = 1.0
-    seed: int = 0
-    save_every: Count = 500
+    betas: tuple[_Decay, _Decay] = (0.9, 0.95)  # decays of the moments of AdamW
+    weight_decay: float = 0.0  # of matrices; norms and biases have none
+    warmup_steps: CountOrZero = 100  # steps of linear increase of the learning rate
+    schedule: Literal["linear", "cosine"] = "linear"  # decay of the rate to zero at `steps`
+    clip: AboveZero = 1.0  # greatest norm of the gradient
+    seed: int = 0  # of samples, augmentation, dropout and new weights
+    save_every: Count = 500  # steps between checkpoints
     keep: Count = 2  # newest checkpoints that stay, besides the best one
     eval_every: CountOrZero = 0  # steps between evaluations by free generation; 0: none
-    eval_split: str = "validation"
-    eval_samples: Count = 90
+    eval_split: str = "validation"  # split of these evaluations
+    eval_samples: Count = 90  # samples of an evaluation, spread over the split
     best: str = "miou_strict"  # metric over all tasks that decides which checkpoint is the best
     ema: _Decay = 0.0  # decay of an average of the weights, which is then saved; 0: none
     # Processes that prepare batches ahead: they decode, resize and read images and masks.
     loader_workers: Annotated[int, Meta(ge=0, le=256)] = 0
     # Images that they hold ready at most, over all of them; of the 7B model 3.3 MB each.
     loader_images: Count = 128
-    log_every: Count = 20
-    swap_images: bool = True  # with p = 0.5, as the fork does
+    log_every: Count = 20  # steps between lines of the log
+    swap_images: bool = True  # swaps the images of a sample with p = 0.5, as the fork does
     redraw_questions: bool = True  # a new wording of the question each time a sample is used
     # Probability that a sample becomes a multi-turn conversation with other samples of the same
-    # images, in random order, and its largest number of turns. The fork always uses all, up to 6.
+    # images, in random order. The fork always uses all of them.
     multi_turn: Share = 0.0
-    max_turns: Annotated[int, Meta(ge=2)] = 3
+    max_turns: Annotated[int, Meta(ge=2)] = (
+        3  # turns of a conversation at most; up to 6 in the fork
+    )
     group_by_length: bool = False  # batches of answers of similar length: less padding
-    # Share of each source and task in an epoch; empty: as in the data. Open: the paper has none.
+    # Share of each source in an epoch; empty: as in the data. Open: the paper has none.
     source_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
+    # Share of each task in an epoch; empty: as in the data. Open: the paper has none.
     task_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
     # "encode": images are encoded in each step; --feature-cache stores their features on disk, up
     # to a bound. "store": all are encoded first and stored in half precision in the run's folder.
     features: Literal["store", "encode"] = "encode"
-    flips: bool = False  # left-right; doubles the feature cache
+    flips: bool = False  # mirrors images left to right; doubles the feature cache
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def faults(self) -> Iterator[str]:
@@ -142,26 +148,26 @@ class TrainingConfig:
 class PretrainingConfig:
     """Pretraining of encoders without published weights, on single images with labels and masks."""
 
-    # Of the global encoder; 0: nothing is pretrained, because there are published weights.
+    # Steps of the global encoder; 0: nothing is pretrained, because there are published weights.
     steps: CountOrZero = 0
-    semantic_steps: CountOrZero = 0
-    mask_steps: CountOrZero = 0  # of SAM's encoder and mask decoder
-    batch_size: Count = 8
-    learning_rate: AboveZero = 1e-3
-    qformer_steps: CountOrZero = 0
-    qformer_batch_size: Count = 32
-    qformer_learning_rate: float = 1e-3
+    semantic_steps: CountOrZero = 0  # steps of the semantic encoder
+    mask_steps: CountOrZero = 0  # steps of SAM's encoder and mask decoder
+    batch_size: Count = 8  # images of a step of the encoders
+    learning_rate: AboveZero = 1e-3  # of the encoders
+    qformer_steps: CountOrZero = 0  # steps of the Q-Former
+    qformer_batch_size: Count = 32  # images of a step of the Q-Former
+    qformer_learning_rate: float = 1e-3  # of the Q-Former
     # "muon": torch.optim.Muon for matrices inside networks, AdamW for everything else.
     optimizer: Literal["adamw", "muon"] = "adamw"
-    muon_factor: AboveZero = 1.0  # of the learning rate, for these matrices
-    betas: tuple[_Decay, _Decay] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    warmup_steps: CountOrZero = 50
-    clip: AboveZero = 1.0
+    muon_factor: AboveZero = 1.0  # factor of the learning rate for these matrices
+    betas: tuple[_Decay, _Decay] = (0.9, 0.98)  # decays of the moments of AdamW
+    weight_decay: float = 0.01  # of matrices; norms and biases have none
+    warmup_steps: CountOrZero = 50  # steps of linear increase of the learning rate
+    clip: AboveZero = 1.0  # greatest norm of the gradient
     carry_over: bool = False  # the other encoders start from the global one; needs equal shapes
-    background_weight: float = 0.2  # of patches of background, in the loss of labels
+    background_weight: float = 0.2  # weight of patches of background in the loss of labels
     prompted_masks: Count = 24  # masks that the mask decoder predicts in a step, from labels
-    seed: int = 0
+    seed: int = 0  # of samples and new weights
 
     def faults(self) -> Iterator[str]:
         """Yield one sentence for every value that does not fit another."""

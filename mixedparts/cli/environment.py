@@ -18,7 +18,7 @@ def add_env(verbs: Any) -> None:
         "print versions, machine and settings, to paste into a bug report",
         "  mixedparts env\n  mixedparts env --json",
     )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print all values as JSON")
 
 
 def _env(arguments: argparse.Namespace) -> int:

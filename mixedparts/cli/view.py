@@ -48,15 +48,15 @@ def add_view(verbs: Any) -> None:
     add("--search", metavar="TEXT", help="rows with all of these words in question, answer or ids")
     add("--limit", type=int, metavar="N", help="at most N rows, evenly over splits, sources, tasks"
         " (120)")  # fmt: skip
-    add("--max-side", type=int, metavar="N", help="scale down larger images (1024 pixels);"
-        " masks stay exact")  # fmt: skip
+    add("--max-side", type=int, metavar="N", help="scale down larger images; masks"
+        " stay exact (1024 pixels)")  # fmt: skip
     add("--predictions", type=local_path, metavar="FILE", help="show a model's predictions"
         " beside the ground truth")  # fmt: skip
     add("--sheet", type=local_path, metavar="FILE", help="write a contact sheet for print instead:"
         " A4 at 300 dpi, .pdf or .png")  # fmt: skip
     add("--serve", action="store_true", help="serve all rows on 127.0.0.1 until Ctrl+C;"
         " other options are the first filters of the page")  # fmt: skip
-    add("--port", type=int, metavar="N", help="port of --serve (8765; 0: any free port)")
+    add("--port", type=int, metavar="N", help="port of --serve; 0: any free one (8765)")
 
 
 def _view(arguments: argparse.Namespace) -> int:

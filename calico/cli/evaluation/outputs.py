@@ -37,8 +37,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--scores",
         type=local_path,
         metavar="DIR",
-        help="keep the scores of every sample and region here, as Parquet (default with --json"
-        " NAME.json: NAME.scores beside it)",
+        help="keep the scores of every sample and region here, as Parquet (with --json NAME.json:"
+        " NAME.scores beside it)",
     )
     add(
         "--report",
