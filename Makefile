@@ -25,15 +25,15 @@ OLDEST_TESTS := tests/calico tests/builders/formats $(addprefix tests/mixedparts
 READERS := datumaro==1.13.12 'cachetools<8' 'imagesize<3' 'json-stream<3' \
 	json-stream-rs-tokenizer 'lxml<7' 'orjson<4' 'ruamel.yaml<0.20' attrs
 
-.PHONY: demo test test-oldest test-readers test-demo test-slow lint setup benchmarks gpu-check \
-	study-data preset ablations clean
+.PHONY: demo test test-oldest test-readers test-demo test-slow lint docs docs-serve setup \
+	benchmarks gpu-check study-data preset ablations clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,quantized,view,serve,webdataset,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train,quantized,view,serve,webdataset,dev,docs]'
 	touch $(READY)
 
 # Synthetic sources -> dataset -> load -> train -> evaluate -> a picture; goes on where it stopped.
@@ -101,6 +101,15 @@ lint: $(READY)
 	$(BIN)/mypy mixedparts builders calico
 	$(BIN)/lint-imports --no-cache --no-logo
 
+# The documentation as a site of plain files: open site/index.html. A broken link or anchor fails it.
+# The variable silences a note of the theme about its successor.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The same on http://127.0.0.1:8000/, where the search works, built again after every change.
+docs-serve: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 benchmarks: $(READY)
 	$(BIN)/python -m benchmarks.build_speed --write docs/benchmarks.md
 
@@ -134,4 +143,4 @@ ablations: preset
 		--write docs/ablations.md
 
 clean:
-	rm -rf .venv .venv-oldest .venv-readers .venv-demo runs
+	rm -rf .venv .venv-oldest .venv-readers .venv-demo runs site
