@@ -104,7 +104,7 @@ lint: $(READY)
 # The documentation as a site of plain files: open site/index.html. A broken link or anchor fails it.
 # The variable silences a note of the theme about its successor.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # The same on http://127.0.0.1:8000/, where the search works, built again after every change.
 docs-serve: $(READY)

@@ -17,13 +17,14 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from python_pages import python_pages
 
-_STYLE = "style.css"
+_STYLE, _SCRIPT = "style.css", "keyboard.js"
 _repository: dict[str, Path] = {}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the style sheet, and rebuild a served site when the code behind it changes."""
+    """Add style sheet and script; a served site is built again when the code behind it changes."""
     config.extra_css.append(_STYLE)
+    config.extra_javascript.append(_SCRIPT)
     root = repository_pages.ROOT
     config.watch += [str(root / name) for name in ("README.md", "CONTRIBUTING.md", "docs/_site")]
     return config
@@ -35,8 +36,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     _repository.update(repository_pages.pages())
     made = [*command_pages(), *configuration_pages(), *python_pages()]
     made += [(place, repository_pages.markdown(file)) for place, file in _repository.items()]
-    style = Path(__file__).with_name(_STYLE).read_text(encoding="utf-8")
-    for place, content in [*made, (_STYLE, style)]:
+    here = Path(__file__).parent
+    made += [(name, (here / name).read_text(encoding="utf-8")) for name in (_STYLE, _SCRIPT)]
+    for place, content in made:
         files.append(File.generated(config, place, content=content))
     return files
 

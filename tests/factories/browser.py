@@ -91,6 +91,11 @@ class Watched:
         expect(self.page.locator("#status")).not_to_have_text("Loading …")
         return self.page
 
+    def visit(self, address: str) -> Page:
+        """Open an address, and wait until everything that it needs has come."""
+        self.page.goto(address, wait_until="networkidle")
+        return self.page
+
     def close(self) -> None:
         """Close the page; it must not have complained, nor asked another machine for anything."""
         self.context.close()
