@@ -83,13 +83,13 @@ def mark(
     for one in asked:
         said = said_names(one, answers.get(one.id, ""), part_names)
         for image in images:
-            right = _overlap(said[image], one.answers[image])
-            rival = max(_overlap(said[image], names) for names in one.rivals[image])
+            right = overlap(said[image], one.answers[image])
+            rival = max(overlap(said[image], names) for names in one.rivals[image])
             exact += said[image] == one.answers[image]
             choice += 0.5 if right == rival else float(right > rival)
     units = max(1, len(images) * len(asked))
     return Marks(len(asked), exact / units, choice / units)
 
 
-def _overlap(said: frozenset[str], true: frozenset[str]) -> float:
+def overlap(said: frozenset[str], true: frozenset[str]) -> float:
     return len(said & true) / len(said | true) if said | true else 1.0

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from calico.config.validation import weights
+from mixedparts.records import Task
 from mixedparts.settings.fields import AboveZero, Count, CountOrZero, Share, ZeroOrMore
 
 _Decay = Annotated[float, Meta(ge=0, lt=1)]  # of running averages
@@ -123,6 +124,9 @@ class TrainingConfig:
     source_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
     # Share of each task in an epoch; empty: as in the data. Open: the paper has none.
     task_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
+    # Share of a task's samples that stand in one batch with a sample that contrasts with them: one
+    # image is the same, the other image and the answer are not. Open: the paper has none.
+    contrast: Mapping[str, Share] = field(default_factory=dict, hash=False)
     # "encode": images are encoded in each step; --feature-cache stores their features on disk, up
     # to a bound. "store": all are encoded first and stored in half precision in the run's folder.
     features: Literal["store", "encode"] = "encode"
@@ -139,6 +143,9 @@ class TrainingConfig:
         yield from weights(self, "source_weights")
         yield from weights(self, "task_weights")
         yield from weights(self, "rate_factors")
+        for task in self.contrast:
+            if task not in set(Task):
+                yield f"contrast.{task}: choose from {', '.join(Task)}"
         for part in self.rate_factors:
             if part not in PARTS_WITH_RATES:
                 yield f"rate_factors.{part}: choose from {', '.join(PARTS_WITH_RATES)}"

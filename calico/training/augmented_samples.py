@@ -12,6 +12,7 @@ from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from calico.config.calico import TrainingConfig
+from calico.dataset.contrast import ContrastPartners
 from calico.dataset.pairs import SampleTable
 from calico.dataset.sample import ImageRef, Region, Sample
 from calico.dataset.sampler import Purpose, Sampler, generator
@@ -26,7 +27,7 @@ from mixedparts.text import answers as wording
 # Columns of the random numbers of one place of a batch. New augmentations take free columns, so
 # that a seed keeps giving the same samples.
 _DRAWS = 16
-_SWAP, _QUESTION, _CONVERSE, _TURNS, _GLOBAL = range(5)
+_SWAP, _QUESTION, _CONVERSE, _TURNS, _GLOBAL, _CONTRAST, _PARTNER = range(7)
 _MIRRORED = 7  # the first of up to nine columns, one an image
 
 
@@ -89,6 +90,11 @@ class SampleAugmenter:
             lengths=lengths,
             groups=groups,
         )
+        self.contrast = ContrastPartners(pairs) if any(settings.contrast.values()) else None
+        self._shares = np.zeros(0)
+        if self.contrast is not None:
+            tasks, self._tasks = pairs.coded("task")
+            self._shares = np.array([settings.contrast.get(task, 0.0) for task in tasks])
         self.partners: ConversationPartners | None = None
         if settings.multi_turn:
             # A group of weight 0 is left out of training, also as a turn of a conversation.
@@ -105,6 +111,7 @@ class SampleAugmenter:
         rng = generator(self.settings.seed, Purpose.TRAINING, step, per_step=True)
         indices = self.sampler.batch(step)
         draws = rng.random((len(indices), _DRAWS))
+        indices = self._contrasting(indices, draws)
         augmented = rng.random((len(indices), self.pairs.images_per_sample, augment.DRAWS))
         conversations = [
             self._conversation(int(index), row) for index, row in zip(indices, draws, strict=True)
@@ -115,6 +122,27 @@ class SampleAugmenter:
             self._augmented(each, list(islice(rows, len(each.turns))), *numbers)
             for each, *numbers in zip(conversations, draws, augmented, strict=True)
         ]
+
+    def _contrasting(
+        self, indices: NDArray[np.int64], draws: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Replace samples of a batch by ones that contrast with the sample before them.
+
+        Args:
+            indices: (n,) int64 of the samples.
+            draws: (n, `_DRAWS`) of their places.
+        """
+        if self.contrast is None:
+            return indices
+        indices = indices.copy()
+        # Two neighbours are a group. So the share of the neighbours that become one is the share
+        # of the samples that are in one.
+        for place in range(1, len(indices), 2):
+            before = int(indices[place - 1])
+            if draws[place, _CONTRAST] < self._shares[self._tasks[before]]:
+                chosen = self.contrast.choose(before, draws[place, _PARTNER])
+                indices[place] = indices[place] if chosen is None else chosen
+        return indices
 
     def _conversation(self, index: int, draws: NDArray[np.float64]) -> _Conversation:
         """Return the conversation of a sample, which is the sample alone in most cases."""

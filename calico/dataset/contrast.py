@@ -1,0 +1,132 @@
+"""Samples of a dataset that contrast: the same image beside another partner, another answer.
+
+The definition is that of `mixedparts.pairing.contrast`. It is computed from the rows, so any
+dataset has such samples, however it was built; `mixedparts build --contrast` gives it more of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calico.dataset.columns import PairColumns
+from calico.dataset.pairs import SampleTable
+from mixedparts.errors import UsageError
+from mixedparts.records import Task
+
+
+class ContrastPartners:
+    """For each sample those that contrast with it.
+
+    Args:
+        pairs: all samples.
+
+    Raises:
+        UsageError: they have more than two images.
+    """
+
+    def __init__(self, pairs: SampleTable) -> None:
+        if pairs.images_per_sample != 2:
+            raise UsageError(
+                f"training.contrast needs samples of two images, these have"
+                f" {pairs.images_per_sample}",
+                "Set training.contrast to {} in --config.",
+            )
+        tasks, of_row = pairs.coded("task")
+        objects = [task == Task.COMMON_OBJECT for task in tasks]
+        keys, answers = _sides(pairs, of_row, np.array(objects)[of_row])
+        partners = pairs.image_numbers()[:, ::-1].reshape(-1)
+        # Two entries for each sample, one an image, in order of their keys.
+        self._order = np.argsort(keys, kind="stable").astype(np.int32)
+        self._starts = np.append(0, np.cumsum(np.bincount(keys)))
+        self._keys = keys.astype(np.int32)
+        self._answers = answers.astype(np.int32)
+        self._partners = partners
+
+    def of(self, index: int) -> NDArray[np.int64]:
+        """Return the indices of the samples that contrast with a sample, ascending."""
+        found = []
+        for entry in (2 * index, 2 * index + 1):
+            key = self._keys[entry]
+            same = self._order[self._starts[key] : self._starts[key + 1]]
+            other = self._answers[same] != self._answers[entry]
+            other &= self._partners[same] != self._partners[entry]
+            found.append(same[other] // 2)
+        return np.unique(np.concatenate(found)).astype(np.int64)
+
+    def choose(self, index: int, draw: float) -> int | None:
+        """Return one of the samples that contrast with a sample; None if there is none.
+
+        Args:
+            index: of the sample.
+            draw: uniform in [0, 1).
+        """
+        found = self.of(index)
+        return int(found[int(draw * len(found))]) if len(found) else None
+
+
+def _sides(
+    pairs: SampleTable, tasks: NDArray[np.int64], about_objects: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return key and answer (2 n,) int64 of both images of each sample.
+
+    Args:
+        pairs: the samples.
+        tasks: (n,) code of each sample's task.
+        about_objects: (n,) whether the answer is the object's class.
+    """
+    batches = pairs.columns.batches
+    empty = np.zeros((0, 2), np.int64)
+    classes = np.concatenate([empty, *(_classes(batch) for batch in batches)])
+    parts = np.concatenate([empty.astype(np.uint64), *(_part_sets(batch) for batch in batches)])
+    images = pairs.image_numbers().astype(np.int64)
+    # Samples of a source and task: images of two sources never share a row of the table.
+    columns = [
+        np.stack((tasks, tasks), axis=1),
+        images,
+        # Which classes meet does not matter where the answer is the class.
+        np.where(about_objects[:, None], -1, classes),
+        np.where(about_objects[:, None], -1, classes[:, ::-1]),
+    ]
+    answers = np.where(about_objects[:, None], classes.astype(np.uint64), parts)
+    _, numbered = np.unique(answers.reshape(-1), return_inverse=True)
+    return _numbered([column.reshape(-1) for column in columns]), numbered.reshape(-1)
+
+
+def _numbered(columns: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return (n,) int64, equal where all columns are equal, counted from 0."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        _, place = np.unique(column, return_inverse=True)
+        # Numbered anew after each column, so that products cannot overflow.
+        combined = number * (int(place.max(initial=0)) + 1) + place.reshape(-1)
+        number = np.unique(combined, return_inverse=True)[1].reshape(-1)
+    return number
+
+
+def _classes(batch: PairColumns) -> NDArray[np.int64]:
+    """Return (n, 2) int64, the code of the object's class in each image."""
+    ends, cells = batch.lists("objects")
+    # A row has one object an image, in the order of the images.
+    first = cells[ends[:-1]]
+    second = cells[np.maximum(ends[1:] - 1, 0)]
+    return np.stack((first[:, 1], second[:, 1]), axis=1).astype(np.int64)
+
+
+def _part_sets(batch: PairColumns) -> NDArray[np.uint64]:
+    """Return (n, 2) uint64, a hash of the set of parts that the answer names in each image."""
+    ends, cells = batch.lists("parts")
+    row = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+    sums = np.zeros((len(ends) - 1, 2), np.uint64)
+    used = cells[ends[0] : ends[-1]]
+    # A sum of scrambled codes does not depend on the order of the parts.
+    np.add.at(sums, (row, used[:, 0]), _scrambled(used[:, 1].astype(np.uint64)))
+    return sums
+
+
+def _scrambled(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble codes, one to one (the finaliser of SplitMix64); sums wrap around."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
