@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
+import mixedparts
 from tests.checkout import DOCS, ROOT
 from tests.factories.scenes import write_picture
+from tests.house.test_document_commands import COMMANDS
 
 BLOCK = re.compile(r"^```(python|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -69,6 +76,85 @@ def test_the_code_for_supervision(beside_a_build: Path) -> None:
     assert len(names["parts"]) == sum(part["image"] == 0 for part in row["parts"])
 
 
+def test_the_code_that_reads_masks(beside_a_build: Path) -> None:
+    names = execute(code(DOCS / "read-masks.md", "python"))
+    item, array = names["item"], names["array"]
+    assert array.shape == tuple(item["mask"]["size"])
+    assert array.sum() == item["area"]
+    with Image.open(beside_a_build / "region.png") as region:
+        assert region.mode == "RGBA"
+        assert region.size == tuple(map(int, item["bbox"][2:]))
+    assert len(names["regions"]) == len(names["row"]["seg"])
+    assert names["frame"].area.min() > 0
+
+
+def test_the_guide_to_evaluation_from_its_first_block_to_its_last(
+    beside_a_build: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (DOCS / "evaluate-predictions.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language == "python":
+            exec(compile(block, "<page>", "exec"), names)
+            continue
+        words = shlex.split(block)
+        assert import_module(COMMANDS[words[0]]).main(words[1:]) == 0, block
+    rows = mixedparts.load_dataset("data/mixedparts", split="benchmark", pixels=False)
+    assert len(names["predictions"]) == len(rows) == len(names["samples"])
+    assert (beside_a_build / "report/index.html").is_file()
+    oracle = json.loads((beside_a_build / "oracle.json").read_text())
+    assert oracle["results"][0]["metrics"]["overall"]["miou_strict"]["value"] == 1.0
+
+
+def test_the_code_that_reads_scores(beside_a_build: Path) -> None:
+    from calico.cli import evaluate
+
+    # The page compares with a baseline, whose tables are beside those of the result.
+    words = "--dataset data/mixedparts --predictions boxes --json result.json"
+    assert evaluate.main(words.split()) == 0
+    names = execute(code(DOCS / "evaluation.md", "python"))
+    share = names["sums"].sum_iou_strict / names["sums"].sum_units
+    assert share.between(0.3, 1).all()
+    assert set(share.index) == {"common_object", "common_parts", "unique_parts"}
+
+
+def test_the_code_for_fiftyone(beside_a_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its database needs MongoDB; the module in its place has the same names.
+    from tests.factories.fake_fiftyone import fake_fiftyone
+
+    monkeypatch.setitem(sys.modules, "fiftyone", fake_fiftyone())
+    names = execute(code(DOCS / "interchange.md", "python", "to_fiftyone"))
+    assert names["dataset"].persistent
+    assert len(list(names["dataset"].samples)) > 100
+    assert any((beside_a_build / "fiftyone-images").rglob("*.*"))
+
+
+def test_the_code_for_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from calico.checkpoints.save_load import save_checkpoint
+    from calico.cli import merge
+    from tests.factories.micro_model import micro_model, micro_tokenizer
+
+    monkeypatch.chdir(tmp_path)
+    model, config = micro_model(seed=4)
+    save_checkpoint(tmp_path / "runs/calico", model, config, micro_tokenizer(), 0)
+    assert merge.main(["runs/calico", "--out", "calico-7b"]) == 0
+    (block,) = code(DOCS / "weights.md", "python")
+    names: dict[str, Any] = {name: Image.new("RGB", (40, 30)) for name in ("first", "second")}
+    exec(compile(block, "<page>", "exec"), names)
+    assert names["generated"].tokens.shape[0] == 1
+    assert isinstance(names["prediction"].answer, str)
+
+
+def test_the_class_that_checks_a_source_is_a_conformance_test() -> None:
+    from tests.builders.conformance import SourceConformance
+
+    names: dict[str, Any] = {"SourceConformance": SourceConformance}
+    (block,) = code(DOCS / "add-a-source.md", "python")
+    exec(compile(block, "<page>", "exec"), names)
+    assert names["TestTeaware"].name == "teaware"
+    assert SourceConformance.__abstractmethods__ <= vars(names["TestTeaware"]).keys()
+
+
 def test_the_code_that_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from calico.checkpoints.save_load import save_checkpoint
     from tests.factories.micro_model import micro_model, micro_tokenizer
@@ -83,7 +169,9 @@ def test_the_code_that_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "overlay.png").stat().st_size > 1_000
 
 
-@pytest.mark.parametrize("page", ["training-data.md", "feeding.md", "fidelity.md"])
+@pytest.mark.parametrize(
+    "page", ["training-data.md", "feeding.md", "fidelity.md", "weights.md", "train-on-one-gpu.md"]
+)
 def test_configurations_are_valid(page: str) -> None:
     from calico.config.presets import seven_b
     from calico.config.yaml_io import override, plain_config
