@@ -169,6 +169,26 @@ def test_the_code_that_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "overlay.png").stat().st_size > 1_000
 
 
+def test_every_block_of_python_is_run() -> None:
+    # The page about prediction has two; the second one needs gradio: tests/calico/demo/test_page.py.
+    tests = Path(__file__).read_text(encoding="utf-8")
+    pages = [ROOT / "README.md", *DOCS.glob("*.md")]
+    with_python = [page for page in pages if "```python" in page.read_text(encoding="utf-8")]
+    assert len(with_python) > 8
+    assert [page.name for page in with_python if f'"{page.name}"' not in tests] == []
+
+
+def test_the_device_map_is_one() -> None:
+    from calico.inference.device_map import _given
+    from tests.factories.micro_model import micro_model
+
+    (block,) = code(DOCS / "prediction.md", "yaml")
+    model, _ = micro_model()
+    # The micro model has fewer layers than the model of the page, and this machine no GPU.
+    given = yaml.safe_load(block.replace("layers.31", "layers.1").replace("cuda:", "cpu #"))
+    assert set(_given(model, given).values()) == {"cpu"}
+
+
 @pytest.mark.parametrize(
     "page", ["training-data.md", "feeding.md", "fidelity.md", "weights.md", "train-on-one-gpu.md"]
 )

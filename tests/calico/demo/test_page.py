@@ -22,6 +22,8 @@ from mixedparts.errors import UsageError
 from mixedparts.masks import area, from_string
 from mixedparts.tables.overlay import colours_of
 from tests.calico.demo.conftest import Running
+from tests.checkout import DOCS
+from tests.house.test_document_code import code
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,24 @@ def ask(
 ) -> Any:
     given = [None if path is None else handle_file(str(path)) for path in images]
     return client.predict(*given, task, question, api_name="/answer")
+
+
+def test_the_code_on_the_page_about_prediction(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = code(DOCS / "prediction.md", "python", "gradio_client")
+    assert "http://127.0.0.1:7860/" in block
+    monkeypatch.chdir(tmp_path)
+    for name, path in zip(("a.jpg", "b.jpg"), running.images, strict=False):
+        Image.open(path).convert("RGB").save(name)
+    # A model for three images has a third place, which the block leaves empty.
+    block = block.replace("http://127.0.0.1:7860/", running.address)
+    block = block.replace('handle_file("b.jpg"),', 'handle_file("b.jpg"), None,')
+    names: dict[str, Any] = {}
+    exec(compile(block, "<page>", "exec"), names)
+    assert len(names["table"]["data"]) == 4
+    assert Path(names["overlay"]).stat().st_size > 1_000
+    names["client"].close()
 
 
 @pytest.mark.parametrize("count", [2, 3])
