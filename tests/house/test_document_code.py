@@ -170,7 +170,8 @@ def test_the_code_that_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_block_of_python_is_run() -> None:
-    # The page about prediction has two; the second one needs gradio: tests/calico/demo/test_page.py.
+    # The page about prediction has two; the second one needs gradio (tests/calico/demo), and that
+    # about object storage needs a server (tests/mixedparts/loading).
     tests = Path(__file__).read_text(encoding="utf-8")
     pages = [ROOT / "README.md", *DOCS.glob("*.md")]
     with_python = [page for page in pages if "```python" in page.read_text(encoding="utf-8")]
