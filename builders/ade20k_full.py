@@ -63,7 +63,7 @@ class Ade20kFullSource(FileSource):
         return tuple(split for split in _FOLDERS if self.listing(root, split))
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
-        """Return the folder that holds everything of a split; see `Source.required_files`."""
+        """Return the folder that contains everything of a split; see `Source.required_files`."""
         return (f"{_BASE}/{_FOLDERS[split]}",)
 
     def listing(self, root: Path, split: str) -> Sequence[str | Reject]:

@@ -53,7 +53,7 @@ def run_command(command: Callable[[], int]) -> int:
         _flush_output()
         return code
     except KeyboardInterrupt:
-        _report("interrupted; the same command goes on where it stopped")
+        _report("interrupted; run the same command again to continue")
         return INTERRUPTED
     except BrokenPipeError:
         _discard_output()  # the reader of a pipe (`| head`) has closed it

@@ -44,7 +44,7 @@ class Reason(StrEnum):
     # The codes are part of the format: `rejects.parquet` and the build manifest hold them as text,
     # so a code keeps its name once it is released.
 
-    MALFORMED_RECORD = "malformed_record"  # a key is missing or holds another type
+    MALFORMED_RECORD = "malformed_record"  # a key is missing or has another type
     DUPLICATE_ID = "duplicate_id"  # the first record with an id counts
     UNKNOWN_IMAGE = "unknown_image"  # the annotation's image is not in the file
     OUTSIDE_VOCABULARY = "outside_vocabulary"  # sound, but the manifest leaves it out

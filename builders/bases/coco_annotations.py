@@ -52,7 +52,7 @@ class UnreadImage(NamedTuple):
     masks: list[msgspec.Raw]
 
 
-# The place of masks that nobody needs.
+# The place of masks that are not needed.
 UNREAD = Segmentation(Refusal(Reason.IMAGE_REJECTED, ""))
 
 

@@ -95,7 +95,7 @@ def read_description(root: Path, categories: Categories) -> Description:
     hint = "It describes how parts and objects link: see docs/coco-parts.md for an example."
     text = read_text(root / FILE, hint=hint, empty=True)
     if not text.strip():
-        raise InputError(f"{root / FILE}:1 is empty; keys and values belong here", hint)
+        raise InputError(f"{root / FILE}:1 is empty; keys and values are expected here", hint)
     top = load_yaml(text, str(root / FILE))
     identity = ("title", "version", "homepage", "licence", "image_licence", "citation")
     top.only(*identity, "splits", "link", "separator", "objects", "groups", "alone")
@@ -191,7 +191,7 @@ def _separated(top: Entry, names: list[str]) -> list[ObjectClass]:
         parts_of_class = parts.setdefault(key, [])
         parts_of_class.append(PartClass(len(parts_of_class), native, plain_name(part)))
     if not any(parts.values()):
-        top.at("separator").fault(f"no category of the files holds '{separator}'")
+        top.at("separator").fault(f"no category of the files contains '{separator}'")
     return [
         ObjectClass(key, position, key, plain_name(key), "", tuple(parts_of_class))
         for position, (key, parts_of_class) in enumerate(parts.items())

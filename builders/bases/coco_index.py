@@ -1,7 +1,7 @@
 """The index of a COCO-style file, which a reader needs before it reads one image of it.
 
 A COCO file lists all images, and all annotations in any order. One pass decodes only ids and file
-names. The index holds the byte range of every record, the annotations of every image, and the
+names. The index has the byte range of every record, the annotations of every image, and the
 faults that need the whole file, such as duplicate ids: about 30 bytes an annotation. Masks and all
 other values are decoded later, when a shard asks for their image.
 """

@@ -27,7 +27,7 @@ MAX_COORDINATE = 1e5
 # Length of all edges of one polygon, each measured along its longer axis.
 MAX_OUTLINE = 2e6
 # Three corners. A point or a line has no area, and pycocotools reads a list of 4 numbers as a box
-# (x, y, w, h) instead of a line, which would add pixels that nobody drew.
+# (x, y, w, h) instead of a line, which would add pixels outside the outline.
 MIN_NUMBERS = 6
 
 

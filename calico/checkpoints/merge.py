@@ -145,4 +145,4 @@ def _check_written(path: Path, weights: Mapping[str, Tensor]) -> None:
     meant = {name: tuple(value.shape) for name, value in weights.items()}
     size = sum(value.nbytes for value in weights.values())
     if written != meant or path.stat().st_size < size:
-        raise EnvironmentFault(f"{path} was not written as it should be; is the disk full?")
+        raise EnvironmentFault(f"{path} was not written completely; is the disk full?")

@@ -232,5 +232,5 @@ def read_checkpoint_metadata(place: Path) -> dict[str, Any]:
     try:
         msgspec.convert(metadata, _MetadataShape)
     except msgspec.ValidationError as error:
-        raise InputError(f"{place / METADATA} is not as a training writes it: {error}") from error
+        raise InputError(f"{place / METADATA} is not a valid checkpoint record: {error}") from error
     return metadata

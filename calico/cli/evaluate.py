@@ -74,7 +74,7 @@ def _command(arguments: argparse.Namespace, defaults: dict[str, Any]) -> int:
         # Only answers of a checkpoint take long enough to be cached.
         resumable = arguments.checkpoint is not None and arguments.save_predictions is not None
         then = (
-            "the same command goes on where it stopped"
+            "run the same command again to continue"
             if resumable
             else "no result was written; with --save-predictions FILE it could continue"
         )

@@ -173,7 +173,7 @@ class Compactor:
     def _size_codes(self, sizes: pa.Array) -> Codes:
         """Return (n,) int32 codes of the sizes (height, width) of masks."""
         if sizes.null_count or pc.any(pc.not_equal(pc.list_value_length(sizes), 2)).as_py():
-            raise InputError("the table pairs holds a mask whose size is not height and width")
+            raise InputError("the table pairs contains a mask whose size is not height and width")
         flat = _whole(sizes.flatten(), "size").to_numpy().reshape(-1, 2).astype(np.int64)
         both = flat[:, 0] << 32 | flat[:, 1] & 0xFFFFFFFF
         different, places = np.unique(both, return_inverse=True)
@@ -203,7 +203,7 @@ def _whole(column: pa.Array, name: str) -> pa.Array:
 def _values(column: pa.Array) -> pa.Array:
     """Return the structs of all lists of a column."""
     if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-        raise InputError(f"a column of the table pairs holds {column.type}, not lists")
+        raise InputError(f"a column of the table pairs has {column.type}, not lists")
     return column.flatten()
 
 

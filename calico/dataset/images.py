@@ -74,7 +74,7 @@ class ImageTable:
             self._open = (number, self._read_group(*self._groups[number], _COLUMNS))
         item = self._open[1].slice(row - self._starts[number], 1).to_pylist()[0]
         if item["row"] != row:
-            raise InputError(f"the images table holds row {item['row']} where row {row} belongs")
+            raise InputError(f"the images table has row {item['row']} where row {row} belongs")
         data, path = item["image"]["bytes"], item["image"]["path"]
         # A build made with `--images reference` stores absolute paths and no bytes.
         if data is None:

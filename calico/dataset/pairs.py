@@ -63,7 +63,7 @@ class _Row:
         # A mismatch would bind every later [SEG] to a wrong mask, without any error in training.
         if answer.count("[SEG]") != len(targets):
             raise InputError(
-                f"sample {name}: the answer holds {answer.count('[SEG]')} [SEG] for "
+                f"sample {name}: the answer contains {answer.count('[SEG]')} [SEG] for "
                 f"{len(targets)} masks"
             )
         return Sample(name, source, split, task, images, regions, targets, question, answer)

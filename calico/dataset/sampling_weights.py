@@ -85,13 +85,13 @@ def _ordered(
             raise UsageError(
                 f"training.{kind}_weights: the samples have no {kind} '{name}', but {listed}."
                 f"{near_names(name, names)}",
-                f"Weigh the {kind}s that there are; 0 leaves one out.",
+                f"Give weights to the {kind}s that exist; 0 excludes one.",
             )
     missing = [name for name in names if name not in weights]
     if missing:
         raise UsageError(
             f"training.{kind}_weights has no weight for {', '.join(missing)}",
-            f"Give a weight to each of {listed}; 0 leaves one out.",
+            f"Give a weight to each of {listed}; 0 excludes one.",
         )
     chosen = np.array([weights[name] for name in names], np.float64)
     if not chosen.any():

@@ -25,7 +25,7 @@ _ORIGIN = "answers_of"
 
 
 def unfinished_part(path: Path) -> Path:
-    """Return the path that holds the answers of a predictions file until it is complete."""
+    """Return the path of the answers of a predictions file until it is complete."""
     return path.with_name(f".{path.name}.part")
 
 

@@ -90,7 +90,7 @@ class SentenceEncoder:
         import torch
 
         tokens = self._tokenizer(texts, truncation=True, max_length=_MAX_TOKENS)["input_ids"]
-        # A batch holds texts of one token count only. Without padding the mean needs no mask, and a
+        # A batch has texts of one token count only. Without padding the mean needs no mask, and a
         # vector depends on its neighbours only in the last bits of a matrix product (about 1e-6).
         order = sorted(range(len(texts)), key=lambda position: len(tokens[position]))
         result = np.zeros((len(texts), self._vectors.shape[1]))
@@ -142,7 +142,7 @@ def load_text_model(name: str = DEFAULT_MODEL) -> SentenceEncoder:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"the text model '{name}' cannot be loaded from this machine: {reason}",
-            f"Type: hf download {name}   or give a folder that holds it, or '{DEFAULT_MODEL}'.",
+            f"Type: hf download {name}   or give a folder that contains it, or '{DEFAULT_MODEL}'.",
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)

@@ -109,7 +109,9 @@ def _begin(out: Path, origin: Mapping[str, Any]) -> None:
         return
     recorded = read_own_json(out / RUN)
     if not isinstance(recorded, dict):
-        raise UsageError(f"{out / RUN} is not of a run of answers", "Choose another --out.")
+        raise UsageError(
+            f"{out / RUN} is not from a run of calico-predict --pairs", "Choose another --out."
+        )
     keys = {*recorded, *origin}
     different = sorted(key for key in keys if recorded.get(key) != origin.get(key))
     if different:

@@ -36,7 +36,7 @@ class ExtractionModule(nn.Module):
         self, width: int, key_width: int, heads: int, residual: bool, norm: bool = False
     ) -> None:
         super().__init__()
-        # kdim and vdim: the attention itself projects C_d to C_e, no Linear stands before it.
+        # kdim and vdim: the attention itself projects C_d to C_e, no Linear comes before it.
         self.attention = nn.MultiheadAttention(
             width, heads, kdim=key_width, vdim=key_width, batch_first=True
         )
@@ -155,7 +155,7 @@ class Correspondence(nn.Module):
 
         Args:
             module: Linears of the CAM.
-            projector: holds the queries and the Q-Former.
+            projector: has the queries and the Q-Former.
             hidden: (B, T, D), input of the layer.
             prefill: of the batch.
 
@@ -189,7 +189,7 @@ class Correspondence(nn.Module):
 
         Args:
             decoder_layers: of the language model.
-            projector: holds the queries and the Q-Former.
+            projector: has the queries and the Q-Former.
             prefill: of the batch that the block computes.
 
         Yields:

@@ -24,7 +24,7 @@ def arithmetic(execution: ExecutionConfig, device: torch.device) -> Iterator[Non
     # fp32, and would round the position code in SAM's prompt encoder.
     cudnn = torch.backends.cudnn
     rounded = cudnn.allow_tf32
-    # torch rounds the inputs of convolutions on a GPU to 10 bits unless told otherwise.
+    # torch rounds the inputs of convolutions on a GPU to 10 bits unless set otherwise.
     cudnn.allow_tf32 = rounded and execution.precision != "fp32"
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=execution.precision == "bf16"):

@@ -55,7 +55,7 @@ class DistributedMuon:
     """Muon with its matrices dealt to the processes: each updates its own and sends them.
 
     All processes have the same weights and the same averaged gradients, so the result is the one
-    that a single process would compute, whoever updates a matrix.
+    that a single process would compute, whichever process updates a matrix.
 
     Args:
         matrices: factor of the learning rate -> the matrices with this factor.
@@ -109,7 +109,7 @@ class DistributedMuon:
     def restore(self, states: Mapping[nn.Parameter, dict[str, Tensor]]) -> None:
         """Restore the moments that `state` returned, of the matrices that this process updates."""
         # A run may go on with another number of processes: the deal is then another one, and
-        # whoever owns the matrix now takes its moments.
+        # the process that now owns the matrix takes its moments.
         _load(self.own, {one: own for one, own in states.items() if self.owner[one] == self.rank})
 
 

@@ -142,7 +142,7 @@ def _of_another_dtype(layer: nn.Module) -> list[nn.Module]:
 
 
 def _outside_layers(model: Calico) -> dict[str, nn.Parameter]:
-    """Return the weights that no layer of the language model and no image encoder holds."""
+    """Return the weights outside the layers of the language model and the image encoders."""
     inside = {id(weight) for weight in decoder_layers(model.language).parameters()}
     inside |= {id(weight) for weight in model.encoders.parameters()}
     return {name: one for name, one in model.named_parameters() if id(one) not in inside}

@@ -4,7 +4,7 @@ The first process of a run writes checkpoints and computes stores of features, a
 pretraining belong to one process each, while the others wait. In a barrier of torch they would
 need a time limit of days, and would wait that long for a process that died. Here every process
 counts up a number of its own in the store by which the processes found each other, and those that
-wait give up when the number of another one stands still.
+wait give up when the number of another one stops changing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Company:
                 heard[other] = (count, time.monotonic())
             elif time.monotonic() - since > PATIENCE:
                 raise EnvironmentFault(
-                    f"process {other} has not been heard of for {PATIENCE:.0f} seconds: it was"
+                    f"process {other} has not reported for {PATIENCE:.0f} seconds: it was"
                     " ended, or its machine is gone",
                     "Look at its output, then continue with --resume auto.",
                 )
@@ -78,7 +78,7 @@ class _Company:
         self._ended.set()
 
     def _count_up(self) -> None:
-        # The store ends with the process that has it, and then there is nobody to tell.
+        # The store ends with the process that has it, and then no process is left to inform.
         with suppress(RuntimeError):
             while not self._ended.wait(BEAT):
                 self._counts.add(f"count {self.rank}", 1)
@@ -114,7 +114,7 @@ def wait_for_everyone(accelerator: Accelerator) -> None:
                 "the process that the others report to is gone",
                 "Look at its output, then continue with --resume auto.",
             ) from error
-    # The store may end with the first process: nobody goes on while another one still asks it.
+    # The store may end with the first process: none continues while another one still asks it.
     accelerator.wait_for_everyone()
 
 

@@ -53,7 +53,7 @@ def random_view(
 def random_box(
     size: tuple[int, int], regions: Sequence[Rle], share: float, draws: NDArray[np.float64]
 ) -> Box:
-    """Return a random box that holds all regions.
+    """Return a random box that contains all regions.
 
     Args:
         size: height and width of the image in pixels.

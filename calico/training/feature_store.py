@@ -126,7 +126,7 @@ def feature_store(
         table: of the images.
         rows: of the images to encode, ascending.
         processor: resizes and normalises.
-        folder: holds the stores of all combinations.
+        folder: contains the stores of all combinations.
         mirrored: also encode every image mirrored.
         progress: reports the number of encoded images.
         batch_size: images encoded at once on a CPU, unless `execution` says otherwise.

@@ -91,7 +91,7 @@ def chosen_for(
             f"a step with one sample at once needs {fit.needed / _GIB:.1f} GiB, the device has"
             f" {free / _GIB:.1f} GiB free, of which {usable(free) / _GIB:.1f} can be planned with",
             "Set execution.quantization: nf4 (or int8) and execution.activation_checkpointing: true"
-            " in --config, or training.micro_batch: 1 to try it all the same.",
+            " in --config, or training.micro_batch: 1 to try anyway.",
         )
     progress.log(_line(fit, free))
     return fit.applied(config)

@@ -113,7 +113,7 @@ def set_up(
         The model in evaluation mode and the step that it continues from.
 
     Raises:
-        UsageError: the folder holds a run already, or one of another configuration.
+        UsageError: the folder contains a run already, or one of another configuration.
         InputError: data or weights cannot be used.
     """
     # Everything is written under a temporary name first; a killed run leaves such files.
@@ -126,7 +126,7 @@ def set_up(
     if existing and not settings.resume:
         raise UsageError(
             f"{settings.output} already contains a training run ({existing.name})",
-            "Go on with --resume auto, or choose another --output-dir.",
+            "Continue with --resume auto, or choose another --output-dir.",
         )
     if existing:
         start = _resumed(config, existing, digest, progress)
@@ -205,7 +205,7 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
     if config.language.vocabulary == 0 or "init" in metadata:
         vocabulary = saved.language.vocabulary
         config = replace(config, language=replace(config.language, vocabulary=vocabulary))
-    # How batches are prepared changes nothing in them: a run may go on with other numbers.
+    # How batches are prepared changes nothing in them: a run may continue with other numbers.
     prepared = {
         name: getattr(config.training, name) for name in ("loader_workers", "loader_images")
     }
@@ -225,7 +225,7 @@ def _resumed(config: CalicoConfig, checkpoint: Path, digest: str, progress: Prog
             f"{checkpoint} was trained on another dataset: the samples of the train split differ"
         )
     model, _, tokenizer = load_checkpoint(checkpoint)
-    progress.log(f"Going on from {checkpoint}.")
+    progress.log(f"Continuing from {checkpoint}.")
     # `state` is compared with the position of this run's sampler later, when there is one.
     passed_on: dict[str, Any] = {
         name: metadata[name] for name in ("init", "state", "synthetic") if name in metadata

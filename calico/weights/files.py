@@ -128,7 +128,7 @@ def _files(place: Path) -> list[Path]:
     if len(indices) > 1:
         names = " and ".join(path.name for path in indices[:2])
         raise InputError(
-            f"{place} holds {names}, two indices of weights", "Keep one of them in the folder."
+            f"{place} contains {names}, two indices of weights", "Keep one of them in the folder."
         )
     if indices:
         try:
@@ -144,10 +144,15 @@ def _files(place: Path) -> list[Path]:
         if (place / name).is_file():
             return [place / name]
     files = [path for path in present if path.suffix in (".safetensors", *_PICKLED)]
-    if len(files) != 1:
-        names = f" ({', '.join(path.name for path in files[:5])})" if files else ""
+    if not files:
         raise InputError(
-            f"{place} holds {len(files)} weight files{names} and no index",
+            f"{place} contains no weights ({', '.join(('.safetensors', *_PICKLED))})",
+            "Download the model into this folder, or name the right one.",
+        )
+    if len(files) != 1:
+        names = f" ({', '.join(path.name for path in files[:5])})"
+        raise InputError(
+            f"{place} contains {len(files)} weight files{names} and no index",
             "Give --init the file itself.",
         )
     return files

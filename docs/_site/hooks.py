@@ -48,6 +48,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     place = page.file.src_uri
     if place.startswith("reference/"):
         return markdown
+    if place == repository_pages.INDEX:
+        page.meta["hide"] = ["navigation"]  # it would list this page alone
     file = _repository.get(place) or repository_pages.DOCS / place
     text = repository_pages.with_links_of_the_site(markdown, place, file, _repository)
     return with_drawings(text, file.stem)

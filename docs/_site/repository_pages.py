@@ -27,6 +27,9 @@ _LANGUAGES = {
 }
 _FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?!https?://|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
+# A link whose text is the name of its page.
+_NAMED = re.compile(r"\[([\w/.-]+\.md)\]\((?!https?://)([^)\s#]+\.md)(#[^)\s]*)?\)")
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
 def pages() -> dict[str, Path]:
@@ -60,6 +63,8 @@ def markdown(path: Path) -> str:
 def with_links_of_the_site(text: str, place: str, file: Path, known: dict[str, Path]) -> str:
     """Return a page whose links to files outside docs/ lead to the pages of these files.
 
+    A link whose text is the name of a file gets the title of its page as text.
+
     Args:
         text: the page in Markdown.
         place: path of the page on the site.
@@ -79,11 +84,18 @@ def with_links_of_the_site(text: str, place: str, file: Path, known: dict[str, P
             return match.group(0)  # the strict build reports it
         return posixpath.relpath(name, posixpath.dirname(place) or ".") + anchor
 
+    def titled(match: re.Match[str]) -> str:
+        target = _target(file, match.group(2))
+        found = _TITLE.search(target.read_text(encoding="utf-8")) if target.is_file() else None
+        return (
+            match.group(0).replace(match.group(1), found.group(1), 1) if found else match.group(0)
+        )
+
     parts, at = [], 0
     for fence in _FENCE.finditer(text):
-        parts += [_LINK.sub(changed, text[at : fence.start()]), fence.group(0)]
+        parts += [_LINK.sub(changed, _NAMED.sub(titled, text[at : fence.start()])), fence.group(0)]
         at = fence.end()
-    return "".join([*parts, _LINK.sub(changed, text[at:])])
+    return "".join([*parts, _LINK.sub(changed, _NAMED.sub(titled, text[at:]))])
 
 
 def _outside(file: Path) -> Iterator[Path]:

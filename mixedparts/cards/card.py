@@ -22,7 +22,7 @@ configs:
 ---
 # A build that is not finished
 
-Nothing here can be loaded yet. Run the same `mixedparts build` command again: it goes on where it
+Nothing here can be loaded yet. Run the same `mixedparts build` command again: it continues where it
 stopped.
 """
 

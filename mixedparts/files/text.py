@@ -137,7 +137,7 @@ def check_surrogates(text: str, value: Any) -> None:
     r"""Check that the texts in the value of a JSON or YAML text can be written and printed.
 
     Raises:
-        ValueError: an escape such as \ud800 stands for half of a character.
+        ValueError: an escape such as \ud800 encodes half of a character.
     """
     if _SURROGATE.search(text) is None:
         return

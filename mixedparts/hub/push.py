@@ -229,7 +229,7 @@ def _opened(build: Path, pixels: bool) -> BuildFolder:
     opened = BuildFolder.open(build)
     if pixels and opened.configuration["images"] != "embed":
         raise UsageError(
-            f"{build} holds no pixels (images: {opened.configuration['images']})",
+            f"{build} contains no pixels (images: {opened.configuration['images']})",
             "Push it without --with-pixels, or build with --images embed.",
         )
     return opened

@@ -25,7 +25,7 @@ def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | Non
         height: annotated height of the stored grid in pixels.
 
     Returns:
-        None if all of that holds, else the reason code and a sentence for people.
+        None if all of that is true, else the reason code and a sentence for people.
     """
     try:
         data = _regular_bytes(os.fspath(path))

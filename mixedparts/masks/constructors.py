@@ -224,7 +224,7 @@ def _ascii(counts: str | bytes) -> bytes:
     try:
         return counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
     except UnicodeEncodeError:
-        raise InvalidMask("the run-length string holds characters outside its code") from None
+        raise InvalidMask("the run-length string contains characters outside its code") from None
 
 
 def _check_lengths(lengths: NDArray[np.int64], height: int, width: int) -> None:

@@ -43,7 +43,7 @@ def decode_numbers(strings: Sequence[bytes]) -> Numbers:
     if codes.size == 0:
         return Numbers(np.zeros(0, np.int64), sizes, np.zeros(0, np.int64))
     if codes.max() > 63:
-        raise InvalidMask("the run-length string holds characters outside its code")
+        raise InvalidMask("the run-length string contains characters outside its code")
     # Bit 5 is clear in the last character of a number; a string must end with such a character,
     # else its last number would continue in the next string.
     last = codes < 32

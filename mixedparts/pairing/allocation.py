@@ -1,7 +1,7 @@
 """Divide a number of samples over bins of limited capacity.
 
-A bin is anything that holds samples: a split (`proportional`), a cell of a split (`water_fill`) or
-a class pair of a cell (`fill_up`). All results are whole numbers and depend on the order of the
+A bin is anything that contains samples: a split (`proportional`), a cell of a split (`water_fill`)
+or a class pair of a cell (`fill_up`). All results are whole numbers and depend on the order of the
 bins only where an even division leaves a remainder.
 """
 
@@ -31,7 +31,7 @@ def fill_up(
 
     Args:
         total: how many samples the bins hold together afterwards.
-        floors: `(n,)` int64, what each bin holds; nothing is taken away from it.
+        floors: `(n,)` int64, what each bin contains; nothing is removed from it.
         capacities: `(n,)` int64, at least `floors`.
 
     Returns:

@@ -223,7 +223,7 @@ def prepare(config: BuildConfig, plan: Plan, overwrite: bool) -> None:
     elif not same:
         lines = differences(stored["identity"], plan.identity)
         raise UsageError(
-            f"{out} holds another build. What differs (there -> asked for):\n"
+            f"{out} contains another build. What differs (there -> asked for):\n"
             + "\n".join(f"  {line}" for line in lines),
             "Build into another folder with --out, or replace that one with --overwrite.",
         )

@@ -182,7 +182,7 @@ class BuildConfig:
     wait: Annotated[ZeroOrMore | None, Option(result=False, command_line=False)] = None
 
     def __post_init__(self) -> None:
-        # All faults together: nobody should correct one fault to find the next.
+        # All faults together, so that correcting one fault does not reveal the next.
         faults = [*value_faults(self), *self._faults()]
         if faults:
             raise UsageError("\n".join(faults))

@@ -40,7 +40,7 @@ class _File(NamedTuple):
         name: relative to the required path, POSIX separators.
         key: relative to the root of the source.
         stamp: None for what cannot be hashed, and for images.
-        content: what stands for the content of a file that is not hashed.
+        content: replaces the content of a file that is not hashed.
     """
 
     name: str

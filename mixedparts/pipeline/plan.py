@@ -163,7 +163,7 @@ def _splits_of(config: BuildConfig, names: Sequence[str]) -> dict[str, tuple[str
     Raises:
         InputError: some are not; one error about all of these sources.
     """
-    # All together: nobody should download one source to hear of the next.
+    # All together, so that downloading one source does not reveal that another is missing.
     splits: dict[str, tuple[str, ...]] = {}
     faults: list[InputError] = []
     for name in names:

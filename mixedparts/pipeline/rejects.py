@@ -38,8 +38,8 @@ def reject_counts(reads: Sequence[Commit]) -> tuple[dict[str, int], int]:
 def over_limit(limit: RejectLimit, work: Path, reads: Sequence[Commit]) -> str | None:
     """Return the message about too many rejected records, or None if they are within the limit.
 
-    A share holds for all records together and for each level of record in each source and split;
-    a number holds for all records together.
+    A share applies to all records together and for each level of record in each source and split;
+    a number applies to all records together.
 
     Args:
         limit: the most rejected records.
@@ -120,7 +120,7 @@ def check_rejects(build: Path, limit: RejectLimit, reads: Sequence[Commit]) -> N
         f"{message}\nThey are listed in {build / WORK.parent / REJECTS_FILE}"
         " (docs/rejects.md explains the reasons).",
         "Look whether the source folders are the right ones, or accept the rejects with"
-        " --max-rejects 100%; the same command then goes on from here.",
+        " --max-rejects 100%; the same command then continues from here.",
     )
 
 

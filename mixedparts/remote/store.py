@@ -275,7 +275,7 @@ class Store:
             raise fault from error
 
     def _without_bucket(self) -> bool:
-        """Return whether the bucket, or what stands for it, is missing."""
+        """Return whether the bucket, or its equivalent, is missing."""
         # The Hub has no message for a missing folder, only for a missing repository.
         if self.address.startswith("hf://"):
             return True

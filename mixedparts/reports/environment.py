@@ -14,7 +14,7 @@ from mixedparts._version import __version__
 from mixedparts.sources.contract import ENTRY_POINT_GROUP
 
 _SHOWN = ("MIXEDPARTS_", "CALICO_", "HF_", "OMP_", "CUDA_VISIBLE", "PYTORCH_", "TOKENIZERS_")
-# A bug report is public: of a variable that holds a secret or a path, only its presence is shown.
+# A bug report is public: of a variable with a secret or a path, only its presence is shown.
 _PLAIN = re.compile(r"[\w.,:=+%-]*")  # no folder, no user at a host, no address
 _IN_FOLDER = re.compile(r"(?:[A-Za-z]:)?(?:[\\/~][^\s\\/:'\"]+)+(?=[\\/])")
 _PRIVATE = ("TOKEN", "KEY", "SECRET", "PASSWORD", "ROOT", "HOME", "CACHE", "PATH", "DIR")

@@ -123,7 +123,7 @@ def _files_here(source: Source, root: Path, manifest: Manifest | None) -> dict[s
             here["splits"][split] = [
                 _file_here(root, path, published) for path in source.required_files(root, split)
             ]
-    # An incomplete source is what this report helps with, so it goes on and shows the message.
+    # An incomplete source is what this report helps with, so it continues and shows the message.
     except InputError as error:
         here["problem"] = str(error)
     paths = [item["path"] for items in here["splits"].values() for item in items]

@@ -11,7 +11,7 @@ from mixedparts.errors import EnvironmentFault, missing_package
 from mixedparts.settings.local_paths import local_path, place
 
 SHELLS = ("bash", "zsh", "tcsh")
-_FOLDERS = ("DIR", "CHECKPOINT")  # what stands for the value in the help
+_FOLDERS = ("DIR", "CHECKPOINT")  # names of values in the help
 _FILES = ("FILE", "auto|FILE")
 
 Names = Mapping[str, Callable[[], Iterable[str]]]

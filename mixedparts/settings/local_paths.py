@@ -24,7 +24,7 @@ def is_address(path: str | Path) -> bool:
 
 
 def address_of(path: str | Path) -> str | None:
-    """Return the address that a path stands for, without a slash at its end; None for a path."""
+    """Return the address that a path means, without a slash at its end; None for a path."""
     text = str(path)
     scheme = _ADDRESS.match(text)
     return None if scheme is None else f"{scheme[1]}://{text[scheme.end() :].rstrip('/')}"
@@ -57,7 +57,7 @@ def check_local(path: Path) -> None:
 
 def is_utf8(path: str | Path) -> bool:
     """Return whether the bytes of a path are text in UTF-8, which Parquet and JSON can store."""
-    # Python stands in for other bytes with halves of characters.
+    # Python represents other bytes by halves of characters.
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -196,7 +196,7 @@ def read_groups(top: Entry) -> tuple[ComparableGroup, ...]:
     """Return the groups under `groups` and `alone` of an entry.
 
     Raises:
-        InputError: one of them is missing or broken, with file and line.
+        InputError: `groups` is missing or one of them is broken, with file and line.
     """
     groups: list[ComparableGroup] = []
     for name, entry in top.at("groups").items():
@@ -205,8 +205,10 @@ def read_groups(top: Entry) -> tuple[ComparableGroup, ...]:
         if len(set(classes)) < max(2, len(classes)):
             entry.fault(f"group '{name}' needs two or more classes, each once")
         groups.append(ComparableGroup(name, entry.string("why"), classes))
-    alone = top.at("alone")
-    groups += [ComparableGroup(name, alone.string(name), (name,)) for name, _ in alone.items()]
+    # A class that is listed nowhere is compared with itself only, as one under `alone` is.
+    if top.has("alone"):
+        alone = top.at("alone")
+        groups += [ComparableGroup(name, alone.string(name), (name,)) for name, _ in alone.items()]
     return tuple(groups)
 
 

@@ -185,7 +185,7 @@ def kept_apart(names: Entry) -> tuple[KeptApart, ...]:
             entry.only("names", "reason")
             apart = entry.at("names").strings()
             if len(set(apart)) < max(2, len(apart)):
-                entry.fault("two or more names belong here, each once")
+                entry.fault("two or more names are expected here, each once")
             entries.append(KeptApart(level, apart, entry.string("reason")))
     return tuple(entries)
 

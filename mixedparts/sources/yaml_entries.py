@@ -109,7 +109,7 @@ class Entry:
     def elements(self) -> Iterator[Entry]:
         """Yield the entries of a list."""
         if not isinstance(self.value, list):
-            self.fault(f"a list belongs here, not {_kind(self.value)}")
+            self.fault(f"a list is expected here, not {_kind(self.value)}")
         for index, value in enumerate(self.value):
             yield Entry(self.file, self.text, (*self.path, index), value)
 
@@ -129,7 +129,7 @@ class Entry:
 
     def _mapping(self) -> dict[Any, Any]:
         if not isinstance(self.value, dict):
-            self.fault(f"keys and values belong here, not {_kind(self.value)}")
+            self.fault(f"keys and values are expected here, not {_kind(self.value)}")
         return self.value
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from mixedparts.errors import InputError, UsageError, near_names
 from mixedparts.files.foreign import packed_or_absent
-from mixedparts.files.opening import check_regular, read_head
+from mixedparts.files.opening import check_regular, is_there, read_head
 from mixedparts.files.text import read_own_json
 from mixedparts.records import BENCHMARK, SPLITS
 from mixedparts.settings.local_paths import typed
@@ -92,7 +92,7 @@ def stored_plan(path: Path) -> dict[str, Any] | None:
 
 
 def _stored(path: Path, **types: type) -> dict[str, Any] | None:
-    """Return a JSON object with values of these types; None where a file holds no such object."""
+    """Return a JSON object with values of these types; None where a file has no such object."""
     # A file that somebody edited can contain anything.
     value = read_own_json(path)
     if not isinstance(value, dict):
@@ -129,6 +129,11 @@ class BuildFolder:
                 a damaged manifest; the message ends with the command that helps.
         """
         manifest = stored_manifest(path)
+        if manifest is None and not is_there(path):
+            raise InputError(
+                f"{name_of(path)} contains no finished build: there is no such folder",
+                "Build one with `mixedparts build`, or name another folder.",
+            )
         if manifest is None:
             raise InputError(
                 f"{name_of(path)} contains no finished build (no readable {MANIFEST})",

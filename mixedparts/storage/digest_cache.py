@@ -189,7 +189,7 @@ def _drop_orphans(folder: Path) -> None:
                 root = json.loads(handle.readline())["root"]
             used = os.path.isdir(root)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            used = False  # not readable as a cache, so nobody needs it
+            used = False  # not readable as a cache, so it is not needed
         if not used:
             with suppress(OSError):
                 file.unlink()

@@ -61,5 +61,5 @@ def similar_folder(name: str) -> str:
     parent = Path(name).parent
     entries = list_folder(parent) if parent.is_dir() else ()
     siblings = [str(Path(entry.path)) for entry in entries if entry.is_dir()]
-    # `mixedparts` stands for the build in data/mixedparts, among others.
+    # `mixedparts` means the build in data/mixedparts, among others.
     return near_names(name, [*siblings, "mixedparts"]).strip()

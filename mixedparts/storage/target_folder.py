@@ -1,4 +1,4 @@
-"""The folder that a command writes to: it is new or empty, or holds what the command wrote."""
+"""The folder that a command writes to: it is new or empty, or contains what the command wrote."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bo
     Args:
         out: the folder; it need not exist.
         what: name of the output in messages, such as `build`.
-        recognise: returns whether a folder that is not empty holds such an output.
+        recognise: returns whether a folder that is not empty contains such an output.
 
     Returns:
         True for an earlier output, False for a folder that is new or empty but for what a killed
         run left half-written.
 
     Raises:
-        UsageError: `out` is a file, an address, or holds something else, which belongs to somebody
-            else and is never changed.
+        UsageError: `out` is a file, an address, or contains something else, which is never changed.
         InputError: the folder cannot be listed.
     """
     check_local(out)
@@ -37,5 +36,5 @@ def holds_earlier(out: Path, what: str, recognise: Callable[[Path], bool]) -> bo
     if not out.is_dir() or all(is_leftover(entry.name) for entry in list_folder(out)):
         return False
     if not recognise(out):
-        raise UsageError(f"{out} is not empty and holds no {what}", _HINT)
+        raise UsageError(f"{out} is not empty and contains no {what}", _HINT)
     return True

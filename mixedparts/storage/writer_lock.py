@@ -2,7 +2,8 @@
 
 The lock is a file beside what is written (`.NAME.lock`). The system holds it for the process and
 gives it up when the process ends, by whatever signal, so a lock of a dead process never blocks. A
-second file (`.NAME.writer`) says who holds it, for the message. Both are gone when nobody writes.
+second file (`.NAME.writer`) names the process that holds it, for the message. Both are removed when
+no process writes.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def writing(place: Path, note: Callable[[str], None] | None = None) -> Iterator[
     place = place.resolve()
     with ExitStack() as stack:
         stack.enter_context(_held(place, "", note))
-        # Runs of shard ranges share a folder with each other, and with nobody else.
+        # Only runs of shard ranges share a folder.
         for other in _share_locks(place):
             stack.enter_context(_held(place, other, note))
         yield

@@ -22,7 +22,7 @@ MARKER = "SYNTHETIC.md"
 
 
 def refuse_foreign(out: Path, layout: NativeLayout) -> None:
-    """Raise UsageError where a folder of the layout holds files of another origin."""
+    """Raise UsageError where a folder of the layout contains files of another origin."""
     # `prepare` deletes files. A folder without the marker may be a real dataset.
     for root in layout.roots:
         folder = out / root

@@ -3,7 +3,7 @@
 Form of an answer (CALICO, arXiv 2412.19331, section 3; tags as in the loaders of the authors): a
 phrase is enclosed in `<p>` and `</p>` and followed by one `[SEG]` for each of its masks, each
 followed by the tag of its image: `<p> the head </p> [SEG] (IMAGE1) [SEG] (IMAGE2)`. Objects come
-first, then parts. The wording is our own; `mixedparts.text.questions` holds that of questions.
+first, then parts. The wording is our own; `mixedparts.text.questions` has that of questions.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-# A damaged build can break a rule in every row; a list of millions would help nobody.
+# A damaged build can break a rule in every row; a list of millions is of no use.
 MOST_LISTED = 1_000
 
 

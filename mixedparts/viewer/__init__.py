@@ -1,6 +1,6 @@
 """Samples in a browser: images side by side, masks, phrases, filters; as one file or as a server.
 
-Whoever has samples to show makes `Sample` values and calls `write_page`: `mixedparts view` for the
+To show samples, make `Sample` values and call `write_page`: `mixedparts view` for the
 rows of a build, a report of an evaluation for its best and worst predictions.
 
     from mixedparts.viewer import Answer, Head, Kind, Region, Sample, ShownImage, write_page

@@ -1,4 +1,4 @@
-"""What stands above the samples of a page: title, notes, tables and figures."""
+"""What is above the samples of a page: title, notes, tables and figures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Head:
     Attributes:
         title: of the page.
         lead: one line under it, such as the build and the number of samples.
-        synthetic: the samples come from synthetic sources; the page then says so.
+        synthetic: the samples come from synthetic sources; the page then states this.
         notes: further lines.
         panels: tables and figures, in their order.
         marked: a server shows predictions, so that the key explains their marks.

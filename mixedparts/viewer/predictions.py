@@ -139,7 +139,7 @@ def _mask_of(segment: _Segment, sizes: Sequence[tuple[int, int]]) -> Rle:
 
 
 def kind_of(label: str, sample: Sample) -> Kind:
-    """Return what a label stands for in a sample: a class of its objects, or a part."""
+    """Return what a label names in a sample: a class of its objects, or a part."""
     truth = sample.answers[0].regions
     if any(region.label == label and region.kind is Kind.OBJECT for region in truth):
         return Kind.OBJECT

@@ -117,7 +117,7 @@ def test_a_share_that_fails_stops_the_second_array_and_finalize_says_why(
     assert not (tmp_path / "codes" / "101").exists()
     assert (tmp_path / "codes" / "102").read_text().split() == ["3"]
     assert f"no annotation file under {tmp_path / 'nothing'}" in messages
-    assert "holds no build that has begun" in messages
+    assert "contains no build" in messages
 
 
 def test_a_share_goes_back_into_the_queue_before_its_time_is_up(

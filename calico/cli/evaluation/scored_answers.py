@@ -183,7 +183,7 @@ def _from_checkpoint(
 
     progress = terminal_progress(arguments.quiet)
     if cached:
-        progress.log(f"going on after {len(cached)} of {len(ground_truth.rows)} samples")
+        progress.log(f"continuing after {len(cached)} of {len(ground_truth.rows)} samples")
     progress.start("predicting", len(remaining), "samples")
     queries = predictor.prepared(partial(_query, table), remaining)
     for prediction in predictor.predict(queries, batch_size=arguments.batch_size):

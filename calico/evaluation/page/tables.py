@@ -119,7 +119,7 @@ def outcome_table(regions: pd.DataFrame) -> Table:
         f"Found: IoU of {LEAST_IOU} or more and the same name. Wrong name: such a mask with another"
         " name. Poor mask: some overlap, less than that."
     )
-    return Table("What became of regions", ["task", "kind", *titles], rows, note)
+    return Table("Outcomes of regions", ["task", "kind", *titles], rows, note)
 
 
 def name_scores(regions: pd.DataFrame) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def plain_names(names: Collection[str], origin: str) -> tuple[dict[str, str], li
     for name in names:
         plain, taken = _plain(name)
         if plain in found:
-            raise InputError(f"{origin} holds {plain} twice: as {found[plain]} and as {name}")
+            raise InputError(f"{origin} contains {plain} twice: as {found[plain]} and as {name}")
         found[plain] = name
         for word in set(taken):
             words[word] = words.get(word, 0) + 1

@@ -178,7 +178,7 @@ class Bundle:
         if is_there(two) and not filecmp.cmp(one, two, shallow=False):
             raise InputError(
                 f"the ids of the records can be those of {one} or of {two}, and the two differ",
-                "Move the one away that the bundle was not made from.",
+                "Move away the one that the bundle was not made from.",
             )
 
     def _missing(self, source: str, split: str, paths: list[Path]) -> InputError:

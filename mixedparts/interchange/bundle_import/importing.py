@@ -214,6 +214,6 @@ def _paired(bundle: Bundle, config: BuildConfig, progress: Progress) -> tuple[li
         reasons = Counter(str(reject) for record in reads for reject in record.counts["rejects"])
         raise InputError(
             f"no pair of {bundle.root} can be used; rejected for {', '.join(sorted(reasons))}",
-            "Check that --root holds the images and files that the bundle refers to.",
+            "Check that --root contains the images and files that the bundle refers to.",
         )
     return reads, store_samples(config, splits, samples, [], files)

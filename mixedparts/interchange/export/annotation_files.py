@@ -27,7 +27,7 @@ class AnnotatedEntity:
         image: id of its image in the file.
         objects: annotation ids whose union is the entity.
         parts: part name -> annotation ids (ADE20K: values of the part segmentation map).
-        digests: part name -> digest of the mask; the empty name stands for the object.
+        digests: part name -> digest of the mask; the empty name is the object.
     """
 
     image: ImageId

@@ -36,7 +36,7 @@ def chosen_splits(request: ExportRequest, build: BuildFolder) -> dict[str, int]:
         if split in wanted and held[split]
     }
     if not chosen:
-        raise InputError(f"{request.build} holds no rows")
+        raise InputError(f"{request.build} contains no rows")
     return chosen
 
 

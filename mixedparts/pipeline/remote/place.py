@@ -115,14 +115,15 @@ def prepare(store: Store, listed: Listing, plan: Plan, overwrite: bool) -> None:
     # A build that was interrupted before it stored its plan has the card of an unfinished build.
     if not known and not is_marked_unfinished(store):
         raise UsageError(
-            f"{store.address} is not empty and holds no build", "Choose another folder with --out."
+            f"{store.address} is not empty and contains no build",
+            "Choose another folder with --out.",
         )
     if not known or overwrite:
         remove_objects(store, listed)
     elif stored is not None and stored["build_id"] != plan.build_id:
         lines = differences(stored.get("identity"), plan.identity)
         raise UsageError(
-            f"{store.address} holds another build. What differs (there -> asked for):\n"
+            f"{store.address} contains another build. What differs (there -> asked for):\n"
             + "\n".join(f"  {line}" for line in lines),
             "Build into another folder with --out, or replace that one with --overwrite.",
         )
@@ -163,7 +164,7 @@ def put_in_place(store: Store) -> dict[str, Any] | None:
     manifest = finished_manifest(staged, listed)
     if manifest is None:
         return None
-    # The card of the unfinished build stays until the end: by it, the next run goes on here.
+    # The card of the unfinished build stays until the end, so that the next run continues here.
     mark_unfinished(store)
     old = [name for name in store.listing() if name != CARD]
     remove_objects(store, old)

@@ -96,9 +96,7 @@ def finalize_build(request: CompletionRequest, progress: Progress) -> dict[str, 
 
 
 def _no_build(out: Path) -> InputError:
-    return InputError(
-        f"{shown(out)} holds no build that has begun", "Begin one with: mixedparts build --out"
-    )
+    return InputError(f"{shown(out)} contains no build", "Start one with: mixedparts build --out")
 
 
 def _config(

@@ -67,7 +67,7 @@ def stored_choices(out: str, configuration: Mapping[str, Any]) -> dict[str, Any]
     """
     if "imported" in configuration:
         raise UsageError(
-            f"{out} holds an unfinished import of a bundle, and its plan does not name the bundle",
+            f"{out} contains an unfinished import, and its plan does not name the bundle",
             "Run the same `mixedparts import` again; it continues where it stopped:"
             f" --out {typed(out)}",
         )

@@ -26,7 +26,7 @@ from mixedparts.viewer.samples import Sample
 MOST_BYTES = 36_000_000  # of the images on a page, in base64
 MOST_SIDE = 1024
 _SILENT = Silent()
-# In this order they are one script: what a later one uses stands in an earlier one.
+# In this order they are one script: a later one uses names of an earlier one.
 _SCRIPTS = (
     *("masks.js", "paint.js", "dom.js", "file_rows.js", "server_rows.js", "stage.js"),
     *("answers.js", "cards.js", "filters.js", "detail.js", "keyboard.js", "main.js"),

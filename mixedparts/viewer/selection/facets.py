@@ -74,6 +74,6 @@ def _numbers(names: Names, passing: Flags) -> dict[str, int]:
     kept = once[passing[once // number]] % number
     counts = np.bincount(kept, minlength=number)
     texts = names.texts.to_pylist()
-    # A dictionary can list a text that no row has; "" stands for a missing value.
+    # A dictionary can list a text that no row has; "" is a missing value.
     present = np.unique(once % number).tolist()
     return {texts[code]: int(counts[code]) for code in present if texts[code]}

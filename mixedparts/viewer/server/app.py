@@ -99,7 +99,7 @@ def create_app(stored: StoredRows, query: Query | None = None) -> Starlette:
         found = stored.image(split, int(number)) if mine and _ROW.fullmatch(number) else None
         if found is None:
             return _fault(404, "there is no such image")
-        # The address has the build in it, so that another build's image never stands for it.
+        # The address has the build in it, so that an image of another build is never shown for it.
         kept = {"cache-control": "private, max-age=3600"}
         return Response(found.data, media_type=found.mime, headers=kept)
 

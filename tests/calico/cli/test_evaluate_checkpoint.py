@@ -171,7 +171,7 @@ def test_it_goes_on_where_it_stopped(
     out = tmp_path / "r.json"
     again = ["--batch-size", 3, "--save-predictions", interrupted, "--json", out]
     assert run(build, checkpoint, *again) == 0
-    assert "going on after 6 of 12 samples" in capfd.readouterr().err
+    assert "continuing after 6 of 12 samples" in capfd.readouterr().err
     assert [name for name, _ in asked] == [row["id"] for row in ROWS[6:]]  # whole batches of 3
     (result,) = json.loads(out.read_text())["results"]
     assert (result["outcomes"], result["missing"]) == ({"answers": 12}, 0)

@@ -166,7 +166,7 @@ def sections(page: str) -> list[str]:
 
 def test_the_report_has_its_parts_and_nothing_from_elsewhere(runs: Path) -> None:
     page = (runs / "poor/index.html").read_text()
-    assert {"Metrics by task and source", "Metrics by class pair", "What became of regions",
+    assert {"Metrics by task and source", "Metrics by class pair", "Outcomes of regions",
             "Precision and recall of names", "Names that are mistaken for each other",
             "Odd [SEG] and unfinished answers"} <= set(sections(page))  # fmt: skip
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", page)

@@ -68,7 +68,7 @@ class TestSamples:
     def test_segs_without_masks_are_refused(self, dataset: BuiltDataset) -> None:
         row = plain_row(dataset)
         row["seg"].pop()
-        with pytest.raises(InputError, match=r"train-1: the answer holds 4 \[SEG\] for 3 masks"):
+        with pytest.raises(InputError, match=r"train-1: the answer contains 4 \[SEG\] for 3 masks"):
             read_back(row)
 
     @pytest.mark.parametrize("seg", [{"index": -1}, {"index": 2}, {"kind": "picture"}])

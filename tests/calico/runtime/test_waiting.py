@@ -81,7 +81,7 @@ def test_a_process_that_works_is_waited_for_and_one_that_is_gone_is_not(tmp_path
     assert 5 <= waited[0] < waited[1]
     assert (tmp_path / "collected 0").read_text() == "[{0: 'own'}, {1: 'own'}]"
     assert (tmp_path / "collected 1").read_text() == "None"
-    assert "process 1 has not been heard of for 3 seconds" in (tmp_path / "gone").read_text()
+    assert "process 1 has not reported for 3 seconds" in (tmp_path / "gone").read_text()
 
 
 def test_a_process_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

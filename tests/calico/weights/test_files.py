@@ -39,3 +39,9 @@ def test_two_files_without_an_index_are_an_error_that_names_both(tmp_path: Path)
         save_file({"weight": torch.zeros(2)}, tmp_path / f"{name}.safetensors")
     with pytest.raises(InputError, match=r"2 weight files \(a\.safetensors, b\.safetensors\)"):
         WeightFiles(tmp_path)
+
+
+def test_a_folder_without_weights_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("nothing here")
+    with pytest.raises(InputError, match=r"contains no weights \(\.safetensors, \.pth, \.pt"):
+        WeightFiles(tmp_path)

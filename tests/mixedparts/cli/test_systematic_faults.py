@@ -59,7 +59,7 @@ def test_part_maps_that_are_all_unusable_stop_the_build(
         " no file ADE_train_00000001.png",
         "They are listed in out/_build/rejects.parquet (docs/rejects.md explains the reasons).",
         "Look whether the source folders are the right ones, or accept the rejects with"
-        " --max-rejects 100%; the same command then goes on from here.",
+        " --max-rejects 100%; the same command then continues from here.",
     ]
     dry = build(run_mixedparts, *words, "--dry-run")
     assert dry.returncode == 1

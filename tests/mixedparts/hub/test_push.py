@@ -182,7 +182,7 @@ def test_pixels_that_are_not_there_cannot_be_pushed(build: Path) -> None:
     manifest = json.loads(path.read_text())
     manifest["configuration"]["images"] = "reference"
     path.write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match="holds no pixels"):
+    with pytest.raises(UsageError, match="contains no pixels"):
         push_plan(build, "me/x", True)
 
 

@@ -96,7 +96,7 @@ def test_plain_names() -> None:
         ("  train:", "  trian:", 12, "unknown key 'trian'"),
         ("id: 8", "id: -8", 15, "'id' must be a whole number"),
         ("key: barn_owl", "key: owl", 15, "class 'owl' is listed twice"),
-        ("{tail: 3}", "[tail]", 15, "keys and values belong here"),
+        ("{tail: 3}", "[tail]", 15, "keys and values are expected here"),
         ("{tail: 3}", "{tail: 3, no: 4}", 15, "put it in quotes"),
         ("{tail: 3}", "{tail: 3, tail: 4}", 15, "'tail' is written twice"),
         ("{tail: 3}}", "{tail: 3}", 16, ""),
@@ -116,7 +116,7 @@ def test_a_fault_names_file_and_line(old: str, new: str, line: int, words: str) 
     [
         ("n3 hen", "n2 hen", "listed twice"),
         ("n3 hen", "n3", "lacks its name"),
-        ("[n2 barn owl, n1 eagle owl, n3 hen]", "n3 hen", "a list belongs here"),
+        ("[n2 barn owl, n1 eagle owl, n3 hen]", "n3 hen", "a list is expected here"),
     ],
 )
 def test_faults_of_grouped_classes(old: str, new: str, words: str) -> None:
@@ -132,12 +132,17 @@ def test_faults_of_grouped_classes(old: str, new: str, words: str) -> None:
         ("{groups: {a: {classes: [owl, bat]}}, alone: {}}", "'why' is missing"),
         ("{groups: {a: {why: ' ', classes: [owl, bat]}}, alone: {}}", "'why' must be text"),
         ("{groups: {}, alone: {owl: }}", "'owl' must be text"),
-        ("{groups: {}}", "'alone' is missing"),
+        ("{alone: {}}", "'groups' is missing"),
     ],
 )
 def test_faults_of_groups(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         parse_groups(text, "groups.yaml")
+
+
+def test_alone_may_be_left_out() -> None:
+    (group,) = parse_groups("{groups: {a: {why: x, classes: [owl, bat]}}}", "groups.yaml")
+    assert group.classes == ("owl", "bat")
 
 
 def test_text_that_is_no_yaml_is_an_input_error() -> None:

@@ -23,7 +23,7 @@ def test_what_a_kill_left_is_no_content(tmp_path: Path) -> None:
     (tmp_path / ".README.md.123.tmp").touch()
     assert not holds_earlier(tmp_path, "build", has_mark)
     (tmp_path / ".notes.tmp").touch()
-    with pytest.raises(UsageError, match="is not empty and holds no build"):
+    with pytest.raises(UsageError, match="is not empty and contains no build"):
         holds_earlier(tmp_path, "build", has_mark)
 
 
@@ -35,7 +35,7 @@ def test_an_earlier_output_is_recognised(tmp_path: Path) -> None:
 def test_files_and_other_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(
-        UsageError, match=r"is not empty and holds no export\nChoose another folder"
+        UsageError, match=r"is not empty and contains no export\nChoose another folder"
     ):
         holds_earlier(tmp_path, "export", has_mark)
     with pytest.raises(UsageError, match=r"notes.txt is a file\nChoose another folder"):

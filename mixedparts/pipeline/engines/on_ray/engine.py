@@ -208,7 +208,7 @@ def _lost(task: Any, error: Exception) -> EnvironmentFault:
 
 def _cluster_gone(error: Exception) -> EnvironmentFault:
     return EnvironmentFault(
-        f"the Ray cluster cannot be used any more: {_first_line(error)}",
+        f"the Ray cluster can no longer be used: {_first_line(error)}",
         "Start it again and run the same command; finished work is kept.",
     )
 

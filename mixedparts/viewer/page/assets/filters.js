@@ -32,7 +32,7 @@ class Filters {
     this.replace({ ...this.values, ...values });
   }
 
-  /** Change all filters; with `quiet` nobody hears of it. */
+  /** Change all filters; with `quiet`, no listener is called. */
   replace(values, quiet = false) {
     this.values = { task: [], ...values };
     if (byId("text").value !== (values.text || "")) byId("text").value = values.text || "";

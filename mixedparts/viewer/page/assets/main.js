@@ -45,7 +45,7 @@ function readRow() {
   try {
     return id.length ? { split: decodeURIComponent(split), id: decodeURIComponent(id.join("/")) } : null;
   } catch {
-    return null; // a % that stands for nothing
+    return null; // a % that encodes nothing
   }
 }
 
@@ -223,7 +223,7 @@ class Page {
     });
     addEventListener("hashchange", () => this.follow());
     document.querySelector(".skip").addEventListener("click", (event) => {
-      event.preventDefault(); // the part of the address after # holds filters and samples
+      event.preventDefault(); // the part of the address after # contains filters and samples
       byId("rows").focus();
     });
     addEventListener("beforeprint", () => this.cards.print());

@@ -1,7 +1,7 @@
 // Masks: from COCO compressed run lengths to bits. Run lengths go column by column, background
 // first. Bits are row by row, in the smallest box around the mask.
 
-/** Return the run lengths that a COCO string stands for; throw if it is no such string. */
+/** Return the run lengths that a COCO string encodes; throw if it is invalid. */
 function runLengths(text) {
   const runs = [];
   let at = 0;

@@ -212,7 +212,7 @@ def test_tasks_get_the_code_and_settings_and_come_back_with_their_errors(
 @pytest.mark.parametrize(
     ("ending", "code", "told"),
     [
-        (signal.SIGINT, 130, ["interrupted; the same command goes on where it stopped"]),
+        (signal.SIGINT, 130, ["interrupted; run the same command again to continue"]),
         (signal.SIGTERM, -signal.SIGTERM, []),
     ],
 )

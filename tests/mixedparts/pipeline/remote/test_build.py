@@ -129,7 +129,7 @@ def test_another_build_is_refused_and_replaced_when_asked(
     before = object_store.objects("other")
     with pytest.raises(UsageError, match=r"configuration\.seed: 4 -> 0") as refused:
         build(at(config, "other"), Silent())
-    assert "s3://bucket/other holds another build" in str(refused.value)
+    assert "s3://bucket/other contains another build" in str(refused.value)
 
     def stop(*_: object) -> None:
         now = object_store.objects("other")
@@ -151,7 +151,7 @@ def test_a_place_with_something_else_is_not_touched(
 ) -> None:
     object_store.files().pipe("bucket/taken/thesis.txt", b"mine")
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match="s3://bucket/taken is not empty and holds no build"):
+        with pytest.raises(UsageError, match="taken is not empty and contains no build"):
             build(at(config, "taken"), Silent(), overwrite)
     with pytest.raises(UsageError, match=r"s3://bucket/taken/thesis\.txt is an object"):
         build(at(config, "taken/thesis.txt"), Silent())

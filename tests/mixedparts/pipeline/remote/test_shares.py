@@ -62,7 +62,7 @@ def test_status_names_the_machines_and_finalize_does_the_rest(
 ) -> None:  # fmt: skip
     address = f"s3://{BUCKET}/rest"
     assert build_status(InStorePlace(address)).state == "no build"
-    with pytest.raises(InputError, match=f"{address} holds no build that has begun"):
+    with pytest.raises(InputError, match=f"{address} contains no build"):
         finalize_build(CompletionRequest(Path(f"s3:/{BUCKET}/rest")), Silent())
     heard = Heard()
     for number in (0, 1):

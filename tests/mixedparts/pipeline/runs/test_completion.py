@@ -132,7 +132,7 @@ def test_it_is_refused_while_a_share_is_at_work(native_root: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("finalize", "nothing"), 3, "nothing holds no build that has begun"),
+        (("finalize", "nothing"), 3, "nothing contains no build"),
         (("finalize",), 2, "OUT"),
         (("finalize", "x", "--engine", "local", "--ray-address", "auto"), 3, "no build"),
         (("finalize", "x", "--source-root", "paco"), 2, "NAME=DIR"),
