@@ -48,6 +48,9 @@ class LossConfig:
     mask_kind: Literal["bce", "focal"] = "bce"
     focal_gamma: ZeroOrMore = 2.0  # exponent of the focal loss; open
     focal_alpha: Share = 0.25  # weight of pixels inside the mask in the focal loss; open
+    # Of an auxiliary loss that the paper does not have: at the last prompt token, a linear layer
+    # reads which parts (or classes) each image shows (`calico.model.presence`). 0: no such layer.
+    presence: ZeroOrMore = 0.0
     # How masks are averaged. "image": the mean over each image's masks, then over images (fork);
     # "batch": over all masks.
     normalise: Literal["image", "batch"] = "image"

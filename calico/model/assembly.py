@@ -12,6 +12,7 @@ from calico.model.correspondence import AdaptiveModule, Correspondence, Extracti
 from calico.model.grounding import MaskGrounder, SegProjection, build_sam
 from calico.model.inputs import TokenIds
 from calico.model.language import build_language_model
+from calico.model.presence import PresenceReader
 from calico.model.projector import (
     InstructedQFormerProjector,
     LinearProjector,
@@ -102,6 +103,7 @@ def assemble(
         ids=ids,
         loss=config.loss,
         execution=config.execution,
+        presence=_build_presence(config),
     )
     freeze(model, config)
     return model.eval()
@@ -159,6 +161,12 @@ def freeze(model: Calico, config: CalicoConfig) -> None:
     model.grounding.projection.requires_grad_(trained.seg_projection)
     if model.correspondence is not None:
         model.correspondence.requires_grad_(trained.correspondence)
+
+
+def _build_presence(config: CalicoConfig) -> PresenceReader | None:
+    if not config.loss.presence:
+        return None
+    return PresenceReader(config.language.hidden_size, config.prompt.max_images)
 
 
 def _build_correspondence(config: CalicoConfig) -> Correspondence | None:

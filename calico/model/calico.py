@@ -20,6 +20,7 @@ from calico.model.grounding import MaskGrounder
 from calico.model.inputs import TokenIds, TrainingBatch
 from calico.model.language import cache_argument, checkpointed, decoder_layers
 from calico.model.losses import Counts, Losses, mask_losses, original_mask_losses
+from calico.model.presence import PresenceReader
 from calico.model.projector import InstructedQFormerProjector, Projector, Question
 from calico.model.segments import SegStates, read_segments
 from calico.model.vision import ImageEncoders, ImageFeatures
@@ -38,6 +39,7 @@ class Calico(nn.Module):
         ids: token ids that the model itself reads.
         loss: weights and kinds of the losses.
         execution: activation checkpointing is read here.
+        presence: reads what the images show, for the auxiliary loss; None without it.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Calico(nn.Module):
         ids: TokenIds,
         loss: LossConfig,
         execution: ExecutionConfig,
+        presence: PresenceReader | None = None,
     ) -> None:
         super().__init__()
         self.encoders = encoders
@@ -57,6 +60,7 @@ class Calico(nn.Module):
         self.language = language
         self.correspondence = correspondence
         self.grounding = grounding
+        self.presence = presence
         self.ids = ids
         self.loss = loss
         self.execution = execution
@@ -74,6 +78,8 @@ class Calico(nn.Module):
         yield self.language
         if self.correspondence is not None:
             yield self.correspondence
+        if self.presence is not None:
+            yield self.presence
 
     def networks(self) -> Iterator[nn.Module]:
         """Yield the modules that CALICO trains, without the language model's output layer."""
@@ -82,6 +88,8 @@ class Calico(nn.Module):
         yield self.grounding
         if self.correspondence is not None:
             yield self.correspondence
+        if self.presence is not None:
+            yield self.presence
 
     def train(self, mode: bool = True) -> Calico:
         """Set the mode; parts without trained weights stay in evaluation mode."""
@@ -117,7 +125,12 @@ class Calico(nn.Module):
         segments = read_segments(predicting, answered, self.ids.segments, batch.images)
         mask, dice = self._mask_losses(segments, predicting, batch, whole)
         total = self.loss.text * text + self.loss.mask * mask + self.loss.dice * dice
-        return Losses(total, text, mask, dice)
+        if self.presence is None:
+            return Losses(total, text, mask, dice)
+        ends = hidden[torch.arange(len(hidden), device=hidden.device), last_prompt]
+        presence = self.presence.loss(ends, self.language.lm_head, batch.presence)
+        presence = presence / max(1, whole.asked)
+        return Losses(total + self.loss.presence * presence, text, mask, dice, presence)
 
     def hidden_states(
         self,
@@ -252,7 +265,7 @@ class Calico(nn.Module):
         counts = placeholders.sum(1)
         if (counts != expected).any():
             raise InputError(
-                f"a prompt holds {counts.tolist()} image placeholders where {expected} are needed"
+                f"a prompt contains {counts.tolist()} image placeholders, {expected} are needed"
             )
         return placeholders.nonzero()[:, 1].view(tokens.shape[0], expected)
 
@@ -278,7 +291,7 @@ class Calico(nn.Module):
         # would train masks on the wrong phrases wherever the two disagree.
         if len(segments.sample) != len(batch.masks):
             raise InputError(
-                f"the answers of a batch hold {len(segments.sample)} [SEG] for "
+                f"the answers of a batch contain {len(segments.sample)} [SEG] for "
                 f"{len(batch.masks)} masks"
             )
         if (segments.image < 0).any():

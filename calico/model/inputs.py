@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from calico.model.losses import Counts
 from calico.model.original_masks import OriginalMasks
+from calico.model.presence import PresenceTargets
 from calico.model.segments import SegVocabulary
 from calico.model.vision import ImageFeatures
 
@@ -44,7 +45,7 @@ class TokenIds:
     def suppressed(self) -> list[int]:
         """Token ids that generation never chooses."""
         # A generated placeholder would mean an image that does not exist, and padding is left out
-        # of the text. No answer of the dataset holds them, so suppressing them loses nothing. A
+        # of the text. No answer of the dataset contains them, so suppressing them loses nothing. A
         # tokenizer may pad with its end token, which must stay possible.
         return sorted({self.image, self.pad, *self.markers} - {self.end})
 
@@ -88,6 +89,7 @@ class TrainingBatch:
             up to its losses; None means that this is the whole batch.
         questions: B of them, for a Q-Former that sees them.
         originals: the masks at the size of their images, for a loss at that resolution.
+        presence: names that the images show or not, for the loss of presence.
     """
 
     tokens: Tensor
@@ -100,12 +102,14 @@ class TrainingBatch:
     whole: Counts | None = None
     questions: tuple[str, ...] = ()
     originals: OriginalMasks | None = None
+    presence: PresenceTargets | None = None
 
     def counts(self) -> Counts:
         """Return the counts of this batch alone."""
         masked_images = len(torch.unique(self.mask_image))
         # Column 0 is predicted by nothing, as in `Calico.forward`.
-        return Counts(int(self.answer[:, 1:].sum()), masked_images, len(self.masks))
+        asked = self.presence.samples if self.presence is not None else 0
+        return Counts(int(self.answer[:, 1:].sum()), masked_images, len(self.masks), asked)
 
     def to(self, device: torch.device) -> TrainingBatch:
         """Return the same batch on another device."""
@@ -113,4 +117,5 @@ class TrainingBatch:
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in tensors}
         features = self.features.to(device, self.features.vision.dtype)
         originals = self.originals and self.originals.to(device)
-        return replace(self, features=features, originals=originals, **moved)
+        presence = self.presence and self.presence.to(device)
+        return replace(self, features=features, originals=originals, presence=presence, **moved)

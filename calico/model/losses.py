@@ -27,12 +27,16 @@ PORTION_PIXELS = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Scalars of one batch; `total` is the weighted sum that is differentiated."""
+    """Scalars of one batch; `total` is the weighted sum that is differentiated.
+
+    `presence` is None for a model without this loss.
+    """
 
     total: Tensor
     text: Tensor
     mask: Tensor
     dice: Tensor
+    presence: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +47,21 @@ class Counts:
         tokens: answer tokens.
         images: images that have masks.
         masks: masks of all images.
+        asked: samples with names that their images show or not.
     """
 
     tokens: int
     images: int
     masks: int
+    asked: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         """Return the counts of two batches together."""
         return Counts(
-            self.tokens + other.tokens, self.images + other.images, self.masks + other.masks
+            self.tokens + other.tokens,
+            self.images + other.images,
+            self.masks + other.masks,
+            self.asked + other.asked,
         )
 
 

@@ -165,6 +165,12 @@ class PromptEncoder:
             attention[row, length - len(prompt) :] = 1
         return PromptBatch(tokens, attention, images, tuple(questions))
 
+    def name_ids(self, name: str) -> tuple[int, ...]:
+        """Return the ids of the words of a name, as they are after an article in an answer."""
+        # A word after a space can have other ids than at the beginning of a text.
+        article = self._ids("the")
+        return self._ids(f"the {name}")[len(article) :]
+
     def collate(self, samples: Sequence[EncodedSample]) -> tuple[Tensor, Tensor]:
         """Return samples as a batch, padded on the right.
 

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from calico.config.calico import CalicoConfig
 from calico.dataset.pairs import SampleTable
+from calico.dataset.presence import ShownNames
 from calico.dataset.sample import ImageRef
 from calico.dataset.sampling_weights import sampling_groups
 from calico.dataset.views import View
 from calico.model.inputs import TrainingBatch
 from calico.model.original_masks import OriginalMasks
+from calico.model.presence import PresenceTargets
 from calico.model.vision import ImageFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
@@ -45,6 +47,7 @@ class BatchMaker:
         prompts: writes token ids.
         processor: brings masks onto the decoder's grid.
         config: batch size, seed and augmentation.
+        shown: what the images show, for the loss of presence; None without it.
 
     Raises:
         InputError: the samples differ in their number of images.
@@ -59,6 +62,7 @@ class BatchMaker:
         prompts: PromptEncoder,
         processor: ImageProcessor,
         config: CalicoConfig,
+        shown: ShownNames | None = None,
     ) -> None:
         self.pairs = pairs
         self.features = features
@@ -67,6 +71,7 @@ class BatchMaker:
         check_samples(pairs, config)
         self.augmenter = SampleAugmenter(pairs, config.training)
         self.sampler = self.augmenter.sampler
+        self.shown = shown
         self.at_original_size = config.loss.resolution == "original"
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
@@ -106,6 +111,19 @@ class BatchMaker:
             # The Q-Former sees the first question only, which also conditions the CAMs.
             questions=tuple(sample.turns[0].question for sample in samples),
             originals=originals,
+            presence=self._presence(samples),
+        )
+
+    def _presence(self, samples: Sequence[AugmentedSample]) -> PresenceTargets | None:
+        """Return which names the images of each sample show; of a conversation, its first turn."""
+        if self.shown is None:
+            return None
+        asked = [self.shown.of(sample.turns[0]) for sample in samples]
+        return PresenceTargets.of(
+            [
+                [(one.image, self.prompts.name_ids(one.name), one.shown) for one in names]
+                for names in asked
+            ]
         )
 
     def _masks_of(self, targets: Sequence[tuple[Rle, View]]) -> tuple[Tensor, OriginalMasks | None]:
@@ -170,7 +188,7 @@ def _image_count(samples: Sequence[AugmentedSample]) -> int:
     for sample in (turn for augmented in samples for turn in augmented.turns):
         if len(sample.images) != len(first.images):
             raise InputError(
-                f"a batch holds sample {first.id} of {len(first.images)} images and sample "
+                f"a batch contains sample {first.id} of {len(first.images)} images and sample "
                 f"{sample.id} of {len(sample.images)}: all must have as many",
                 "Build datasets of one number of images a sample: mixedparts build --help",
             )

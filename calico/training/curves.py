@@ -13,7 +13,7 @@ from mixedparts.progress import Progress
 
 Line = dict[str, Any]
 CURVES = "curves.png"
-_LOSSES = ("total", "text", "mask", "dice")
+_LOSSES = ("total", "text", "mask", "dice", "presence")
 _STAGE_LOSSES = ("cells", "labels", "mask", "dice")
 _METRICS = ("miou_strict", "label_f1")
 
@@ -41,7 +41,7 @@ def draw_curves(output: Path, progress: Progress) -> None:
                 _plot(panel, steps, name, f"{stage}: {name}")
         _finish(panel, "pretraining")
     panel = next(axes)
-    for name in _LOSSES:
+    for name in [name for name in _LOSSES if trained and name in trained[0]]:
         _plot(panel, trained, name, name)
     _finish(panel, "training")
     if evaluations:

@@ -31,6 +31,7 @@ from calico.checkpoints.save_load import (
 from calico.config.calico import CalicoConfig
 from calico.config.yaml_io import dump_config
 from calico.dataset.pairs import BuiltDataset, SampleTable
+from calico.dataset.presence import ShownNames
 from calico.evaluation.in_memory import OVERALL, answer_samples, score_answers
 from calico.model.precision import arithmetic
 from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
@@ -78,7 +79,7 @@ def train(
         The folder of the last checkpoint.
 
     Raises:
-        UsageError: the folder holds a run already, or one of another configuration.
+        UsageError: the folder contains a run already, or one of another configuration.
         InputError: data or weights cannot be used.
         EnvironmentFault: a requested tracker is not installed, or another process writes to the
             folder.
@@ -118,7 +119,8 @@ def _train(
     start.model.encoders.to(accelerator.device)
     features = _features(start, dataset, pairs, processor, settings, accelerator, progress)
     prompts = PromptEncoder(start.tokenizer, start.config.prompt, start.config.image_tokens)
-    batches = BatchMaker(pairs, features, prompts, processor, start.config)
+    shown = ShownNames(dataset.build, "train") if start.config.loss.presence else None
+    batches = BatchMaker(pairs, features, prompts, processor, start.config, shown)
     # The checkpoint's record of sampler and schedule must be what this run computes for its step.
     if start.checkpoint and start.metadata.get("state") != position(
         start.config, batches.sampler, start.step
@@ -237,7 +239,7 @@ class _Run:
         # their average. Gathering sharded tensors needs all processes.
         state = trainer.state()
         first = self.accelerator.is_main_process
-        # Frozen weights of published models are not in a checkpoint: nobody gathers them.
+        # Frozen weights of published models are not in a checkpoint: they are not gathered.
         choose = trained_weights if start.metadata.get("init") else checkpoint_weights
         with trainer.averaged():
             weights = gathered(choose(trainer.model), first)

@@ -36,6 +36,7 @@ from calico.training.state import (
 from mixedparts.errors import InputError
 
 _LOSSES = ("total", "text", "mask", "dice")
+_AUXILIARY = "presence"
 
 
 class StepData(Dataset[list[TrainingBatch]]):
@@ -80,6 +81,7 @@ def without_losses(batch: TrainingBatch) -> TrainingBatch:
         masks=batch.masks[:0],
         mask_image=batch.mask_image[:0],
         originals=None,
+        presence=None,
     )
 
 
@@ -129,7 +131,8 @@ class Trainer:
         noise = generator(
             chosen.seed, Purpose.NOISE, step, per_step=True, part=accelerator.process_index
         )
-        sums = torch.zeros(len(_LOSSES), device=accelerator.device)
+        names = (*_LOSSES, _AUXILIARY) if self.config.loss.presence else _LOSSES
+        sums = torch.zeros(len(names), device=accelerator.device)
         for number, part in enumerate(parts):
             # Of dropout and loss points; a process has its own, or all would drop the same units.
             torch.manual_seed(int(noise.integers(1 << 62)))
@@ -140,11 +143,11 @@ class Trainer:
                 # DDP and FSDP average gradients over processes, but the losses of parts have to
                 # add up: multiplied by the number of processes, the average is the sum.
                 accelerator.backward(losses.total * accelerator.num_processes)
-            sums += torch.stack([getattr(losses, name).detach() for name in _LOSSES])
+            sums += torch.stack([getattr(losses, name).detach() for name in names])
         totals = accelerator.reduce(sums, "sum").tolist()
         norm = self.updater.step(chosen.clip)
         self._follow()
-        return {**dict(zip(_LOSSES, totals, strict=True)), "norm": norm}
+        return {**dict(zip(names, totals, strict=True)), "norm": norm}
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -163,7 +166,7 @@ class Trainer:
         first = self.accelerator.is_main_process
         tensors = optimizer_tensors(self.updater, self.weights, first)
         # With an average, that is what a checkpoint has as its weights. The weights that training
-        # goes on with are saved here.
+        # continues with are saved here.
         if self.average:
             raw = gathered({f"{name}/raw": one for name, one in self.weights.items()}, first)
             tensors |= {name: one.clone() for name, one in raw.items()}
@@ -210,7 +213,8 @@ class Trainer:
             own += part.counts()
         if self.accelerator.num_processes == 1:
             return own
-        tensor = torch.tensor([own.tokens, own.images, own.masks], device=self.accelerator.device)
+        counted = [own.tokens, own.images, own.masks, own.asked]
+        tensor = torch.tensor(counted, device=self.accelerator.device)
         return Counts(*self.accelerator.reduce(tensor, "sum").tolist())
 
     def _synchronised(self, last: bool) -> AbstractContextManager[None]:
