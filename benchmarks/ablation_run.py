@@ -39,13 +39,16 @@ from mixedparts.progress import Lines, Progress
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import write_text
 
-# By configuration alone: see calico.config.model.CorrespondenceConfig.
-VARIANTS: Mapping[str, Mapping[str, Any]] = {
+# By configuration alone. The first five are of the paper (`CorrespondenceConfig`);
+# the others leave out what the preset adds to it.
+VARIANTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "full": {},
-    "no CAM": {"conditioning": False},
-    "no CEM": {"extraction": False, "requery": False},
-    "neither": {"layers": []},
-    "no DINO": {"extraction": False},
+    "no CAM": {"correspondence": {"conditioning": False}},
+    "no CEM": {"correspondence": {"extraction": False, "requery": False}},
+    "neither": {"correspondence": {"layers": []}},
+    "no DINO": {"correspondence": {"extraction": False}},
+    "no contrast": {"training": {"contrast": {}}},
+    "no presence": {"loss": {"presence": 0.0}},
 }
 PLAN, RESULT, CPU = "plan.json", "result.json", "cpu.json"
 _CACHE_BYTES = 16_000_000_000
@@ -101,7 +104,9 @@ def variant_config(base: CalicoConfig, variant: str, seed: int, steps: int) -> C
         "keep": 1,
         "eval_every": 0,  # the last checkpoint counts, for every variant
     }
-    changes = {"correspondence": dict(VARIANTS[variant]), "training": training}
+    changes: dict[str, dict[str, Any]] = {"training": training}
+    for section, values in VARIANTS[variant].items():
+        changes[section] = {**changes.get(section, {}), **values}
     return override(base, changes, f"of the variant '{variant}'")
 
 

@@ -1,4 +1,4 @@
-"""Ablation study of the tiny preset: full, no CAM, no CEM, neither, no DINO, each with some seeds.
+"""Ablation study of the tiny preset: modules, contrasting samples and the presence loss left out.
 
 All runs start from the same pretrained encoders and differ by configuration and seed alone. They
 are evaluated by free generation on a dataset built from sources of another seed, and on questions

@@ -104,9 +104,10 @@ class PairDraw:
         InputError: the images give no pair of some task.
     """
 
-    def __init__(self, images: Sequence[Shown]) -> None:
+    def __init__(self, images: Sequence[Shown], tasks: Sequence[Task] = TASKS) -> None:
+        self.tasks = tuple(tasks)
         self.partners: dict[Task, list[tuple[Shown, list[Shown]]]] = {}
-        for task in TASKS:
+        for task in self.tasks:
             groups: dict[tuple[str, str], list[Shown]] = defaultdict(list)
             for image in images:
                 if image.split == "train" and fitting(task, image):
@@ -121,7 +122,7 @@ class PairDraw:
         rng = philox(seed, f"pairs|{step}")
         found = []
         for place in range(size):
-            task = TASKS[place % 2]
+            task = self.tasks[place % len(self.tasks)]
             one, partners = self.partners[task][int(rng.integers(len(self.partners[task])))]
             two = partners[int(rng.integers(len(partners)))]
             right = (answer(task, one, two), answer(task, two, one))

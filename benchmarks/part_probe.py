@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,8 @@ class Probe(nn.Module):
             return logits
         # A part is somewhere: the smooth maximum over the patches, as in multiple instance
         # learning.
-        return torch.logsumexp(self.read(normed), 1)
+        # Less a constant, so that the first logits are those of one patch.
+        return torch.logsumexp(self.read(normed), 1) - math.log(states.shape[1])
 
 
 def train_probe(states: Tensor, targets: Tensor, seed: int) -> Probe:
@@ -246,14 +248,7 @@ def table(results: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
 
 def drawn_questions(images: Sequence[Shown], number: int, seed: int) -> list[Asked]:
     """Draw questions about unique parts of the train split, as the triangles ask them."""
-    pairs = PairDraw([image for image in images if image.split == "train"])
-    found: list[Asked] = []
-    step = 0
-    while len(found) < number:
-        drawn = pairs.batch(64, seed, step)
-        found += [one for one in drawn if one.task is Task.UNIQUE_PARTS]
-        step += 1
-    return found[:number]
+    return PairDraw(images, (Task.UNIQUE_PARTS,)).batch(number, seed, 0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

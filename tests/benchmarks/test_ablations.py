@@ -141,16 +141,23 @@ def test_missing_encoders_are_one_message(
     assert "calico-pretrain" in capsys.readouterr().err
 
 
-def test_variants_differ_in_the_modules_alone() -> None:
-    configs = {name: variant_config(micro_config(), name, 0, 5) for name in VARIANTS}
+def test_variants_differ_in_what_they_leave_out_alone() -> None:
+    base = micro_config(
+        loss={"presence": 1.0}, training={"contrast": {"unique_parts": 0.5, "common_parts": 0.2}}
+    )
+    configs = {name: variant_config(base, name, 0, 5) for name in VARIANTS}
     full = plain_config(configs["full"])
     for name, config in configs.items():
         plain = plain_config(config)
         changed = {part for part in full if plain[part] != full[part]}
-        assert changed == (set() if name == "full" else {"correspondence"})
+        sections = {"full": set(), "no contrast": {"training"}, "no presence": {"loss"}}
+        assert changed == sections.get(name, {"correspondence"})
+    assert configs["full"].training.contrast == base.training.contrast
+    assert configs["no contrast"].training.contrast == {}
+    assert configs["no contrast"].training.steps == 5
     assert len({str(plain_config(config)) for config in configs.values()}) == len(VARIANTS)
     readers = {name for name, config in configs.items() if config.uses_semantic}
-    assert readers == {"full", "no CAM"}
+    assert readers == {"full", "no CAM", "no contrast", "no presence"}
 
 
 def test_cpu_time_is_added_over_interruptions(tmp_path: Path) -> None:
