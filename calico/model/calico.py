@@ -289,7 +289,7 @@ class Calico(nn.Module):
         """
         # Answers and masks come from two columns of the dataset. Pairing them by position alone
         # would train masks on the wrong phrases wherever the two disagree.
-        if len(segments.sample) != len(batch.masks):
+        if not batch.text_only and len(segments.sample) != len(batch.masks):
             raise InputError(
                 f"the answers of a batch contain {len(segments.sample)} [SEG] for "
                 f"{len(batch.masks)} masks"

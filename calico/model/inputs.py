@@ -90,6 +90,7 @@ class TrainingBatch:
         questions: B of them, for a Q-Former that sees them.
         originals: the masks at the size of their images, for a loss at that resolution.
         presence: names that the images show or not, for the loss of presence.
+        text_only: no mask is decoded, and the losses of masks are 0; there are no masks then.
     """
 
     tokens: Tensor
@@ -103,6 +104,7 @@ class TrainingBatch:
     questions: tuple[str, ...] = ()
     originals: OriginalMasks | None = None
     presence: PresenceTargets | None = None
+    text_only: bool = False
 
     def counts(self) -> Counts:
         """Return the counts of this batch alone."""

@@ -72,6 +72,7 @@ class BatchMaker:
         self.augmenter = SampleAugmenter(pairs, config.training)
         self.sampler = self.augmenter.sampler
         self.shown = shown
+        self.text_steps = config.training.text_steps
         self.at_original_size = config.loss.resolution == "original"
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 
@@ -79,8 +80,16 @@ class BatchMaker:
         """Return the samples of a step, counted from 0; see `SampleAugmenter`."""
         return self.augmenter.samples(step)
 
-    def batch(self, samples: Sequence[AugmentedSample]) -> TrainingBatch:
+    def text_batch(self, samples: Sequence[AugmentedSample]) -> TrainingBatch:
+        """Return a batch without masks, for the first steps; errors as `batch`."""
+        return self.batch(samples, text_only=True)
+
+    def batch(self, samples: Sequence[AugmentedSample], text_only: bool = False) -> TrainingBatch:
         """Return the tensors of the samples of a step, or of any part of them.
+
+        Args:
+            samples: of one step.
+            text_only: leave out the masks.
 
         Raises:
             InputError: there are none, or they have different numbers of images.
@@ -91,13 +100,14 @@ class BatchMaker:
         # Masks follow the [SEG] of the answers in sample and text order. `len(shown)` is the row
         # of a sample's first image among the images of the batch.
         for sample in samples:
-            mask_image += [len(shown) + target.image for target in sample.targets]
+            if not text_only:
+                mask_image += [len(shown) + target.image for target in sample.targets]
             shown += zip(sample.images, sample.views, strict=True)
         encoded = self.prompts.conversations(
             [[(turn.question, turn.answer) for turn in sample.turns] for sample in samples], images
         )
         tokens, answer = self.prompts.collate(encoded)
-        targets = [(t.mask, s.views[t.image]) for s in samples for t in s.targets]
+        targets = [(t.mask, s.views[t.image]) for s in samples for t in s.targets if not text_only]
         masks, originals = self._masks_of(targets)
         sizes = [view.size(ref.height, ref.width) for ref, view in shown]
         return TrainingBatch(
@@ -112,6 +122,7 @@ class BatchMaker:
             questions=tuple(sample.turns[0].question for sample in samples),
             originals=originals,
             presence=self._presence(samples),
+            text_only=text_only,
         )
 
     def _presence(self, samples: Sequence[AugmentedSample]) -> PresenceTargets | None:

@@ -61,14 +61,15 @@ class StepData(Dataset[list[TrainingBatch]]):
         # processes get samples of like length and none waits for the one with the longest.
         samples = self.batches.samples(step)
         share = samples[self.rank :: self.count]
+        make = self.batches.text_batch if step < self.batches.text_steps else self.batches.batch
         # As many parts in every process, whose shares may differ by one sample: a forward pass of
         # FSDP waits for that of all others.
         largest = -(-len(samples) // self.count)
         most = self.most or largest
         return [
-            self.batches.batch(share[start : start + most])
+            make(share[start : start + most])
             if start < len(share)
-            else without_losses(self.batches.batch(share[:1]))
+            else without_losses(make(share[:1]))
             for start in range(0, largest, most)
         ]
 

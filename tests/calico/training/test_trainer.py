@@ -37,6 +37,8 @@ class TestAverage:
 class Recorded:
     """Batches that hold the numbers of their samples as tokens."""
 
+    text_steps = 0
+
     def __init__(self, size: int) -> None:
         self.size = size
 
