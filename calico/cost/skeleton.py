@@ -99,3 +99,5 @@ def _named(model: Calico) -> Iterator[tuple[str, Iterator[tuple[str, Tensor]]]]:
     yield "[SEG] projection", of("grounding.projection", model.grounding.projection)
     yield "SAM prompt encoder", of("grounding.prompt_encoder", model.grounding.prompt_encoder)
     yield "SAM mask decoder", of("grounding.mask_decoder", model.grounding.mask_decoder)
+    if model.presence is not None:
+        yield "reader of the presence loss", of("presence", model.presence)

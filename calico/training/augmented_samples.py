@@ -90,9 +90,11 @@ class SampleAugmenter:
             lengths=lengths,
             groups=groups,
         )
-        self.contrast = ContrastPartners(pairs) if any(settings.contrast.values()) else None
+        self.contrast: ContrastPartners | None = None
         self._shares = np.zeros(0)
-        if self.contrast is not None:
+        # Samples of more images have none.
+        if any(settings.contrast.values()) and pairs.images_per_sample == 2:
+            self.contrast = ContrastPartners(pairs)
             tasks, self._tasks = pairs.coded("task")
             self._shares = np.array([settings.contrast.get(task, 0.0) for task in tasks])
         self.partners: ConversationPartners | None = None

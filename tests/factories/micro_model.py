@@ -45,8 +45,11 @@ _MICRO: dict[str, Any] = {
     },
     "language": {"hidden_size": 32, "layers": 4, "heads": 2, "mlp_size": 48},
     "correspondence": {"heads": 2, "layers": [1, 3]},
+    "loss": {"text": 1.0, "presence": 0.0},
     "training": {
         "steps": 8,
+        "text_steps": 0,
+        "contrast": {},
         "batch_size": 3,
         "save_every": 3,
         "warmup_steps": 2,

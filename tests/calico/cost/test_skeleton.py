@@ -52,7 +52,11 @@ def test_only_two_cams_give_the_papers_share(layers: int, share: float) -> None:
     assert round(100 * trained / total, 1) == (share if layers else 0.1)
 
 
-@pytest.mark.parametrize("config", [tiny(), micro_config(), seven_b()], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "config",
+    [tiny(), micro_config(), micro_config(name="presence", loss={"presence": 1.0}), seven_b()],
+    ids=lambda c: c.name,
+)
 def test_every_weight_is_in_exactly_one_part(config) -> None:
     model = skeleton(config)
     names = [name for part in parts(model) for name in part.weights]
