@@ -279,9 +279,10 @@ def _fits(name: str, given: Shape, wanted: Shape) -> bool:
 
 
 def _may_be_fresh(name: str, config: CalicoConfig) -> bool:
-    # CEM and CAMs are what the paper adds: no source has them but CALICO's own checkpoint. All else
-    # may start from random values only if it is trained afterwards.
-    if name.startswith("correspondence."):
+    # CEM and CAMs are what the paper adds: no source has them but CALICO's own checkpoint. The
+    # reader of the presence loss is what this project adds. All else may start from random values
+    # only if it is trained afterwards.
+    if name.startswith(("correspondence.", "presence.")):
         return True
     if name.startswith("grounding.projection."):
         return config.trained.seg_projection
@@ -298,6 +299,8 @@ def _reason(name: str, config: CalicoConfig) -> str | None:
         return "the Q-Former's text path: it sees queries only"
     if name.startswith("correspondence.") and not config.correspondence.layers:
         return "this ablation has no correspondence modules"
+    if name.startswith("presence.") and not config.loss.presence:
+        return "this run has no loss of presence"
     if name == VOCABULARY[1] and config.language.tie_embeddings:
         return "tied to the input embeddings"
     return None

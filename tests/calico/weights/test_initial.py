@@ -177,6 +177,17 @@ class TestOutputs:
         )
 
 
+def test_the_reader_of_the_presence_loss_is_new(parts: Any) -> None:
+    config, _, paths = parts
+    wanted = replace(config, loss=replace(config.loss, presence=1.0))
+    model = initial_model(wanted, paths).model
+    width = config.language.hidden_size
+    assert model.presence is not None
+    assert model.presence.read.weight.shape == (2 * width, width)
+    assert model.presence.read.weight.requires_grad
+    assert model.presence.read.weight.std() > 0
+
+
 class TestRefusals:
     def test_one_renamed_key_is_named(self, parts: Any, tmp_path: Path) -> None:
         config, made, paths = parts
