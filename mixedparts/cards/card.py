@@ -54,6 +54,7 @@ def card(manifest: Mapping[str, Any]) -> str:
         rejected=sum(manifest["rejects"].values()),
         rejects_file=REJECTS_FILE,
         manifest_file=MANIFEST,
+        contrast=_percent(manifest["configuration"].get("contrast", 0)),
     )
     return f"---\n{head}---\n{body}"
 
@@ -115,6 +116,11 @@ def _front(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "configs": loading_configs(manifest),
         "dataset_info": infos,
     }
+
+
+def _percent(share: float) -> str:
+    """Return a share as a text, empty for 0."""
+    return f"{100 * share:g} %" if share else ""
 
 
 def _size_category(rows: int) -> str:

@@ -83,6 +83,7 @@ def test_the_manifest_counts_what_contrasts(contrasting: Path) -> None:
     # Images of PartImageNet have one object each, so no image has two answers about objects.
     assert ("partimagenet", "common_object") in short
     assert not verify(contrasting, "deep").total
+    assert "asked that 50 % of the samples" in (contrasting / "README.md").read_text()
 
 
 def test_without_it_nothing_is_counted_and_ids_stay(
@@ -96,6 +97,7 @@ def test_without_it_nothing_is_counted_and_ids_stay(
     assert "contrast" not in manifest["configuration"]
     numbers = manifest["selection"]["train"]["paco"]["unique_parts"]
     assert set(numbers) == {"image_limit", "class_pairs"}
+    assert "contrast" not in (tmp_path / "plain" / "README.md").read_text()
     # Fewer samples contrast by themselves.
     here, there = (
         sum(number for tasks in counted(out, "train").values() for number in tasks.values())
