@@ -129,16 +129,12 @@ class BuildFolder:
                 a damaged manifest; the message ends with the command that helps.
         """
         manifest = stored_manifest(path)
-        if manifest is None and not is_there(path):
-            raise InputError(
-                f"{name_of(path)} contains no finished build: there is no such folder",
-                "Build one with `mixedparts build`, or name another folder.",
-            )
         if manifest is None:
-            raise InputError(
-                f"{name_of(path)} contains no finished build (no readable {MANIFEST})",
-                "Run the `mixedparts build` command again: it continues where it stopped.",
-            )
+            why, hint = f"no readable {MANIFEST}", "Run the `mixedparts build` command again: it"
+            hint += " continues where it stopped."
+            if not is_there(path):
+                why, hint = "there is no such folder", "Build one, or name another folder."
+            raise InputError(f"{name_of(path)} contains no finished build ({why})", hint)
         if check and (faults := manifest_faults(manifest)):
             raise InputError(f"{path / MANIFEST}: {faults[0]}", manifest_hint(path, manifest))
         return cls(path, manifest)
