@@ -130,10 +130,8 @@ class BuildFolder:
         """
         manifest = stored_manifest(path)
         if manifest is None:
-            why, hint = f"no readable {MANIFEST}", "Run the `mixedparts build` command again: it"
-            hint += " continues where it stopped."
-            if not is_there(path):
-                why, hint = "there is no such folder", "Build one, or name another folder."
+            why = f"no readable {MANIFEST}" if is_there(path) else "there is no such folder"
+            hint = "Run the `mixedparts build` command: it continues where it stopped."
             raise InputError(f"{name_of(path)} contains no finished build ({why})", hint)
         if check and (faults := manifest_faults(manifest)):
             raise InputError(f"{path / MANIFEST}: {faults[0]}", manifest_hint(path, manifest))
