@@ -16,6 +16,7 @@ from PIL import Image
 
 import mixedparts
 from tests.checkout import DOCS, ROOT
+from tests.factories.object_store import ObjectStore
 from tests.factories.scenes import write_picture
 from tests.house.test_document_commands import COMMANDS
 
@@ -118,6 +119,15 @@ def test_the_code_that_reads_scores(beside_a_build: Path) -> None:
     assert set(share.index) == {"common_object", "common_parts", "unique_parts"}
 
 
+def test_the_code_for_a_build_in_object_storage(
+    object_store: ObjectStore, synthetic_build: Path
+) -> None:
+    object_store.files().put(str(synthetic_build), "bucket/mixedparts", recursive=True)
+    (block,) = code(DOCS / "object-storage.md", "python")
+    rows = eval(block, {"mixedparts": mixedparts})
+    assert len(rows["train"]) == len(mixedparts.load_dataset(synthetic_build, split="train"))
+
+
 def test_the_code_for_fiftyone(beside_a_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its database needs MongoDB; the module in its place has the same names.
     from tests.factories.fake_fiftyone import fake_fiftyone
@@ -170,8 +180,7 @@ def test_the_code_that_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_block_of_python_is_run() -> None:
-    # The page about prediction has two; the second one needs gradio (tests/calico/demo), and that
-    # about object storage needs a server (tests/mixedparts/loading).
+    # The page about prediction has two; the second one needs gradio: tests/calico/demo.
     tests = Path(__file__).read_text(encoding="utf-8")
     pages = [ROOT / "README.md", *DOCS.glob("*.md")]
     with_python = [page for page in pages if "```python" in page.read_text(encoding="utf-8")]
