@@ -58,6 +58,9 @@ def sides(task: Task, index: EntityIndex, members: NDArray[np.int64]) -> Sides:
         task: of all of them.
         index: entities of the cell.
         members: `(k, 2)` int64 index positions.
+
+    Returns:
+        The sides, from which `contrasted` follows.
     """
     images, classes = index.images[members], index.categories[members]
     if task is Task.COMMON_OBJECT:
