@@ -90,14 +90,16 @@ class Places:
     cache: Path
 
 
-def variant_config(base: CalicoConfig, variant: str, seed: int, steps: int) -> CalicoConfig:
-    """Return the configuration of a run.
+def variant_config(
+    base: CalicoConfig, variant: str, seed: int, steps: int | None = None
+) -> CalicoConfig:
+    """Return the configuration of a run; without `steps`, it has those of `base`.
 
     Features are read through a cache that all runs share, so that no picture is encoded twice.
     """
     training = {
         "seed": seed,
-        "steps": steps,
+        "steps": steps or base.training.steps,
         "features": "encode",
         "loader_workers": 0,
         "save_every": 100,

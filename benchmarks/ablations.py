@@ -6,7 +6,7 @@ that need the other image (benchmarks.other_image). A run that is finished is ne
 an interrupted one goes on, so the same command ends the study, or only writes its tables.
 
     python -m benchmarks.ablations --dataset data/mixedparts --encoders runs/encoders \\
-        --test-dataset data/other-seed --seeds 0 1 2 --steps 800 --out runs/ablations \\
+        --test-dataset data/other-seed --seeds 0 1 2 --out runs/ablations \\
         --write docs/ablations.md
 """
 
@@ -196,12 +196,13 @@ def report(jobs: Sequence[Job], arguments: argparse.Namespace) -> str:
         raise InputError(f"no run in {arguments.out} is finished yet", "Leave out --report.")
     date = datetime.date.today().isoformat()
     seeds = " ".join(map(str, arguments.seeds))
+    steps = arguments.steps or base_config(arguments.config).training.steps
     unfinished = len(jobs) - len(results)
     missing = f" {unfinished} of {len(jobs)} runs are missing." if unfinished else ""
     lines = [
         "## Results",
         "",
-        f"`python -m benchmarks.ablations --seeds {seeds} --steps {arguments.steps} "
+        f"`python -m benchmarks.ablations --seeds {seeds} --steps {steps} "
         f"--limit {arguments.limit} --triangles {arguments.triangles}`: {date}, "
         f"{machine(('torch', 'transformers'))}; one thread a run, {arguments.jobs} at once."
         f"{missing} {arguments.note}".rstrip(),
@@ -244,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     named = ", ".join(map(repr, VARIANTS))
     add("--variants", nargs="+", choices=VARIANTS, metavar="NAME", help=f"default: all of {named}")
     add("--seeds", type=_seed, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
-    add("--steps", type=_positive, default=800, metavar="N", help="of each training (800)")
+    add("--steps", type=_positive, metavar="N", help="of each training (as the preset)")
     add("--test-split", default="benchmark", help="default: benchmark")
     add("--limit", type=_positive, default=300, metavar="N", help="samples evaluated (300)")
     asked = "triangles of images, six questions about the other image each (50)"

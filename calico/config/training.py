@@ -113,9 +113,9 @@ class TrainingConfig:
     loader_workers: Annotated[int, Meta(ge=0, le=256)] = 0
     # Images that they hold ready at most, over all of them; of the 7B model 3.3 MB each.
     loader_images: Count = 128
-    # First steps that train text (and presence) without masks, at about half the time of a step: a
-    # language model with random weights learns to answer before it learns to segment.
-    text_steps: CountOrZero = 0
+    # Share of the steps, from the first one on, that train text (and presence) without masks, at
+    # about half the time of a step: for a language model with random weights.
+    text_share: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     log_every: Count = 20  # steps between lines of the log
     swap_images: bool = True  # swaps the images of a sample with p = 0.5, as the fork does
     redraw_questions: bool = True  # a new wording of the question each time a sample is used

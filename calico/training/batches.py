@@ -72,7 +72,7 @@ class BatchMaker:
         self.augmenter = SampleAugmenter(pairs, config.training)
         self.sampler = self.augmenter.sampler
         self.shown = shown
-        self.text_steps = config.training.text_steps
+        self.text_steps = int(config.training.text_share * config.training.steps)
         self.at_original_size = config.loss.resolution == "original"
         self._masks: OrderedDict[tuple[Rle, bool], NDArray[np.uint8]] = OrderedDict()
 

@@ -155,6 +155,7 @@ def test_variants_differ_in_what_they_leave_out_alone() -> None:
     assert configs["full"].training.contrast == base.training.contrast
     assert configs["no contrast"].training.contrast == {}
     assert configs["no contrast"].training.steps == 5
+    assert variant_config(base, "full", 0).training.steps == base.training.steps
     assert len({str(plain_config(config)) for config in configs.values()}) == len(VARIANTS)
     readers = {name for name, config in configs.items() if config.uses_semantic}
     assert readers == {"full", "no CAM", "no contrast", "no presence"}

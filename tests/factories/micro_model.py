@@ -48,7 +48,7 @@ _MICRO: dict[str, Any] = {
     "loss": {"text": 1.0, "presence": 0.0},
     "training": {
         "steps": 8,
-        "text_steps": 0,
+        "text_share": 0.0,
         "contrast": {},
         "batch_size": 3,
         "save_every": 3,

@@ -52,7 +52,7 @@ def run(built: Path, encoders: Path, output: Path, stop: int | None = None) -> l
         loss={"presence": 0.5},
         training={
             "steps": 4,
-            "text_steps": 2,
+            "text_share": 0.5,
             "batch_size": 4,
             "log_every": 1,
             "save_every": 1,
