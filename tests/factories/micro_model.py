@@ -49,6 +49,7 @@ _MICRO: dict[str, Any] = {
     "training": {
         "steps": 8,
         "text_share": 0.0,
+        "group_by_length": True,
         "contrast": {},
         "batch_size": 3,
         "save_every": 3,
