@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import accumulate, pairwise, repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ from builders.formats.segmentation import Refusal, Segmentation, read_many
 from mixedparts.records import Reason, Reject
 
 
-class Annotation(NamedTuple):
+class Annotation(msgspec.Struct, frozen=True, gc=False):
     """A readable annotation of one image.
 
     Attributes:
@@ -36,20 +37,45 @@ Fields = tuple[str, str, Any]
 """Id, category id and link of an annotation, as in `Annotation`."""
 
 
+class Columns(NamedTuple):
+    """Annotations whose masks are not read yet, in file order.
+
+    Attributes:
+        ids, category_ids: upstream ids as text.
+        links: values under `CocoSource.link_key`, not checked.
+        masks: the values of `segmentation`, as JSON.
+    """
+
+    ids: list[str]
+    category_ids: list[str]
+    links: list[Any]
+    masks: list[msgspec.Raw]
+
+    def add(self, fields: Fields, mask: msgspec.Raw) -> None:
+        """Append an annotation."""
+        self.ids.append(fields[0])
+        self.category_ids.append(fields[1])
+        self.links.append(fields[2])
+        self.masks.append(mask)
+
+    def cut(self, counts: Sequence[int]) -> list[Columns]:
+        """Return the annotations in lots of so many each."""
+        spans = [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
+        return [Columns(*(column[span] for column in self)) for span in spans]
+
+
 class UnreadImage(NamedTuple):
     """An image of a chunk, whose masks are not read yet.
 
     Attributes:
         outcome: its header, or why it is refused.
         rejects: its annotations that do not decode or are duplicates.
-        annotations: the others in file order.
-        masks: the `segmentation` of each of these, as JSON.
+        annotations: the others.
     """
 
     outcome: ImageHeader | Fault
     rejects: list[Reject]
-    annotations: list[Fields]
-    masks: list[msgspec.Raw]
+    annotations: Columns
 
 
 # The place of masks that are not needed.
@@ -60,14 +86,15 @@ def with_masks(images: Sequence[UnreadImage]) -> Iterator[list[Annotation]]:
     """Yield the annotations of each image with their masks; those of refused images without."""
     raws: list[msgspec.Raw] = []
     sizes: list[tuple[int, int]] = []
-    for outcome, _, _, masks in images:
+    for outcome, _, (_, _, _, masks) in images:
         if isinstance(outcome, ImageHeader):
             raws += masks
             sizes += [(outcome.height, outcome.width)] * len(masks)
     read = iter(read_many(raws, sizes))
-    for outcome, _, found, _ in images:
-        unread = not isinstance(outcome, ImageHeader)
-        yield [Annotation(*item, UNREAD if unread else next(read)) for item in found]
+    for outcome, _, (ids, category_ids, links, _) in images:
+        found = read if isinstance(outcome, ImageHeader) else repeat(UNREAD)
+        # The ids come first: `map` stops at the end of them, before it takes a mask too many.
+        yield list(map(Annotation, ids, category_ids, links, found))
 
 
 _NO_FIELDS: Fields = ("", "", None)
@@ -75,8 +102,8 @@ _NO_MASK = msgspec.Raw(b"null")
 
 
 @cache
-def _annotation_fields(link_key: str) -> Callable[[memoryview], Any]:
-    """Return the decoder of annotations whose link to their object is under `link_key`."""
+def _annotation_fields(link_key: str) -> Any:
+    """Return the type of annotations whose link to their object is under `link_key`."""
     # The key is only known at run time for sources that a YAML describes, so the type is made here.
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         ("id", Id),
@@ -86,8 +113,44 @@ def _annotation_fields(link_key: str) -> Callable[[memoryview], Any]:
         ("link", Any, None),
     ]
     # Not tracked: the garbage collector would look at each of them in vain.
-    kind = msgspec.defstruct("_AnnotationFields", fields, rename={"link": link_key}, gc=False)
-    return msgspec.json.Decoder(kind).decode
+    return msgspec.defstruct("_AnnotationFields", fields, rename={"link": link_key}, gc=False)
+
+
+@cache
+def _decoder(link_key: str, many: bool) -> Callable[[bytes | memoryview], Any]:
+    """Return the decoder of an annotation, or of a list of them."""
+    kind = _annotation_fields(link_key)
+    return msgspec.json.Decoder(list[kind] if many else kind).decode
+
+
+def annotations_of(raws: Sequence[memoryview], link_key: str) -> Columns | None:
+    """Decode annotations, but for their masks, in one call for all of them.
+
+    Args:
+        raws: the records as JSON.
+        link_key: key of the link to an annotation's object.
+
+    Returns:
+        The annotations; None if `annotation_of` would refuse any of them.
+    """
+    try:
+        found = _decoder(link_key, True)(b"[" + b",".join(raws) + b"]")
+        ids = _texts([item.id for item in found])
+        category_ids = _texts([item.category_id for item in found])
+    except UNREADABLE:
+        return None
+    if ids is None or category_ids is None:
+        return None
+    links = [item.link for item in found]
+    return Columns(ids, category_ids, links, [item.segmentation for item in found])
+
+
+def _texts(values: list[Any]) -> list[str] | None:
+    """Return `id_text` of each value; None if any is not an id."""
+    if set(map(type, values)) == {int}:
+        return list(map(str, values))
+    texts = [text for text in map(id_text, values) if text is not None]
+    return texts if len(texts) == len(values) else None
 
 
 def annotation_of(
@@ -104,7 +167,7 @@ def annotation_of(
         Why it is refused, None if it is not; id, category id and link; and its `segmentation`.
     """
     try:
-        fields = _annotation_fields(link_key)(raw)
+        fields = _decoder(link_key, False)(raw)
     except UNREADABLE as error:
         return malformed(raw, position, error), _NO_FIELDS, _NO_MASK
     own, category = id_text(fields.id), id_text(fields.category_id)

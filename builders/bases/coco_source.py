@@ -6,20 +6,25 @@ instance or one reject of level object or part. A subclass adds the meaning of i
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import msgspec
+import numpy as np
 
 from builders.bases.coco_annotations import (
     UNREAD,
     Annotation,
+    Columns,
     Fields,
     UnreadImage,
     annotation_of,
+    annotations_of,
     with_masks,
 )
 from builders.bases.coco_index import CocoIndex, Fault, malformed, open_index, plain_path
@@ -31,6 +36,7 @@ from builders.formats.json_file import UNREADABLE
 from builders.formats.paths import Places, is_resource_fork, safe_name
 from mixedparts.errors import InputError
 from mixedparts.files.opening import is_there
+from mixedparts.images.checks import check_image
 from mixedparts.records import (
     ImageRecord,
     Level,
@@ -208,22 +214,24 @@ class CocoSource(ShardedSource):
     ) -> Iterator[ImageRecord | Reject]:
         """Yield the records and rejects of some images of a shard."""
         root = Path(shard.root)
-        images: list[UnreadImage] = []
+        outcomes: dict[int, ImageHeader | Fault] = {}
         for position in positions:
             # The split of an image can depend on its id, so the id comes first; the file is opened
             # only for images of this split.
-            outcome, image_id = self._read_header(root, shard.split, index, position)
+            outcome, image_id = self._read_header(index, position)
             if not self.selects(shard, image_id):
                 continue
             if isinstance(outcome, ImageHeader):
-                outcome = _check(root, outcome)
+                outcome = self._with_file(root, shard.split, index, outcome)
             # Last: a record that is refused anyway is refused for its own fault.
             if isinstance(outcome, ImageHeader) and position in index.first_files:
                 before = index.image_label(index.first_files[position])
                 detail = f"image {image_id} ({outcome.file_name}) has the file of {before}"
                 outcome = Fault(outcome.record_id, Reason.DUPLICATE_ID, detail)
-            images.append(UnreadImage(outcome, *self._annotations(index, position, refuse)))
-        for (outcome, rejects, _, _), read in zip(images, with_masks(images), strict=True):
+            outcomes[position] = outcome
+        found = self._annotations(index, list(outcomes), refuse)
+        images = [UnreadImage(*item) for item in zip(outcomes.values(), *found, strict=True)]
+        for (outcome, rejects, _), read in zip(images, with_masks(images), strict=True):
             yield from rejects
             if isinstance(outcome, ImageHeader):
                 yield from self.read_image(root, index, outcome, read, refuse)
@@ -236,9 +244,9 @@ class CocoSource(ShardedSource):
                 yield refuse(level, annotation.id, Reason.IMAGE_REJECTED, detail)
 
     def _read_header(
-        self, root: Path, split: str, index: CocoIndex, position: int
+        self, index: CocoIndex, position: int
     ) -> tuple[ImageHeader | Fault, str | None]:
-        """Return the header of an image or its fault, and its image id if that can be read."""
+        """Return the header of an image, without a path, or its fault, and its image id if any."""
         raw = index.images.raw(position)
         try:
             fields = _image_fields.decode(raw)
@@ -262,11 +270,23 @@ class CocoSource(ShardedSource):
         if is_resource_fork(name):
             detail = f"{name} is not an image but a file that an archiver added"
             return Fault(record_id, Reason.MISSING_IMAGE, detail), image_id
-        path, clash = locate(root, index, name, lambda name: self.picture_places(split, name))
-        if clash:
-            return Fault(record_id, Reason.AMBIGUOUS_IMAGE, clash), image_id
-        header = ImageHeader(record_id, image_id, fields.file_name, name, path, width, height)
+        header = ImageHeader(record_id, image_id, fields.file_name, name, "", width, height)
         return header, image_id
+
+    def _with_file(
+        self, root: Path, split: str, index: CocoIndex, header: ImageHeader
+    ) -> ImageHeader | Fault:
+        """Return the header of an image with the path of its file, or the fault of that."""
+        size = header.width, header.height
+        exact = self.picture_places(split, header.name).exact
+        # Nearly every image is at its exact place and sound: no look at the place before that.
+        if exact and check_image(os.path.join(root, exact), *size) is None:
+            return header.at(exact)
+        path, clash = locate(root, index, header.name, partial(self.picture_places, split))
+        if clash:
+            return Fault(header.record_id, Reason.AMBIGUOUS_IMAGE, clash)
+        fault = image_fault(root / path, *size)
+        return header.at(path) if fault is None else Fault(header.record_id, *fault)
 
     def annotations_of(
         self, index: CocoIndex, image: int, header: ImageHeader, refuse: Refuser
@@ -283,17 +303,29 @@ class CocoSource(ShardedSource):
             A reject for each annotation that does not decode or is a duplicate, and the others with
             their masks, in file order.
         """
-        read = UnreadImage(header, *self._annotations(index, image, refuse))
-        (annotations,) = with_masks([read])
-        return read.rejects, annotations
+        (rejects,), (unread,) = self._annotations(index, [image], refuse)
+        (annotations,) = with_masks([UnreadImage(header, rejects, unread)])
+        return rejects, annotations
 
     def _annotations(
+        self, index: CocoIndex, images: Sequence[int], refuse: Refuser
+    ) -> tuple[list[list[Reject]], list[Columns]]:
+        """Return rejects and annotations of each image; see `UnreadImage`."""
+        positions = [index.annotations_of(image) for image in images]
+        every = np.concatenate(positions) if positions else np.zeros(0, np.int32)
+        if not index.duplicate_annotations[every].any():
+            sound = annotations_of(index.annotations.raws(every), self.link_key)
+            if sound is not None:
+                return [[] for _ in images], sound.cut(list(map(len, positions)))
+        one_by_one = [self._annotations_of_one(index, image, refuse) for image in images]
+        return [rejects for rejects, _ in one_by_one], [unread for _, unread in one_by_one]
+
+    def _annotations_of_one(
         self, index: CocoIndex, image: int, refuse: Refuser
-    ) -> tuple[list[Reject], list[Fields], list[msgspec.Raw]]:
-        """Return rejects, annotations and masks of an image; see `UnreadImage`."""
+    ) -> tuple[list[Reject], Columns]:
+        """Return rejects and annotations of an image of which some may be refused."""
         rejects: list[Reject] = []
-        annotations: list[Fields] = []
-        masks: list[msgspec.Raw] = []
+        annotations = Columns([], [], [], [])
         positions = index.annotations_of(image)
         late = index.duplicate_annotations[positions]
         late_ones = set(positions[late].tolist()) if late.any() else ()
@@ -308,9 +340,8 @@ class CocoSource(ShardedSource):
                 level, detail = self._level(index, fields), "an annotation had it before"
                 rejects.append(refuse(level, fields[0], Reason.DUPLICATE_ID, detail))
             else:
-                annotations.append(fields)
-                masks.append(mask)
-        return rejects, annotations, masks
+                annotations.add(fields, mask)
+        return rejects, annotations
 
     def _level(self, index: CocoIndex, fields: Fields) -> Level:
         """Return the level of an annotation whose mask is not read."""
@@ -326,8 +357,3 @@ class CocoSource(ShardedSource):
             )
             level = self._level(index, fields) if broken is None else self.level
             yield refuse(level, *fault)
-
-
-def _check(root: Path, header: ImageHeader) -> ImageHeader | Fault:
-    fault = image_fault(root / header.path, header.width, header.height)
-    return header if fault is None else Fault(header.record_id, *fault)

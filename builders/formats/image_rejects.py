@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from mixedparts.images.checks import check_image
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
 
@@ -15,8 +17,7 @@ _IMPLAUSIBLE = 1 << 29
 MAX_DETAIL = 200
 
 
-@dataclass(frozen=True, slots=True)
-class ImageHeader:
+class ImageHeader(msgspec.Struct, frozen=True, gc=False):
     """What an annotation file records of a usable image.
 
     Attributes:
@@ -35,6 +36,12 @@ class ImageHeader:
     path: str
     width: int
     height: int
+
+    def at(self, path: str) -> ImageHeader:
+        """Return the header with the path of its file."""
+        return ImageHeader(
+            self.record_id, self.image_id, self.file_name, self.name, path, self.width, self.height
+        )
 
     def record(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
+
+import msgspec
 
 from mixedparts.files.names import safe_name
 
@@ -18,8 +19,7 @@ def is_resource_fork(path: PurePosixPath) -> bool:
     return path.name.startswith("._") or "__MACOSX" in path.parts
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True, gc=False):
     """Where a file may be, relative to a folder.
 
     Attributes:
@@ -31,8 +31,7 @@ class Places:
     others: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, gc=False):
     """The result of a search.
 
     Attributes:

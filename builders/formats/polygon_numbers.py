@@ -6,7 +6,8 @@ list of objects takes as long again to become an array.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,20 @@ try:  # it has no wheels for the newest Python; without it, polygons are decoded
     import simdjson
 except ImportError:
     simdjson = None  # type: ignore[assignment]
+
+
+class Polygons(NamedTuple):
+    """The polygons of several JSON values, one after the other.
+
+    Attributes:
+        numbers: `(n,)` float64, the numbers of all polygons.
+        lengths: how many numbers each polygon has.
+        counts: how many polygons each value has.
+    """
+
+    numbers: NDArray[np.float64]
+    lengths: list[int]
+    counts: list[int]
 
 
 class PolygonNumbers:
@@ -50,6 +65,43 @@ class PolygonNumbers:
             return None
         # A list within a polygon would be flattened without an error.
         return polygons if raw.count(b"[") == len(polygons) + 1 else None
+
+    def decode_many(self, raws: Sequence[bytes]) -> Polygons | None:
+        """Return the polygons of several values, decoded in one call.
+
+        Args:
+            raws: JSON values.
+
+        Returns:
+            The polygons; None if any value is not a list of lists of numbers, or an empty one.
+        """
+        if self._parser is None or not raws:
+            return None
+        text = b"[" + b",".join(raws) + b"]"
+        try:
+            polygons = _flat(self._parser.parse(text))
+        except Exception:  # see `decode`
+            self._parser = simdjson.Parser()
+            return None
+        # One bracket for the whole, one a value and one a polygon: no list within a polygon.
+        lists = 1 + len(polygons.counts) + len(polygons.lengths)
+        # A number beside the polygons of a value has no length, and `_flat` refuses it.
+        sound = len(polygons.counts) == len(raws) and all(polygons.counts) and all(polygons.lengths)
+        return polygons if sound and text.count(b"[") == lists else None
+
+
+def _flat(document: Any) -> Polygons:
+    """Return the polygons of a list of values.
+
+    Raises:
+        TypeError: an item of a value is no list.
+    """
+    lengths: list[int] = []
+    counts: list[int] = []
+    for value in document:
+        lengths += map(len, value)
+        counts.append(len(value))
+    return Polygons(np.frombuffer(document.as_buffer(of_type="d")), lengths, counts)
 
 
 def _arrays(document: Any) -> list[NDArray[np.float64]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from builders.formats.identifiers import whole_number
 from builders.formats.json_file import UNREADABLE, decode_untyped
-from builders.formats.polygon_numbers import PolygonNumbers
+from builders.formats.polygon_numbers import PolygonNumbers, Polygons
 from mixedparts import masks
 from mixedparts.masks import InvalidMask, Rle
 from mixedparts.records import Reason
@@ -38,7 +39,7 @@ class Refusal(NamedTuple):
     detail: str
 
 
-class Segmentation(NamedTuple):
+class Segmentation(msgspec.Struct, frozen=True, gc=False):
     """The result for one record.
 
     Attributes:
@@ -60,10 +61,7 @@ class _RunLengths(msgspec.Struct, gc=False):
 # Decodes and checks the types in one step, for the forms that upstream writes.
 _decoder = msgspec.json.Decoder(list[list[float]] | _RunLengths | None)
 _numbers = PolygonNumbers()
-# Within this reach a polygon of at most so many numbers is shorter than MAX_OUTLINE, because no
-# edge is longer than twice the reach.
-_REACH = 4096
-_LENGTH = int(MAX_OUTLINE) // _REACH
+_of_many = msgspec.json.Decoder(list[_RunLengths])
 
 _Sizes = Sequence[tuple[int, int]]
 
@@ -97,49 +95,96 @@ def read_many(raws: Sequence[memoryview | msgspec.Raw], sizes: _Sizes) -> list[S
     Returns:
         A result for each value, in order; masks are on the stored grid of their image.
     """
-    results: list[Any] = [None] * len(raws)
-    texts: list[str] = []
-    texts_at: list[int] = []
-    outlines: list[list[NDArray[np.float64]]] = []
-    outlines_at: list[int] = []
-    for at, raw in enumerate(raws):
-        text = bytes(raw)
-        polygons = _numbers.decode(text) if text.startswith(b"[") else None
-        if polygons:
-            outlines.append(polygons)
-            outlines_at.append(at)
-            continue
-        outcome = _read(text, sizes[at])
+    texts = list(map(bytes, raws))
+    results: dict[int, Segmentation] = {}
+    outlines_at = [at for at, text in enumerate(texts) if text[:1] == b"["]
+    coded_at = [at for at, text in enumerate(texts) if text[:1] != b"["]
+    odd_at = _read_outlines(texts, sizes, outlines_at, results)
+    # Polygons that are not lists of numbers are read one by one, as run lengths of other types are.
+    _read_coded(texts, sizes, sorted(coded_at + odd_at) if odd_at else coded_at, results)
+    return [results[at] for at in range(len(texts))]
+
+
+def _read_outlines(
+    texts: Sequence[bytes], sizes: _Sizes, places: Sequence[int], results: dict[int, Segmentation]
+) -> list[int]:
+    """Read lists of polygons.
+
+    Args:
+        texts: `segmentation` values.
+        sizes: (height, width) in pixels of the image of each value.
+        places: positions of the lists.
+        results: gets the results by position.
+
+    Returns:
+        Positions of lists that are no lists of polygons.
+    """
+    if not places:
+        return []
+    polygons = _numbers.decode_many([texts[at] for at in places])
+    if polygons is not None:
+        outlines, usable = _cut(polygons)
+        odd_at: list[int] = []
+    else:
+        found = [(at, _numbers.decode(texts[at])) for at in places]
+        odd_at = [at for at, decoded in found if not decoded]
+        places = [at for at, decoded in found if decoded]
+        outlines = [decoded for _, decoded in found if decoded]
+        usable = [False] * len(outlines)
+    good = [place for place, fit in zip(places, usable, strict=True) if fit]
+    drawn = masks.from_polygon_lists(
+        [one for one, fit in zip(outlines, usable, strict=True) if fit],
+        [sizes[at] for at in good],
+    )
+    results.update(zip(good, map(_unless_empty, drawn), strict=True))
+    for at, one, fit in zip(places, outlines, usable, strict=True):
+        if not fit:
+            results[at] = _from_polygons(one, *sizes[at])
+    return odd_at
+
+
+def _cut(polygons: Polygons) -> tuple[list[list[NDArray[np.float64]]], list[bool]]:
+    """Return the polygons of each value, and whether all of them are usable; see `_outline`."""
+    numbers, lengths, counts = polygons
+    ends = list(accumulate(lengths, initial=0))
+    flat = [numbers[start:end] for start, end in pairwise(ends)]
+    sizes = np.array(lengths)
+    reach = np.maximum.reduceat(np.abs(numbers), ends[:-1])
+    fit = (sizes >= MIN_NUMBERS) & (reach <= MAX_COORDINATE) & (reach * sizes <= MAX_OUTLINE)
+    firsts = list(accumulate(counts, initial=0))
+    outlines = [flat[start:end] for start, end in pairwise(firsts)]
+    if fit.all():
+        return outlines, [True] * len(outlines)
+    return outlines, np.logical_and.reduceat(fit, firsts[:-1]).tolist()
+
+
+def _read_coded(
+    texts: Sequence[bytes], sizes: _Sizes, places: Sequence[int], results: dict[int, Segmentation]
+) -> None:
+    """Read run lengths, and whatever is no list of polygons; arguments as in `_read_outlines`."""
+    strings: list[str] = []
+    strings_at: list[int] = []
+    for at, outcome in zip(places, _decoded(texts, sizes, places), strict=True):
         if isinstance(outcome, str):
-            texts.append(outcome)
-            texts_at.append(at)
+            strings.append(outcome)
+            strings_at.append(at)
         else:
             results[at] = outcome
-    checked = masks.from_sized_strings(texts, [sizes[at] for at in texts_at])
-    for at, found in zip(texts_at, checked, strict=True):
-        results[at] = _from_checked(found)
-    drawn = _from_outlines(outlines, [sizes[at] for at in outlines_at])
-    for at, segmentation in zip(outlines_at, drawn, strict=True):
-        results[at] = segmentation
-    return results
+    checked = masks.from_sized_strings(strings, [sizes[at] for at in strings_at])
+    results.update(zip(strings_at, map(_from_checked, checked), strict=True))
 
 
-def _from_outlines(
-    outlines: Sequence[Sequence[NDArray[np.float64]]], sizes: _Sizes
-) -> list[Segmentation]:
-    """Return the results of values that are lists of polygons."""
-    if not _all_usable(outlines):
-        return [_from_polygons(one, *size) for one, size in zip(outlines, sizes, strict=True)]
-    return [_unless_empty(rle) for rle in masks.from_polygon_lists(outlines, sizes)]
-
-
-def _all_usable(outlines: Sequence[Sequence[NDArray[np.float64]]]) -> bool:
-    """Return whether all polygons are known to be usable; see `_outline`."""
-    flat = [polygon for polygons in outlines for polygon in polygons]
-    lengths = list(map(len, flat))
-    if not flat or min(lengths) < MIN_NUMBERS or max(lengths) > _LENGTH:
-        return False
-    return bool(np.abs(np.concatenate(flat)).max() <= _REACH)
+def _decoded(
+    texts: Sequence[bytes], sizes: _Sizes, places: Sequence[int]
+) -> list[Segmentation | str]:
+    """Return what `_read` returns for each of some values."""
+    try:
+        values = _of_many.decode(b"[" + b",".join([texts[at] for at in places]) + b"]")
+    except UNREADABLE:
+        values = []
+    if len(values) != len(places):
+        return [_read(texts[at], sizes[at]) for at in places]
+    return [_from_run_lengths(value, *sizes[at]) for at, value in zip(places, values, strict=True)]
 
 
 def _read(text: bytes, size: tuple[int, int]) -> Segmentation | str:

@@ -13,7 +13,7 @@ from mixedparts.records import Reason
 __all__ = ["check_image", "decoding_fault", "neutral_bytes"]
 
 
-def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | None:
+def check_image(path: Path | str, width: int, height: int) -> tuple[Reason, str] | None:
     """Check that an image file exists, decodes to its end and has its annotated size.
 
     Every image that passes can be opened by `opening.rgb_image`, which all other parts of the
@@ -30,12 +30,13 @@ def check_image(path: Path, width: int, height: int) -> tuple[Reason, str] | Non
     try:
         data = _regular_bytes(os.fspath(path))
         if data is None:
-            return Reason.MISSING_IMAGE, f"no file {path.name}"
+            return Reason.MISSING_IMAGE, f"no file {Path(path).name}"
         size = decodable_size(data)
     except (OSError, UnreadableImage) as error:
         return Reason.UNREADABLE_IMAGE, decoding_fault(path, error)
     if size != (width, height):
-        detail = f"{path.name} is {size[0]} x {size[1]}, its annotation has {width} x {height}"
+        name = Path(path).name
+        detail = f"{name} is {size[0]} x {size[1]}, its annotation has {width} x {height}"
         return Reason.SIZE_MISMATCH, detail
     return None
 
@@ -67,8 +68,9 @@ def _regular_bytes(path: str) -> bytes | None:
         return again.read()
 
 
-def decoding_fault(path: Path, error: Exception) -> str:
+def decoding_fault(path: Path | str, error: Exception) -> str:
     """Return why an image does not decode."""
     # Rejects are part of a build, whose bytes must not depend on the folders of this machine.
-    text = str(error).replace(str(path), path.name) or type(error).__name__
-    return text if path.name in text else f"{path.name}: {text}"
+    name = Path(path).name
+    text = str(error).replace(str(path), name) or type(error).__name__
+    return text if name in text else f"{name}: {text}"

@@ -18,6 +18,8 @@ _SEQUENTIAL = (0xC0, 0xC1)
 # Application data and comments: nothing in them can make a decoder fail.
 _SKIPPED = (*range(0xE0, 0xF0), 0xFE)
 _NONE: frozenset[int] = frozenset()
+# Headers of at most so many bytes are remembered; longer ones have metadata, which differs.
+_LONGEST = 2048
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -25,6 +27,22 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     # None means "let the decoder judge", so it is always a safe answer. Only a size is a promise.
     if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
         return None
+    # Images of one size from one encoder have the same bytes before their coded data.
+    scan = data.find(b"\xff\xda", 2, _LONGEST)
+    stop = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    header = _known_header(data[:stop]) if 0 < scan and stop <= _LONGEST else None
+    # What looks like a scan can lie within a segment, such as a thumbnail.
+    header = header or _header(data)
+    if header is None:
+        return None
+    # After the start of the scan, the end marker must be the only marker. Another scan or a restart
+    # marker before it needs a decoder.
+    marked = _MARKER.search(data, header[1])
+    return header[0] if marked and marked.end() == len(data) else None
+
+
+def _header(data: bytes) -> tuple[tuple[int, int], int] | None:
+    """Return size and end of the segments up to the first scan; None if one is not plain or cut."""
     position = 2
     size: tuple[int, int] | None = None
     components: dict[int, int] = {}
@@ -38,11 +56,8 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
             return None
         position += 2 + length
         if marker == 0xDA:
-            # Start of scan: the end marker must be the only marker after it. Another scan or a
-            # restart marker before it needs a decoder.
             valid = size is not None and _scan_is_valid(body, components, quantisers, codes)
-            marked = _MARKER.search(data, position)
-            return size if valid and marked and marked.end() == len(data) else None
+            return (size, position) if size and valid else None
         if marker == 0xDB:
             ids = _quantisers(body)
         elif marker == 0xC4:
@@ -58,6 +73,9 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
             return None
         (quantisers if marker == 0xDB else codes).update(ids)
     return None
+
+
+_known_header = lru_cache(maxsize=256)(_header)
 
 
 # Most encoders write the same tables into every file, so a table is checked once.
