@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+
+import msgspec
 
 from builders.bases.coco_annotations import Annotation
 from builders.bases.coco_index import CocoIndex
@@ -32,7 +33,7 @@ _SHORT = {"train": "train", "validation": "val", "test": "test"}
 _IMAGE_FOLDERS = ("coco/train2017", "coco/val2017")
 
 
-class _Class(NamedTuple):
+class _Class(msgspec.Struct, frozen=True, gc=False):
     """The meaning of a category: an object class, or the part of that class in `part`."""
 
     key: str
@@ -100,33 +101,34 @@ class PacoSource(CocoSource):
             Rejects, then the `ImageRecord`.
         """
         classes = _classes(index)
-        with_meaning = []
+        # All objects before any part: a part can come before its object in the file.
+        of_objects: list[tuple[Annotation, _Class]] = []
+        of_parts: list[tuple[Annotation, _Class]] = []
+        dropped: list[Reject] = []
         for item in annotations:
-            if item.category_id in classes:
-                with_meaning.append((item, classes[item.category_id]))
-            else:
+            meaning = classes.get(item.category_id)
+            if meaning is None:
                 level, detail = self.level_of(index, item), f"category {item.category_id}"
                 yield refuse(level, item.id, Reason.UNKNOWN_CATEGORY, detail)
-        for item, _ in with_meaning:
-            for reason, detail in item.segmentation.dropped:
-                yield refuse(Level.POLYGON, item.id, reason, detail)
-        # All objects before any part: a part can come before its object in the file.
-        objects: dict[str, ObjectInstance] = {}
-        for item, meaning in with_meaning:
-            if meaning.part is not None:
                 continue
-            if isinstance(item.segmentation.mask, Refusal):
-                yield refuse(Level.OBJECT, item.id, *item.segmentation.mask)
+            (of_objects if meaning.part is None else of_parts).append((item, meaning))
+            if item.segmentation.dropped:
+                dropped += [refuse(Level.POLYGON, item.id, *at) for at in item.segmentation.dropped]
+        yield from dropped
+        objects: dict[str, ObjectInstance] = {}
+        for item, meaning in of_objects:
+            mask = item.segmentation.mask
+            if isinstance(mask, Refusal):
+                yield refuse(Level.OBJECT, item.id, *mask)
             else:
-                objects[item.id] = ObjectInstance(item.id, meaning.key, item.segmentation.mask)
+                objects[item.id] = ObjectInstance(item.id, meaning.key, mask)
         parts: list[PartInstance] = []
-        for item, meaning in with_meaning:
-            if meaning.part is not None:
-                part = _part(item, meaning, item.segmentation.mask, objects)
-                if isinstance(part, Refusal):
-                    yield refuse(Level.PART, item.id, *part)
-                else:
-                    parts.append(part)
+        for item, meaning in of_parts:
+            part = _part(item, meaning, item.segmentation.mask, objects)
+            if isinstance(part, Refusal):
+                yield refuse(Level.PART, item.id, *part)
+            else:
+                parts.append(part)
         yield header.record(refuse, tuple(objects.values()), parts)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
-from typing import NamedTuple
+
+import msgspec
 
 from mixedparts import masks
 from mixedparts.masks import Rle
@@ -20,7 +21,7 @@ from mixedparts.records import ImageRecord
 from mixedparts.sources.manifests import Manifest
 
 
-class NamedMask(NamedTuple):
+class NamedMask(msgspec.Struct, frozen=True, gc=False):
     """A named mask with its pixel count and its tight box (x, y, w, h) in pixels of the image."""
 
     name: str
@@ -29,7 +30,7 @@ class NamedMask(NamedTuple):
     bbox: tuple[float, float, float, float]
 
 
-class Entity(NamedTuple):
+class Entity(msgspec.Struct, frozen=True, gc=False):
     """One object class in one image.
 
     Attributes:
@@ -165,6 +166,7 @@ def entities_of_images(
 
 _name = attrgetter("name")
 _Masks = dict[str, list[Rle]]
+_NOTHING: tuple[str, _Masks | None] = ("", None)
 
 
 def _objects(record: ImageRecord, names: Names, filters: Filters, dropped: FilterCounts) -> _Masks:
@@ -187,21 +189,20 @@ def _parts(record: ImageRecord, kept: Sequence[NamedMask], names: Names) -> list
     """Return the masks of each part of the entities of an image, under its normalised name."""
     parts: dict[str, _Masks] = {region.name: {} for region in kept}
     if parts:
-        keys = {
-            instance.id: instance.category
-            for instance in record.objects
-            if not names.leaves_out(instance.category)
-        }
+        owners: dict[str, tuple[str, _Masks | None]] = {}
+        for instance in record.objects:
+            key = instance.category
+            if not names.leaves_out(key):
+                owners[instance.id] = key, parts.get(names.category(key)) if key else None
         for part in record.parts:
-            key = keys.get(part.object_id, "")
-            groups = parts.get(names.category(key))
-            if key and groups is not None:
+            key, groups = owners.get(part.object_id, _NOTHING)
+            if groups is not None:
                 groups.setdefault(names.part(key, part.name), []).append(part.mask)
     return list(parts.values())
 
 
 def _regions(groups: Sequence[tuple[str, list[Rle]]]) -> list[NamedMask]:
     """Return the union of each group of masks under its name."""
-    united = [masks.union(members) for _, members in groups]
+    united = masks.unions([members for _, members in groups])
     measured = zip(groups, united, masks.measure(united), strict=True)
     return [NamedMask(name, mask, area, bbox) for (name, _), mask, (area, bbox) in measured]

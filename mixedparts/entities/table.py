@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mixedparts.entities.normalise import Entity
+from mixedparts.entities.normalise import Entity, NamedMask
 from mixedparts.records import ImageRecord
 from mixedparts.storage.schema import ENTITIES
 
@@ -25,29 +25,44 @@ def entity_rows(read: Iterable[tuple[ImageRecord, int, list[Entity]]]) -> pa.Tab
     Args:
         read: image records, each with the size of its image file in bytes and its entities.
     """
-    rows = [
-        {
-            "source": record.source,
-            "image_id": record.image_id,
-            "file_name": record.file_name,
-            "path": record.path,
-            "file_bytes": file_bytes,
-            "width": record.width,
-            "height": record.height,
-            "category": entity.region.name,
-            "counts": entity.region.mask.counts,
-            "bbox": entity.region.bbox,
-            "area": entity.region.area,
-            "parts_known": entity.parts_known,
-            "parts": [
-                {"name": p.name, "counts": p.mask.counts, "bbox": p.bbox, "area": p.area}
-                for p in entity.parts
-            ],
-        }
-        for record, file_bytes, entities in read
-        for entity in entities
-    ]
-    return pa.Table.from_pylist(rows, schema=ENTITIES)
+    owners: list[ImageRecord] = []
+    sizes: list[int] = []
+    rows: list[Entity] = []
+    for record, file_bytes, entities in read:
+        rows += entities
+        owners += [record] * len(entities)
+        sizes += [file_bytes] * len(entities)
+    parts = _regions([part for entity in rows for part in entity.parts])
+    starts = np.cumsum([0, *(len(entity.parts) for entity in rows)])
+    kind = ENTITIES.field("parts").type
+    structs = pa.StructArray.from_arrays(
+        [parts[field.name] for field in kind.value_type], fields=list(kind.value_type)
+    )
+    regions = _regions([entity.region for entity in rows])
+    columns: dict[str, Any] = {
+        **regions,
+        **{name: [getattr(owner, name) for owner in owners] for name in _OF_IMAGE},
+        "file_bytes": sizes,
+        "category": regions["name"],
+        "parts_known": [entity.parts_known for entity in rows],
+        "parts": pa.LargeListArray.from_arrays(pa.array(starts, pa.int64()), structs, type=kind),
+    }
+    return pa.table([columns[name] for name in ENTITIES.names], schema=ENTITIES)
+
+
+_OF_IMAGE = ("source", "image_id", "file_name", "path", "width", "height")
+
+
+def _regions(regions: Sequence[NamedMask]) -> dict[str, pa.Array]:
+    """Return the columns of some regions."""
+    boxes = np.array([region.bbox for region in regions], np.float32).reshape(-1)
+    offsets = pa.array(np.arange(0, boxes.size + 1, 4), pa.int32())
+    return {
+        "name": pa.array([region.name for region in regions], pa.string()),
+        "counts": pa.array([region.mask.counts for region in regions], pa.large_string()),
+        "bbox": pa.ListArray.from_arrays(offsets, pa.array(boxes), type=ENTITIES.field("bbox").type),
+        "area": pa.array([region.area for region in regions], pa.int64()),
+    }
 
 
 def write_table(table: pa.Table, path: Path) -> int:

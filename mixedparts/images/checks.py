@@ -10,6 +10,9 @@ from mixedparts.images.exif import neutral_bytes
 from mixedparts.images.opening import UnreadableImage, decodable_size
 from mixedparts.records import Reason
 
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # opening a pipe does not wait for a writer
+
 __all__ = ["check_image", "decoding_fault", "neutral_bytes"]
 
 
@@ -50,14 +53,16 @@ def _regular_bytes(path: str) -> bytes | None:
     # Plain calls of the system: every image of a source is read here, and the objects of `pathlib`
     # and `io` take longer than these calls.
     try:
-        status = os.stat(path)
+        file = os.open(path, _FLAGS | _AT_ONCE)
     # A name comes from an annotation file: too long, with a zero byte, in a folder that is none.
     except (OSError, ValueError):
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        if not _is_regular(path):
+            return None
+        file = os.open(path, _FLAGS)
     try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            return None
         # One byte more: a short read then shows the end of the file.
         data = os.read(file, status.st_size + 1)
         if len(data) == status.st_size:
@@ -66,6 +71,13 @@ def _regular_bytes(path: str) -> bytes | None:
         os.close(file)
     with open(path, "rb") as again:
         return again.read()
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def decoding_fault(path: Path | str, error: Exception) -> str:

@@ -31,6 +31,7 @@ from mixedparts.masks.operations import (
     measure,
     runs,
     union,
+    unions,
 )
 from mixedparts.masks.rle import InvalidMask, Rle
 
@@ -54,4 +55,5 @@ __all__ = [
     "measure",
     "runs",
     "union",
+    "unions",
 ]

@@ -36,6 +36,20 @@ def union(rles: Sequence[Rle]) -> Rle:
     return rles[0] if len(rles) == 1 else from_coco(coco_mask.merge([r.to_coco() for r in rles]))
 
 
+def unions(groups: Sequence[Sequence[Rle]]) -> list[Rle]:
+    """Return the `union` of each group of masks; a group has at least one, all of one size."""
+    united = []
+    for group in groups:
+        first = group[0]
+        if len(group) > 1:
+            # As `union` does it, with one size for all dicts.
+            size = [first.height, first.width]
+            merged = coco_mask.merge([{"size": size, "counts": item.counts} for item in group])
+            first = Rle(first.height, first.width, merged["counts"])
+        united.append(first)
+    return united
+
+
 def intersection(rles: Sequence[Rle]) -> Rle:
     """Return the pixels of all of the masks (at least one, all of one size)."""
     if len(rles) == 1:
