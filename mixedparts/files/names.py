@@ -17,6 +17,8 @@ def safe_name(file_name: str) -> PurePosixPath | None:
     if _FORBIDDEN.match(file_name):
         return None
     path = PurePosixPath(file_name)
-    if path.is_absolute() or ".." in path.parts or not path.name:
+    parts = path.parts
+    # An absolute path has its root as first part; a path without a part has no name.
+    if not parts or ".." in parts or parts[0][0] == "/":
         return None
     return path

@@ -231,6 +231,16 @@ def _write_preview(task: WriteTask, path: Path) -> int:
 
 def _entities_and_image_rows(build: Path, split: str) -> tuple[EntityColumns, NDArray[np.int32]]:
     """Return a split's entities, and the row of `images` that each of its images has."""
+    # A process may build again into the same folder, so the name of the folder is not enough.
+    status = (build / WORK / f"{split}-image-rows.npy").stat()
+    return _cached_entities(build, split, Stamp.of(status))
+
+
+# Cached, because numbering the part names of a split takes longer than to write a small shard.
+@lru_cache(maxsize=1)
+def _cached_entities(
+    build: Path, split: str, stamp: Stamp
+) -> tuple[EntityColumns, NDArray[np.int32]]:
     base = build / WORK
     columns = EntityColumns.of(map_table(base / f"{split}.arrow"))
     return columns, np.load(base / f"{split}-image-rows.npy")

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns, numbers
-from mixedparts.pairing.samples import TASKS, id_texts, source_labels
+from mixedparts.pairing.samples import TASKS, source_labels
 from mixedparts.records import Task
 from mixedparts.storage import schema
 from mixedparts.tables.image_files import ImageFile, image_files
@@ -24,6 +24,7 @@ from mixedparts.tables.texts import BatchTexts, Mentions
 
 _KINDS = ("common", "unique")
 _COMMON, _UNIQUE = 0, 1
+_DIGITS = 16  # of the text of an id
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,9 @@ class PairRows:
         bounds = np.searchsorted(parts.row, np.arange(len(samples) + 1))
         tasks, images = samples["task"].astype(np.int64), samples["entities"].shape[1]
         columns = [
-            pa.array(id_texts(samples["id"]), pa.string()),
+            _id_texts(samples["id"]),
             self._source(samples),
-            pa.array([self._split] * len(samples), pa.string()),
+            pa.repeat(pa.scalar(self._split, pa.string()), len(samples)),
             pa.array(TASKS, pa.string()).take(pa.array(tasks)),
             self._images(samples),
             self._objects(samples),
@@ -193,6 +194,14 @@ class PairRows:
         return pa.StructArray.from_arrays(
             [pa.ListArray.from_arrays(offsets, flat), counts.cast(pa.string())], fields=list(kinds)
         )
+
+
+def _id_texts(ids: NDArray[np.uint64]) -> pa.Array:
+    """Return `samples.id_texts` of `(n,)` ids as one array."""
+    digits = ids.astype(">u8").tobytes().hex().encode()
+    offsets = np.arange(0, len(digits) + 1, _DIGITS, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(digits)]
+    return pa.Array.from_buffers(pa.string(), len(ids), buffers)
 
 
 def _flat(samples: NDArray[np.void]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ over samples. The texts equal those of `text.answers` for each sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 
 import numpy as np
@@ -69,11 +69,16 @@ class BatchTexts:
 
     def questions(self, tasks: Ints, ids: NDArray[np.uint64]) -> pa.Array:
         """Return `(n,)` questions, selected by task and sample id as in `wording.question`."""
+        numbers, starts, texts = self._questions
+        return texts.take(pa.array(starts[tasks] + ids % numbers[tasks]))
+
+    @cached_property
+    def _questions(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], pa.Array]:
+        """Return number and first position of each task's questions, and all of these."""
         wordings = [wording.questions(task, self._images) for task in TASKS]
         numbers = np.array([len(texts) for texts in wordings], np.uint64)
-        starts = np.cumsum(numbers) - numbers
         texts = pa.array([text for texts in wordings for text in texts], pa.string())
-        return texts.take(pa.array(starts[tasks] + ids % numbers[tasks]))
+        return numbers, np.cumsum(numbers) - numbers, texts
 
     def answers(self, tasks: Ints, classes: Ints, mentions: Mentions) -> pa.Array:
         """Return answers as `wording.common_object_answer` and `wording.part_answer` word them.
