@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 from mixedparts.pairing.lookup import all_of
 from mixedparts.records import Task
 
+# Products of matrices with fewer multiplications are computed by one thread of OpenBLAS.
+_ONE_THREAD = 1 << 18
+
 Comparable = Callable[[str, str], bool]
 
 
@@ -185,28 +188,30 @@ class PairSpace:
         return one == two or self.comparable(one, two)
 
     def _add(self, first: int, second: int) -> None:
+        one, two = self.groups[first], self.groups[second]
+        ones, twos = (np.bincount(of.which, minlength=of.seen.size) for of in (one, two))
+        common = _common(one, two)
         for task in Task:
             if task is Task.COMMON_OBJECT and self.index.names[first] != self.index.names[second]:
                 continue
-            fit = _admitted(task, self.groups[first], self.groups[second])
-            total = self._numbering(first, second, fit, None).total
+            fit = _admitted(task, one, two, common)
+            # Members of one signature have the same partners: one product over signatures counts
+            # them.
+            with_two = fit.astype(np.int64) @ twos
+            if first == second:
+                # An entity is no partner of its own, though its signature may fit itself. Of one
+                # class, every pair is counted from both of its ends.
+                with_two -= np.diag(fit)
+                total = int(ones @ with_two) // 2
+            else:
+                total = int(ones @ with_two)
             capacity = total - self._in_one_image(task, first, second) if total else 0
-            if capacity:
-                self.class_pairs.append(ClassPair(task, first, second, capacity))
-                self._count_partners(task, first, second, fit.astype(np.int64))
-
-    def _count_partners(self, task: Task, first: int, second: int, fit: NDArray[np.int64]) -> None:
-        one, two = self.groups[first], self.groups[second]
-        partners = self.partners[task]
-        # Members of one signature have the same partners: one product over signatures counts them.
-        with_two = fit @ np.bincount(two.which, minlength=two.seen.size)
-        if first == second:
-            # An entity is no partner of its own, though its signature may fit itself.
-            partners[one.members] += (with_two - np.diag(fit))[one.which]
-        else:
-            with_one = fit.T @ np.bincount(one.which, minlength=one.seen.size)
-            partners[one.members] += with_two[one.which]
-            partners[two.members] += with_one[two.which]
+            if not capacity:
+                continue
+            self.class_pairs.append(ClassPair(task, first, second, capacity))
+            self.partners[task][one.members] += with_two[one.which]
+            if first != second:
+                self.partners[task][two.members] += (ones @ fit.astype(np.int64))[two.which]
 
     def numbering(self, pair: ClassPair, usable: NDArray[np.bool_] | None = None) -> PairNumbering:
         """Number the admitted pairs of a class pair.
@@ -215,7 +220,8 @@ class PairSpace:
             pair: one of `class_pairs`.
             usable: `(n,)` bool over the index; only these entities count. None: all.
         """
-        fit = _admitted(pair.task, self.groups[pair.first], self.groups[pair.second])
+        one, two = self.groups[pair.first], self.groups[pair.second]
+        fit = _admitted(pair.task, one, two, _common(one, two))
         return self._numbering(pair.first, pair.second, fit, usable)
 
     def _numbering(
@@ -316,16 +322,35 @@ def _unique_rows(
     return order[new], which, order
 
 
-def _admitted(task: Task, one: EntityGroup, two: EntityGroup) -> NDArray[np.bool_]:
-    """Return `(s, t)` bool, whether the task admits each combination of signatures."""
-    if task is Task.COMMON_OBJECT:
-        return np.ones((one.known.size, two.known.size), np.bool_)
-    known: NDArray[np.bool_] = np.logical_and.outer(one.known, two.known)
+def _common(one: EntityGroup, two: EntityGroup) -> NDArray[np.float32]:
+    """Return `(s, t)` float32, how many parts each combination of signatures has in common."""
     # Only part names of both groups can be common. The matrix product counts them for every two
     # signatures at once; float32 uses the fast BLAS path and is exact for such small counts.
     in_one = one.place_of[two.columns]
     in_both = in_one >= 0
-    common = one.signatures[:, in_one[in_both]] @ two.signatures[:, in_both].T
+    left, right = one.signatures[:, in_one[in_both]], two.signatures[:, in_both].T
+    # Row by row for large products: OpenBLAS would divide them between threads, which then wait
+    # by spinning and take more CPU time than the product.
+    rows = max(1, _ONE_THREAD // max(1, right.size))
+    if rows >= len(left):
+        return left @ right
+    blocks = [left[start : start + rows] @ right for start in range(0, len(left), rows)]
+    return np.concatenate(blocks)
+
+
+def _admitted(
+    task: Task, one: EntityGroup, two: EntityGroup, common: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return `(s, t)` bool, whether the task admits each combination of signatures.
+
+    Args:
+        task: of the samples.
+        one, two: the groups of the signatures.
+        common: as `_common` returns it for them.
+    """
+    if task is Task.COMMON_OBJECT:
+        return np.ones((one.known.size, two.known.size), np.bool_)
+    known: NDArray[np.bool_] = np.logical_and.outer(one.known, two.known)
     if task is Task.COMMON_PARTS:
         return known & (common > 0)
     # |A| + |B| - 2 |A and B| is the size of the symmetric difference.

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedparts.pairing.allocation import fill_up
-from mixedparts.pairing.lookup import Lists, Seen, all_fit, all_of, within
+from mixedparts.pairing.lookup import Lists, Seen, all_fit, all_of, firsts, within
 from mixedparts.pairing.sample_space import BATCH, SampleSpace
 
 _POOR = 0.05  # share of the images, those with the fewest partners, that sets the limit
@@ -103,8 +103,14 @@ class BalancedSampler:
         """
         empty = np.zeros((0, self._space.size), np.int32)
         chosen = np.concatenate([empty, *self._chosen])
-        order = np.argsort(self._rng.random(chosen.shape), axis=1)
-        rows: NDArray[np.int64] = self._space.index.rows[np.take_along_axis(chosen, order, axis=1)]
+        marks = self._rng.random(chosen.shape)
+        if self._space.size == 2:
+            # The same as sorting each row by its marks, without a call for each row.
+            swapped = marks[:, 1] < marks[:, 0]
+            chosen[swapped] = chosen[swapped, ::-1]
+        else:
+            chosen = np.take_along_axis(chosen, np.argsort(marks, axis=1), axis=1)
+        rows: NDArray[np.int64] = self._space.index.rows[chosen]
         return rows
 
     def sample(self, total: int, relax: bool) -> int:
@@ -356,7 +362,7 @@ class BalancedSampler:
 
     def _new(self, members: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows, rising, in which a set of entities comes up for the first time."""
-        keys, where = np.unique(self._key(members), return_index=True)
+        keys, where = firsts(self._key(members))
         return np.sort(where[~self._seen.has(keys)])
 
     def _key(self, members: NDArray[np.integer]) -> NDArray[np.uint64]:
@@ -365,8 +371,12 @@ class BalancedSampler:
         For four images of more than 65,536 entities the numbers wrap around: rarely, two sets
         share one, and the later set is left out.
         """
-        ordered = np.sort(members, axis=1).astype(np.uint64)
-        keys = ordered[:, 0]
-        for column in ordered.T[1:]:
+        if members.shape[1] == 2:
+            # Sorting rows of two takes ten times as long.
+            ordered = [np.minimum(*members.T), np.maximum(*members.T)]
+        else:
+            ordered = list(np.sort(members, axis=1).T)
+        keys = ordered[0].astype(np.uint64)
+        for column in (column.astype(np.uint64) for column in ordered[1:]):
             keys = keys * np.uint64(len(self._image) | 1) + column
         return keys

@@ -99,6 +99,20 @@ class Lists:
         return np.where(high > low, self._values[place], -1)
 
 
+def firsts(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the different keys in rising order, and where each comes up first."""
+    number = len(keys)
+    bits = max(1, number - 1).bit_length()
+    if not number or int(keys.max()) >> (64 - bits):
+        return np.unique(keys, return_index=True)
+    # As in `ranks`: key and position share one integer.
+    packed = (keys << np.uint64(bits)) | np.arange(number, dtype=np.uint64)
+    packed.sort()
+    ordered = packed >> np.uint64(bits)
+    first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    return ordered[first], (packed[first] & np.uint64((1 << bits) - 1)).astype(np.int64)
+
+
 def ranks(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each entry how many earlier entries have the same key.
 

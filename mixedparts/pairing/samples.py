@@ -65,7 +65,11 @@ def sample_ids(split: str, tasks: Sequence[str], keys: Ids, present: NDArray[np.
         `(n,)` uint64 ids.
     """
     starts = {task: _hash(f"{split}\0{task}") for task in set(tasks)}
-    ids = np.array([starts[task] for task in tasks], np.uint64)
+    return _ids(np.array([starts[task] for task in tasks], np.uint64), keys, present)
+
+
+def _ids(ids: Ids, keys: Ids, present: NDArray[np.bool_]) -> Ids:
+    """Return the ids of samples, given the hash of split and task of each."""
     # Each entity is added and the sum scrambled before the next, so the order of images counts.
     for column, there in zip(keys.T, present.T, strict=True):
         ids = np.where(there, _mixed(ids + column), ids)
@@ -101,9 +105,15 @@ def in_order(split: str, columns: EntityColumns, samples: NDArray[np.void]) -> N
         `(n,)` samples in rising order of their ids.
     """
     keys = entity_keys(columns)[samples["entities"]]
-    tasks = [TASKS[place] for place in samples["task"].tolist()]
-    samples["id"] = sample_ids(split, tasks, keys, np.ones(keys.shape, np.bool_))
-    return samples[np.argsort(samples["id"], kind="stable")]
+    starts = np.array([_hash(f"{split}\0{task}") for task in TASKS], np.uint64)
+    ids = _ids(starts[samples["task"]], keys, np.ones(keys.shape, np.bool_))
+    samples["id"] = ids
+    # No two ids are equal, but for one of 2^64 chances a pair; then the stable sort decides.
+    order = np.argsort(ids)
+    ordered = ids[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(ids, kind="stable")
+    return samples[order]
 
 
 def used_images(samples: NDArray[np.void], columns: EntityColumns) -> NDArray[np.int32]:
