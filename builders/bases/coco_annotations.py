@@ -60,8 +60,9 @@ class Columns(NamedTuple):
 
     def cut(self, counts: Sequence[int]) -> list[Columns]:
         """Return the annotations in lots of so many each."""
-        spans = [slice(*ends) for ends in pairwise(accumulate(counts, initial=0))]
-        return [Columns(*(column[span] for column in self)) for span in spans]
+        ids, category_ids, links, masks = self
+        ends = pairwise(accumulate(counts, initial=0))
+        return [Columns(ids[a:b], category_ids[a:b], links[a:b], masks[a:b]) for a, b in ends]
 
 
 class UnreadImage(NamedTuple):
@@ -120,7 +121,8 @@ def _annotation_fields(link_key: str) -> Any:
 def _decoder(link_key: str, many: bool) -> Callable[[bytes | memoryview], Any]:
     """Return the decoder of an annotation, or of a list of them."""
     kind = _annotation_fields(link_key)
-    return msgspec.json.Decoder(list[kind] if many else kind).decode
+    # The type is made at run time, which mypy takes for a mistake.
+    return msgspec.json.Decoder(list[kind] if many else kind).decode  # type: ignore[valid-type]
 
 
 def annotations_of(raws: Sequence[memoryview], link_key: str) -> Columns | None:

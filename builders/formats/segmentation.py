@@ -7,8 +7,8 @@ anything else. Every value is checked before it reaches the mask library.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from itertools import accumulate, pairwise
+from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec

@@ -60,7 +60,9 @@ def _regions(regions: Sequence[NamedMask]) -> dict[str, pa.Array]:
     return {
         "name": pa.array([region.name for region in regions], pa.string()),
         "counts": pa.array([region.mask.counts for region in regions], pa.large_string()),
-        "bbox": pa.ListArray.from_arrays(offsets, pa.array(boxes), type=ENTITIES.field("bbox").type),
+        "bbox": pa.ListArray.from_arrays(
+            offsets, pa.array(boxes), type=ENTITIES.field("bbox").type
+        ),
         "area": pa.array([region.area for region in regions], pa.int64()),
     }
 

@@ -30,7 +30,7 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     # Images of one size from one encoder have the same bytes before their coded data.
     scan = data.find(b"\xff\xda", 2, _LONGEST)
     stop = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
-    header = _known_header(data[:stop]) if 0 < scan and stop <= _LONGEST else None
+    header = _known_header(data[:stop]) if scan > 0 and stop <= _LONGEST else None
     # What looks like a scan can lie within a segment, such as a thumbnail.
     header = header or _header(data)
     if header is None:

@@ -345,7 +345,8 @@ def _admitted(
 
     Args:
         task: of the samples.
-        one, two: the groups of the signatures.
+        one: group of the first signatures.
+        two: group of the second signatures.
         common: as `_common` returns it for them.
     """
     if task is Task.COMMON_OBJECT:

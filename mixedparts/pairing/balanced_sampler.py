@@ -373,10 +373,11 @@ class BalancedSampler:
         """
         if members.shape[1] == 2:
             # Sorting rows of two takes ten times as long.
-            ordered = [np.minimum(*members.T), np.maximum(*members.T)]
+            ordered = np.stack((np.minimum(*members.T), np.maximum(*members.T)))
         else:
-            ordered = list(np.sort(members, axis=1).T)
-        keys = ordered[0].astype(np.uint64)
-        for column in (column.astype(np.uint64) for column in ordered[1:]):
+            ordered = np.sort(members, axis=1).T
+        columns = ordered.astype(np.uint64)
+        keys: NDArray[np.uint64] = columns[0]
+        for column in columns[1:]:
             keys = keys * np.uint64(len(self._image) | 1) + column
         return keys

@@ -48,7 +48,7 @@ def set_up_arrow() -> None:
 
     # Packages of pyarrow for some platforms come without jemalloc.
     jemalloc = "jemalloc" in pa.supported_memory_backends()
-    pa.set_memory_pool(pa.system_memory_pool())
+    pa.set_memory_pool(pa.jemalloc_memory_pool() if jemalloc else pa.system_memory_pool())
 
 
 def _create_array_without_pandas() -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
@@ -49,7 +50,10 @@ class LocalEngine:
         queue = list(tasks)
         # Starting processes for a single task would only cost time.
         if self._workers == 1 or len(queue) < 2:
-            yield from map(work, queue)
+            for task in queue:
+                with _rare_collection():
+                    result = work(task)
+                yield result
             return
         try:
             # Two tasks for each worker: it has the next one at hand while this process handles the
@@ -83,10 +87,24 @@ class LocalEngine:
             self._pool = None
 
 
+# Records are many small objects without cycles. With the default thresholds, searching them for
+# cycles took a twentieth of the time of reading.
+_RARELY = (100_000, 50, 50)
+
+
+@contextmanager
+def _rare_collection() -> Iterator[None]:
+    """Search for cycles of objects rarely within the context."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*_RARELY)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+
+
 def _set_up_worker() -> None:
     """Set up a worker process: garbage collection, pyarrow, signals, and its end."""
-    # Records are many small objects without cycles. With the default thresholds, searching them for
-    # cycles took a twentieth of the time of reading.
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(*_RARELY)
     set_up_arrow()
     follow_parent()
