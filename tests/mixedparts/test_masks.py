@@ -326,3 +326,10 @@ def test_strings_of_several_sizes_are_judged_as_each_alone(
         (alone,) = masks.from_strings([text], *size)
         assert type(found) is type(alone)
         assert str(found) == str(alone)
+
+
+@given(st.lists(st.lists(DENSE, min_size=1, max_size=4), max_size=4))
+def test_groups_are_united_as_each_alone(groups: list[list[Dense]]) -> None:
+    sized = [[item for item in group if item.shape == group[0].shape] for group in groups]
+    encoded = [[masks.from_dense(item) for item in group] for group in sized]
+    assert masks.unions(encoded) == [masks.union(group) for group in encoded]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pycocotools import mask as coco_mask
 
@@ -15,9 +16,11 @@ from mixedparts.entities.normalise import (
     entities_of_images,
     plain,
 )
+from mixedparts.entities.table import entity_rows
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, ObjectInstance, PartInstance
 from mixedparts.sources.manifests import load_manifest
+from mixedparts.storage.schema import ENTITIES
 
 HEIGHT, WIDTH = 50, 100
 
@@ -134,3 +137,37 @@ def test_names_come_from_the_manifest_or_plainly() -> None:
     assert names.category("car_(automobile)") == "car"
     assert names.part("trash_can", "inner_body") == "inner body"
     assert plain("Side_Mirror  left") == "side mirror left"
+
+
+def test_rows_of_entities_are_what_arrow_makes_of_dicts() -> None:
+    objects = [
+        ObjectInstance("1", "car", box(0, 0, 20, 20)),
+        ObjectInstance("2", "dog", box(30, 5, 20, 20)),
+    ]
+    parts = [PartInstance(f"{k}", "1", f"part {k}", box(k, k, 4, 9)) for k in range(3)]
+    read = [
+        (item, 10 + number, entities_of(item, Names(None), Filters(), FilterCounts()))
+        for number, item in enumerate([record(objects, parts), record(objects[1:], [])])
+    ]
+    rows = [
+        {
+            **{name: getattr(item, name) for name in ("source", "image_id", "file_name", "path")},
+            "file_bytes": size,
+            "width": WIDTH,
+            "height": HEIGHT,
+            "category": entity.region.name,
+            "counts": entity.region.mask.counts.decode(),
+            "bbox": entity.region.bbox,
+            "area": entity.region.area,
+            "parts_known": True,
+            "parts": [
+                {"name": p.name, "counts": p.mask.counts.decode(), "bbox": p.bbox, "area": p.area}
+                for p in entity.parts
+            ],
+        }
+        for item, size, entities in read
+        for entity in entities
+    ]
+    assert [len(row["parts"]) for row in rows] == [3, 0, 0]
+    assert entity_rows(read).equals(pa.Table.from_pylist(rows, schema=ENTITIES))
+    assert entity_rows([]).equals(pa.Table.from_pylist([], schema=ENTITIES))

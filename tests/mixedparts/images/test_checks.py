@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -209,3 +210,9 @@ def test_a_camera_file_of_several_pictures_passes(tmp_path: Path) -> None:
     first, second = Image.fromarray(pixels()), Image.fromarray(pixels()[::-1])
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
     assert check_image(tmp_path / "a.jpg", WIDTH, HEIGHT) is None
+
+
+def test_a_pipe_in_place_of_an_image_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    for path in (tmp_path / "a.jpg", str(tmp_path / "a.jpg")):
+        assert check_image(path, 4, 4) == (Reason.MISSING_IMAGE, "no file a.jpg")

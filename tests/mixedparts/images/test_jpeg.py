@@ -86,3 +86,25 @@ def test_the_unusual_is_left_to_a_decoder(tmp_path: Path) -> None:
     missing = check_image(tmp_path / "none.jpg", 1, 1)
     assert missing is not None
     assert missing[0] is Reason.MISSING_IMAGE
+
+
+def test_files_with_one_header_are_judged_by_their_own_data() -> None:
+    data = encoded(1)
+    size = plain_jpeg_size(data)
+    assert size == picture(1).size
+    scan = (
+        data.index(b"\xff\xda") + 2 + int.from_bytes(data[data.index(b"\xff\xda") + 2 :][:2], "big")
+    )
+    assert plain_jpeg_size(data[:scan] + b"\x12\x34\xff\xd9") == size
+    # A marker in the data, a byte behind the end, no end: left to a decoder.
+    for broken in (data[:scan] + b"\xff\xd0\x12\xff\xd9", data + b"\x00\xff\xd9", data[:-2]):
+        assert plain_jpeg_size(broken) is None
+    assert plain_jpeg_size(data) == size
+
+
+@pytest.mark.parametrize("length", [40, 3000])
+def test_a_scan_within_a_comment_is_no_scan(length: int) -> None:
+    data = encoded(2)
+    comment = b"\xff\xda\x00\x04".ljust(length, b"x")
+    marked = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    assert plain_jpeg_size(data[:2] + marked + data[2:]) == plain_jpeg_size(data) == picture(2).size

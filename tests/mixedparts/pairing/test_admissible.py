@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mixedparts.pairing import admissible as module
 from mixedparts.pairing.admissible import PairSpace
 from mixedparts.records import Task
 from tests.factories.entities import Indexed, comparable, indices
@@ -14,9 +17,12 @@ from tests.oracles.admissible_samples import admissible
 
 
 @settings(max_examples=60, deadline=None)
-@given(indices())
-def test_counts_and_numbers_equal_enumeration(drawn: Indexed) -> None:
-    space = PairSpace(drawn.index, comparable)
+@given(indices(), st.sampled_from([1, 5, 1 << 18]))
+def test_counts_and_numbers_equal_enumeration(drawn: Indexed, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # Products of matrices are computed in blocks of so many numbers.
+        patch.setattr(module, "_ONE_THREAD", block)
+        space = PairSpace(drawn.index, comparable)
     for task in Task:
         wanted = admissible(drawn.things, task, 2, comparable, drawn.sources)
         mine = [pair for pair in space.class_pairs if pair.task is task]

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixedparts.pairing.lookup import all_fit, ranks
+from mixedparts.pairing.lookup import all_fit, firsts, ranks
 
 
 @given(st.lists(st.integers(0, 5), max_size=40))
@@ -24,3 +24,12 @@ def test_rows_that_fit_never_take_more_room_than_there_is(rows: list[tuple[int, 
     with_room = [at for at, row in enumerate(rows) if room[list(row)].all()]
     if with_room and all(room[list(row)].all() for row in rows):
         assert served[0]
+
+
+@given(st.lists(st.integers(0, 6) | st.integers(0, 2**64 - 1), max_size=40))
+def test_firsts_are_what_numpy_calls_unique(keys: list[int]) -> None:
+    given_keys = np.array(keys, np.uint64)
+    found = firsts(given_keys)
+    wanted = np.unique(given_keys, return_index=True)
+    assert [part.tolist() for part in found] == [part.tolist() for part in wanted]
+    assert found[0].dtype == np.uint64
