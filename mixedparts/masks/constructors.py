@@ -6,7 +6,7 @@ Every function returns canonical runs (see `mixedparts.masks`).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -180,7 +180,8 @@ def _measure_valid(
     values, counts, padded = decode_numbers(raws)
     lengths = undo_differences(values, counts)
     firsts = np.cumsum(counts) - counts
-    pixels = np.array(sizes, np.int64).prod(axis=1)
+    heights, widths = np.array(list(chain.from_iterable(sizes)), np.int64).reshape(-1, 2).T
+    pixels = heights * widths
     # `reduceat` returns a neighbour's number for an empty slice, so `counts.all()` comes first.
     if not counts.all() or (np.add.reduceat(lengths, firsts) != pixels).any():
         raise InvalidMask

@@ -39,7 +39,7 @@ def decode_numbers(strings: Sequence[bytes]) -> Numbers:
     # One call for all strings: the fixed cost of the numpy calls exceeds the work on one string.
     # Characters below the offset wrap around to over 63 and fail the check of the range.
     codes = np.frombuffer(b"".join(strings), np.uint8) - np.uint8(48)
-    sizes = np.array([len(string) for string in strings], np.int64)
+    sizes = np.array(list(map(len, strings)), np.int64)
     if codes.size == 0:
         return Numbers(np.zeros(0, np.int64), sizes, np.zeros(0, np.int64))
     if codes.max() > 63:
@@ -51,36 +51,51 @@ def decode_numbers(strings: Sequence[bytes]) -> Numbers:
     if not last[stops[sizes > 0] - 1].all():
         raise InvalidMask("the run-length string is cut")
     ends = np.flatnonzero(last)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    widths = ends - starts + 1
+    widths = np.diff(ends, prepend=-1)
+    # Most numbers have one character, five bits of which the highest is the sign.
+    values = codes[ends].astype(np.int64)
+    values -= (values & 16) << 1
+    longer = np.flatnonzero(widths > 1)
+    values[longer], irregular = _longer(codes, ends[longer], widths[longer])
+    counts = np.diff(np.searchsorted(ends, stops), prepend=0)
+    return Numbers(values, counts, longer[irregular])
+
+
+def _longer(
+    codes: NDArray[np.uint8], ends: NDArray[np.int64], widths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the numbers of more than one character.
+
+    Args:
+        codes: the characters of all strings, less the offset.
+        ends: (n,) int64, place of the last character of each number.
+        widths: (n,) int64, how many characters it has.
+
+    Returns:
+        (n,) int64 numbers, and the positions of those whose last character only repeats the sign.
+
+    Raises:
+        InvalidMask: a number of over 6 characters.
+    """
+    most = int(widths.max(initial=0))
     # 6 characters hold every run of an image under 2^29 pixels. The C code would shift further
     # groups out of its integers and decode another number.
-    if widths.max() > 6:
+    if most > 6:
         raise InvalidMask("a run length of over 30 bits")
-    # At most 6 steps, each over all numbers that have so many characters.
+    starts = ends - widths + 1
     values = (codes[starts] & 31).astype(np.int64)
-    for group in range(1, int(widths.max())):
-        longer = np.flatnonzero(widths > group)
-        values[longer] |= (codes[starts[longer] + group] & 31).astype(np.int64) << (5 * group)
+    # At most 5 steps, each over all numbers that have so many characters.
+    for group in range(1, most):
+        at = np.flatnonzero(widths > group)
+        values[at] |= (codes[starts[at] + group] & 31).astype(np.int64) << (5 * group)
     # Two's complement of 5 * width bits: a set sign bit subtracts 2^(5 * width).
     final = codes[ends]
-    values -= (final >= 16).astype(np.int64) << (5 * widths)
-    counts = np.diff(np.searchsorted(ends, stops), prepend=0)
-    return Numbers(values, counts, _padded(codes, ends, widths, final))
-
-
-def _padded(
-    codes: NDArray[np.uint8],
-    ends: NDArray[np.int64],
-    widths: NDArray[np.int64],
-    final: NDArray[np.uint8],
-) -> NDArray[np.int64]:
-    """Return the positions of numbers whose last character only repeats the sign."""
-    # All bits of such a character equal the sign bit of the character before it.
-    likely = np.flatnonzero(((final == 0) | (final == 31)) & (widths > 1))
-    negative = codes[ends[likely] - 1] & 16 != 0
-    positions: NDArray[np.int64] = likely[negative == (final[likely] == 31)]
-    return positions
+    negative = np.flatnonzero(final >= 16)
+    values[negative] -= 1 << (5 * widths[negative])
+    # All bits of a character that only repeats the sign equal the sign bit of the one before it.
+    likely = np.flatnonzero((final == 0) | (final == 31))
+    signed = codes[ends[likely] - 1] & 16 != 0
+    return values, likely[signed == (final[likely] == 31)]
 
 
 def undo_differences(values: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
