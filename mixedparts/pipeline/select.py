@@ -8,6 +8,7 @@ number of workers: the cells come in a fixed order, and each has a random stream
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
@@ -28,6 +29,9 @@ from mixedparts.pipeline.config import SAMPLES_AN_IMAGE, BuildConfig
 from mixedparts.pipeline.empty_cells import Causes, unpaired
 from mixedparts.records import Task
 from mixedparts.sources.manifests import manifest_of
+
+# Cells that are sampled at a time. More would wait for each other, and take more memory.
+_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, S
     # after that does a second pass raise the limits.
     for relax in (False, True):
         if sum(cell.number for samplers in cells.values() for cell in samplers.values()) < wanted:
-            _sample_cells(cells, images, wanted, relax)
+            _sample_cells(cells, images, wanted, relax, min(_THREADS, config.workers))
     return {
         split: Selection(
             in_order(split, splits[split], _samples(samplers, config.images_per_sample)),
@@ -87,7 +91,11 @@ def select(config: BuildConfig, splits: dict[str, EntityColumns]) -> dict[str, S
 
 
 def _sample_cells(
-    cells: dict[str, dict[Cell, BalancedSampler]], images: list[int], wanted: int, relax: bool
+    cells: dict[str, dict[Cell, BalancedSampler]],
+    images: list[int],
+    wanted: int,
+    relax: bool,
+    threads: int,
 ) -> None:
     """Allocate rows to splits and cells, and let the sampler of each cell select that many.
 
@@ -96,6 +104,7 @@ def _sample_cells(
         images: number of images of each split.
         wanted: number of rows of all splits together.
         relax: let samplers raise the limits of images.
+        threads: how many cells are sampled at a time.
     """
     capacities = {
         split: {cell: sampler.capacity for cell, sampler in samplers.items()}
@@ -104,16 +113,23 @@ def _sample_cells(
     # Capacities are upper bounds. A cell that gives fewer rows than its allocation has shown its
     # true capacity, and the rows it lacks are allocated anew. Samplers only ever add samples, and
     # each round but the last lowers a capacity, so the loop ends.
-    short = True
-    while short:
-        totals = [sum(of_split.values()) for of_split in capacities.values()]
-        shares = proportional(wanted, images, totals)
-        short = False
-        for (split, samplers), share in zip(cells.items(), shares, strict=True):
-            allocations = water_fill(int(share), list(capacities[split].values())).tolist()
-            for (cell, sampler), allocation in zip(samplers.items(), allocations, strict=True):
-                if sampler.sample(allocation, relax) < allocation:
-                    capacities[split][cell] = sampler.number
+    # Each cell has its own random stream and changes only its own sampler, so neither order nor
+    # threads matter. NumPy lets other threads run while it sorts and searches.
+    with ThreadPoolExecutor(threads) as pool:
+        short = True
+        while short:
+            totals = [sum(of_split.values()) for of_split in capacities.values()]
+            shares = proportional(wanted, images, totals)
+            jobs: list[tuple[str, Cell, int, Future[int]]] = []
+            for (split, samplers), share in zip(cells.items(), shares, strict=True):
+                allocations = water_fill(int(share), list(capacities[split].values())).tolist()
+                for (cell, sampler), allocation in zip(samplers.items(), allocations, strict=True):
+                    sampled = pool.submit(sampler.sample, allocation, relax)
+                    jobs.append((split, cell, allocation, sampled))
+            short = False
+            for split, cell, allocation, sampled in jobs:
+                if sampled.result() < allocation:
+                    capacities[split][cell] = cells[split][cell].number
                     short = True
 
 
