@@ -134,7 +134,7 @@ def tiny() -> CalicoConfig:
         correspondence=CorrespondenceConfig(layers=(1, 3), heads=4),
         trained=TrainedParts(True, True, True, True, True, True),
         # At the paper's 0.5, masks of parts stay coarse if the decoder starts from random weights.
-        # Text and presence count more than in the paper: the language model starts from nothing too.
+        # Text counts more as well, because the language model starts from random weights too.
         loss=LossConfig(text=2.0, dice=2.0, presence=3.0),
         prompt=PromptConfig(
             system="",
@@ -143,23 +143,7 @@ def tiny() -> CalicoConfig:
             assistant=" ANSWER: ",
             image_markers=False,
         ),
-        training=TrainingConfig(
-            steps=3100,
-            text_share=0.3871,  # 1,200 steps
-            batch_size=16,
-            learning_rate=1.5e-3,
-            optimizer="muon",
-            muon_factor=2.5,
-            betas=(0.9, 0.98),
-            warmup_steps=50,
-            schedule="cosine",
-            features="store",
-            flips=True,
-            # Answers of one length are answers of one task: such batches teach less.
-            group_by_length=False,
-            contrast={"common_object": 0.7, "common_parts": 0.4, "unique_parts": 0.8},
-            task_weights={"common_object": 2.5, "common_parts": 2.5, "unique_parts": 3.5},
-        ),
+        training=_tiny_training(),
         pretraining=PretrainingConfig(
             steps=2000,
             semantic_steps=600,
@@ -173,6 +157,26 @@ def tiny() -> CalicoConfig:
         ),
         generation=GenerationConfig(max_new_tokens=120, batch_size=32),
         execution=ExecutionConfig(precision="fp32", activation_checkpointing=False),
+    )
+
+
+def _tiny_training() -> TrainingConfig:
+    return TrainingConfig(
+        steps=3100,
+        text_share=0.3871,  # 1,200 steps
+        batch_size=16,
+        learning_rate=1.5e-3,
+        optimizer="muon",
+        muon_factor=2.5,
+        betas=(0.9, 0.98),
+        warmup_steps=50,
+        schedule="cosine",
+        features="store",
+        flips=True,
+        # Answers of one length are answers of one task: such batches teach less.
+        group_by_length=False,
+        contrast={"common_object": 0.7, "common_parts": 0.4, "unique_parts": 0.8},
+        task_weights={"common_object": 2.5, "common_parts": 2.5, "unique_parts": 3.5},
     )
 
 

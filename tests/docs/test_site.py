@@ -120,7 +120,7 @@ def test_presets_are_those_of_the_code(module: Load) -> None:
     pages = dict(module("configuration_pages").configuration_pages())
     model = pages["reference/configuration/model.md"]
     training = rows(model.split("\n## training\n")[1].split("\n## ")[0])
-    assert training["steps"][2:4] == ["`5000`", "`tiny`: `1800`"]
+    assert training["steps"][2:4] == ["`5000`", "`tiny`: `3100`"]
     assert training["multi_turn"][2:4] == ["`0`", "`2b`, `7b`: `1`"]
     semantic = rows(model.split("\n## semantic\n")[1].split("\n## ")[0])
     assert "`7b-dinov2-giant`: `true`" in semantic["swiglu"][3]
