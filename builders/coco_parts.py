@@ -26,6 +26,7 @@ from builders.formats.image_rejects import ImageHeader, Refuser
 from builders.formats.paths import Places
 from builders.formats.segmentation import Refusal
 from mixedparts import masks
+from mixedparts.errors import InputError
 from mixedparts.files.opening import is_there
 from mixedparts.masks import Rle
 from mixedparts.records import ImageRecord, Level, ObjectInstance, PartInstance, Reason, Reject
@@ -59,7 +60,11 @@ class CocoPartsSource:
         return None if root is None else _description(root).manifest
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        """Return the splits whose annotation file exists; see `Source.splits`."""
+        """Return the splits whose annotation file exists; see `Source.splits`.
+
+        Raises:
+            InputError: the YAML cannot be read, or a split has only one of its file and its folder.
+        """
         return _reader(root).splits(root) if is_there(root / FILE) else ()
 
     def required_files(self, root: Path, split: str) -> tuple[str, ...]:
@@ -150,6 +155,18 @@ class _Reader(CocoSource):
             return SplitFiles("", ())
         return SplitFiles(place.annotations, (place.images,), (FILE,))
 
+    def splits(self, root: Path) -> tuple[str, ...]:
+        """Return the splits whose annotation file exists; see `CocoPartsSource.splits`."""
+        # Without both, the split was left out on purpose. A folder alone is mostly a wrong path.
+        for split, place in self._described.splits.items():
+            if (root / place.images).is_dir() and not is_there(root / place.annotations):
+                raise InputError(
+                    f"{self.name}: the image folder of split {split}, {root / place.images}, is"
+                    f" there, but its annotation file {root / place.annotations} is not",
+                    f"Correct the path in {root / FILE}, or remove the split there.",
+                )
+        return super().splits(root)
+
     @staticmethod
     def image_key(record_id: str, file_name: str) -> str:
         """Return `image_id`: the file name without its suffix."""
@@ -237,7 +254,9 @@ class _Reader(CocoSource):
         owner_id = id_text(item.link)
         if owner_id is None and item.link is not None:
             return Refusal(Reason.MALFORMED_RECORD, f"{self.link_key} is not an id")
-        owner = objects.get(owner_id or "")
+        if owner_id is None:
+            return Refusal(Reason.ORPHAN_PART, f"it has no key {self.link_key}")
+        owner = objects.get(owner_id)
         if owner is None:
             return Refusal(Reason.ORPHAN_PART, f"no usable object {owner_id} in its image")
         if owner.category not in owners:

@@ -224,7 +224,11 @@ def described_groups(top: Entry, manifest: Manifest) -> Manifest:
     for group in groups:
         for name in group.classes:
             if name not in manifest.by_name:
-                top.fault(f"group '{group.name}': no class is called '{name}'")
+                known = ", ".join(sorted(manifest.by_name))
+                top.fault(
+                    f"group '{group.name}': no class is called '{name}';"
+                    f" groups have canonical names, here: {known}"
+                )
     return with_groups(manifest, groups)
 
 

@@ -118,6 +118,23 @@ def test_a_part_of_no_object_or_of_another_class_is_refused(tmp_path: Path) -> N
     ]
 
 
+def test_a_part_without_the_key_of_the_yaml_names_the_key(tmp_path: Path) -> None:
+    write_coco_parts(tmp_path, {"train": 1}, "{key: parent_id}")
+    refused = rejects_of(read_split(CocoPartsSource(), tmp_path, "train"))
+    assert {(r.reason, r.detail) for r in refused} == {
+        (Reason.ORPHAN_PART, "it has no key parent_id")
+    }
+
+
+def test_images_without_their_annotation_file_are_an_error(tmp_path: Path) -> None:
+    write_coco_parts(tmp_path, {"train": 1, "test": 1})
+    # Neither file nor images of validation are there: the split was left out on purpose.
+    assert CocoPartsSource().splits(tmp_path) == ("train", "test")
+    (tmp_path / "coco_parts/notes/test.json").unlink()
+    with pytest.raises(InputError, match=r"folder of split test, .* file .*test\.json is not"):
+        CocoPartsSource().splits(tmp_path)
+
+
 def test_overlap_takes_the_object_that_holds_most_of_the_part(tmp_path: Path) -> None:
     write_coco_parts(tmp_path, {"train": 2}, "overlap")
     images, _ = read_train(tmp_path)
