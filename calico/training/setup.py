@@ -164,7 +164,8 @@ def _fresh(
     if settings.encoders is None and config.pretraining.steps == 0:
         raise UsageError(
             f"the configuration '{config.name}' starts from published weights",
-            "Give them with --init, or train the small model with --preset tiny.",
+            "Give them with --init (docs/weights.md lists them and their commands), or train the"
+            " small model with --preset tiny.",
         )
     encoders = settings.encoders or settings.output / ENCODERS
     if settings.encoders is None and not encoders.is_dir():

@@ -116,7 +116,8 @@ def _files(place: Path) -> list[Path]:
     if not place.is_dir():
         raise InputError(
             f"there are no weights at {place}",
-            "Give --init a file (.safetensors, .pth) or the folder of a published model.",
+            "Give --init a file (.safetensors, .pth) or the folder of a published model. Nothing is"
+            " downloaded: docs/weights.md lists where each model comes from.",
         )
     # An index first: without it, the shards of a model look like any other files.
     present = [Path(entry.path) for entry in list_folder(place)]
