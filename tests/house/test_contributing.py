@@ -66,7 +66,7 @@ def test_all_targets_are_explained_and_there() -> None:
 
 
 def test_the_recipe_of_a_filter_names_all_files_that_know_one() -> None:
-    known = files_with("min_part_area", *PRODUCT)
+    known = files_with("min[-_]part[-_]area", *PRODUCT)
     assert len(known) > 5
     assert [file for file in sorted(known) if f"`{file}`" not in recipe("Add a part filter")] == []
 
