@@ -237,7 +237,7 @@ class TestAnswers:
         out = tmp_path / "other"
         out.mkdir()
         (out / "run.json").write_text(text)
-        with pytest.raises(UsageError, match="not of a run"):
+        with pytest.raises(UsageError, match="not from a run"):
             run(predictor, read_image_sets(folder, PARTS), out)
         assert contents(out) == {"run.json": text.encode()}
 
