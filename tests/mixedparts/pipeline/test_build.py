@@ -200,7 +200,7 @@ def test_a_folder_that_is_no_build_is_left_alone(native_root: Path, tmp_path: Pa
     (out / "thesis.txt").write_text("irreplaceable")
     config = BuildConfig(sources=("paco",), root=native_root, out=out)
     for overwrite in (False, True):
-        with pytest.raises(UsageError, match="holds no build"):
+        with pytest.raises(UsageError, match="contains no build"):
             build(config, Silent(), overwrite=overwrite)
     assert (out / "thesis.txt").read_text() == "irreplaceable"
 

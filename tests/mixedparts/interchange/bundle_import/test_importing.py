@@ -386,5 +386,5 @@ def test_a_folder_with_other_things_is_left_alone(
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="holds no build"):
+    with pytest.raises(UsageError, match="contains no build"):
         load(*bundle, tmp_path / "mine")

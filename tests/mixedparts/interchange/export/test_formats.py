@@ -152,7 +152,7 @@ def test_a_folder_is_replaced_only_when_that_is_meant(built: Path, tmp_path: Pat
     )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="holds no export"):
+    with pytest.raises(UsageError, match="contains no export"):
         run(built, "coco", tmp_path / "mine", overwrite=True)
     with pytest.raises(UsageError, match="lie in one another"):
         run(built, "coco", built / "inside")
