@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.cpu_meter import CpuMeter, Metered
 from benchmarks.other_image import Asked, asked_questions, part_names, shown_images
-from benchmarks.other_image_marks import mark
+from benchmarks.other_image_marks import Marks, mark
 from calico.checkpoints.save_load import load_checkpoint
 from calico.config.calico import CalicoConfig
 from calico.config.presets import tiny
@@ -36,6 +36,7 @@ from calico.training.train import RunSettings, train
 from mixedparts.errors import InputError
 from mixedparts.exit_codes import run_command
 from mixedparts.progress import Lines, Progress
+from mixedparts.records import Task
 from mixedparts.storage.build_folder import BuildFolder
 from mixedparts.storage.shards import write_text
 
@@ -153,17 +154,25 @@ def run(folder: Path) -> dict[str, Any]:
     )
     predictor = Predictor(model, config, tokenizer)
     predictor.use_cache(cache)
-    images = shown_images(test)
-    names = part_names(images)
-    other: dict[str, Any] = {}
-    for task, asked in asked_questions(images, plan.triangles).items():
-        if asked:
-            answers = answer_all(predictor, test, asked, told)
-            other[task] = asdict(mark(asked, answers, names))
+    marks = other_image_marks(predictor, test, plan.triangles, told)
+    other = {task: asdict(of_task) for task, of_task in marks.items()}
     meter.add("evaluate")
     result = {"plan": asdict(plan), "metrics": metrics, "other_image": other, "cpu": meter.spent}
     write_text(folder / RESULT, json.dumps(result, indent=1) + "\n")
     return result
+
+
+def other_image_marks(
+    predictor: Predictor, dataset: BuiltDataset, triangles: int, progress: Progress
+) -> dict[Task, Marks]:
+    """Return a model's marks for questions that need the other image, by tasks that have any."""
+    images = shown_images(dataset)
+    names = part_names(images)
+    return {
+        task: mark(asked, answer_all(predictor, dataset, asked, progress), names)
+        for task, asked in asked_questions(images, triangles).items()
+        if asked
+    }
 
 
 def answer_all(

@@ -15,9 +15,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.ablation_run import answer_all
-from benchmarks.other_image import TASKS, asked_questions, part_names, shown_images
-from benchmarks.other_image_marks import mark
+from benchmarks.ablation_run import other_image_marks
+from benchmarks.other_image import TASKS
 from benchmarks.report import machine, write_section
 from calico.checkpoints.rotation import newest_checkpoint
 from calico.checkpoints.save_load import load_checkpoint
@@ -52,13 +51,9 @@ def scores(
     found = {
         f"{title} {task}": metrics[task][name] for title, name in METRICS.items() for task in Task
     }
-    images = shown_images(test)
-    names = part_names(images)
     predictor = Predictor(model, config, tokenizer)
-    for task, asked in asked_questions(images, triangles).items():
-        if asked:
-            marks = mark(asked, answer_all(predictor, test, asked, told), names)
-            found[f"exact {task}"], found[f"choice {task}"] = marks.exact, marks.choice
+    for task, marks in other_image_marks(predictor, test, triangles, told).items():
+        found[f"exact {task}"], found[f"choice {task}"] = marks.exact, marks.choice
     return found
 
 

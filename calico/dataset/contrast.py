@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from calico.dataset.columns import PairColumns
 from calico.dataset.pairs import SampleTable
 from mixedparts.errors import UsageError
+from mixedparts.pairing.contrast import numbered
+from mixedparts.pairing.samples import scrambled
 from mixedparts.records import Task
 
 
@@ -89,19 +91,7 @@ def _sides(
         np.where(about_objects[:, None], -1, classes[:, ::-1]),
     ]
     answers = np.where(about_objects[:, None], classes.astype(np.uint64), parts)
-    _, numbered = np.unique(answers.reshape(-1), return_inverse=True)
-    return _numbered([column.reshape(-1) for column in columns]), numbered.reshape(-1)
-
-
-def _numbered(columns: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return (n,) int64, equal where all columns are equal, counted from 0."""
-    number = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
-        _, place = np.unique(column, return_inverse=True)
-        # Numbered anew after each column, so that products cannot overflow.
-        combined = number * (int(place.max(initial=0)) + 1) + place.reshape(-1)
-        number = np.unique(combined, return_inverse=True)[1].reshape(-1)
-    return number
+    return numbered([column.reshape(-1) for column in columns]), numbered([answers.reshape(-1)])
 
 
 def _classes(batch: PairColumns) -> NDArray[np.int64]:
@@ -120,13 +110,5 @@ def _part_sets(batch: PairColumns) -> NDArray[np.uint64]:
     sums = np.zeros((len(ends) - 1, 2), np.uint64)
     used = cells[ends[0] : ends[-1]]
     # A sum of scrambled codes does not depend on the order of the parts.
-    np.add.at(sums, (row, used[:, 0]), _scrambled(used[:, 1].astype(np.uint64)))
+    np.add.at(sums, (row, used[:, 0]), scrambled(used[:, 1].astype(np.uint64)))
     return sums
-
-
-def _scrambled(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble codes, one to one (the finaliser of SplitMix64); sums wrap around."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

@@ -13,6 +13,7 @@ Samples have two images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,7 @@ class Sides:
     def contrasted(self) -> NDArray[np.bool_]:
         """Return `(k,)` bool, whether a sample contrasts with any other of them."""
         keys, answers, partners = (
-            np.unique(side.reshape(-1), return_inverse=True)[1].reshape(-1)
-            for side in (self.keys, self.answers, self.partners)
+            side.reshape(-1) for side in (self.keys, self.answers, self.partners)
         )
         # Of the samples with the same key, those with another answer and another partner: all,
         # less those of the same answer, less those of the same partner, plus those of both.
@@ -110,12 +110,19 @@ def differ(
     )
 
 
+def numbered(columns: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
+    """Return (n,) int64, equal where all of some (n,) columns are equal, counted from 0."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        place = np.unique(column, return_inverse=True)[1].reshape(-1)
+        # Numbered anew after each column, so that products cannot overflow.
+        combined = number * (int(place.max(initial=0)) + 1) + place
+        number = np.unique(combined, return_inverse=True)[1].reshape(-1)
+    return number
+
+
 def _shared(*columns: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each entry how many have the same numbers, itself included."""
-    number = columns[0]
-    for column in columns[1:]:
-        # Numbered anew after each column, so that products cannot overflow.
-        combined = number * (int(column.max(initial=0)) + 1) + column
-        number = np.unique(combined, return_inverse=True)[1].reshape(-1)
+    number = numbered(columns)
     counted: NDArray[np.int64] = np.bincount(number)[number]
     return counted

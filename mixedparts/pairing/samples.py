@@ -72,7 +72,7 @@ def _ids(ids: Ids, keys: Ids, present: NDArray[np.bool_]) -> Ids:
     """Return the ids of samples, given the hash of split and task of each."""
     # Each entity is added and the sum scrambled before the next, so the order of images counts.
     for column, there in zip(keys.T, present.T, strict=True):
-        ids = np.where(there, _mixed(ids + column), ids)
+        ids = np.where(there, scrambled(ids + column), ids)
     return ids
 
 
@@ -85,7 +85,7 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def _mixed(values: Ids) -> Ids:
+def scrambled(values: Ids) -> Ids:
     """Scramble 64-bit values, one to one (the finaliser of SplitMix64); sums wrap around."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
