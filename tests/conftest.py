@@ -37,6 +37,27 @@ def _quiet_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.delenv("MIXEDPARTS_ROOT", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _process_settings_stay() -> Iterator[None]:
+    """Undo the settings of PyTorch that commands make in this process.
+
+    CALICO's commands flush denormal numbers to zero, and Hypothesis then refuses to draw floats.
+    """
+    before = sys.modules.get("torch")
+    threads = before.get_num_threads() if before else None
+    yield
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    torch.set_flush_denormal(False)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.enable_mem_efficient_sdp(True)
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def native_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three sources in their native layouts, a few dozen tiny images; do not write here."""

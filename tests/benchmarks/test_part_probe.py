@@ -79,11 +79,8 @@ def test_a_probe_reads_what_a_line_separates(tokens: int) -> None:
 
 
 def test_a_run_has_a_row_for_every_stage(
-    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    # It would flush denormal numbers to zero in this process, for all later tests.
-    monkeypatch.setattr(part_probe, "prepare_process", lambda threads: None)
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = micro_config(training={"steps": 2})
     encoders = pretrain(config, BuiltDataset(built), tmp_path / "encoders", Silent())
     checkpoint = train(

@@ -26,12 +26,7 @@ def test_the_table_has_mean_and_range() -> None:
     assert len(lines) == 2 + 6 + 1  # tasks without triangles have no row
 
 
-def test_a_run_is_scored(
-    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    # It would flush denormal numbers to zero in this process, for all later tests.
-    monkeypatch.setattr(preset_scores, "prepare_process", lambda threads: None)
+def test_a_run_is_scored(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = micro_config(training={"steps": 1}, generation={"max_new_tokens": 8})
     encoders = pretrain(config, BuiltDataset(built), tmp_path / "encoders", Silent())
     train(config, BuiltDataset(built), RunSettings(tmp_path / "run", encoders), Silent())

@@ -1,11 +1,7 @@
-"""One micro build, its pretrained encoders and one whole run, which many tests read.
-
-Settings of the process that the commands make are undone after every test.
-"""
+"""One micro build, its pretrained encoders and one whole run, which many tests read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,19 +32,6 @@ collect_ignore = [] if find_spec("gradio") else ["demo", "cli/test_demo.py"]
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Micro models run faster in one thread than in several that wait for each other."""
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _process_settings_stay() -> Iterator[None]:
-    """Commands set threads and flush denormal numbers to zero: undo both for other tests."""
-    tf32 = torch.backends.cudnn.allow_tf32
-    yield
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.use_deterministic_algorithms(False)
-    torch.backends.cuda.enable_mem_efficient_sdp(True)
-    torch.backends.cuda.enable_cudnn_sdp(True)
-    torch.set_flush_denormal(False)
     torch.set_num_threads(1)
 
 
