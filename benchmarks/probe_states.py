@@ -79,9 +79,9 @@ class ImageReader:
 
     def read(self, images: Sequence[Shown]) -> ImageFeatures:
         """Return the features of some images, in float32."""
-        for image in images:
-            if image.key not in self._known:
-                self._known[image.key] = self._encoded(image)
+        new = {image.key: image for image in images if image.key not in self._known}
+        for split in {image.split for image in new.values()}:
+            self._encode(split, [image for image in new.values() if image.split == split])
         found = [self._known[image.key] for image in images]
         return ImageFeatures(
             *(
@@ -90,14 +90,18 @@ class ImageReader:
             )
         )
 
-    def _encoded(self, image: Shown) -> ImageFeatures:
-        if image.split not in self._tables:
-            self._tables[image.split] = self._dataset.images(image.split)
-        source = TableFeatures(self._encoder, self._tables[image.split])
-        one = source.read([(image.row, View())])
-        # Masks are not decoded here, and SAM's embedding is the largest of the three.
-        none = one.sam.new_zeros(1, 0)
-        return ImageFeatures(one.vision.half(), one.semantic.half(), none)
+    def _encode(self, split: str, images: Sequence[Shown]) -> None:
+        if split not in self._tables:
+            self._tables[split] = self._dataset.images(split)
+        source = TableFeatures(self._encoder, self._tables[split])
+        for part in _parts(images, 32):
+            found = source.read([(image.row, View()) for image in part])
+            vision, semantic = found.vision.half(), found.semantic.half()
+            # Masks are not decoded here, and SAM's embedding is the largest of the three.
+            none = found.sam.new_zeros(1, 0)
+            for at, image in enumerate(part):
+                one = slice(at, at + 1)
+                self._known[image.key] = ImageFeatures(vision[one], semantic[one], none)
 
 
 @torch.inference_mode()

@@ -130,7 +130,7 @@ class TrainingConfig:
     source_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
     # Share of each task in an epoch; empty: as in the data. Open: the paper has none.
     task_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
-    # Share of a task's samples that stand in one batch with a sample that contrasts with them: one
+    # Share of a task's samples that stand in one batch beside a sample that contrasts with them: one
     # image is the same, the other image and the answer are not. It has no effect on samples of
     # more than two images. Open: the paper has none.
     contrast: Mapping[str, Share] = field(default_factory=dict, hash=False)

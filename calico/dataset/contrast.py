@@ -2,6 +2,7 @@
 
 The definition is that of `mixedparts.pairing.contrast`. It is computed from the rows, so any
 dataset has such samples, however it was built; `mixedparts build --contrast` gives it more of them.
+An image shows the classes that any of the rows names for it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from calico.dataset.columns import PairColumns
 from calico.dataset.pairs import SampleTable
 from mixedparts.errors import UsageError
-from mixedparts.pairing.contrast import numbered
+from mixedparts.pairing.contrast import Sides, numbered
 from mixedparts.pairing.samples import scrambled
 from mixedparts.records import Task
+
+_CHUNK = 1 << 16  # samples whose classes are compared at once
 
 
 class ContrastPartners:
@@ -22,12 +25,13 @@ class ContrastPartners:
 
     Args:
         pairs: all samples.
+        excluded: (k,) int64 indices of those that training leaves out.
 
     Raises:
         UsageError: they have more than two images.
     """
 
-    def __init__(self, pairs: SampleTable) -> None:
+    def __init__(self, pairs: SampleTable, excluded: NDArray[np.int64] | None = None) -> None:
         if pairs.images_per_sample != 2:
             raise UsageError(
                 f"training.contrast needs samples of two images, these have"
@@ -37,16 +41,28 @@ class ContrastPartners:
         tasks, of_row = pairs.coded("task")
         objects = [task == Task.COMMON_OBJECT for task in tasks]
         keys, answers = _sides(pairs, of_row, np.array(objects)[of_row])
-        partners = pairs.image_numbers()[:, ::-1].reshape(-1)
+        partners = pairs.image_numbers()[:, ::-1]
+        able = ~np.array(objects)[of_row] | _need_both(pairs)
+        if excluded is not None:
+            able[excluded] = False
+        numbers = (keys.reshape(-1, 2), answers.reshape(-1, 2), partners.astype(np.int64))
+        contrasted = Sides(*numbers, able).contrasted()
+        self._tasks = of_row
+        self._contrasted = [
+            np.flatnonzero(contrasted & (of_row == task)) for task in range(len(tasks))
+        ]
         # Two entries for each sample, one an image, in order of their keys.
         self._order = np.argsort(keys, kind="stable").astype(np.int32)
         self._starts = np.append(0, np.cumsum(np.bincount(keys)))
         self._keys = keys.astype(np.int32)
         self._answers = answers.astype(np.int32)
-        self._partners = partners
+        self._partners = partners.reshape(-1)
+        self._able = able
 
     def of(self, index: int) -> NDArray[np.int64]:
         """Return the indices of the samples that contrast with a sample, ascending."""
+        if not self._able[index]:
+            return np.zeros(0, np.int64)
         found = []
         for entry in (2 * index, 2 * index + 1):
             key = self._keys[entry]
@@ -54,17 +70,25 @@ class ContrastPartners:
             other = self._answers[same] != self._answers[entry]
             other &= self._partners[same] != self._partners[entry]
             found.append(same[other] // 2)
-        return np.unique(np.concatenate(found)).astype(np.int64)
+        either = np.unique(np.concatenate(found)).astype(np.int64)
+        return either[self._able[either]]
 
-    def choose(self, index: int, draw: float) -> int | None:
-        """Return one of the samples that contrast with a sample; None if there is none.
+    def group(self, index: int, first: float, second: float) -> tuple[int, int] | None:
+        """Return two samples that contrast; None if no two of the sample's task do.
 
         Args:
-            index: of the sample.
-            draw: uniform in [0, 1).
+            index: of a sample, the first of the two if any contrasts with it.
+            first: uniform in [0, 1); chooses the first one otherwise, among those of its task.
+            second: uniform in [0, 1); chooses the second one.
         """
         found = self.of(index)
-        return int(found[int(draw * len(found))]) if len(found) else None
+        if not len(found):
+            others = self._contrasted[self._tasks[index]]
+            if not len(others):
+                return None
+            index = int(others[int(first * len(others))])
+            found = self.of(index)
+        return index, int(found[int(second * len(found))])
 
 
 def _sides(
@@ -92,6 +116,30 @@ def _sides(
     ]
     answers = np.where(about_objects[:, None], classes.astype(np.uint64), parts)
     return numbered([column.reshape(-1) for column in columns]), numbered([answers.reshape(-1)])
+
+
+def _need_both(pairs: SampleTable) -> NDArray[np.bool_]:
+    """Return (n,) bool, whether both images show a class of their own besides a single common one.
+
+    Args:
+        pairs: the samples.
+    """
+    batches = pairs.columns.batches
+    images = pairs.image_numbers().reshape(-1).astype(np.int64)
+    classes = np.concatenate([np.zeros((0, 2), np.int64), *(_classes(batch) for batch in batches)])
+    names, of_image = np.unique(classes.reshape(-1), return_inverse=True)
+    shown = np.zeros((int(images.max(initial=-1)) + 1, len(names)), np.bool_)
+    shown[images, of_image.reshape(-1)] = True
+    able = np.zeros(len(pairs), np.bool_)
+    for start in range(0, len(pairs), _CHUNK):
+        one, two = (
+            shown[images[2 * start : 2 * (start + _CHUNK)]]
+            .reshape(-1, 2, len(names))
+            .swapaxes(0, 1)
+        )
+        common = (one & two).sum(axis=1)
+        able[start : start + _CHUNK] = (common == 1) & (one.sum(axis=1) > 1) & (two.sum(axis=1) > 1)
+    return able
 
 
 def _classes(batch: PairColumns) -> NDArray[np.int64]:

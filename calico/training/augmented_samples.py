@@ -90,20 +90,19 @@ class SampleAugmenter:
             lengths=lengths,
             groups=groups,
         )
+        # A group of weight 0 is left out of training, also beside another sample or as a turn.
+        left_out = [group.members for group in groups if group.share == 0]
+        excluded = np.concatenate([[], *left_out]).astype(np.int64)
         self.contrast: ContrastPartners | None = None
         self._shares = np.zeros(0)
         # Samples of more images have none.
         if any(settings.contrast.values()) and pairs.images_per_sample == 2:
-            self.contrast = ContrastPartners(pairs)
+            self.contrast = ContrastPartners(pairs, excluded)
             tasks, self._tasks = pairs.coded("task")
             self._shares = np.array([settings.contrast.get(task, 0.0) for task in tasks])
         self.partners: ConversationPartners | None = None
         if settings.multi_turn:
-            # A group of weight 0 is left out of training, also as a turn of a conversation.
-            excluded = [group.members for group in groups if group.share == 0]
-            self.partners = ConversationPartners(
-                pairs, np.concatenate([[], *excluded]).astype(np.int64)
-            )
+            self.partners = ConversationPartners(pairs, excluded)
 
     def samples(self, step: int) -> list[AugmentedSample]:
         """Return the augmented samples of a step, counted from 0."""
@@ -128,7 +127,7 @@ class SampleAugmenter:
     def _contrasting(
         self, indices: NDArray[np.int64], draws: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        """Replace samples of a batch by ones that contrast with the sample before them.
+        """Replace a share of the neighbours in a batch by samples that contrast.
 
         Args:
             indices: (n,) int64 of the samples.
@@ -142,8 +141,9 @@ class SampleAugmenter:
         for place in range(1, len(indices), 2):
             before = int(indices[place - 1])
             if draws[place, _CONTRAST] < self._shares[self._tasks[before]]:
-                chosen = self.contrast.choose(before, draws[place, _PARTNER])
-                indices[place] = indices[place] if chosen is None else chosen
+                chosen = self.contrast.group(before, *draws[place - 1 : place + 1, _PARTNER])
+                if chosen is not None:
+                    indices[place - 1 : place + 1] = chosen
         return indices
 
     def _conversation(self, index: int, draws: NDArray[np.float64]) -> _Conversation:

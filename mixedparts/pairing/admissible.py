@@ -63,6 +63,19 @@ class EntityIndex:
         bits[:, : self.parts.shape[1]] = self.parts
         return np.packbits(bits, axis=1).view(np.uint64)
 
+    @cached_property
+    def other_classes(self) -> NDArray[np.uint64]:
+        """The names of the other entities in each entity's image, as `(n, w)` uint64 bit sets."""
+        # Classes of one name in two sources are one.
+        names = np.unique(self.names, return_inverse=True)[1].reshape(-1)[self.categories]
+        word, bit = names // 64, np.uint64(1) << (names % 64).astype(np.uint64)
+        shape = int(self.images.max(initial=-1)) + 1, -(-len(self.names) // 64)
+        shown = np.zeros(shape, np.uint64)
+        np.bitwise_or.at(shown, (self.images, word), bit)
+        others = shown[self.images]
+        others[np.arange(len(word)), word] &= ~bit
+        return others
+
     def can_serve(self, task: Task) -> NDArray[np.bool_]:
         """Return `(n,)` bool, whether an entity may be in any sample of the task."""
         if task is Task.COMMON_OBJECT:

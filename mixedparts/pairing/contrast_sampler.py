@@ -46,6 +46,11 @@ class ContrastSampler(BalancedSampler):
         self._share = share
         self._grouped = 0  # samples that were selected in groups
         self._any = int(np.flatnonzero(space.usable)[0]) if space.usable.any() else 0
+        # Common objects are told apart in images of several classes only: a group has no others.
+        self._able = np.ones(len(self._image), np.int64)
+        if space.task is Task.COMMON_OBJECT:
+            self._able = (space.index.other_classes != 0).any(axis=1).astype(np.int64)
+        self._able_images = np.bincount(self._image, self._able, self._use.size) > 0
 
     @property
     def contrasted(self) -> int:
@@ -58,7 +63,8 @@ class ContrastSampler(BalancedSampler):
     def _serve_images(self, floor: NDArray[np.int64], total: int) -> None:
         self._bound = self.limit
         for _ in range(_ROUNDS):
-            missing = np.where(self._active, np.maximum(floor - self._use, 0), 0)
+            active = self._active & self._able_images
+            missing = np.where(active, np.maximum(floor - self._use, 0), 0)
             if self._missing(total) < 2 or not missing.any():
                 break
             # A group fills four places: twice its shared image, and two partners.
@@ -131,9 +137,14 @@ class ContrastSampler(BalancedSampler):
     ) -> NDArray[np.int64]:
         """Pick an entity of each class, of images that lack samples where there are any."""
         if missing is None:
-            return self._weighted(classes)
+            return self._in_groups(classes)
         lacking = self._by_class.pick_by(missing[self._image], classes, self._rng)
-        return np.where(lacking < 0, self._weighted(classes), lacking)
+        return np.where(lacking < 0, self._in_groups(classes), lacking)
+
+    def _in_groups(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Pick an entity of each class as `_weighted` does, of images that groups can have."""
+        remaining = np.maximum(self._bound - self._use, 0)
+        return self._by_class.pick_by(remaining[self._image] * self._able, classes, self._rng)
 
     def _groups_in(
         self, wanted: NDArray[np.int64]
@@ -143,10 +154,10 @@ class ContrastSampler(BalancedSampler):
         turned = self._rng.random(len(wanted)) < 0.5
         own = np.where(turned, self._second[wanted], self._first[wanted])
         other = self._first[wanted] + self._second[wanted] - own
-        shared = self._weighted(own)
+        shared = self._in_groups(own)
         if self._space.task is Task.COMMON_OBJECT:
             return self._groups_around(shared)
-        one, two = (np.stack((shared, self._weighted(other)), axis=1) for _ in range(2))
+        one, two = (np.stack((shared, self._in_groups(other)), axis=1) for _ in range(2))
         return one, two, np.stack((wanted, wanted), axis=1)
 
     def _admitted(self, one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.bool_]:

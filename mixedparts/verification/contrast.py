@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from mixedparts.records import Task
 from mixedparts.storage.build_folder import BuildFolder, shard_pattern
 from mixedparts.verification.findings import Findings, Rule
 
+_NONE: frozenset[str] = frozenset()
 Cell = tuple[str, str]  # source, task
 CellSides = Mapping[Cell, NDArray[np.int64]]
 """(n, 2, 3) int64 for the rows of each cell: key, answer and partner of both images."""
@@ -81,11 +83,16 @@ def check_contrast(build: BuildFolder, split: str, shards: Iterable[CellSides]) 
         for source, tasks in recorded.items()
         for task, numbers in tasks.items()
     }
+    shown: dict[int, frozenset[str]] = {}
     for cell in sorted(counts.keys() | listed.keys()):
         number = 0
         if cell in listed:
-            sides = np.concatenate(listed[cell])
-            number = int(Sides(*np.moveaxis(sides, 2, 0)).contrasted().sum())
+            keys, answers, partners = np.moveaxis(np.concatenate(listed[cell]), 2, 0)
+            able = np.ones(len(keys), np.bool_)
+            if cell[1] == Task.COMMON_OBJECT:
+                shown = shown or _shown_classes(build, split)
+                able = _need_both(keys, shown)  # the key is the image's row
+            number = int(Sides(keys, answers, partners, able).contrasted().sum())
         if number != counts.get(cell, 0):
             text = (
                 f"{number} samples contrast with another one, the manifest has"
@@ -93,3 +100,27 @@ def check_contrast(build: BuildFolder, split: str, shards: Iterable[CellSides]) 
             )
             found.add(Rule.CONTRAST, shard_pattern("pairs", split), " ".join(cell), text)
     return found
+
+
+def _need_both(images: NDArray[np.int64], shown: Mapping[int, frozenset[str]]) -> NDArray[np.bool_]:
+    """Return `(k,)` bool, whether no image of a sample tells the common object alone.
+
+    Args:
+        images: `(k, 2)` int64, rows of `images`.
+        shown: the classes of each of them.
+    """
+    able = np.zeros(len(images), np.bool_)
+    for place, pair in enumerate(images.tolist()):
+        one, two = (shown.get(row, _NONE) for row in pair)
+        able[place] = len(one & two) == 1 and bool(one - two) and bool(two - one)
+    return able
+
+
+def _shown_classes(build: BuildFolder, split: str) -> dict[int, frozenset[str]]:
+    """Return the classes of each row of `images` of a split, as the table `entities` has them."""
+    listed: dict[int, set[str]] = defaultdict(set)
+    for item in build.rows("entities", split, ["row", "category"]):
+        if item["row"] is not None:  # a sample shows the image
+            listed[item["row"]].add(item["category"])
+    sets: dict[frozenset[str], frozenset[str]] = {}
+    return {row: sets.setdefault(found := frozenset(names), found) for row, names in listed.items()}

@@ -17,8 +17,20 @@ def answer(task: Task, own: Thing, partner: Thing) -> object:
     return own.parts & partner.parts if task is Task.COMMON_PARTS else own.parts - partner.parts
 
 
-def contrast(task: Task, one: Collection[Thing], two: Collection[Thing]) -> bool:
-    """Say whether two samples of two images contrast."""
+def needs_both(task: Task, sample: Collection[Thing], things: Sequence[Thing]) -> bool:
+    """Say whether no image of a sample tells the answer alone, and one answer is right."""
+    if task is not Task.COMMON_OBJECT:
+        return True
+    one, two = ({thing.name for thing in things if thing.image == own.image} for own in sample)
+    return len(one & two) == 1 and len(one) > 1 and len(two) > 1
+
+
+def contrast(
+    task: Task, one: Collection[Thing], two: Collection[Thing], things: Sequence[Thing]
+) -> bool:
+    """Say whether two samples of two images contrast, of all `things` that are annotated."""
+    if not (needs_both(task, one, things) and needs_both(task, two, things)):
+        return False
     for own in one:
         for again in two:
             (partner,) = (thing for thing in one if thing is not own)
@@ -35,6 +47,6 @@ def contrast(task: Task, one: Collection[Thing], two: Collection[Thing]) -> bool
     return False
 
 
-def contrasted(task: Task, samples: Sequence[Collection[Thing]]) -> int:
+def contrasted(task: Task, samples: Sequence[Collection[Thing]], things: Sequence[Thing]) -> int:
     """Count the samples that contrast with another one."""
-    return sum(any(contrast(task, one, two) for two in samples) for one in samples)
+    return sum(any(contrast(task, one, two, things) for two in samples) for one in samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,26 @@ def sides(sample: Sample) -> list[tuple[Any, ...]]:
     return found
 
 
-def contrast(one: Sample, two: Sample) -> bool:
+def contrast(one: Sample, two: Sample, shown: dict[int, set[str]]) -> bool:
+    for sample in (one, two):
+        first, second = (shown[image.row] for image in sample.images)
+        alone = not (len(first & second) == 1 and first - second and second - first)
+        if sample.task == Task.COMMON_OBJECT and alone:
+            return False
     return any(
         a[0] == b[0] and a[1] != b[1] and a[2] != b[2] for a in sides(one) for b in sides(two)
     )
+
+
+def shown_classes(samples: Sequence[Sample]) -> dict[int, set[str]]:
+    """The classes that any sample names in each image."""
+    shown: dict[int, set[str]] = {}
+    for sample in samples:
+        for region in sample.regions:
+            if not region.is_part:
+                row = sample.images[region.image].row
+                shown.setdefault(row, set()).add(region.label)
+    return shown
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +66,24 @@ def pairs(synthetic_build: Path) -> SampleTable:
 
 def test_partners_are_the_samples_that_contrast(pairs: SampleTable) -> None:
     samples = pairs.take(range(len(pairs)))
+    shown = shown_classes(samples)
     partners = ContrastPartners(pairs)
     chosen = np.random.default_rng(0).permutation(len(samples))[:120].tolist()
     some = 0
     for index in chosen:
-        expected = [n for n, other in enumerate(samples) if contrast(samples[index], other)]
+        expected = [n for n, other in enumerate(samples) if contrast(samples[index], other, shown)]
         assert partners.of(index).tolist() == expected
         some += bool(expected)
+        group = partners.group(index, 0.5, 0.999999)
         if expected:
-            assert partners.choose(index, 0.0) == expected[0]
-            assert partners.choose(index, 0.999999) == expected[-1]
+            assert partners.group(index, 0.5, 0.0) == (index, expected[0])
+            assert group == (index, expected[-1])
         else:
-            assert partners.choose(index, 0.5) is None
-    assert 20 < some < 120
+            assert group is not None
+            one, two = (samples[at] for at in group)
+            assert one.task == two.task == samples[index].task
+            assert contrast(one, two, shown)
+    assert 5 < some < 120
 
 
 def test_a_task_gets_its_share_of_groups(pairs: SampleTable) -> None:
@@ -71,25 +93,43 @@ def test_a_task_gets_its_share_of_groups(pairs: SampleTable) -> None:
     plain = SampleAugmenter(pairs, replace(settings, contrast={}))
     mine = SampleAugmenter(pairs, settings)
     assert mine.contrast is not None
-    replaced = possible = 0
+    shown, ids = shown_classes(pairs.take(range(len(pairs)))), pairs.ids()
+    replaced = asked = 0
     for step in range(60):
         before, after = (
             [one.turns[0] for one in augmenter.samples(step)] for augmenter in (plain, mine)
         )
         for place in range(0, 32, 2):
-            # The first of two neighbours stays as it is, with its wording and order of images.
-            assert before[place] == after[place]
-            if before[place + 1].id != after[place + 1].id:
-                assert before[place].task == Task.UNIQUE_PARTS
-                assert contrast(after[place], after[place + 1])
-                replaced += 1
-            if after[place].task == Task.UNIQUE_PARTS:
-                index = pairs.ids().index(after[place].id)
-                possible += bool(len(mine.contrast.of(index)))
-    assert 0.5 < replaced / possible < 0.7
+            two = slice(place, place + 2)
+            asked += before[place].task == Task.UNIQUE_PARTS
+            if [one.id for one in before[two]] == [one.id for one in after[two]]:
+                # These stay as they are, with wording and order of images.
+                assert before[two] == after[two]
+                continue
+            assert before[place].task == Task.UNIQUE_PARTS
+            assert contrast(*after[two], shown)
+            if mine.contrast.of(ids.index(before[place].id)).size:
+                assert before[place] == after[place]
+            replaced += 1
+    assert 0.5 < replaced / asked < 0.7
     # A batch depends on its number alone.
     again = [one.turns[0].id for one in SampleAugmenter(pairs, settings).samples(7)]
     assert again == [one.turns[0].id for one in mine.samples(7)]
+
+
+def test_samples_that_training_leaves_out_are_in_no_group(pairs: SampleTable) -> None:
+    settings = replace(
+        tiny().training,
+        contrast=dict.fromkeys(Task, 1.0),
+        source_weights={"ade20k": 1.0, "paco": 0.0, "partimagenet": 1.0},
+        batch_size=16,
+    )
+    sources, of_row = pairs.coded("source")
+    left_out = {pairs.ids()[at] for at in np.flatnonzero(of_row == sources.index("paco"))}
+    assert left_out
+    mine = SampleAugmenter(pairs, settings)
+    for step in range(40):
+        assert left_out.isdisjoint(one.turns[0].id for one in mine.samples(step))
 
 
 def test_without_a_share_batches_stay_as_they_were(pairs: SampleTable) -> None:

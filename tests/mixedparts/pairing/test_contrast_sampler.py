@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_all_that_is_admissible_can_be_had(drawn: Indexed, task: Task, share: fl
     assert mine.sample(ALL, relax=True) == len(wanted)
     found = samples_of(mine, drawn)
     assert as_rows(found) == wanted
-    assert mine.contrasted == contrasted(task, found)
+    assert mine.contrasted == contrasted(task, found, drawn.things)
 
 
 @settings(max_examples=80, deadline=None)
@@ -66,7 +67,7 @@ def test_fewer_are_distinct_and_admissible_and_counted(
         assert mine.number == min(number, len(wanted))
     found = samples_of(mine, drawn)
     assert as_rows(found) <= wanted
-    assert mine.contrasted == contrasted(task, found)
+    assert mine.contrasted == contrasted(task, found, drawn.things)
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,9 +87,10 @@ def test_a_limit_that_was_asked_for_is_kept_and_used_up(
 
 
 def crowd(two_classes: bool = False) -> Indexed:
-    """600 images of two comparable classes, each with its own parts; or every image of both."""
+    """600 images of two comparable classes, each with its own parts; or two of four in each."""
     rng = np.random.default_rng(0)
-    both = [(image, name) for image in range(600) for name in (0, 2)]
+    twos = list(combinations(range(4), 2))
+    both = [(image, name) for image in range(600) for name in twos[image % 6]]
     places = both if two_classes else [(image, 2 * (image % 2)) for image in range(600)]
     parts = rng.random((len(places), 6)) < 0.5
     parts[:, 0] = True
@@ -119,9 +121,11 @@ def test_the_share_is_reached_and_use_stays_even(task: Task) -> None:
 
 
 def test_images_that_contrast_with_nothing_still_get_their_samples() -> None:
-    # Only the first 100 images have two classes; no other can be a shared one.
-    places = [(image, 0) for image in range(400)] + [(image, 2) for image in range(100)]
-    drawn = Indexed.of(sorted(places), np.ones((500, 1), bool), np.ones(500, bool))
+    # Only the first 99 images have two classes; the others tell their class alone.
+    twos = list(combinations((0, 2, 3), 2))
+    places = [(image, name) for image in range(99) for name in twos[image % 3]]
+    places += [(image, 0) for image in range(99, 400)]
+    drawn = Indexed.of(places, np.ones((499, 1), bool), np.ones(499, bool))
     mine = cell(drawn, Task.COMMON_OBJECT, 1.0)
     assert mine.sample(1_000, relax=False) == 1_000
     uses = Counter(thing.image for sample in samples_of(mine, drawn) for thing in sample)

@@ -56,7 +56,14 @@ def by_image(row: dict[str, Any], image: int) -> tuple[Any, ...]:
 def counted(out: Path, split: str) -> dict[str, dict[str, int]]:
     """Count the contrasting rows of each source and task by comparing all of them."""
     cells: dict[tuple[str, str], list[list[tuple[Any, ...]]]] = {}
+    shown: dict[int, set[str]] = {}
+    for item in iter_rows(out, "entities", split):
+        shown.setdefault(item["row"], set()).add(item["category"])
     for row in iter_rows(out, "pairs", split):
+        one, two = (shown[image["row"]] for image in row["images"])
+        alone = not (len(one & two) == 1 and one - two and two - one)
+        if row["task"] == Task.COMMON_OBJECT and alone:
+            continue
         sides = [by_image(row, image) for image in range(2)]
         cells.setdefault((row["source"], row["task"]), []).append(sides)
     found: dict[str, dict[str, int]] = {}
