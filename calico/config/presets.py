@@ -147,9 +147,9 @@ def tiny() -> CalicoConfig:
         pretraining=PretrainingConfig(
             steps=2000,
             semantic_steps=600,
-            mask_steps=4000,
+            mask_steps=5000,
             batch_size=16,
-            qformer_steps=2000,
+            qformer_steps=3000,
             learning_rate=2e-3,
             optimizer="muon",
             muon_factor=2.5,
@@ -175,7 +175,7 @@ def _tiny_training() -> TrainingConfig:
         flips=True,
         # Answers of one length are answers of one task: such batches teach less.
         group_by_length=False,
-        contrast={"common_object": 0.7, "common_parts": 0.4, "unique_parts": 0.8},
+        contrast={"common_object": 0.5, "common_parts": 0.4, "unique_parts": 0.7},
         task_weights={"common_object": 2.5, "common_parts": 2.5, "unique_parts": 3.5},
     )
 
