@@ -9,7 +9,10 @@ from sources of another seed. Two figures follow:
     choice: the answer to a question about unique parts that follows from the scores (parts above
         one half in this image and below it in the other one), marked as the answers of the model.
 
-    python -m benchmarks.part_probe --checkpoint before=runs/a --checkpoint after=runs/b \\
+A folder of pretrained encoders has the first stages only; its image tokens are projected at random.
+
+    python -m benchmarks.part_probe --checkpoint pretrained=runs/a/encoders \\
+        --checkpoint before=runs/a --checkpoint after=runs/b \\
         --dataset data/mixedparts --test-dataset data/other-seed --write docs/comparing.md
 """
 
@@ -209,7 +212,7 @@ def probe_all(
         logits = scores(probe, unseen[name])
         auc = mean_auc(logits, labels.targets(others).numpy())
         found[name] = auc, choice(test[1], logits[places.numpy()], labels)
-    for name in BY_PAIR:
+    for name in (name for name in BY_PAIR if name in paired):
         # A state of the pair is read once for each image, by a probe of its own.
         logits = np.stack(
             [

@@ -24,11 +24,14 @@ from torch import Tensor
 from benchmarks.other_image import Asked, Shown, right_answer
 from calico.checkpoints.save_load import load_checkpoint
 from calico.config.calico import CalicoConfig
+from calico.config.yaml_io import read_config
 from calico.dataset.images import ImageTable
 from calico.dataset.pairs import BuiltDataset
 from calico.dataset.views import View
+from calico.model.assembly import ImageParts, build_image_parts
 from calico.model.calico import Calico
 from calico.model.vision import ImageFeatures
+from calico.pretraining.encoder_files import WEIGHTS, load_encoders
 from calico.processing.feature_encoder import FeatureEncoder, TableFeatures
 from calico.processing.images import ImageProcessor
 from calico.processing.prompts import PromptEncoder
@@ -40,26 +43,45 @@ BY_PAIR = ("states at the image", "state at the prompt's end", "state at the ans
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
-    """A trained model whose states are read.
+class Language:
+    """The whole of a trained model, for the states of pairs.
 
     Attributes:
         model: in evaluation mode.
-        config: of the model.
         prompts: writes token ids.
     """
 
     model: Calico
-    config: CalicoConfig
     prompts: PromptEncoder
 
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A model whose states are read.
+
+    Attributes:
+        parts: encoders and projector, in evaluation mode.
+        config: of the model.
+        language: None for pretrained encoders, before a model is trained on them.
+    """
+
+    parts: Calico | ImageParts
+    config: CalicoConfig
+    language: Language | None
+
     @classmethod
-    def of(cls, checkpoint: Path) -> Probed:
-        """Load a checkpoint."""
-        model, config, tokenizer = load_checkpoint(checkpoint)
-        return cls(
-            model.eval(), config, PromptEncoder(tokenizer, config.prompt, config.image_tokens)
-        )
+    def of(cls, folder: Path) -> Probed:
+        """Load a checkpoint, or a folder of pretrained encoders."""
+        if (folder / WEIGHTS).is_file():
+            config = read_config(folder / "config.yaml")
+            parts = build_image_parts(config)
+            load_encoders(parts, config, folder)
+            for module in (parts.encoders, parts.bridge):
+                module.eval()
+            return cls(parts, config, None)
+        model, config, tokenizer = load_checkpoint(folder)
+        prompts = PromptEncoder(tokenizer, config.prompt, config.image_tokens)
+        return cls(model.eval(), config, Language(model, prompts))
 
 
 class ImageReader:
@@ -72,7 +94,7 @@ class ImageReader:
 
     def __init__(self, probed: Probed, dataset: BuiltDataset) -> None:
         processor = ImageProcessor(probed.config)
-        self._encoder = FeatureEncoder(probed.model.encoders, processor, probed.config.execution)
+        self._encoder = FeatureEncoder(probed.parts.encoders, processor, probed.config.execution)
         self._dataset = dataset
         self._tables: dict[str, ImageTable] = {}
         self._known: dict[str, ImageFeatures] = {}
@@ -110,16 +132,17 @@ def image_states(
 ) -> dict[str, Tensor]:
     """Return the states of single images by stage of `BY_IMAGE`, each (N, tokens, width)."""
     found: dict[str, list[Tensor]] = {name: [] for name in BY_IMAGE}
-    model = probed.model
+    correspondence = probed.language and probed.language.model.correspondence
+    extraction = correspondence and correspondence.extraction
     for part in _parts(images, size):
         features = reader.read(part)
         found["global features"].append(features.vision)
         if features.semantic.numel():
             found["semantic features"].append(features.semantic)
-        if model.correspondence is not None and model.correspondence.extraction is not None:
-            extracted = model.correspondence.extraction(features.vision, features.semantic)
+        if extraction is not None:
+            extracted = extraction(features.vision, features.semantic)
             found["extracted features"].append(extracted)
-        found["image tokens"].append(model.bridge(features.vision))
+        found["image tokens"].append(probed.parts.bridge(features.vision))
     return {name: torch.cat(states) for name, states in found.items() if states}
 
 
@@ -130,10 +153,13 @@ def pair_states(
     """Return the states of questions by stage of `BY_PAIR`.
 
     Returns:
-        States at the image (N, 2, tokens, D), the others (N, 1, D).
+        States at the image (N, 2, tokens, D), the others (N, 1, D); nothing without a language
+        model.
     """
+    if probed.language is None:
+        return {}
     found: dict[str, list[Tensor]] = {name: [] for name in BY_PAIR}
-    model, prompts = probed.model, probed.prompts
+    model, prompts = probed.language.model, probed.language.prompts
     for part in _parts(asked, size):
         encoded = [prompts.sample(one.question, right_answer(one), 2) for one in part]
         tokens, answers = prompts.collate(encoded)

@@ -130,8 +130,8 @@ class TrainingConfig:
     source_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
     # Share of each task in an epoch; empty: as in the data. Open: the paper has none.
     task_weights: Mapping[str, ZeroOrMore] = field(default_factory=dict, hash=False)
-    # Share of a task's samples that stand in one batch beside a sample that contrasts with them: one
-    # image is the same, the other image and the answer are not. It has no effect on samples of
+    # Share of a task's samples that stand in one batch beside a sample that contrasts with them:
+    # one image is the same, the other image and the answer are not. It has no effect on samples of
     # more than two images. Open: the paper has none.
     contrast: Mapping[str, Share] = field(default_factory=dict, hash=False)
     # "encode": images are encoded in each step; --feature-cache stores their features on disk, up

@@ -102,11 +102,11 @@ def save_encoders(parts: ImageParts, config: CalicoConfig, folder: Path) -> None
     temporary.rename(folder)
 
 
-def load_encoders(model: Calico, config: CalicoConfig, folder: Path) -> None:
+def load_encoders(model: Calico | ImageParts, config: CalicoConfig, folder: Path) -> None:
     """Fill the image side of a model from a folder of pretrained encoders.
 
     Args:
-        model: whose image side is filled.
+        model: whose image side is filled; or these parts alone.
         config: of the model.
         folder: of the encoders.
 

@@ -88,6 +88,7 @@ def test_a_run_has_a_row_for_every_stage(
     )
     document = tmp_path / "a.md"
     arguments = ["--checkpoint", f"first={checkpoint}", "--checkpoint", f"again={checkpoint}"]
+    arguments += ["--checkpoint", f"encoders={encoders}"]
     arguments += ["--dataset", str(built), "--test-dataset", str(built), "--pairs", "8"]
     arguments += ["--triangles", "1", "--threads", "1", "--write", str(document)]
     assert part_probe.main(arguments) == 0
@@ -98,5 +99,13 @@ def test_a_run_has_a_row_for_every_stage(
     for row in rows[1:]:
         # The same checkpoint has the same figures twice.
         assert row[1:3] == row[3:5]
-        assert all(0 <= float(cell) <= 100 for cell in row[1:])
+        assert all(0 <= float(cell) <= 100 for cell in row[1:5])
+        # Encoders are not trained with the model. Without it they have these stages alone.
+        name = row[0].strip()
+        if name in ("global features", "semantic features"):
+            assert row[5:] == row[1:3]
+        elif name == "image tokens":
+            assert all(0 <= float(cell) <= 100 for cell in row[5:])
+        else:
+            assert not any(cell.strip() for cell in row[5:])
     assert capsys.readouterr().out.strip() in text
