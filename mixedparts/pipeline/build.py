@@ -22,6 +22,7 @@ from mixedparts.pipeline.build_warnings import build_warnings
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.destination import Destination
 from mixedparts.pipeline.engines import Engine, NodeNeeds, get_engine
+from mixedparts.pipeline.engines.local import rare_collection
 from mixedparts.pipeline.engines.worker_pool import check_main_module
 from mixedparts.pipeline.finalize import (
     finished_manifest,
@@ -93,7 +94,7 @@ def build(config: BuildConfig, progress: Progress, overwrite: bool = False) -> d
     else:
         at, of = config.shard_range
         lock = sharing(config.out, f"{at}-{of}", progress.log)
-    with lock:
+    with lock, rare_collection():
         return _build(config, progress, overwrite)
 
 

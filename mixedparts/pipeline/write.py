@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns, map_table, numbers
+from mixedparts.pipeline.arrow_setup import system_allocator
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.workspace import READY, WORK
 from mixedparts.records import BENCHMARK, SPLITS
@@ -191,7 +192,8 @@ def _write_pairs(task: WriteTask, path: Path) -> int:
                 samples[start:stop] if chosen is None else samples[chosen[start:stop]]
             )
 
-    return write_parquet(path, PAIRS, batches())
+    with system_allocator():
+        return write_parquet(path, PAIRS, batches())
 
 
 def _pair_rows(build: Path, split: str) -> PairRows:

@@ -51,7 +51,7 @@ class LocalEngine:
         # Starting processes for a single task would only cost time.
         if self._workers == 1 or len(queue) < 2:
             for task in queue:
-                with _rare_collection():
+                with rare_collection():
                     result = work(task)
                 yield result
             return
@@ -87,16 +87,16 @@ class LocalEngine:
             self._pool = None
 
 
-# Records are many small objects without cycles. With the default thresholds, searching them for
-# cycles took a twentieth of the time of reading.
-_RARELY = (100_000, 50, 50)
+RARELY = (1_000_000, 50, 50)
+"""Thresholds of the search for cycles. Records are many small objects without cycles: a shard has a
+few hundred thousand. To search them at every 100,000 takes a twentieth of the time of reading."""
 
 
 @contextmanager
-def _rare_collection() -> Iterator[None]:
+def rare_collection() -> Iterator[None]:
     """Search for cycles of objects rarely within the context."""
     thresholds = gc.get_threshold()
-    gc.set_threshold(*_RARELY)
+    gc.set_threshold(*RARELY)
     try:
         yield
     finally:
@@ -105,6 +105,6 @@ def _rare_collection() -> Iterator[None]:
 
 def _set_up_worker() -> None:
     """Set up a worker process: garbage collection, pyarrow, signals, and its end."""
-    gc.set_threshold(*_RARELY)
+    gc.set_threshold(*RARELY)
     set_up_arrow()
     follow_parent()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from mixedparts.errors import EnvironmentFault
 from mixedparts.pipeline.arrow_setup import set_up_arrow
 from mixedparts.pipeline.engines import NodeNeeds
+from mixedparts.pipeline.engines.local import RARELY
 from mixedparts.pipeline.engines.on_ray.code import runtime_environment
 from mixedparts.pipeline.engines.on_ray.connection import address_of_cluster, connect, quiet, ray
 from mixedparts.pipeline.engines.on_ray.shared_folder import Mark, marked
@@ -188,7 +189,7 @@ def _check(mark: Mark) -> EnvironmentFault | None:
 @cache
 def _set_up_process() -> None:
     """Set up a process of a node, once: garbage collection and pyarrow, as in a local worker."""
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(*RARELY)
     set_up_arrow()
 
 
