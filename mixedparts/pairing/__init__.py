@@ -2,13 +2,14 @@
 
 The modules in the order in which a build uses them; `mixedparts.pipeline.select` calls them:
 
-1. `admissible` groups the entities of a source and counts the admissible pairs (`EntityIndex`,
-   `PairSpace`).
+1. `admissible` groups the entities of a source (`entity_index.EntityIndex`) and counts the
+   admissible pairs (`PairSpace`).
 2. `sample_space` gives the admissible samples of one cell, also of three or four images
    (`SampleSpace`).
 3. `allocation` divides a number of rows over splits, cells and class pairs (`water_fill`,
    `fill_up`, `proportional`).
-4. `balanced_sampler` selects the rows of one cell (`BalancedSampler`).
+4. `balanced_sampler` selects the rows of one cell (`BalancedSampler`). With `--contrast`,
+   `contrast_sampler` does, by the definition in `contrast`.
 5. `samples` puts the rows of all cells into one array, gives them ids and sorts them.
 
 `lookup` has the array operations that 1 and 4 share, `random_streams` the random numbers of each

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts.pairing.admissible import EntityIndex
+from mixedparts.pairing.entity_index import EntityIndex
 from mixedparts.pairing.lookup import all_of
 from mixedparts.records import Task
 

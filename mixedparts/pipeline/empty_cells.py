@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedparts.pairing.admissible import Comparable, EntityIndex
+from mixedparts.pairing.admissible import Comparable
+from mixedparts.pairing.entity_index import EntityIndex
 from mixedparts.pipeline.config import BuildConfig
 from mixedparts.pipeline.record_counts import MAP, LevelShare, level_shares
 from mixedparts.records import SPLITS, Level, Task

@@ -18,10 +18,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixedparts.entities.table import EntityColumns, numbers
-from mixedparts.pairing.admissible import Comparable, EntityIndex, PairSpace
+from mixedparts.pairing.admissible import Comparable, PairSpace
 from mixedparts.pairing.allocation import proportional, water_fill
 from mixedparts.pairing.balanced_sampler import BalancedSampler
 from mixedparts.pairing.contrast_sampler import ContrastSampler
+from mixedparts.pairing.entity_index import EntityIndex
 from mixedparts.pairing.random_streams import philox
 from mixedparts.pairing.sample_space import SampleSpace
 from mixedparts.pairing.samples import TASKS, Cell, in_order, sample_type

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mixedparts.pairing.admissible import EntityIndex
+from mixedparts.pairing.entity_index import EntityIndex
 from tests.oracles.admissible_samples import Thing
 
 NAMES = ("chair", "mug", "sofa", "stool")
