@@ -74,12 +74,15 @@ class ContrastPartners:
         return either[self._able[either]]
 
     def group(self, index: int, first: float, second: float) -> tuple[int, int] | None:
-        """Return two samples that contrast; None if no two of the sample's task do.
+        """Choose two samples that contrast, the first of them this one if any contrasts with it.
 
         Args:
-            index: of a sample, the first of the two if any contrasts with it.
+            index: of the sample.
             first: uniform in [0, 1); chooses the first one otherwise, among those of its task.
             second: uniform in [0, 1); chooses the second one.
+
+        Returns:
+            Their indices; None if no two samples of the task contrast.
         """
         found = self.of(index)
         if not len(found):

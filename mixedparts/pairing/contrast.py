@@ -80,12 +80,15 @@ def sides(task: Task, index: EntityIndex, members: NDArray[np.int64]) -> Sides:
 
 
 def needs_both(task: Task, index: EntityIndex, members: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return `(k,)` bool, whether samples can contrast at all.
+    """Say which samples can contrast at all.
 
     Args:
         task: of all samples.
         index: entities of the cell.
         members: `(k, 2)` int64 index positions.
+
+    Returns:
+        `(k,)` bool.
     """
     if task is not Task.COMMON_OBJECT:
         return np.ones(len(members), np.bool_)
