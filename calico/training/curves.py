@@ -71,6 +71,8 @@ def _metric(line: Line, task: str, name: str) -> float:
 
 def _plot(panel: Any, lines: list[Line], name: str, label: str) -> None:
     drawn = [line for line in lines if isinstance(line.get(name), int | float)]
+    # Steps that train text alone log 0 for the losses of masks, which a log scale has no place for.
+    drawn = [line for line in drawn if line[name] > 0]
     panel.plot([line["step"] for line in drawn], [line[name] for line in drawn], label=label)
 
 
