@@ -138,8 +138,8 @@ preset: study-data
 	$(BIN)/python -m benchmarks.preset_scores --checkpoint $(STUDY)/tiny \
 		--test-dataset $(STUDY)/seed-77 --test-dataset $(STUDY)/seed-5 --write docs/comparing.md
 
-# The ablation study at the preset's full budget, from its encoders: some ten minutes for each of
-# 21 runs on two cores; goes on where it stopped.
+# The ablation study at the preset's full budget, from its encoders: some 20 minutes of CPU time for
+# each of 21 runs; goes on where it stopped.
 ablations: preset
 	$(BIN)/python -m benchmarks.ablations --dataset $(STUDY)/seed-1 \
 		--test-dataset $(STUDY)/seed-77 --encoders $(STUDY)/tiny/encoders --seeds 0 1 2 \
