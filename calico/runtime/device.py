@@ -31,7 +31,7 @@ def prepare_process(threads: int | None = None) -> None:
         threads: number of torch's threads; by default one for each core.
     """
     torch.set_num_threads(threads or available_cores())
-    # Arithmetic on denormal numbers, which small gradients become, is many times slower. The setting
+    # Arithmetic on denormal numbers, which small gradients become, is many times slower. This
     # reaches this thread and later ones only, so it comes before torch starts threads of its own.
     torch.set_flush_denormal(True)
     exact_products()
