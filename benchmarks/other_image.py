@@ -75,7 +75,8 @@ def shown_images(dataset: BuiltDataset) -> list[Shown]:
     Raises:
         InputError: the build has no table `entities`.
     """
-    build, columns = dataset.build, ["source", "image_id", "category", "parts_known", "parts"]
+    build = dataset.build
+    columns = ["source", "image_id", "category", "parts_known", "parts.list.element.name"]
     if not build.splits("entities"):
         raise InputError(
             f"{dataset.path} has no table of entities, so nobody knows what its images show",

@@ -49,7 +49,7 @@ class ShownNames:
         classes_of: dict[str, set[str]] = defaultdict(set)
         self._shown: dict[int, dict[str, frozenset[str] | None]] = defaultdict(dict)
         self._sources: dict[int, str] = {}
-        columns = ["source", "row", "category", "parts_known", "parts"]
+        columns = ["source", "row", "category", "parts_known", "parts.list.element.name"]
         for item in build.rows("entities", split, columns):
             if item["row"] is None:  # no sample shows the image
                 continue

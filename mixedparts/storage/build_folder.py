@@ -341,7 +341,7 @@ class BuildFolder:
         Args:
             table: `pairs`, `images`, `entities` or `preview`.
             split: one split; None for all of them.
-            columns: columns to read; None for all of them.
+            columns: columns, or paths of leaf columns; None for all of them.
 
         Yields:
             One dict a row.
