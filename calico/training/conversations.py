@@ -7,6 +7,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from calico.dataset.pairs import SampleTable
+from mixedparts.pairing.contrast import numbered
 
 
 class ConversationPartners:
@@ -23,12 +24,7 @@ class ConversationPartners:
         # three or more images only the reversal is recognised, which is the one swap there is.
         self._reversed: NDArray[np.bool_] = rows[:, 0] > rows[:, -1]
         ordered = np.where(self._reversed[:, None], rows[:, ::-1], rows)
-        # Number the groups column by column: the product of two counts stays small enough for
-        # int64, which a key of all columns at once would not.
-        _, group = np.unique(ordered[:, 0], return_inverse=True)
-        for column in ordered.T[1:]:
-            _, place = np.unique(column, return_inverse=True)
-            _, group = np.unique(group * (place.max() + 1) + place, return_inverse=True)
+        group = numbered(list(ordered.T))
         # 32 bits for each of millions of samples, in every process.
         self._group = group.astype(np.int32)
         partners = np.ones(len(rows), np.bool_)
