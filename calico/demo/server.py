@@ -53,7 +53,7 @@ def page_app(page: gr.Blocks) -> FastAPI:
 
 
 def serve_page(page: gr.Blocks, port: int = PORT, ready: Callable[[str], None] = print) -> None:
-    """Serve a page to this machine alone; return when the server is stopped.
+    """Serve a page to this machine alone until it is interrupted.
 
     Args:
         page: what `build_page` returned.
@@ -62,6 +62,7 @@ def serve_page(page: gr.Blocks, port: int = PORT, ready: Callable[[str], None] =
 
     Raises:
         EnvironmentFault: the port is taken.
+        KeyboardInterrupt: the server was interrupted.
     """
     with listening(port) as listener:
         app = page_app(page)
@@ -74,4 +75,8 @@ def serve_page(page: gr.Blocks, port: int = PORT, ready: Callable[[str], None] =
             # A browser holds a connection for as long as the page is open.
             timeout_graceful_shutdown=1,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+        # Only a signal stops it. uvicorn raises it once more, which something may swallow.
+        if server.started:
+            raise KeyboardInterrupt

@@ -25,7 +25,7 @@ def serve(
     query: Query | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
-    """Serve the page of a whole build to this machine; return when the server is stopped.
+    """Serve the page of a whole build to this machine until it is interrupted.
 
     Args:
         build: the build folder.
@@ -38,6 +38,7 @@ def serve(
         InputError: there is no finished build in the folder, or the predictions are damaged.
         UsageError: the query names something that the build does not have, or leaves no row.
         EnvironmentFault: the port is taken, or the extra `serve` is not installed.
+        KeyboardInterrupt: the server was interrupted.
     """
     try:
         import uvicorn
@@ -65,7 +66,11 @@ def serve(
             lifespan="off",
             ws="none",
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+        # Only a signal stops it. uvicorn raises it once more, which something may swallow.
+        if server.started:
+            raise KeyboardInterrupt
 
 
 def listening(port: int) -> socket.socket:
