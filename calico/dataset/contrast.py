@@ -39,10 +39,15 @@ class ContrastPartners:
                 "Set training.contrast to {} in --config.",
             )
         tasks, of_row = pairs.coded("task")
-        objects = [task == Task.COMMON_OBJECT for task in tasks]
-        keys, answers = _sides(pairs, of_row, np.array(objects)[of_row])
-        partners = pairs.image_numbers()[:, ::-1]
-        able = ~np.array(objects)[of_row] | _need_both(pairs)
+        about_objects = np.array([task == Task.COMMON_OBJECT for task in tasks])[of_row]
+        batches = pairs.columns.batches
+        empty = np.zeros((0, 2), np.int64)
+        classes = np.concatenate([empty, *(_classes(batch) for batch in batches)])
+        parts = np.concatenate([empty.astype(np.uint64), *(_part_sets(batch) for batch in batches)])
+        images = pairs.image_numbers()
+        partners = images[:, ::-1]
+        keys, answers = _sides(of_row, images.astype(np.int64), classes, parts, about_objects)
+        able = ~about_objects | _need_both(images, classes)
         if excluded is not None:
             able[excluded] = False
         numbers = (keys.reshape(-1, 2), answers.reshape(-1, 2), partners.astype(np.int64))
@@ -95,20 +100,21 @@ class ContrastPartners:
 
 
 def _sides(
-    pairs: SampleTable, tasks: NDArray[np.int64], about_objects: NDArray[np.bool_]
+    tasks: NDArray[np.int64],
+    images: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    parts: NDArray[np.uint64],
+    about_objects: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return key and answer (2 n,) int64 of both images of each sample.
 
     Args:
-        pairs: the samples.
         tasks: (n,) code of each sample's task.
+        images: (n, 2) number of each image.
+        classes: (n, 2) code of the object's class in each image.
+        parts: (n, 2) hash of the parts that the answer names in each image.
         about_objects: (n,) whether the answer is the object's class.
     """
-    batches = pairs.columns.batches
-    empty = np.zeros((0, 2), np.int64)
-    classes = np.concatenate([empty, *(_classes(batch) for batch in batches)])
-    parts = np.concatenate([empty.astype(np.uint64), *(_part_sets(batch) for batch in batches)])
-    images = pairs.image_numbers().astype(np.int64)
     # Samples of a source and task: images of two sources never share a row of the table.
     columns = [
         np.stack((tasks, tasks), axis=1),
@@ -121,20 +127,19 @@ def _sides(
     return numbered([column.reshape(-1) for column in columns]), numbered([answers.reshape(-1)])
 
 
-def _need_both(pairs: SampleTable) -> NDArray[np.bool_]:
+def _need_both(images: NDArray[np.integer], classes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return (n,) bool, whether both images show a class of their own besides a single common one.
 
     Args:
-        pairs: the samples.
+        images: (n, 2) number of each image.
+        classes: (n, 2) code of the object's class in each image.
     """
-    batches = pairs.columns.batches
-    images = pairs.image_numbers().reshape(-1).astype(np.int64)
-    classes = np.concatenate([np.zeros((0, 2), np.int64), *(_classes(batch) for batch in batches)])
+    number, images = len(images), images.reshape(-1)
     names, of_image = np.unique(classes.reshape(-1), return_inverse=True)
     shown = np.zeros((int(images.max(initial=-1)) + 1, len(names)), np.bool_)
     shown[images, of_image.reshape(-1)] = True
-    able = np.zeros(len(pairs), np.bool_)
-    for start in range(0, len(pairs), _CHUNK):
+    able = np.zeros(number, np.bool_)
+    for start in range(0, number, _CHUNK):
         one, two = (
             shown[images[2 * start : 2 * (start + _CHUNK)]]
             .reshape(-1, 2, len(names))

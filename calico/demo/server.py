@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from calico.demo.page import CSS, SCRIPT, THEME
-from mixedparts.viewer.server.run import HOST, listening
+from mixedparts.viewer.server.run import HOST, listening, run_until_interrupted
 
 PORT = 7860
 _CACHE_VARIABLE = "GRADIO_TEMP_DIR"
@@ -75,8 +75,4 @@ def serve_page(page: gr.Blocks, port: int = PORT, ready: Callable[[str], None] =
             # A browser holds a connection for as long as the page is open.
             timeout_graceful_shutdown=1,
         )
-        server = uvicorn.Server(config)
-        server.run(sockets=[listener])
-        # Only a signal stops it. uvicorn raises it once more, which something may swallow.
-        if server.started:
-            raise KeyboardInterrupt
+        run_until_interrupted(uvicorn.Server(config), listener)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mixedparts.errors import EnvironmentFault, missing_package
 from mixedparts.storage.build_folder import BuildFolder
@@ -13,6 +14,9 @@ from mixedparts.viewer.build_page import check_ids
 from mixedparts.viewer.predictions import Predictions
 from mixedparts.viewer.selection import Query
 from mixedparts.viewer.selection.choose import choose
+
+if TYPE_CHECKING:
+    import uvicorn
 
 HOST = "127.0.0.1"
 PORT = 8765
@@ -66,11 +70,19 @@ def serve(
             lifespan="off",
             ws="none",
         )
-        server = uvicorn.Server(config)
-        server.run(sockets=[listener])
-        # Only a signal stops it. uvicorn raises it once more, which something may swallow.
-        if server.started:
-            raise KeyboardInterrupt
+        run_until_interrupted(uvicorn.Server(config), listener)
+
+
+def run_until_interrupted(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Run a server on a socket until a signal stops it.
+
+    Raises:
+        KeyboardInterrupt: it was stopped after it had started.
+    """
+    server.run(sockets=[listener])
+    # Only a signal stops it. uvicorn raises it once more, which something may swallow.
+    if server.started:
+        raise KeyboardInterrupt
 
 
 def listening(port: int) -> socket.socket:
